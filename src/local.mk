@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
+# One archive per folder; the program links them in the order of DEPS, reversed.
+include %D%/base/local.mk
+include %D%/recipe/local.mk
+include %D%/plan/local.mk
+include %D%/schedule/local.mk
+include %D%/wire/local.mk
+include %D%/run/local.mk
+include %D%/data/local.mk
+include %D%/view/local.mk
+include %D%/cmd/local.mk

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Where things are. ROOT is .raywf in the recipe's folder (RAYWF_DIR overrides it):
+ *
+ *   runs/ID/events.ndjson          the log            runs/ID/plan.json   what was run
+ *   runs/ID/steps/ADDRESS/N/       attempt N: cmd.sh env.txt stdout stderr exit.json
+ *                                  step.json, and the working files until they are kept
+ *   runs/last                      symlink to the newest run
+ *   cache/…                        see cache.h
+ *   index.sqlite                   see index.h
+ */
+#ifndef RWF_RUN_LAYOUT_H
+#define RWF_RUN_LAYOUT_H
+#include "base/err.h"
+
+/* Absolute root for a recipe folder. Caller frees, here and below. */
+char *run_root(const char *recipe_dir);
+/* Finds the root from a folder upwards (for ps, logs …); NULL with RWF_E_NORUN. */
+char *run_root_find(const char *start, struct rwf_err *err);
+char *run_dir(const char *root, const char *id);
+/* Resolves "last", a full id or a unique prefix or suffix of one; RWF_E_NORUN with a
+ * did-you-mean otherwise. */
+char *run_resolve(const char *root, const char *name, struct rwf_err *err);
+/* Folder name for an address: as it is when short and harmless; else shortened with a
+ * piece of its digest, so that it is always unique and legal (max 120 bytes). */
+char *run_step_name(const char *address);
+/* "steps/NAME/ATTEMPT", relative to the run's folder. */
+char *run_attempt_dir(const char *address, int attempt);
+
+#endif

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The states of a step and the table of transitions. Shared by the scheduler and by the
+ * replay of an event log.
+ */
+#ifndef RWF_SCHEDULE_STATE_H
+#define RWF_SCHEDULE_STATE_H
+#include <stdbool.h>
+
+enum schedule_state {
+    STEP_PENDING,    /* waits for what it needs */
+    STEP_PREPARING,  /* `when` and the cache are being asked */
+    STEP_QUEUED,     /* waits for resources */
+    STEP_RUNNING,
+    STEP_BACKOFF,    /* waits before the next attempt */
+    STEP_SUCCEEDED,
+    STEP_CACHED,     /* result taken from the cache */
+    STEP_FAILED,
+    STEP_SKIPPED,
+    STEP_STOPPED,
+    STEP_STATE_COUNT
+};
+
+enum schedule_event {
+    SCHEDULE_EVENT_PREPARE,
+    SCHEDULE_EVENT_SKIP,
+    SCHEDULE_EVENT_HIT,
+    SCHEDULE_EVENT_MISS,
+    SCHEDULE_EVENT_START,
+    SCHEDULE_EVENT_SUCCEEDED,
+    SCHEDULE_EVENT_FAILED,    /* for good */
+    SCHEDULE_EVENT_RETRY,     /* failed, another attempt follows */
+    SCHEDULE_EVENT_DUE,       /* back-off is over */
+    SCHEDULE_EVENT_STOP,
+    SCHEDULE_EVENT_LOST,      /* the head died while it ran: back to pending, not an attempt */
+    SCHEDULE_EVENT_COUNT
+};
+
+/* STEP_STATE_COUNT when state does not know event. */
+enum schedule_state schedule_transition(enum schedule_state state,
+                                        enum schedule_event event);
+bool schedule_state_final(enum schedule_state state);
+/* succeeded or cached */
+bool schedule_state_good(enum schedule_state state);
+const char *schedule_state_name(enum schedule_state state);
+
+#endif

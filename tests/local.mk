@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+# Unit tests: one program per part. Each folder's tests are listed in tests/unit/FOLDER.mk.
+TEST_EXTENSIONS = .sh
+AM_TESTS_ENVIRONMENT = RAYWF=$(abs_top_builddir)/raywf; export RAYWF; \
+	srcdir=$(srcdir); export srcdir; abs_top_srcdir=$(abs_top_srcdir); \
+	export abs_top_srcdir; abs_top_builddir=$(abs_top_builddir); export abs_top_builddir;
+
+dist_check_SCRIPTS += tools/check-includes.sh
+TESTS += tools/check-includes.sh
+if HAVE_CHECK
+include %D%/unit/base.mk
+include %D%/unit/recipe.mk
+include %D%/unit/plan.mk
+include %D%/unit/schedule.mk
+include %D%/unit/wire.mk
+include %D%/unit/run.mk
+include %D%/unit/data.mk
+include %D%/unit/view.mk
+TESTS += $(check_PROGRAMS)
+endif

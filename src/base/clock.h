@@ -6,8 +6,8 @@
 #define RWF_BASE_CLOCK_H
 #include <stdint.h>
 
-#define RWF_NS_PER_S 1000000000LL
-#define RWF_NS_PER_MS 1000000LL
+#define RWF_NS_PER_S INT64_C(1000000000)
+#define RWF_NS_PER_MS INT64_C(1000000)
 #define RWF_TIME_LEN 31 /* "2026-11-22T18:20:00.123456789Z" and its NUL */
 
 int64_t rwf_clock_mono(void);

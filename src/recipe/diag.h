@@ -58,6 +58,9 @@ void recipe_diag_relate(struct recipe_diag *diag, struct recipe_span span, const
 
 size_t recipe_diags_count(const struct recipe_diags *d);
 size_t recipe_diags_errors(const struct recipe_diags *d);
+/* 0 without errors; 6 (input) when files are missing or their checksum is wrong and
+ * nothing else is; else 3. */
+int recipe_diags_exit_code(const struct recipe_diags *d);
 /* In order of file, line, column. */
 const struct recipe_diag *recipe_diags_at(struct recipe_diags *d, size_t i);
 

@@ -36,6 +36,8 @@ enum recipe_type {
 };
 
 struct recipe_node;
+struct recipe_index; /* of a map with many keys */
+struct schema;
 
 struct recipe_pair {
     const char *key;
@@ -52,6 +54,8 @@ struct recipe_node {
     const char *text; /* scalar: its value as written, NUL-terminated */
     size_t len;
     size_t count; /* of pairs or items */
+    struct recipe_index *index;
+    const struct schema *schema; /* what it was checked by: see recipe_schema_value */
     union {
         struct recipe_pair *pairs;
         struct recipe_node **items;
@@ -76,6 +80,8 @@ void recipe_map_add(struct rwf_arena *a, struct recipe_node *map, const char *ke
                     struct recipe_span key_span, struct recipe_node *value);
 void recipe_list_add(struct rwf_arena *a, struct recipe_node *list,
                      struct recipe_node *item);
+/* A deep copy; spans, types and texts are those of node. */
+struct recipe_node *recipe_node_copy(struct rwf_arena *a, const struct recipe_node *node);
 
 /* The YAML 1.2 core schema, for RECIPE_ANY and for numeric fields. */
 bool recipe_looks_bool(const char *text, bool *ret);      /* true | false */

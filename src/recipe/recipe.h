@@ -50,6 +50,14 @@ const struct recipe_sources *recipe_sources(const struct recipe *r);
 /* The arena that lives as long as the recipe. */
 struct rwf_arena *recipe_arena(const struct recipe *r);
 
+/* The value of a declared parameter: from --param, else the profile's, else its default;
+ * its type is the declared one (RECIPE_TEXT, INT, NUMBER, BOOL, SIZE, DURATION), checked
+ * unless the text holds ${...}. NULL when there is no such parameter or it has no value
+ * (both are then in diags). */
+const struct recipe_node *recipe_param(const struct recipe *r, const char *name);
+/* Names of the declared parameters, in order; NULL after the last. */
+const char *recipe_param_at(const struct recipe *r, size_t i);
+
 /* Files, texts, profile, params, sets, the environment variables and globs that
  * were looked up: enough to load the very same recipe again. Caller decrefs. Call it after
  * planning, when all look-ups are done. */

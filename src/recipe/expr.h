@@ -52,6 +52,9 @@ struct expr_template {
 /* NULL and *err (text says what and at which column) on bad syntax. */
 struct expr_template *expr_template_parse(struct rwf_arena *a, const char *text,
                                           struct rwf_err *err);
+/* The same, but the column is not in the message: *ret_at is the byte at fault. */
+struct expr_template *expr_template_parse_at(struct rwf_arena *a, const char *text,
+                                             size_t *ret_at, struct rwf_err *err);
 
 /* Answers one reference. -1 with *err and, where there is one, a suggestion. */
 struct expr_scope {
@@ -69,6 +72,8 @@ struct expr_condition;
 
 struct expr_condition *expr_condition_parse(struct rwf_arena *a, const char *text,
                                             struct rwf_err *err);
+struct expr_condition *expr_condition_parse_at(struct rwf_arena *a, const char *text,
+                                               size_t *ret_at, struct rwf_err *err);
 /* The references in it, in order. */
 const struct expr_ref *expr_condition_refs(const struct expr_condition *c, size_t *count);
 /* Types only: scope may answer EXPR_PENDING, which compares with numbers and strings. */

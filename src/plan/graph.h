@@ -8,6 +8,7 @@
  */
 #ifndef RWF_PLAN_GRAPH_H
 #define RWF_PLAN_GRAPH_H
+#include <errno.h>
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -117,21 +118,32 @@ struct plan_results {
     const char *(*output)(void *ctx, uint32_t step, const char *name, enum plan_mode mode);
     /* -1 when the step reported no such metric. */
     int (*metric)(void *ctx, uint32_t step, const char *name, double *ret);
-    /* "a, b, c": the metrics it did report, for messages. */
+    /* "a, b, c": the metrics it did report, for messages; or NULL. May be unset. */
     const char *(*metric_names)(void *ctx, uint32_t step);
+    /* PLAN_RUN: ${run.id}, and ${step.dir} (absolute folder of the coming attempt). */
+    const char *run_id;
+    const char *(*dir)(void *ctx, uint32_t step);
 };
+
+/* The code of *err when something referenced is not known yet: the planner then says so,
+ * the engine never meets it. */
+#define PLAN_E_PENDING EAGAIN
 
 /* Sets how specs are resolved from now on. results may be NULL with PLAN_SHOW. */
 void plan_graph_resolve_as(struct plan_graph *g, enum plan_mode mode,
                            const struct plan_results *results);
-/* Typed JSON of a node of step's body with every ${…} replaced. In PLAN_KEY mode a secret is
- * "secret:NAME". Caller decrefs. NULL and *err (with file:line) on failure. */
+/* Typed JSON of a node of step's body with every ${…} replaced; sizes are bytes, durations
+ * ns, x-* keys and nulls are left out; a whole ${list} as an item of a list becomes several
+ * items. In PLAN_KEY mode a secret is "secret:NAME", a path beneath the recipe's folder is
+ * relative to it, ${recipe.dir} is "<recipe.dir>", so that keys do not depend on where
+ * the recipe lies. Caller decrefs. NULL and *err (with file:line) on failure. */
 json_t *plan_resolve(const struct plan_graph *g, const struct plan_step *step,
                      const struct recipe_node *node, struct rwf_err *err);
 /* The step's spec, via its op. */
 json_t *plan_step_spec(const struct plan_graph *g, const struct plan_step *step,
                        struct rwf_err *err);
-/* The outputs its op declares; borrowed. */
+/* The outputs its op declares, {name: path relative to the step's folder}, references in the
+ * paths replaced; borrowed, never NULL. */
 const json_t *plan_step_outputs(const struct plan_graph *g, const struct plan_step *step);
 /* `when`: 1 run, 0 skip, -1 *err. Conditions on pending references need results. */
 int plan_step_when(const struct plan_graph *g, const struct plan_step *step,

@@ -56,8 +56,8 @@ struct op {
     /* What the schema cannot say, for one entry. Optional. */
     void (*validate)(const struct recipe *r, const char *name,
                      const struct recipe_node *body, struct recipe_diags *diags);
-    /* Adds the steps of one instance of an entry (matrix and foreach are done). Most
-     * ops: plan_lower_one. */
+    /* Adds the step of one instance of an entry (matrix and foreach are done): calls
+     * plan_lower_one, once. */
     int (*lower)(struct plan_lowering *l, const char *name, const struct recipe_node *body,
                  struct rwf_err *err);
     /* The outputs an entry has: {name: path relative to the step's folder}, with the
@@ -67,8 +67,9 @@ struct op {
      * is made of. plan_resolve gives typed JSON of any node. */
     json_t *(*spec)(const struct plan_graph *g, const struct plan_step *step,
                     struct rwf_err *err);
-    /* Paths in spec whose content decides the result: adds {"path": …} entries to files.
-     * Optional. */
+    /* Paths in spec (resolved in PLAN_KEY mode) whose content decides the result: sets
+     * files[PATH] = true for each, relative to the recipe's folder or absolute. A file that
+     * does not exist may be named: the key reports it, with its line. Optional. */
     int (*inputs)(const struct plan_graph *g, const struct plan_step *step,
                   const json_t *spec, json_t *files, struct rwf_err *err);
 

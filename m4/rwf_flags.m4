@@ -10,6 +10,17 @@ AS_IF([test "x$enable_sanitizer" != xno],[
 AM_CONDITIONAL([SANITIZED],[test "x$enable_sanitizer" != xno])
 ])
 
+# RWF_ENABLE_FUZZERS: --enable-fuzzers. Everything is instrumented, with the sanitizers too, so
+# it has a build folder of its own. Comes before RWF_ENABLE_SANITIZER.
+AC_DEFUN([RWF_ENABLE_FUZZERS],[
+AC_ARG_ENABLE([fuzzers],[AS_HELP_STRING([--enable-fuzzers],[build the libFuzzer targets (needs CC=clang)])],[],[enable_fuzzers=no])
+AS_IF([test "x$enable_fuzzers" = xyes],[
+  enable_sanitizer=address,undefined
+  CFLAGS="$CFLAGS -fsanitize=fuzzer-no-link"
+  AC_COMPILE_IFELSE([AC_LANG_PROGRAM],[],[AC_MSG_ERROR([--enable-fuzzers needs CC=clang])])])
+AM_CONDITIONAL([FUZZERS],[test "x$enable_fuzzers" = xyes])
+])
+
 # RWF_HARDEN: warnings for all, and the flags that make memory bugs hard to exploit.
 AC_DEFUN([RWF_HARDEN],[
 WARN_CFLAGS="-Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings -Wpointer-arith -Wvla"

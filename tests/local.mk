@@ -5,8 +5,8 @@ AM_TESTS_ENVIRONMENT = RAYWF=$(abs_top_builddir)/raywf; export RAYWF; \
 	srcdir=$(srcdir); export srcdir; abs_top_srcdir=$(abs_top_srcdir); \
 	export abs_top_srcdir; abs_top_builddir=$(abs_top_builddir); export abs_top_builddir;
 
-dist_check_SCRIPTS += tools/check-includes.sh
-TESTS += tools/check-includes.sh
+dist_check_SCRIPTS += tools/check-includes.sh tests/unit/check_includes.sh
+TESTS += tools/check-includes.sh tests/unit/check_includes.sh
 if HAVE_CHECK
 include %D%/unit/base.mk
 include %D%/unit/recipe.mk
@@ -18,3 +18,8 @@ include %D%/unit/data.mk
 include %D%/unit/view.mk
 TESTS += $(check_PROGRAMS)
 endif
+include %D%/t/local.mk
+include %D%/fault/local.mk
+include %D%/fuzz/local.mk
+include %D%/bench/local.mk
+EXTRA_DIST += tests/all.sh tests/count.sh

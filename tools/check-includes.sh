@@ -1,18 +1,24 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# src/DEPS lists "folder: folders it may include"; any other quoted include fails.
+# src/DEPS lists "folder: folders it may include"; any other quoted include fails, and so
+# does a folder that is not listed.
 set -eu
 cd "${srcdir:-.}/src"
 bad=0
-while IFS=: read -r folder allowed; do
-    case $folder in '' | \#*) continue ;; esac
+for path in */; do
+    folder=${path%/}
+    if ! allowed=$(grep "^$folder:" DEPS); then
+        echo "src/$folder is not listed in src/DEPS"
+        bad=1
+        continue
+    fi
     used=$(find "$folder" -name '*.[ch]' -exec sed -n \
         's/^[[:space:]]*#[[:space:]]*include "\([a-z0-9]*\)\/.*/\1/p' {} + | sort -u)
     for other in $used; do
-        case " $folder $allowed " in
+        case " $folder ${allowed#*:} " in
         *" $other "*) ;;
         *) echo "src/$folder may not include $other/ (see src/DEPS)"; bad=1 ;;
         esac
     done
-done < DEPS
+done
 exit $bad

@@ -1,0 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+# Recipes and what they need, installed as they are.
+nobase_dist_pkgdata_DATA += \
+	%D%/quickstart.yaml %D%/quickstart/iris.csv %D%/quickstart/knn.awk \
+	%D%/cache-resume.yaml %D%/matrix-ci.yaml

@@ -1,0 +1,192 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# all.sh BUILDDIR [STAGE...]: all tests, stage by stage, as ./bootstrap check runs them. Each
+# stage has its log in BUILDDIR/logs; here is one line for each, what failed, and a last line
+# with the sum. Builds of other kinds are made beside BUILDDIR.
+#
+#   test      unit and end-to-end tests of the normal build
+#   fault     killed runs, full disks, failing calls, hostile input, several runs at once
+#   asan      all tests again, with the address and undefined-behaviour sanitizers
+#   tsan      the engine's unit tests with the thread sanitizer
+#   valgrind  check and plan of every recipe
+#   fuzz      each fuzzer for RAYWF_FUZZ_SECONDS (60)
+#   dist      make distcheck, and the archive holds every file of the tree
+set -u
+stages='test fault asan tsan valgrind fuzz dist'
+
+build=$(cd "$1" && pwd)
+shift
+top=$(cd "$(dirname "$0")/.." && pwd)
+jobs=${JOBS:-$(nproc)}
+logs=$build/logs
+mkdir -p "$logs"
+all_passed=0 all_failed=0 all_skipped=0
+
+# Configures and makes BUILDDIR-KIND with options; the compiler is an option too.
+build_kind()
+{
+    local dir=$build-$1
+    shift
+    mkdir -p "$dir" && cd "$dir" || return 1
+    if [ ! -f Makefile ] || [ "$*" != "$(cat .options 2>/dev/null)" ]; then
+        "$top/configure" -q "$@" && printf '%s' "$*" >.options || return 1
+    fi
+    make -s -j"$jobs"
+}
+
+duckdb_option()
+{
+    sed -n 's/^duckdb_dir = //p' "$build/Makefile" | {
+        read -r dir
+        if [ -f "$dir/duckdb.h" ]; then echo "--with-duckdb=$dir"; else echo --with-duckdb=no; fi
+    }
+}
+
+# make_check DIR ARGUMENT...: its results go into passed, failed and skipped.
+make_check()
+{
+    local dir=$1 rc=0
+    shift
+    find "$dir" -name '*.trs' -delete
+    make -C "$dir" -k -j"$jobs" "$@" || rc=$?
+    read -r passed failed skipped <<<"$("$top/tests/count.sh" "$dir")"
+    [ $rc = 0 ] || [ "$failed" != 0 ] || failed=1
+}
+
+# The names of tests that did not pass, and the ends of their logs.
+show_failures()
+{
+    local trs
+    for trs in $(find "$1" -name '*.trs' -exec grep -lE '^:test-result: *(X?FAIL|XPASS|ERROR)' {} +); do
+        echo "--- $(basename "${trs%.trs}"):"
+        tail -n "${2:-40}" "${trs%.trs}.log"
+    done
+}
+
+stage_test()
+{
+    make_check "$build" check
+    show_failures "$build"
+}
+
+stage_fault()
+{
+    make_check "$build" -j1 check-fault
+    show_failures "$build"
+}
+
+stage_asan()
+{
+    build_kind asan --enable-sanitizer=address,undefined "$(duckdb_option)" || { failed=1; return; }
+    make_check "$build-asan" check TESTS_ENVIRONMENT_EXTRA=
+    show_failures "$build-asan"
+    local p=$passed f=$failed s=$skipped
+    make_check "$build-asan" check TESTS=tests/fault/hostile.sh
+    show_failures "$build-asan"
+    passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+}
+
+stage_tsan()
+{
+    local tests
+    build_kind tsan --enable-sanitizer=thread "$(duckdb_option)" || { failed=1; return; }
+    tests=$(sed -n 's/^check_PROGRAMS *+= *//p' "$top/tests/unit/run.mk" | tr '\n' ' ')
+    # Addresses too random for the sanitizer's map of memory end it at its start.
+    setarch -R true 2>/dev/null && local fixed='setarch -R'
+    TSAN_OPTIONS="halt_on_error=1 suppressions=$top/tests/tsan.supp" \
+        ${fixed:-} "$BASH" -c 'true' &&
+        make_check "$build-tsan" check TESTS="$tests" LOG_COMPILER="${fixed:-env}" \
+            AM_TESTS_FD_REDIRECT= TSAN_OPTIONS="halt_on_error=1"
+    show_failures "$build-tsan"
+}
+
+# Leaks count too: what these commands take they give back.
+stage_valgrind()
+{
+    local recipe command out
+    if ! command -v valgrind >/dev/null; then
+        echo "no valgrind"
+        skipped=1
+        return
+    fi
+    for recipe in "$top"/recipes/*.yaml; do
+        for command in check plan; do
+            out=$logs/valgrind.$command.$(basename "$recipe").txt
+            if valgrind -q --error-exitcode=99 --leak-check=full --show-leak-kinds=definite,indirect \
+                --errors-for-leak-kinds=definite,indirect --log-file="$out" \
+                "$build/raywf" $command "$recipe" >/dev/null 2>&1 && [ ! -s "$out" ]; then
+                passed=$((passed + 1))
+            else
+                failed=$((failed + 1))
+                echo "--- valgrind raywf $command $recipe:"
+                head -n 40 "$out"
+            fi
+        done
+    done
+}
+
+stage_fuzz()
+{
+    local line
+    if ! command -v clang >/dev/null; then
+        echo "no clang"
+        skipped=1
+        return
+    fi
+    build_kind fuzz CC=clang --enable-fuzzers "$(duckdb_option)" || { failed=1; return; }
+    make -s -C "$build-fuzz" check-fuzz FUZZ_SECONDS="${RAYWF_FUZZ_SECONDS:-60}" >"$logs/fuzz.out" 2>&1
+    passed=$(grep -c '^PASS:' "$logs/fuzz.out")
+    failed=$(grep -c '^FAIL:' "$logs/fuzz.out")
+    [ $((passed + failed)) != 0 ] || failed=1
+    cat "$logs/fuzz.out"
+}
+
+# distcheck runs the tests once more, from an archive, in a tree that cannot be written.
+stage_dist()
+{
+    make -C "$build" distcheck || { failed=1; return; }
+    passed=1
+    [ -e "$top/.git" ] && command -v git >/dev/null || { skipped=1; return; }
+    (cd "$top" && git -c safe.directory='*' ls-files) | grep -v '^\.gitignore$' | sort >"$logs/dist.want"
+    tar -tf "$(ls -t "$build"/raywf-*.tar.xz | head -n 1)" | sed 's|^[^/]*/||' | sort >"$logs/dist.got"
+    if [ -z "$(comm -23 "$logs/dist.want" "$logs/dist.got" | tee "$logs/dist.missing")" ]; then
+        passed=2
+    else
+        failed=1
+        echo "--- not in the archive:"
+        cat "$logs/dist.missing"
+    fi
+}
+
+run_stage()
+{
+    local began=$SECONDS
+    passed=0 failed=0 skipped=0
+    # In this shell, for its counts; the log gets everything.
+    "stage_$1" >"$logs/$1.log" 2>&1
+    cd "$top" || exit 1
+    echo "stage $1: $passed passed, $failed failed, $skipped skipped ($((SECONDS - began)) s, log: $logs/$1.log)"
+    if [ "$failed" != 0 ]; then
+        if grep -q '^--- ' "$logs/$1.log"; then
+            sed -n '/^--- /,$p' "$logs/$1.log" | head -n 200
+        else
+            tail -n 40 "$logs/$1.log"
+        fi
+    fi
+    all_passed=$((all_passed + passed)) all_failed=$((all_failed + failed))
+    all_skipped=$((all_skipped + skipped))
+}
+
+[ $# != 0 ] || set -- $stages
+for stage; do
+    case " $stages " in
+    *" $stage "*) ;;
+    *) echo "no stage '$stage'; there are: $stages" >&2; exit 2 ;;
+    esac
+done
+for stage; do
+    run_stage "$stage"
+done
+echo "$all_passed passed, $all_failed failed, $all_skipped skipped"
+[ $all_failed = 0 ]

@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+# What happens when something goes wrong: slow, so "make check-fault" and not "make check".
+FAULT_TESTS = \
+	%D%/hostile.sh \
+	%D%/nth-failure.sh \
+	%D%/concurrent.sh \
+	%D%/kill-resume.sh \
+	%D%/full-disk.sh
+EXTRA_DIST += $(FAULT_TESTS) %D%/failn.c %D%/lib.sh
+CLEANFILES += failn.so
+
+failn.so: %D%/failn.c
+	$(AM_V_CC)$(CC) -std=gnu11 $(WARN_CFLAGS) -O1 -g -fPIC -shared -o $@ $< -ldl
+
+check-fault: all failn.so
+	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(FAULT_TESTS)'
+.PHONY: check-fault check-fuzz

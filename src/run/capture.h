@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What a process writes: its output into a bounded, redacted file, and the lines of its
+ * report descriptor as JSON objects. Both read a non-blocking pipe when told to.
+ */
+#ifndef RWF_RUN_CAPTURE_H
+#define RWF_RUN_CAPTURE_H
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include "base/err.h"
+#include "base/str.h"
+
+struct run__capture {
+    int pipe;            /* -1 when at its end */
+    int file;
+    int64_t limit;
+    int64_t total;       /* bytes seen, after redaction */
+    int64_t written;     /* of them in the file */
+    bool failed;         /* the disk refused; what follows counts as left out */
+    struct rwf_str held; /* the redactor's */
+    struct rwf_str last; /* the newest bytes */
+};
+
+/* Takes the read end over. */
+int run__capture_open(struct run__capture *c, int pipe, const char *path, int64_t limit,
+                      struct rwf_err *err);
+/* Reads what is there, at most a few buffers. true: the pipe is at its end. */
+bool run__capture_read(struct run__capture *c);
+/* Writes what was kept back; closes the file, and the pipe if it is still open. */
+void run__capture_close(struct run__capture *c);
+/* The last lines (about 20, at most 4 KiB), as valid UTF-8; NULL when there are none. */
+char *run__capture_tail(const struct run__capture *c);
+void run__capture_free(struct run__capture *c);
+
+struct run__report {
+    int pipe;
+    void (*fn)(void *ctx, const json_t *line);
+    void *ctx;
+    struct rwf_str line;
+    bool skip;           /* the rest of a line that is too long */
+    int64_t bad;
+    char first_bad[64];
+};
+
+bool run__report_read(struct run__report *r);
+/* Takes a last line without its newline; tells of bad ones, if there were any. */
+void run__report_close(struct run__report *r);
+
+#endif

@@ -1,0 +1,634 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Supervises one process:
+ *
+ *   RUNS --exits--> DRAINS --pipes at their end, or 1 s--> SETTLES --cgroup empty--> CLOSES
+ *   RUNS --TERM sent, then exits--> LINGERS --session empty, or grace over--> DRAINS
+ *
+ * Invariants: the process stays a zombie until its group and session have been killed, so
+ * its id cannot have become somebody else's. All uv handles live in struct proc, and exited is called
+ * only after the last of them is closed, so that proc_free is legal there. A process that
+ * is asked to end after it was asked already keeps the first reason.
+ */
+#include "config.h"
+#include "run/proc.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "base/clock.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/redact.h"
+#include "base/units.h"
+#include "run/attempt.h"
+#include "run/capture.h"
+#include "run/limit.h"
+#include "run/procfs.h"
+#include "run/spawn.h"
+
+#define LINGER_MS 25       /* between looks at what outlives a stopped process */
+#define DRAIN_STEP_MS 20
+#define DRAIN_MS 1000      /* a pipe held by a process that fled our session */
+#define SETTLE_MS 1000     /* a cgroup whose killed processes are not gone yet */
+#define WATCH_FIRST_MS 100 /* doubles to WATCH_MAX_MS, save for a memory watch */
+#define WATCH_MAX_MS 1000
+
+enum phase { RUNS, LINGERS, DRAINS, SETTLES, CLOSES };
+enum pipe_id { PIPE_OUT, PIPE_ERR, PIPE_REPORT, PIPE_COUNT };
+
+struct proc {
+    uv_loop_t *loop;
+    struct proc_handler handler;
+    enum phase phase;
+    pid_t pid;
+    int pidfd;
+    char *dir;
+    uv_poll_t exit_poll;
+    uv_poll_t pipe_poll[PIPE_COUNT];
+    uv_timer_t clock; /* timeout, then grace, then lingering or draining */
+    uv_timer_t watch; /* memory */
+    int open_handles;
+    int open_pipes;
+    uint64_t watch_ms;
+    struct run__capture out, err;
+    struct run__report report;
+    struct run__limit limit;
+    int64_t timeout, grace;
+    enum plan_cause asked; /* why we end it; PLAN_CAUSE_NONE: we do not */
+    bool terminated;       /* TERM was sent and its grace is not over */
+    int64_t started;       /* mono */
+    int64_t give_up;       /* mono: end of grace, or of draining */
+    int64_t head_peak;     /* ours at the start: see max_rss */
+    int64_t seen_peak;
+    int status;            /* wait4's */
+    struct rusage rusage;
+    char *tail;
+    struct proc_exit result;
+};
+
+/* --- the result --- */
+
+static const struct {
+    int code;
+    const char *why;
+} exit_notes[] = {
+    { 126, "a command in it is not executable, or no program" },
+    { 127, "a command in it was not found: look at its name and at PATH" },
+};
+
+static const char *signal_name(int sig)
+{
+    const char *name = sigabbrev_np(sig);
+    return name ? name : "?";
+}
+
+static void describe_exit(struct proc_exit *r)
+{
+    const char *why = NULL;
+    for (size_t i = 0; i < RWF_COUNT(exit_notes); i++)
+        if (exit_notes[i].code == r->exit_code)
+            why = exit_notes[i].why;
+    char buf[128];
+    int sig = r->exit_code - 128;
+    if (sig > 0 && sig < SIGRTMIN && sigabbrev_np(sig)) {
+        snprintf(buf, sizeof(buf), "128 + %d: a command in it was killed by SIG%s", sig,
+                 signal_name(sig));
+        why = buf;
+    }
+    snprintf(r->message, sizeof(r->message), "exit code %d%s%s%s", r->exit_code,
+             why ? " (" : "", why ? why : "", why ? ")" : "");
+}
+
+static void describe_oom(const struct proc *p, struct proc_exit *r)
+{
+    char limit[RWF_UNITS_LEN], peak[RWF_UNITS_LEN];
+    int64_t most = run__limit_peak(&p->limit);
+    rwf_size_format(p->limit.bytes, limit);
+    rwf_size_format(most, peak);
+    snprintf(r->message, sizeof(r->message),
+             "over its memory limit of %s%s%s%s: raise resources.memory or make it use less",
+             limit, most > 0 ? " (peak " : "", most > 0 ? peak : "", most > 0 ? ")" : "");
+}
+
+static void describe(const struct proc *p, struct proc_exit *r)
+{
+    char span[RWF_UNITS_LEN];
+    switch (r->cause) {
+    case PLAN_CAUSE_OOM:
+        describe_oom(p, r);
+        break;
+    case PLAN_CAUSE_TIMEOUT:
+        snprintf(r->message, sizeof(r->message), "timed out after %s",
+                 rwf_duration_format(p->timeout, span));
+        break;
+    case PLAN_CAUSE_STOPPED:
+        snprintf(r->message, sizeof(r->message), "stopped by request");
+        break;
+    case PLAN_CAUSE_SIGNAL:
+        snprintf(r->message, sizeof(r->message), "killed by signal %d (SIG%s)%s", r->signal,
+                 signal_name(r->signal), WCOREDUMP(p->status) ? ", core dumped" : "");
+        break;
+    case PLAN_CAUSE_EXIT:
+        describe_exit(r);
+        break;
+    default:
+        break;
+    }
+}
+
+static enum plan_cause cause_of(const struct proc *p)
+{
+    bool well = WIFEXITED(p->status) && WEXITSTATUS(p->status) == 0;
+    if (!well && p->limit.bytes > 0 && run__limit_was_hit(&p->limit))
+        return PLAN_CAUSE_OOM;
+    if (p->asked != PLAN_CAUSE_NONE)
+        return p->asked;
+    if (well)
+        return PLAN_CAUSE_NONE;
+    return WIFSIGNALED(p->status) ? PLAN_CAUSE_SIGNAL : PLAN_CAUSE_EXIT;
+}
+
+static int64_t timeval_ns(struct timeval t)
+{
+    return t.tv_sec * RWF_NS_PER_S + t.tv_usec * 1000;
+}
+
+/* The kernel counts the memory a process shared with us before its execve as its own, so
+ * that its figure says nothing when it is no more than ours. */
+static int64_t max_rss(const struct proc *p)
+{
+    int64_t told = (int64_t)p->rusage.ru_maxrss * 1024;
+    int64_t best = told > p->head_peak ? told : p->seen_peak;
+    int64_t limit_peak = p->limit.bytes > 0 ? run__limit_peak(&p->limit) : 0;
+    return best > limit_peak ? best : limit_peak;
+}
+
+static void make_result(struct proc *p)
+{
+    struct proc_exit *r = &p->result;
+    r->exit_code = WIFEXITED(p->status) ? WEXITSTATUS(p->status) : -1;
+    r->signal = WIFSIGNALED(p->status) ? WTERMSIG(p->status) : 0;
+    r->cause = cause_of(p);
+    r->usage.cpu = timeval_ns(p->rusage.ru_utime) + timeval_ns(p->rusage.ru_stime);
+    r->usage.max_rss = max_rss(p);
+    describe(p, r);
+    p->tail = run__capture_tail(&p->err);
+    if (!p->tail)
+        p->tail = run__capture_tail(&p->out);
+    r->tail = p->tail;
+    struct rwf_err err = RWF_ERR_INIT;
+    if (run__attempt_end(p->dir, r, &err) < 0)
+        rwf_log(RWF_LOG_WARN, "run", "%s", err.text);
+}
+
+/* --- the end --- */
+
+static void on_closed(uv_handle_t *h)
+{
+    struct proc *p = h->data;
+    if (--p->open_handles > 0)
+        return;
+    if (p->handler.exited)
+        p->handler.exited(p->handler.ctx, &p->result);
+    else
+        proc_free(p); /* it never was the caller's: proc_start failed */
+}
+
+static void close_handles(struct proc *p)
+{
+    p->phase = CLOSES;
+    uv_handle_t *all[] = { (uv_handle_t *)&p->exit_poll, (uv_handle_t *)&p->pipe_poll[PIPE_OUT],
+                           (uv_handle_t *)&p->pipe_poll[PIPE_ERR],
+                           (uv_handle_t *)&p->pipe_poll[PIPE_REPORT], (uv_handle_t *)&p->clock,
+                           (uv_handle_t *)&p->watch };
+    for (size_t i = 0; i < RWF_COUNT(all); i++)
+        if (all[i]->type != UV_UNKNOWN_HANDLE && !uv_is_closing(all[i]))
+            uv_close(all[i], on_closed);
+    close(p->pidfd);
+    p->pidfd = -1;
+}
+
+static void on_settle_time(uv_timer_t *t)
+{
+    struct proc *p = t->data;
+    if (run__limit_end(&p->limit) || rwf_clock_mono() >= p->give_up)
+        close_handles(p);
+}
+
+static void reap(struct proc *p)
+{
+    while (wait4(p->pid, &p->status, 0, &p->rusage) < 0)
+        if (errno != EINTR) {
+            p->status = 127 << 8; /* somebody else took it: the truth is lost */
+            return;
+        }
+}
+
+static void finish(struct proc *p)
+{
+    p->phase = SETTLES;
+    uv_timer_stop(&p->clock);
+    for (int id = 0; id < PIPE_COUNT; id++)
+        if (!uv_is_closing((uv_handle_t *)&p->pipe_poll[id]))
+            uv_close((uv_handle_t *)&p->pipe_poll[id], on_closed);
+    reap(p);
+    run__capture_close(&p->out);
+    run__capture_close(&p->err);
+    run__report_close(&p->report);
+    make_result(p);
+    p->give_up = rwf_clock_mono() + SETTLE_MS * RWF_NS_PER_MS;
+    if (run__limit_end(&p->limit))
+        close_handles(p);
+    else
+        uv_timer_start(&p->clock, on_settle_time, 1, 5);
+}
+
+static bool read_pipe(struct proc *p, enum pipe_id id)
+{
+    switch (id) {
+    case PIPE_OUT:
+        return run__capture_read(&p->out);
+    case PIPE_ERR:
+        return run__capture_read(&p->err);
+    default:
+        return run__report_read(&p->report);
+    }
+}
+
+static void pipe_ended(struct proc *p, enum pipe_id id)
+{
+    int *fds[] = { &p->out.pipe, &p->err.pipe, &p->report.pipe };
+    uv_close((uv_handle_t *)&p->pipe_poll[id], on_closed);
+    close(*fds[id]);
+    *fds[id] = -1;
+    p->open_pipes--;
+}
+
+static void drain(struct proc *p)
+{
+    for (int id = 0; id < PIPE_COUNT; id++)
+        if (!uv_is_closing((uv_handle_t *)&p->pipe_poll[id]) && read_pipe(p, id))
+            pipe_ended(p, id);
+    if (p->open_pipes == 0)
+        finish(p);
+}
+
+static void on_drain_time(uv_timer_t *t)
+{
+    struct proc *p = t->data;
+    run__session_kill(p->pid, SIGKILL); /* those that left the process group */
+    if (rwf_clock_mono() < p->give_up)
+        drain(p);
+    else
+        finish(p);
+}
+
+/* The main process is a zombie, and nothing is to outlive it. */
+static void end_session(struct proc *p)
+{
+    kill(-p->pid, SIGKILL);
+    uv_poll_stop(&p->exit_poll);
+    uv_timer_stop(&p->clock);
+    uv_timer_stop(&p->watch);
+    p->phase = DRAINS;
+    p->give_up = rwf_clock_mono() + DRAIN_MS * RWF_NS_PER_MS;
+    drain(p);
+    if (p->phase == DRAINS)
+        uv_timer_start(&p->clock, on_drain_time, DRAIN_STEP_MS, DRAIN_STEP_MS);
+}
+
+static void on_linger(uv_timer_t *t)
+{
+    struct proc *p = t->data;
+    if (rwf_clock_mono() >= p->give_up || run__session_count(p->pid) == 0)
+        end_session(p);
+}
+
+static void on_exit_event(uv_poll_t *h, int status, int events)
+{
+    struct proc *p = h->data;
+    (void)status;
+    (void)events;
+    if (p->phase != RUNS)
+        return;
+    p->result.usage.wall = rwf_clock_mono() - p->started;
+    if (!p->terminated || run__session_count(p->pid) == 0) {
+        end_session(p);
+        return;
+    }
+    /* It was asked to end and has, but its children may still be saving their work. */
+    p->phase = LINGERS;
+    uv_poll_stop(h);
+    uv_timer_start(&p->clock, on_linger, LINGER_MS, LINGER_MS);
+}
+
+static void on_pipe_event(uv_poll_t *h, int status, int events)
+{
+    struct proc *p = h->data;
+    enum pipe_id id = (enum pipe_id)(h - p->pipe_poll);
+    (void)status;
+    (void)events;
+    if (!read_pipe(p, id))
+        return;
+    pipe_ended(p, id);
+    if (p->phase == DRAINS && p->open_pipes == 0)
+        finish(p);
+}
+
+/* --- asking it to end --- */
+
+static uint64_t ms_of(int64_t ns)
+{
+    return (uint64_t)((ns + RWF_NS_PER_MS - 1) / RWF_NS_PER_MS);
+}
+
+static void kill_all(struct proc *p)
+{
+    p->terminated = false;
+    kill(-p->pid, SIGKILL);
+    run__session_kill(p->pid, SIGKILL);
+}
+
+static void on_grace_over(uv_timer_t *t)
+{
+    kill_all(t->data);
+}
+
+/* Ended already, of itself, though the loop has not told us yet. */
+static bool has_exited(const struct proc *p)
+{
+    siginfo_t info = { 0 };
+    return waitid(P_PID, (id_t)p->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+           info.si_pid == p->pid;
+}
+
+static void ask_to_end(struct proc *p, enum plan_cause why)
+{
+    if (p->asked != PLAN_CAUSE_NONE || p->phase != RUNS || has_exited(p))
+        return;
+    p->asked = why;
+    p->terminated = true;
+    p->give_up = rwf_clock_mono() + p->grace;
+    kill(-p->pid, SIGTERM);
+    kill(-p->pid, SIGCONT); /* a stopped process could not hear it */
+    uv_update_time(p->loop);
+    uv_timer_start(&p->clock, on_grace_over, ms_of(p->grace), 0);
+}
+
+static void on_timeout(uv_timer_t *t)
+{
+    ask_to_end(t->data, PLAN_CAUSE_TIMEOUT);
+}
+
+void proc_stop(struct proc *p)
+{
+    ask_to_end(p, PLAN_CAUSE_STOPPED);
+}
+
+void proc_kill(struct proc *p)
+{
+    if (p->phase == LINGERS)
+        end_session(p);
+    if (p->phase != RUNS || has_exited(p))
+        return;
+    if (p->asked == PLAN_CAUSE_NONE)
+        p->asked = PLAN_CAUSE_STOPPED;
+    kill_all(p);
+}
+
+static void on_watch(uv_timer_t *t)
+{
+    struct proc *p = t->data;
+    int64_t peak = run__process_peak(p->pid);
+    if (peak > p->seen_peak)
+        p->seen_peak = peak;
+    if (p->limit.kind == LIMIT_WATCH) {
+        if (run__limit_over(&p->limit, p->pid))
+            kill_all(p);
+        return;
+    }
+    if (p->watch_ms < WATCH_MAX_MS) {
+        p->watch_ms *= 2;
+        uv_timer_start(&p->watch, on_watch, p->watch_ms, p->watch_ms);
+    }
+}
+
+/* --- the start --- */
+
+/* Both ends closed on exec; the child's is 4 or higher, so that making it 1, 2 or 3 never
+ * hits another of them even if the head itself was started without stdin. */
+static int make_pipe(int fds[2], struct rwf_err *err)
+{
+    if (pipe2(fds, O_CLOEXEC) < 0)
+        return rwf_fail(err, errno, "cannot make a pipe: %s%s", strerror(errno),
+                        errno == EMFILE ? " (see ulimit -n)" : "");
+    for (int i = 0; i < 2; i++) {
+        if (fds[i] > 3)
+            continue;
+        int high = fcntl(fds[i], F_DUPFD_CLOEXEC, 4);
+        if (high < 0)
+            return rwf_fail(err, errno, "cannot make a pipe: %s", strerror(errno));
+        close(fds[i]);
+        fds[i] = high;
+    }
+    return 0;
+}
+
+static void close_all(int (*fds)[2], int end)
+{
+    for (int i = 0; i < PIPE_COUNT; i++)
+        if (fds[i][end] >= 0) {
+            close(fds[i][end]);
+            fds[i][end] = -1;
+        }
+}
+
+static int open_capture(struct run__capture *c, int *fd, const struct proc_spec *spec,
+                        const char *name, struct rwf_err *err)
+{
+    char *path = rwf_fs_join(spec->dir, name);
+    int rc = run__capture_open(c, *fd, path, spec->log_limit, err);
+    *fd = -1; /* it is the capture's now */
+    free(path);
+    return rc;
+}
+
+static int open_output(struct proc *p, const struct proc_spec *spec, int (*fds)[2],
+                       struct rwf_err *err)
+{
+    for (int i = 0; i < PIPE_COUNT; i++)
+        if (make_pipe(fds[i], err) < 0)
+            return -1;
+    if (open_capture(&p->out, &fds[PIPE_OUT][0], spec, "stdout", err) < 0 ||
+        open_capture(&p->err, &fds[PIPE_ERR][0], spec, "stderr", err) < 0)
+        return -1;
+    p->report = (struct run__report){ .pipe = fds[PIPE_REPORT][0],
+                                      .fn = p->handler.report, .ctx = p->handler.ctx };
+    fds[PIPE_REPORT][0] = -1;
+    return 0;
+}
+
+static int spawn(struct proc *p, const struct proc_spec *spec,
+                 const struct run__command *c, int (*fds)[2], struct rwf_err *err)
+{
+    char *program = run__spawn_find(c->argv[0], run__command_env(c, "PATH"), spec->cwd, err);
+    if (!program)
+        return -1;
+    struct run__spawn s = { .program = program, .argv = c->argv, .envp = c->envp,
+                            .cwd = spec->cwd, .out = fds[PIPE_OUT][1],
+                            .err = fds[PIPE_ERR][1], .report = fds[PIPE_REPORT][1],
+                            .join = run__limit_join(&p->limit) };
+    p->started = rwf_clock_mono();
+    int rc = run__spawn(&s, &p->pid, &p->pidfd, err);
+    if (s.join >= 0)
+        close(s.join);
+    free(program);
+    return rc;
+}
+
+static int poll_fd(struct proc *p, uv_poll_t *h, int fd, uv_poll_cb fn, struct rwf_err *err)
+{
+    int rc = uv_poll_init(p->loop, h, fd);
+    if (rc < 0) {
+        h->type = UV_UNKNOWN_HANDLE;
+        return rwf_fail(err, -rc, "cannot watch a process: %s", uv_strerror(rc));
+    }
+    h->data = p;
+    p->open_handles++;
+    rc = uv_poll_start(h, UV_READABLE, fn);
+    if (rc < 0)
+        return rwf_fail(err, -rc, "cannot watch a process: %s", uv_strerror(rc));
+    return 0;
+}
+
+static int listen_to(struct proc *p, struct rwf_err *err)
+{
+    int fds[] = { p->out.pipe, p->err.pipe, p->report.pipe };
+    uv_timer_init(p->loop, &p->clock);
+    uv_timer_init(p->loop, &p->watch);
+    p->clock.data = p->watch.data = p;
+    p->open_handles = 2;
+    for (int id = 0; id < PIPE_COUNT; id++)
+        if (poll_fd(p, &p->pipe_poll[id], fds[id], on_pipe_event, err) < 0)
+            return -1;
+    p->open_pipes = PIPE_COUNT;
+    if (poll_fd(p, &p->exit_poll, p->pidfd, on_exit_event, err) < 0)
+        return -1;
+    p->watch_ms = WATCH_FIRST_MS;
+    uv_update_time(p->loop);
+    uv_timer_start(&p->watch, on_watch, p->watch_ms, p->watch_ms);
+    if (p->timeout > 0)
+        uv_timer_start(&p->clock, on_timeout, ms_of(p->timeout), 0);
+    return 0;
+}
+
+/* A SIGCHLD that our own parent ignored would make exit statuses vanish. */
+static void keep_exit_statuses(void)
+{
+    struct sigaction now;
+    if (sigaction(SIGCHLD, NULL, &now) == 0 && !(now.sa_flags & SA_SIGINFO) &&
+        now.sa_handler == SIG_IGN)
+        signal(SIGCHLD, SIG_DFL);
+}
+
+static struct proc *create(uv_loop_t *loop, const struct proc_spec *spec,
+                           const struct proc_handler *handler)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, keep_exit_statuses);
+    struct proc *p = rwf_xcalloc(1, sizeof(*p));
+    struct rusage self;
+    p->loop = loop;
+    p->handler = *handler;
+    p->dir = rwf_xstrdup(spec->dir);
+    p->timeout = spec->timeout;
+    p->grace = spec->grace;
+    p->pidfd = p->out.pipe = p->out.file = p->err.pipe = p->err.file = -1;
+    p->report.pipe = -1;
+    if (getrusage(RUSAGE_SELF, &self) == 0)
+        p->head_peak = (int64_t)self.ru_maxrss * 1024;
+    return p;
+}
+
+static void record_failed_start(const struct proc_spec *spec, const struct rwf_err *err)
+{
+    struct proc_exit r = { .cause = PLAN_CAUSE_START, .exit_code = -1 };
+    struct rwf_str text = { 0 };
+    rwf_redact(&text, err->text, strlen(err->text));
+    snprintf(r.message, sizeof(r.message), "%s", text.len ? text.data : "");
+    rwf_str_free(&text);
+    run__attempt_end(spec->dir, &r, NULL);
+}
+
+/* What proc_start began and cannot go on with. */
+static void abandon(struct proc *p, bool spawned)
+{
+    if (spawned) {
+        kill_all(p);
+        reap(p);
+    }
+    run__limit_end(&p->limit);
+    p->handler.exited = NULL;
+    if (p->open_handles > 0)
+        close_handles(p); /* frees it when all are closed */
+    else
+        proc_free(p);
+}
+
+struct proc *proc_start(uv_loop_t *loop, const struct proc_spec *spec,
+                        const struct proc_handler *handler, struct rwf_err *err)
+{
+    struct rwf_err local = RWF_ERR_INIT;
+    struct run__command command;
+    int fds[PIPE_COUNT][2] = { { -1, -1 }, { -1, -1 }, { -1, -1 } };
+    if (!err)
+        err = &local;
+    if (run__command_build(&command, spec, err) < 0) {
+        record_failed_start(spec, err);
+        return NULL;
+    }
+    struct proc *p = create(loop, spec, handler);
+    run__limit_begin(&p->limit, spec->run_id, spec->memory);
+    bool spawned = run__attempt_begin(spec, &command, err) == 0 &&
+                   open_output(p, spec, fds, err) == 0 &&
+                   spawn(p, spec, &command, fds, err) == 0;
+    close_all(fds, 1);
+    close_all(fds, 0);
+    run__command_free(&command);
+    if (spawned && listen_to(p, err) == 0)
+        return p;
+    record_failed_start(spec, err);
+    abandon(p, spawned);
+    return NULL;
+}
+
+int proc_pid(const struct proc *p)
+{
+    return p->pid;
+}
+
+void proc_free(struct proc *p)
+{
+    if (!p)
+        return;
+    rwf_assert(p->open_handles == 0);
+    run__capture_free(&p->out);
+    run__capture_free(&p->err);
+    if (p->report.pipe >= 0)
+        close(p->report.pipe);
+    if (p->pidfd >= 0)
+        close(p->pidfd);
+    rwf_str_free(&p->report.line);
+    run__limit_free(&p->limit);
+    free(p->tail);
+    free(p->dir);
+    free(p);
+}

@@ -30,7 +30,8 @@ enum schedule_verb {
     SCHEDULE_NONE,     /* nothing now; *ret_wake is when to ask again (INT64_MAX: never) */
     SCHEDULE_PREPARE,  /* all it needs is done: evaluate `when`, look into the cache; answer
                           with SCHEDULE_EVENT_SKIP, _HIT or _MISS */
-    SCHEDULE_START,    /* resources are reserved: start an attempt */
+    SCHEDULE_START,    /* resources are reserved: start an attempt; answer with
+                          SCHEDULE_EVENT_START, _HIT, _FAILED or schedule_defer */
     SCHEDULE_SKIP,     /* something it needs failed or was skipped: record it */
     SCHEDULE_DONE,     /* every step is in a final state */
 };
@@ -62,6 +63,16 @@ bool schedule_accepts(const struct schedule *s, uint32_t step, enum schedule_eve
 /* True when a FAILED event with this cause now would be retried; *ret_delay in ns. */
 bool schedule_would_retry(const struct schedule *s, uint32_t step, enum plan_cause cause,
                           int64_t *ret_delay);
+
+/* Answer to SCHEDULE_START: not now; its resources are free again and it is offered once
+ * more after delay ns. No attempt was made. */
+void schedule_defer(struct schedule *s, uint32_t step, int64_t now, int64_t delay);
+
+/* Before the first decision, steps in ascending order: puts a step where the log of an
+ * earlier head left it. state: final, or PENDING (it runs again; attempt and failures
+ * count on). */
+void schedule_restore(struct schedule *s, uint32_t step, enum schedule_state state,
+                      int attempt, int failures);
 
 /* The next decision. Call until SCHEDULE_NONE or SCHEDULE_DONE. */
 struct schedule_decision schedule_next(struct schedule *s, int64_t now, int64_t *ret_wake);

@@ -33,6 +33,8 @@ enum schedule_event {
     SCHEDULE_EVENT_DUE,       /* back-off is over */
     SCHEDULE_EVENT_STOP,
     SCHEDULE_EVENT_LOST,      /* the head died while it ran: back to pending, not an attempt */
+    SCHEDULE_EVENT_DEFER,     /* somebody else runs the same step: look again later */
+    SCHEDULE_EVENT_AGAIN,     /* replay only: a resume runs a finished step once more */
     SCHEDULE_EVENT_COUNT
 };
 
@@ -43,5 +45,6 @@ bool schedule_state_final(enum schedule_state state);
 /* succeeded or cached */
 bool schedule_state_good(enum schedule_state state);
 const char *schedule_state_name(enum schedule_state state);
+const char *schedule_event_name(enum schedule_event event);
 
 #endif

@@ -1,0 +1,530 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Decisions. Order: what must be skipped, then what can start, then what can be prepared;
+ * within each the smallest index, which is the recipe's order.
+ *
+ * Queues are lazy: an item that has left the state its queue stands for is dropped when
+ * it comes to the head. Invariants: counts[] sums to count; a class is in `active` or
+ * `hungry` exactly when update_class says so; a step holds resources exactly while granted.
+ */
+#include "config.h"
+#include "schedule/internal.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/clock.h"
+#include "base/map.h"
+#include "base/mem.h"
+
+/* Causes that another attempt cannot cure. */
+#define NEVER_RETRIED                                                                  \
+    (PLAN_CAUSE_OOM | PLAN_CAUSE_START | PLAN_CAUSE_OUTPUT | PLAN_CAUSE_INPUT |        \
+     PLAN_CAUSE_STOPPED | PLAN_CAUSE_CHECK)
+
+static struct schedule__class *class_of(const struct schedule *s, uint32_t step)
+{
+    return s->classes[s->items[step].class];
+}
+
+static const struct plan_policy *policy_of(const struct schedule *s, uint32_t step)
+{
+    return plan_graph_step(s->graph, step)->policy;
+}
+
+static bool is_ready(const struct schedule__item *it)
+{
+    return it->state == STEP_PENDING && it->waiting == 0 &&
+           it->because == PLAN_NO_STEP;
+}
+
+static bool is_waiting_to_start(const struct schedule__item *it)
+{
+    return it->state == STEP_QUEUED && !it->granted;
+}
+
+/* Drops what is stale at the head; true when something is left. */
+static bool heap_clean(struct schedule *s, struct schedule__heap *h,
+                       bool (*valid)(const struct schedule__item *))
+{
+    while (h->count > 0 && !valid(&s->items[h->items[0].step]))
+        (void)schedule__heap_pop(h);
+    return h->count > 0;
+}
+
+/* --- classes --- */
+
+static void update_class(struct schedule *s, struct schedule__class *c)
+{
+    bool parked = c->max_parallel > 0 && c->running >= c->max_parallel;
+    bool active = c->queued > 0 && !parked;
+    bool hungry = c->ready.count > 0 && c->queued < SCHEDULE__AHEAD;
+    if (active && !c->in_active) {
+        TAILQ_INSERT_TAIL(&s->active, c, active);
+        s->full = false;
+    } else if (!active && c->in_active) {
+        TAILQ_REMOVE(&s->active, c, active);
+    }
+    if (hungry && !c->in_hungry)
+        TAILQ_INSERT_TAIL(&s->hungry, c, hungry);
+    else if (!hungry && c->in_hungry)
+        TAILQ_REMOVE(&s->hungry, c, hungry);
+    c->in_active = active;
+    c->in_hungry = hungry;
+}
+
+/* Steps whose demands are equal are one class, unless max_parallel counts their entry
+ * apart. */
+static char *class_name(const struct plan_policy *p)
+{
+    struct rwf_str name = {NULL, 0, 0};
+    if (p->max_parallel > 0)
+        rwf_str_addf(&name, "%p ", (const void *)p);
+    rwf_str_addf(&name, "%.17g %lld %.17g", p->cpu, (long long)p->memory, p->gpu);
+    for (size_t i = 0; i < p->custom_count; i++)
+        rwf_str_addf(&name, " %s=%.17g", p->custom_names[i], p->custom_amounts[i]);
+    return rwf_str_take(&name);
+}
+
+/* Says what can never fit, where it stands, and which knob to turn. */
+static int fail_fit(const struct schedule *s, const struct plan_step *step,
+                    struct rwf_err *err)
+{
+    struct rwf_str path = {NULL, 0, 0}, what = {NULL, 0, 0};
+    if (!schedule__ledger_never(&s->ledger, step->policy, &path, &what))
+        return 0;
+    const struct recipe *r = plan_graph_recipe(s->graph);
+    const struct recipe_node *at = recipe_at(step->body, path.data);
+    char *where = r == NULL ? rwf_xstrdup("recipe")
+                            : recipe_where(recipe_sources(r),
+                                           at != NULL ? at->span : step->body->span);
+    rwf_fail(err, RWF_E_FIT, "%s: %s %s; lower %s.%s (--set %s.%s=…) or use a larger "
+             "machine", where, step->address, what.data, step->entry, path.data,
+             step->entry, path.data);
+    free(where);
+    rwf_str_free(&path);
+    rwf_str_free(&what);
+    return -1;
+}
+
+static struct schedule__class *class_add(struct schedule *s, const struct plan_policy *p)
+{
+    struct schedule__class *c = rwf_xcalloc(1, sizeof(*c));
+    schedule__demand_make(&s->ledger, p, &c->demand);
+    c->max_parallel = p->max_parallel;
+    *RWF_PUSH(s->classes, s->class_count, s->class_cap) = c;
+    return c;
+}
+
+static int classify(struct schedule *s, struct rwf_err *err)
+{
+    const struct plan_policy *last = NULL;
+    uint32_t last_class = 0;
+    struct rwf_map *names = rwf_map_create(); /* name -> class index + 1 */
+    int result = 0;
+    for (uint32_t i = 0; i < s->count && result == 0; i++) {
+        const struct plan_step *step = plan_graph_step(s->graph, i);
+        if (step->policy != last) {
+            char *name = class_name(step->policy);
+            uintptr_t known = (uintptr_t)rwf_map_get(names, name);
+            if (known == 0) {
+                result = fail_fit(s, step, err);
+                (void)class_add(s, step->policy);
+                known = s->class_count;
+                rwf_map_set(names, name, (void *)known);
+            }
+            free(name);
+            last = step->policy;
+            last_class = (uint32_t)known - 1;
+        }
+        s->items[i].class = last_class;
+    }
+    rwf_map_destroy(names, NULL);
+    return result;
+}
+
+/* --- life --- */
+
+static void fill_dependents(struct schedule *s)
+{
+    for (uint32_t i = 0; i < s->count; i++) {
+        const struct plan_step *step = plan_graph_step(s->graph, i);
+        s->items[i].waiting = (uint32_t)step->need_count;
+        for (size_t k = 0; k < step->need_count; k++)
+            s->first[step->needs[k] + 1]++;
+    }
+    for (uint32_t i = 0; i < s->count; i++)
+        s->first[i + 1] += s->first[i];
+    s->dependents = rwf_xcalloc((size_t)s->first[s->count] + 1, sizeof(*s->dependents));
+    uint32_t *next = rwf_xcalloc((size_t)s->count + 1, sizeof(*next));
+    memcpy(next, s->first, s->count * sizeof(*next));
+    for (uint32_t i = 0; i < s->count; i++) {
+        const struct plan_step *step = plan_graph_step(s->graph, i);
+        for (size_t k = 0; k < step->need_count; k++)
+            s->dependents[next[step->needs[k]]++] = i;
+    }
+    free(next);
+}
+
+static void offer_ready(struct schedule *s, uint32_t step)
+{
+    struct schedule__class *c = class_of(s, step);
+    schedule__heap_push(&c->ready, step, step);
+    update_class(s, c);
+}
+
+struct schedule *schedule_create(const struct plan_graph *g,
+                                 const struct schedule_machine *machine,
+                                 struct rwf_err *err)
+{
+    struct schedule *s = rwf_xcalloc(1, sizeof(*s));
+    s->graph = g;
+    s->count = (uint32_t)plan_graph_count(g);
+    s->items = rwf_xcalloc((size_t)s->count + 1, sizeof(*s->items));
+    s->first = rwf_xcalloc((size_t)s->count + 1, sizeof(*s->first));
+    TAILQ_INIT(&s->active);
+    TAILQ_INIT(&s->hungry);
+    schedule__ledger_init(&s->ledger, machine);
+    s->counts[STEP_PENDING] = s->count;
+    for (uint32_t i = 0; i < s->count; i++)
+        s->items[i].because = PLAN_NO_STEP;
+    if (classify(s, err) != 0) {
+        schedule_destroy(s);
+        return NULL;
+    }
+    fill_dependents(s);
+    for (uint32_t i = 0; i < s->count; i++)
+        if (s->items[i].waiting == 0)
+            offer_ready(s, i);
+    return s;
+}
+
+void schedule_destroy(struct schedule *s)
+{
+    if (s == NULL)
+        return;
+    for (size_t i = 0; i < s->class_count; i++) {
+        schedule__heap_free(&s->classes[i]->ready);
+        schedule__heap_free(&s->classes[i]->queue);
+        free(s->classes[i]->demand.custom);
+        free(s->classes[i]);
+    }
+    free(s->classes);
+    schedule__ledger_free(&s->ledger);
+    schedule__heap_free(&s->backoff);
+    schedule__heap_free(&s->skips);
+    free(s->items);
+    free(s->first);
+    free(s->dependents);
+    free(s);
+}
+
+/* --- what happened --- */
+
+static void set_state(struct schedule *s, uint32_t step, enum schedule_state state)
+{
+    struct schedule__item *it = &s->items[step];
+    s->counts[it->state]--;
+    s->counts[state]++;
+    it->state = (uint8_t)state;
+}
+
+static void release(struct schedule *s, uint32_t step)
+{
+    struct schedule__item *it = &s->items[step];
+    if (!it->granted)
+        return;
+    struct schedule__class *c = class_of(s, step);
+    schedule__ledger_give(&s->ledger, &c->demand, it->gpus);
+    it->granted = false;
+    it->gpus = 0;
+    c->running--;
+    s->full = false;
+    update_class(s, c);
+}
+
+static void doom(struct schedule *s, uint32_t step, uint32_t because)
+{
+    struct schedule__item *it = &s->items[step];
+    if (it->because != PLAN_NO_STEP)
+        return;
+    it->because = because;
+    schedule__heap_push(&s->skips, step, step);
+}
+
+/* Tells the dependents of a step that has come to its end. */
+static void settle(struct schedule *s, uint32_t step)
+{
+    bool good = schedule_state_good(s->items[step].state);
+    for (uint32_t k = s->first[step]; k < s->first[step + 1]; k++) {
+        uint32_t other = s->dependents[k];
+        struct schedule__item *it = &s->items[other];
+        if (!good) {
+            doom(s, other, step);
+            continue;
+        }
+        rwf_assert(it->waiting > 0);
+        if (--it->waiting == 0 && is_ready(it))
+            offer_ready(s, other);
+    }
+}
+
+static void enter_queue(struct schedule *s, uint32_t step)
+{
+    struct schedule__class *c = class_of(s, step);
+    c->queued++;
+    schedule__heap_push(&c->queue, step, step);
+    update_class(s, c);
+}
+
+static void leave_queue(struct schedule *s, uint32_t step)
+{
+    struct schedule__class *c = class_of(s, step);
+    rwf_assert(c->queued > 0);
+    c->queued--;
+    update_class(s, c);
+}
+
+static void apply(struct schedule *s, uint32_t step, enum schedule_event event)
+{
+    struct schedule__item *it = &s->items[step];
+    enum schedule_state next = schedule_transition(it->state, event);
+    rwf_assert(next != STEP_STATE_COUNT);
+    if (is_waiting_to_start(it))
+        leave_queue(s, step);
+    bool keeps = it->state == STEP_QUEUED && next == STEP_RUNNING;
+    set_state(s, step, next);
+    if (!keeps)
+        release(s, step);
+    if (next == STEP_QUEUED)
+        enter_queue(s, step);
+    else if (schedule_state_final(next))
+        settle(s, step);
+    else if (next == STEP_PENDING && is_ready(it))
+        offer_ready(s, step);
+}
+
+static void back_off(struct schedule *s, uint32_t step, int64_t now, int64_t delay)
+{
+    struct schedule__item *it = &s->items[step];
+    it->due = delay > INT64_MAX - now ? INT64_MAX : now + delay;
+    schedule__heap_push(&s->backoff, it->due, step);
+}
+
+bool schedule_would_retry(const struct schedule *s, uint32_t step, enum plan_cause cause,
+                          int64_t *ret_delay)
+{
+    const struct plan_policy *p = policy_of(s, step);
+    const struct schedule__item *it = &s->items[step];
+    if (s->stopping || it->state != STEP_RUNNING || it->failures >= p->retry_max ||
+        (cause & NEVER_RETRIED) != 0 || (cause & p->retry_on) == 0)
+        return false;
+    double factor = p->backoff_factor > 1 ? p->backoff_factor : 1;
+    double delay = (double)p->backoff_initial * pow(factor, it->failures);
+    int64_t most = p->backoff_max > 0 ? p->backoff_max : INT64_MAX / 4;
+    *ret_delay = delay >= (double)most ? most : (int64_t)delay;
+    return true;
+}
+
+bool schedule_accepts(const struct schedule *s, uint32_t step, enum schedule_event event)
+{
+    return event != SCHEDULE_EVENT_AGAIN &&
+           schedule_transition(s->items[step].state, event) != STEP_STATE_COUNT;
+}
+
+void schedule_event(struct schedule *s, uint32_t step, enum schedule_event event,
+                    enum plan_cause cause, int64_t now)
+{
+    rwf_assert(step < s->count && schedule_accepts(s, step, event));
+    struct schedule__item *it = &s->items[step];
+    int64_t delay = 0;
+    if (event == SCHEDULE_EVENT_START ||
+        (event == SCHEDULE_EVENT_FAILED && it->state == STEP_QUEUED))
+        it->attempt++;
+    if (event == SCHEDULE_EVENT_FAILED && schedule_would_retry(s, step, cause, &delay))
+        event = SCHEDULE_EVENT_RETRY;
+    if (event == SCHEDULE_EVENT_FAILED || event == SCHEDULE_EVENT_RETRY)
+        it->failures++;
+    it->deferred = false;
+    apply(s, step, event);
+    if (event == SCHEDULE_EVENT_RETRY)
+        back_off(s, step, now, delay);
+}
+
+void schedule_defer(struct schedule *s, uint32_t step, int64_t now, int64_t delay)
+{
+    rwf_assert(s->items[step].state == STEP_QUEUED && s->items[step].granted);
+    apply(s, step, SCHEDULE_EVENT_DEFER);
+    s->items[step].deferred = true;
+    back_off(s, step, now, delay);
+}
+
+void schedule_restore(struct schedule *s, uint32_t step, enum schedule_state state,
+                      int attempt, int failures)
+{
+    struct schedule__item *it = &s->items[step];
+    rwf_assert(it->state == STEP_PENDING);
+    it->attempt = attempt;
+    it->failures = failures;
+    if (!schedule_state_final(state))
+        return;
+    set_state(s, step, state);
+    settle(s, step);
+}
+
+void schedule_stop(struct schedule *s)
+{
+    s->stopping = true;
+    for (uint32_t i = 0; i < s->count; i++)
+        if (s->items[i].state != STEP_RUNNING && !schedule_state_final(s->items[i].state)) {
+            set_state(s, i, STEP_STOPPED);
+            release(s, i);
+        }
+}
+
+/* --- decisions --- */
+
+static void wake_due(struct schedule *s, int64_t now)
+{
+    struct schedule__heap *h = &s->backoff;
+    while (h->count > 0 && h->items[0].key <= now) {
+        struct schedule__heap_item first = schedule__heap_pop(h);
+        const struct schedule__item *it = &s->items[first.step];
+        if (it->state == STEP_BACKOFF && it->due == first.key)
+            apply(s, first.step, SCHEDULE_EVENT_DUE);
+    }
+}
+
+static bool is_doomed(const struct schedule__item *it)
+{
+    return it->state == STEP_PENDING && it->because != PLAN_NO_STEP && !it->offered;
+}
+
+static bool pick_skip(struct schedule *s, struct schedule_decision *d)
+{
+    if (!heap_clean(s, &s->skips, is_doomed))
+        return false;
+    d->verb = SCHEDULE_SKIP;
+    d->step = schedule__heap_pop(&s->skips).step;
+    d->because = s->items[d->step].because;
+    s->items[d->step].offered = true;
+    return true;
+}
+
+/* The class whose head is the oldest that fits. An older one that does not fit lets a
+ * bounded number of younger ones go before it; then the machine is kept for it. */
+static struct schedule__class *startable(struct schedule *s)
+{
+    struct schedule__class *c, *best = NULL, *oldest = NULL;
+    int seen = 0;
+    TAILQ_FOREACH(c, &s->active, active) {
+        if (seen++ == SCHEDULE__WINDOW)
+            break;
+        bool some = heap_clean(s, &c->queue, is_waiting_to_start);
+        rwf_assert(some);
+        struct schedule__class **slot =
+            schedule__ledger_fits(&s->ledger, &c->demand) ? &best : &oldest;
+        if (*slot == NULL || c->queue.items[0].key < (*slot)->queue.items[0].key)
+            *slot = c;
+    }
+    if (best == NULL || oldest == NULL ||
+        oldest->queue.items[0].key > best->queue.items[0].key)
+        return best;
+    if (oldest->passed >= SCHEDULE__PATIENCE)
+        return NULL;
+    oldest->passed++;
+    return best;
+}
+
+static void grant(struct schedule *s, struct schedule__class *c, uint32_t step,
+                  struct schedule_decision *d)
+{
+    struct schedule__item *it = &s->items[step];
+    it->gpus = schedule__ledger_take(&s->ledger, &c->demand);
+    it->granted = true;
+    c->running++;
+    c->passed = 0;
+    c->queued--;
+    update_class(s, c);
+    d->verb = SCHEDULE_START;
+    d->step = step;
+    d->attempt = it->attempt + 1;
+    for (int i = 0; i < s->ledger.gpu_count && d->gpu_count < SCHEDULE__MAX_GRANT; i++)
+        if (it->gpus & 1ULL << i)
+            d->gpus[d->gpu_count++] = i;
+}
+
+static bool pick_start(struct schedule *s, struct schedule_decision *d)
+{
+    if (s->full)
+        return false;
+    struct schedule__class *c = startable(s);
+    if (c == NULL) {
+        s->full = true;
+        return false;
+    }
+    grant(s, c, schedule__heap_pop(&c->queue).step, d);
+    return true;
+}
+
+static bool pick_prepare(struct schedule *s, struct schedule_decision *d)
+{
+    struct schedule__class *c, *next, *best = NULL;
+    int seen = 0;
+    for (c = TAILQ_FIRST(&s->hungry); c != NULL && seen < SCHEDULE__WINDOW; c = next) {
+        next = TAILQ_NEXT(c, hungry);
+        seen++;
+        if (!heap_clean(s, &c->ready, is_ready))
+            update_class(s, c);
+        else if (best == NULL || c->ready.items[0].key < best->ready.items[0].key)
+            best = c;
+    }
+    if (best == NULL)
+        return false;
+    d->verb = SCHEDULE_PREPARE;
+    d->step = schedule__heap_pop(&best->ready).step;
+    set_state(s, d->step, STEP_PREPARING);
+    update_class(s, best);
+    return true;
+}
+
+static size_t finished(const struct schedule *s)
+{
+    size_t n = 0;
+    for (int i = 0; i < STEP_STATE_COUNT; i++)
+        n += schedule_state_final(i) ? s->counts[i] : 0;
+    return n;
+}
+
+struct schedule_decision schedule_next(struct schedule *s, int64_t now, int64_t *ret_wake)
+{
+    struct schedule_decision d = {.verb = SCHEDULE_NONE, .because = PLAN_NO_STEP};
+    *ret_wake = INT64_MAX;
+    if (finished(s) == s->count) {
+        d.verb = SCHEDULE_DONE;
+        return d;
+    }
+    if (s->stopping)
+        return d;
+    wake_due(s, now);
+    if (pick_skip(s, &d) || pick_start(s, &d) || pick_prepare(s, &d))
+        return d;
+    if (s->backoff.count > 0)
+        *ret_wake = s->backoff.items[0].key;
+    return d;
+}
+
+enum schedule_state schedule_state(const struct schedule *s, uint32_t step)
+{
+    return s->items[step].state;
+}
+
+int schedule_attempt(const struct schedule *s, uint32_t step)
+{
+    return s->items[step].attempt;
+}
+
+size_t schedule_count(const struct schedule *s, enum schedule_state state)
+{
+    return s->counts[state];
+}

@@ -93,11 +93,9 @@ static int fail_fit(const struct schedule *s, const struct plan_step *step,
     struct rwf_str path = {NULL, 0, 0}, what = {NULL, 0, 0};
     if (!schedule__ledger_never(&s->ledger, step->policy, &path, &what))
         return 0;
-    const struct recipe *r = plan_graph_recipe(s->graph);
+    const struct recipe_sources *sources = recipe_sources(plan_graph_recipe(s->graph));
     const struct recipe_node *at = recipe_at(step->body, path.data);
-    char *where = r == NULL ? rwf_xstrdup("recipe")
-                            : recipe_where(recipe_sources(r),
-                                           at != NULL ? at->span : step->body->span);
+    char *where = recipe_where(sources, at != NULL ? at->span : step->body->span);
     rwf_fail(err, RWF_E_FIT, "%s: %s %s; lower %s.%s (--set %s.%s=…) or use a larger "
              "machine", where, step->address, what.data, step->entry, path.data,
              step->entry, path.data);

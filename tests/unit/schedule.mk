@@ -1,1 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+check_PROGRAMS += check_schedule
+check_schedule_SOURCES = tests/unit/check_schedule.c
+check_schedule_LDADD = libschedule.a libbase.a $(RWF_LIBS) $(CHECK_LIBS)
+check_schedule_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)

@@ -5,6 +5,7 @@
  *   runs/ID/events.ndjson          the log            runs/ID/plan.json   what was run
  *   runs/ID/steps/ADDRESS/N/       attempt N: cmd.sh env.txt stdout stderr exit.json
  *                                  step.json, and the working files until they are kept
+ *   runs/ID/pid                    of the process that drives it (see log.h)
  *   runs/last                      symlink to the newest run
  *   cache/…                        see cache.h
  *   index.sqlite                   see index.h
@@ -18,6 +19,8 @@ char *run_root(const char *recipe_dir);
 /* Finds the root from a folder upwards (for ps, logs …); NULL with RWF_E_NORUN. */
 char *run_root_find(const char *start, struct rwf_err *err);
 char *run_dir(const char *root, const char *id);
+/* Path of its event log. */
+char *run_log_path(const char *root, const char *id);
 /* Resolves "last", a full id or a unique prefix or suffix of one; RWF_E_NORUN with a
  * did-you-mean otherwise. */
 char *run_resolve(const char *root, const char *name, struct rwf_err *err);

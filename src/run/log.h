@@ -24,14 +24,23 @@ enum run_event run_event_parse(const char *type);
 const char *run_event_help(enum run_event e);
 const char *run_event_fields(enum run_event e);
 
+/* A JSON string of text; bytes that are not UTF-8 become U+FFFD. */
+json_t *run_text(const char *text);
+/* value with every secret in its strings replaced; caller decrefs. */
+json_t *run_redacted(const json_t *value);
+
 struct run_log;
 
 /* Opens or creates; cuts a torn tail; goes on after the last seq. Holds an exclusive
- * lock: RWF_E_USAGE "run is active (pid N)" when another process has it. */
+ * lock: RWF_E_USAGE "run is active (pid N)" when another process has it. The pid stands in
+ * the file "pid" next to the log and means something only while the lock is held. */
 struct run_log *run_log_open(const char *path, struct rwf_err *err);
-/* Waits until all is synced. */
+/* The pid that holds the log at path, 0: none. */
+int run_log_holder(const char *path);
+/* Waits until all is synced; NULL is fine. */
 void run_log_close(struct run_log *log);
-/* Takes body (an object); adds seq, ts, type. Buffered until run_log_flush. */
+/* Takes body (an object); adds seq, ts, type. Buffered until run_log_flush. Secrets are
+ * replaced in every string but those that name things of the run itself (step, key, …). */
 void run_log_append(struct run_log *log, enum run_event type, json_t *body);
 /* Writes what is buffered and asks for a sync. -1 when the disk refused (ENOSPC …): the log
  * is then cut back to its last whole line and takes no more. */

@@ -15,6 +15,7 @@ struct run_step_state {
     const char *address;
     enum schedule_state state;
     int attempt;            /* of the last attempt started; 0: none */
+    int failures;           /* attempts that failed since the step was last tried anew */
     int64_t started;        /* wall ns of the last attempt; 0: never */
     int64_t ended;
     double progress;        /* 0..1, -1 unknown */
@@ -45,7 +46,7 @@ struct run_state *run_state_create(void);
 void run_state_destroy(struct run_state *s);
 /* 0, or -1 when the event contradicts the state (a damaged log): RWF_E_INPUT. */
 int run_state_apply(struct run_state *s, const json_t *event, struct rwf_err *err);
-/* Replays a whole log. */
+/* Replays a whole log; RWF_E_NORUN when there is none. */
 struct run_state *run_state_load(const char *log_path, struct rwf_err *err);
 
 size_t run_state_step_count(const struct run_state *s);      /* steps seen in events */

@@ -2,15 +2,17 @@
  *
  * Results of steps, by key; content by digest. Beneath ROOT/cache:
  *
- *   steps/ab/KEY/entry.json   {"v":1,"key","parts","outputs","metrics","origin","time","sum"}
- *   steps/ab/KEY/out/…        the outputs under their own names, hard links to blobs
- *   blobs/ab/DIGEST           file contents, read-only, each once
- *   locks/KEY                 held while a step with that key runs
- *   tmp/                      entries under construction; swept when older than a day
- *   digests.ndjson            remembered file digests
+ *   steps/ab/KEY.json     {"v":1,"key","parts","outputs","metrics","origin","time","sum"}
+ *   steps/ab/KEY.DIGEST/  its outputs under their own names, hard links to blobs
+ *   blobs/ab/DIGEST       file contents, read-only, each once; DIGESTx: executable
+ *   locks                 a byte per key, locked while a step with that key runs
+ *   tmp/                  under construction; swept when older than a day
+ *   digests.ndjson        remembered file digests
+ *   last.ndjson           which key a step of a recipe had last
  *
  * An entry appears by one rename, so it is whole or absent; `sum` guards it against a
- * crash of the machine. Any number of processes may use one cache.
+ * crash of the machine. Any number of processes may use one cache; one struct run_cache
+ * may be used by several threads. Nothing is created before something is kept.
  */
 #ifndef RWF_RUN_CACHE_H
 #define RWF_RUN_CACHE_H
@@ -27,28 +29,30 @@ void run_cache_close(struct run_cache *c);
 /* The entry, or NULL with *ret_miss a short reason ("not there", "output blob is gone").
  * Outputs are checked to exist with their size. Caller decrefs. */
 json_t *run_cache_get(struct run_cache *c, const char *key, const char **ret_miss);
-/* The newest entry made for the same step address: for `why`. NULL when there is none. */
+/* The newest entry made for that step address of recipe: for `why`. NULL when there is none. */
 json_t *run_cache_last_for(struct run_cache *c, const char *recipe, const char *address);
 
 /* Keeps a result. outputs: {name: path relative to dir}. Files move (hard link, else copy)
  * from dir into the cache; folders are kept as trees of files. Outputs are
  * synced to disk before the entry appears. Returns the entry's outputs
  * {name: {"path": absolute, "digest": "sha256:…", "size": N, "files": N?}}, caller decrefs.
- * A missing output: *ret_missing names it (caller frees) and code RWF_E_FAILED. Links that
- * point outside dir, devices and sockets are refused. */
+ * origin is "RUN/ADDRESS". A missing output: *ret_missing names it (caller frees) and code
+ * RWF_E_FAILED. Links that point outside dir, devices and sockets are refused. */
 json_t *run_cache_put(struct run_cache *c, const char *key, const json_t *parts,
                       const char *dir, const json_t *outputs, const json_t *metrics,
-                      const char *origin, char **ret_missing, struct rwf_err *err);
+                      const char *recipe, const char *origin, char **ret_missing,
+                      struct rwf_err *err);
 /* Drops an entry (its blobs go with gc). */
 int run_cache_drop(struct run_cache *c, const char *key, struct rwf_err *err);
 
-/* 1 locked, 0 somebody else holds it, -1 *err. *ret_lock is released by unlock. Locks die
+/* 1 locked, 0 somebody else (or this process) holds it, -1 *err. *ret_lock is released by unlock. Locks die
  * with their process. */
 int run_cache_trylock(struct run_cache *c, const char *key, int *ret_lock,
                       struct rwf_err *err);
 void run_cache_unlock(struct run_cache *c, const char *key, int lock);
 
-/* plan_digest_fn: remembers digests by (path, size, mtime, inode). */
+/* plan_digest_fn: remembers digests by (path, size, mtime, inode). A folder has the digest
+ * of its listing, as an output folder has. */
 int run_cache_digest(void *cache, const char *path, char out[RWF_DIGEST_LEN],
                      struct rwf_err *err);
 

@@ -79,7 +79,7 @@ stage_fault()
 stage_asan()
 {
     build_kind asan --enable-sanitizer=address,undefined "$(duckdb_option)" || { failed=1; return; }
-    make_check "$build-asan" check TESTS_ENVIRONMENT_EXTRA=
+    make_check "$build-asan" check
     show_failures "$build-asan"
     local p=$passed f=$failed s=$skipped
     make_check "$build-asan" check TESTS=tests/fault/hostile.sh
@@ -89,15 +89,12 @@ stage_asan()
 
 stage_tsan()
 {
-    local tests
+    local tests fixed=env
     build_kind tsan --enable-sanitizer=thread "$(duckdb_option)" || { failed=1; return; }
     tests=$(sed -n 's/^check_PROGRAMS *+= *//p' "$top/tests/unit/run.mk" | tr '\n' ' ')
-    # Addresses too random for the sanitizer's map of memory end it at its start.
-    setarch -R true 2>/dev/null && local fixed='setarch -R'
-    TSAN_OPTIONS="halt_on_error=1 suppressions=$top/tests/tsan.supp" \
-        ${fixed:-} "$BASH" -c 'true' &&
-        make_check "$build-tsan" check TESTS="$tests" LOG_COMPILER="${fixed:-env}" \
-            AM_TESTS_FD_REDIRECT= TSAN_OPTIONS="halt_on_error=1"
+    # Where addresses are too random for the sanitizer's map of memory, it ends at once.
+    setarch -R true 2>/dev/null && fixed='setarch -R'
+    TSAN_OPTIONS=halt_on_error=1 make_check "$build-tsan" check TESTS="$tests" LOG_COMPILER="$fixed"
     show_failures "$build-tsan"
 }
 

@@ -168,7 +168,7 @@ run_stage()
         if grep -q '^--- ' "$logs/$1.log"; then
             sed -n '/^--- /,$p' "$logs/$1.log" | head -n 200
         else
-            tail -n 40 "$logs/$1.log"
+            grep -iE -B2 -A2 'error|undefined|cannot|warning' "$logs/$1.log" | head -n 40
         fi
     fi
     all_passed=$((all_passed + passed)) all_failed=$((all_failed + failed))

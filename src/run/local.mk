@@ -10,3 +10,6 @@ librun_a_SOURCES += %D%/events.c %D%/events.def %D%/log.c %D%/log.h %D%/state.c 
 	%D%/layout.c %D%/layout.h
 # The engine.
 librun_a_SOURCES += %D%/engine.h %D%/index.h
+# Results of steps.
+librun_a_SOURCES += %D%/cache.c %D%/cache_impl.h %D%/cacheput.c %D%/cachegc.c \
+	%D%/cachelock.c %D%/blob.c %D%/tree.c %D%/digests.c %D%/journal.c

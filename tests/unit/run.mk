@@ -11,3 +11,8 @@ check_log_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 check_state_SOURCES = tests/unit/check_state.c tests/unit/run_support.h
 check_state_LDADD = librun.a libschedule.a libbase.a $(RWF_LIBS) $(CHECK_LIBS)
 check_state_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+
+check_PROGRAMS += check_cache
+check_cache_SOURCES = tests/unit/check_cache.c
+check_cache_LDADD = librun.a libplan.a librecipe.a libbase.a $(RWF_LIBS) $(CHECK_LIBS)
+check_cache_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)

@@ -71,7 +71,10 @@ int64_t rwf_clock_parse(const char *text)
     tm.tm_year -= 1900;
     tm.tm_mon -= 1;
     time_t t = timegm(&tm);
-    return t < 0 ? -1 : (int64_t)t * RWF_NS_PER_S + ns;
+    /* 64 bits of nanoseconds end in the year 2262. */
+    if (t < 0 || t >= INT64_MAX / RWF_NS_PER_S || ns < 0)
+        return -1;
+    return (int64_t)t * RWF_NS_PER_S + ns;
 }
 
 void rwf_id_run(char out[RWF_RUN_ID_LEN])

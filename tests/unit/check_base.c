@@ -81,6 +81,7 @@ START_TEST(times_survive_a_round_trip)
     rwf_clock_format(t, text);
     ck_assert_int_eq(rwf_clock_parse(text), t);
     ck_assert_int_eq(rwf_clock_parse("2026-11-22"), -1);
+    ck_assert_int_eq(rwf_clock_parse("4052-11-22T03:04:05.000000000Z"), -1);
     rwf_clock_format(0, text);
     ck_assert_str_eq(text, "1970-01-01T00:00:00.000000000Z");
 }

@@ -75,6 +75,12 @@ static uint32_t hash_bytes(const char *bytes, size_t len)
     return (uint32_t)(v[0] ^ v[1] ^ v[2] ^ v[3]);
 }
 
+uint32_t rwf_map_hash(const char *key, size_t len)
+{
+    seed_once();
+    return hash_bytes(key, len);
+}
+
 struct rwf_map *rwf_map_create(void)
 {
     seed_once();

@@ -7,6 +7,7 @@
 #define RWF_BASE_MAP_H
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct rwf_map;
 
@@ -20,5 +21,8 @@ size_t rwf_map_count(const struct rwf_map *m);
 /* The i-th entry in order of insertion, 0 <= i < count. */
 const char *rwf_map_key_at(const struct rwf_map *m, size_t i);
 void *rwf_map_value_at(const struct rwf_map *m, size_t i);
+
+/* The seeded hash behind the map, for indexes kept elsewhere. */
+uint32_t rwf_map_hash(const char *key, size_t len);
 
 #endif

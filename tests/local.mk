@@ -5,8 +5,10 @@ AM_TESTS_ENVIRONMENT = RAYWF=$(abs_top_builddir)/raywf; export RAYWF; \
 	srcdir=$(srcdir); export srcdir; abs_top_srcdir=$(abs_top_srcdir); \
 	export abs_top_srcdir; abs_top_builddir=$(abs_top_builddir); export abs_top_builddir;
 
-dist_check_SCRIPTS += tools/check-includes.sh tests/unit/check_includes.sh
-TESTS += tools/check-includes.sh tests/unit/check_includes.sh
+TOOL_TESTS = tools/check-includes.sh %D%/unit/check_includes.sh %D%/unit/check_bootstrap.sh \
+	%D%/unit/check_count.sh
+dist_check_SCRIPTS += $(TOOL_TESTS)
+TESTS += $(TOOL_TESTS)
 if HAVE_CHECK
 include %D%/unit/base.mk
 include %D%/unit/recipe.mk

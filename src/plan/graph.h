@@ -139,6 +139,9 @@ void plan_graph_resolve_as(struct plan_graph *g, enum plan_mode mode,
  * the recipe lies. Caller decrefs. NULL and *err (with file:line) on failure. */
 json_t *plan_resolve(const struct plan_graph *g, const struct plan_step *step,
                      const struct recipe_node *node, struct rwf_err *err);
+/* The same for a node outside of steps, such as notify. */
+json_t *plan_resolve_top(const struct plan_graph *g, const struct recipe_node *node,
+                         struct rwf_err *err);
 /* The step's spec, via its op. */
 json_t *plan_step_spec(const struct plan_graph *g, const struct plan_step *step,
                        struct rwf_err *err);

@@ -1,3 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 noinst_LIBRARIES += libplan.a
-libplan_a_SOURCES = %D%/graph.h %D%/key.h %D%/op.h %D%/picture.h %D%/planfile.h %D%/builtin.h
+libplan_a_SOURCES = %D%/graph.h %D%/key.h %D%/op.h %D%/picture.h %D%/planfile.h %D%/builtin.h %D%/inside.h \
+	%D%/graph.c %D%/entries.c %D%/matrix.c %D%/scope.c %D%/texts.c %D%/check.c \
+	%D%/policy.c %D%/order.c %D%/edges.c %D%/prune.c %D%/resolve.c

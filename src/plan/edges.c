@@ -28,7 +28,7 @@ struct plan__dep *plan__dep_add(struct plan__entry *e, struct plan__entry *targe
         e->dep_by_address = rwf_map_create();
     if (rwf_map_get(e->dep_by_address, target->address))
         return NULL;
-    struct plan__dep *dep = &RWF_PUSH(e->deps, e->dep_count, e->dep_cap);
+    struct plan__dep *dep = RWF_PUSH(e->deps, e->dep_count, e->dep_cap);
     *dep = (struct plan__dep){.entry = target, .span = span};
     /* The value is only a mark until all are known: the array may move. */
     rwf_map_set(e->dep_by_address, target->address, target);
@@ -230,7 +230,7 @@ static struct plan__needs *compute_needs(struct plan_lowering *l)
     if (found.count)
         memcpy(kept->ids, found.ids, found.count * sizeof(*kept->ids));
     free(found.ids);
-    RWF_PUSH(g->needs, g->needs_count, g->needs_cap) = *kept;
+    *RWF_PUSH(g->needs, g->needs_count, g->needs_cap) = *kept;
     return kept;
 }
 
@@ -297,7 +297,7 @@ static void add_step(struct plan_lowering *l, const struct recipe_node *body,
     const struct plan__instance *i = &l->entry->instances[l->instance];
     uint32_t index = (uint32_t)g->step_count;
 
-    RWF_PUSH(g->steps, g->step_count, g->step_cap) = (struct plan__step){
+    *RWF_PUSH(g->steps, g->step_count, g->step_cap) = (struct plan__step){
         .step = {
             .index = index,
             .address = step_address(l),

@@ -130,7 +130,7 @@ static void add_entry(struct plan__build *b, const struct op *op,
     if (op->validate)
         op->validate(g->recipe, e->name, e->body, b->diags);
     take_outputs(g, e);
-    RWF_PUSH(g->entries, g->entry_count, g->entry_cap) = e;
+    *RWF_PUSH(g->entries, g->entry_count, g->entry_cap) = e;
     rwf_map_set(g->by_address, e->address, e);
 }
 

@@ -221,6 +221,10 @@ int plan__prune(struct plan_graph *g, const struct plan_options *options,
 /* Typed JSON of node in scope s; the message of *err has no place yet. */
 json_t *plan__resolve_in(struct plan__scope *s, const struct recipe_node *node,
                          struct rwf_err *err);
+/* What ${root.name} gives a step; place is where to blame a failure. */
+json_t *plan__resolve_ref(const struct plan_graph *g, const struct plan_step *step,
+                          const char *root, const char *name,
+                          const struct recipe_node *place, struct rwf_err *err);
 /* Memory for one resolution. */
 struct rwf_arena *plan__scratch(struct plan_graph *g);
 

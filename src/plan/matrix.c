@@ -146,7 +146,7 @@ static const struct recipe_node *fix_value(struct plan__build *b, struct plan__s
 
 static void push_value(struct axis *axis, const struct recipe_node *value)
 {
-    RWF_PUSH(axis->values, axis->count, axis->cap) = value;
+    *RWF_PUSH(axis->values, axis->count, axis->cap) = value;
 }
 
 /* One item of a list of values, or a whole ${list} in its place. */
@@ -385,7 +385,7 @@ static void add_instance(struct matrix *m, const struct recipe_node *map)
         if (!axis_find(m, map->pairs[i].key))
             bindings[count++] =
                 (struct plan_binding){map->pairs[i].key, map->pairs[i].value};
-    RWF_PUSH(m->added, m->added_count, m->added_cap) = (struct added){bindings, count};
+    *RWF_PUSH(m->added, m->added_count, m->added_cap) = (struct added){bindings, count};
 }
 
 static void include(struct matrix *m, const struct recipe_node *map)

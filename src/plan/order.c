@@ -61,7 +61,7 @@ static void report_cycle(struct sorting *s, const struct plan__dep *closing)
 static void push(struct sorting *s, struct plan__entry *e)
 {
     e->mark = PLAN__OPEN;
-    RWF_PUSH(s->stack, s->depth, s->cap) = (struct frame){e, 0};
+    *RWF_PUSH(s->stack, s->depth, s->cap) = (struct frame){e, 0};
 }
 
 static void visit(struct sorting *s, struct plan__entry *root)

@@ -7,6 +7,7 @@
 #include "plan/inside.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/mem.h"
@@ -237,25 +238,50 @@ json_t *plan__resolve_in(struct plan__scope *s, const struct recipe_node *node,
 
 /* --- what others call --- */
 
-static json_t *resolve_placed(struct plan__scope *s, const struct recipe_node *node,
-                              struct rwf_err *err)
+/* Puts the place before the message and the hint behind it. */
+static void blame(const struct plan__scope *s, const struct recipe_node *node,
+                  struct rwf_err *err)
 {
-    struct rwf_err why = RWF_ERR_INIT;
-    json_t *out = plan__resolve_in(s, node, &why);
-    char *where;
+    char *where = recipe_where(recipe_sources(s->g->recipe), node->span);
 
-    if (out)
-        return out;
-    if (err)
-        *err = why;
-    where = recipe_where(recipe_sources(s->g->recipe), (s->failed ? s->failed : node)->span);
     rwf_wrap(err, "%s", where);
     free(where);
     if (err && s->hint[0]) {
         size_t len = strlen(err->text);
         snprintf(err->text + len, sizeof(err->text) - len, " (%s)", s->hint);
     }
-    return NULL;
+}
+
+static json_t *resolve_placed(struct plan__scope *s, const struct recipe_node *node,
+                              struct rwf_err *err)
+{
+    json_t *out = plan__resolve_in(s, node, err);
+
+    if (!out)
+        blame(s, s->failed ? s->failed : node, err);
+    return out;
+}
+
+json_t *plan__resolve_ref(const struct plan_graph *g, const struct plan_step *step,
+                          const char *root, const char *name,
+                          const struct recipe_node *place, struct rwf_err *err)
+{
+    const struct plan__step *mine = (const struct plan__step *)step;
+    struct plan__scope s = {.g = (struct plan_graph *)g, .stage = PLAN__RESOLVE};
+    const char *parts[] = {root, name};
+    struct expr_ref ref = {.text = name, .parts = parts, .count = 2};
+    struct expr_scope scope;
+    struct expr_value v;
+    json_t *out = NULL;
+
+    plan__scope_enter(&s, mine->entry, mine->instance);
+    scope = plan__scope(&s);
+    if (scope.lookup(&s, plan__scratch(s.g), &ref, &v, err) == 0)
+        out = v.type == EXPR_LIST ? list_json(RECIPE_TEXT, &v, err)
+                                  : typed_json(RECIPE_TEXT, &v, err);
+    if (!out)
+        blame(&s, place, err);
+    return out;
 }
 
 json_t *plan_resolve(const struct plan_graph *g, const struct plan_step *step,

@@ -10,7 +10,7 @@ AS_CASE([$with_duckdb],
 have_duckdb=no
 AS_IF([test "x$with_duckdb" != xno && test -f "$duckdb_dir/duckdb.h"],[
   have_duckdb=yes
-  AC_SUBST([DUCKDB_CPPFLAGS],["-I$duckdb_dir"])
+  AC_SUBST([DUCKDB_CPPFLAGS],["-isystem $duckdb_dir"])
   AC_DEFINE_UNQUOTED([RWF_DUCKDB_DIR],["$duckdb_dir"],[where libduckdb.so was at configure time])
   AC_DEFINE([HAVE_DUCKDB],[1],[duckdb.h was there])])
 AS_IF([test $have_duckdb = no && test "x$with_duckdb" != xguess && test "x$with_duckdb" != xno],

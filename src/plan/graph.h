@@ -132,6 +132,7 @@ struct plan_results {
 /* Sets how specs are resolved from now on. results may be NULL with PLAN_SHOW. */
 void plan_graph_resolve_as(struct plan_graph *g, enum plan_mode mode,
                            const struct plan_results *results);
+enum plan_mode plan_graph_mode(const struct plan_graph *g);
 /* Typed JSON of a node of step's body with every ${…} replaced; sizes are bytes, durations
  * ns, x-* keys and nulls are left out; a whole ${list} as an item of a list becomes several
  * items. In PLAN_KEY mode a secret is "secret:NAME", a path beneath the recipe's folder is

@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The dataset op: what a `datasets` entry means to the plan. Running it is execute.c.
+ *
+ * The spec says what decides the rows and nothing else: in PLAN_KEY mode neither headers
+ * (they may hold secrets), nor where things lie in the recipe, nor the cores; the
+ * content of files comes in through inputs. In PLAN_RUN mode paths are absolute and
+ * "places" says where each key stands, for messages.
+ */
+#include "config.h"
+#include "data/dataset.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/fs.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "data/execute.h"
+#include "data/split.h"
+#include "plan/graph.h"
+
+#define DATASET_RECIPE_DIR "<recipe.dir>/" /* ${recipe.dir} in PLAN_KEY mode */
+
+/* --- validate --- */
+
+/* Exactly one of keys (NULL-terminated) stands in node. */
+static void check_one_of(const struct recipe_node *node, struct recipe_span span,
+                         const char *what, const char *const *keys,
+                         struct recipe_diags *diags)
+{
+    struct rwf_str list = { 0 };
+    int found = 0;
+    for (int i = 0; keys[i] != NULL; i++) {
+        rwf_str_addf(&list, "%s%s", i == 0 ? "" : keys[i + 1] == NULL ? " or " : ", ",
+                     keys[i]);
+        found += recipe_get(node, keys[i]) != NULL;
+    }
+    if (found != 1)
+        recipe_diag_add(diags, RECIPE_E0108, span, "%s takes %s, exactly one of them",
+                        what, list.data);
+    rwf_str_free(&list);
+}
+
+static void check_source(const char *name, const struct recipe_node *body,
+                         struct recipe_diags *diags)
+{
+    static const char *const sources[] = { "read", "from", NULL };
+    static const char *const reads[] = { "path", "url", "sql", NULL };
+    const struct recipe_node *read = recipe_get(body, "read");
+    char *what = rwf_xasprintf("dataset %s", name);
+    check_one_of(body, body->span, what, sources, diags);
+    if (read != NULL && read->kind == RECIPE_MAP)
+        check_one_of(read, read->span, "read", reads, diags);
+    free(what);
+}
+
+static void check_step(const struct recipe_node *step, struct recipe_diags *diags)
+{
+    static const char *const samples[] = { "rows", "fraction", NULL };
+    static const char *const programs[] = { "argv", "run", NULL };
+    const struct recipe_node *sample = recipe_get(step, "sample");
+    const struct recipe_node *run = recipe_get(step, "run");
+    if (step->kind == RECIPE_MAP && step->count != 1)
+        recipe_diag_add(diags, RECIPE_E0109, step->span,
+                        "a step is a map with one key, such as where or select; this one "
+                        "has %zu", step->count);
+    if (sample != NULL && sample->kind == RECIPE_MAP)
+        check_one_of(sample, sample->span, "sample", samples, diags);
+    if (run != NULL && run->kind == RECIPE_MAP)
+        check_one_of(run, run->span, "run", programs, diags);
+}
+
+/* Names become file names; "" and dots would lead elsewhere. */
+static bool is_split_name(const char *name)
+{
+    static const char legal[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                "0123456789_-";
+    return name[0] != '\0' && strlen(name) <= 64 && name[strspn(name, legal)] == '\0';
+}
+
+static void check_split(const struct recipe_node *split, struct recipe_diags *diags)
+{
+    double sum = 0, fraction;
+    size_t names = 0;
+    bool known = true;
+    for (size_t i = 0; i < split->count; i++) {
+        const struct recipe_pair *p = &split->pairs[i];
+        if (split_is_option(p->key) || rwf_starts_with(p->key, "x-"))
+            continue;
+        names++;
+        if (!is_split_name(p->key))
+            recipe_diag_add(diags, RECIPE_E0305, p->key_span,
+                            "a split's name has letters, digits, _ and - only");
+        if (!recipe_looks_number(recipe_text(p->value, ""), &fraction)) {
+            known = false;
+            continue;
+        }
+        sum += fraction;
+        if (!(fraction > 0 && fraction <= 1))
+            recipe_diag_add(diags, RECIPE_E0305, p->value->span,
+                            "a fraction is above 0 and at most 1");
+    }
+    if (names == 0)
+        recipe_diag_add(diags, RECIPE_E0305, split->span,
+                        "a split needs names with fractions, such as train: 0.8");
+    else if (known && fabs(sum - 1) > 1e-9)
+        recipe_diag_hint(recipe_diag_add(diags, RECIPE_E0305, split->span,
+                                         "the fractions add up to %.12g", sum),
+                         "make them add up to 1: every row goes to exactly one split");
+}
+
+static void dataset_validate(const struct recipe *r, const char *name,
+                             const struct recipe_node *body, struct recipe_diags *diags)
+{
+    const struct recipe_node *steps = recipe_get(body, "steps");
+    const struct recipe_node *split = recipe_get(body, "split");
+    (void)r;
+    if (body->kind != RECIPE_MAP)
+        return;
+    check_source(name, body, diags);
+    for (size_t i = 0; steps != NULL && steps->kind == RECIPE_LIST && i < steps->count; i++)
+        check_step(steps->items[i], diags);
+    if (split != NULL && split->kind == RECIPE_MAP)
+        check_split(split, diags);
+}
+
+/* --- outputs --- */
+
+static json_t *dataset_outputs(const struct recipe_node *body)
+{
+    const struct recipe_node *split = recipe_get(body, "split");
+    const char *format =
+        recipe_text(recipe_get(recipe_get(body, "write"), "format"), "parquet");
+    json_t *outputs = json_object();
+    if (split == NULL || split->kind != RECIPE_MAP) {
+        json_object_set_new(outputs, "data", json_sprintf("data.%s", format));
+        json_object_set_new(outputs, "", json_sprintf("data.%s", format));
+        return outputs;
+    }
+    for (size_t i = 0; i < split->count; i++) {
+        const char *name = split->pairs[i].key;
+        if (!split_is_option(name) && !rwf_starts_with(name, "x-"))
+            json_object_set_new(outputs, name, json_sprintf("%s.%s", name, format));
+    }
+    return outputs;
+}
+
+/* --- spec --- */
+
+struct maker {
+    const struct plan_graph *g;
+    const struct plan_step *step;
+    bool run; /* PLAN_RUN */
+    json_t *spec, *places;
+};
+
+static const struct recipe *recipe_of(const struct maker *m)
+{
+    return plan_graph_recipe(m->g);
+}
+
+/* A path of the recipe, where it really is. */
+static json_t *absolute(const struct maker *m, const char *path)
+{
+    char *joined = rwf_fs_join(recipe_dir(recipe_of(m)), path);
+    json_t *text = json_string(joined);
+    free(joined);
+    return text;
+}
+
+/* In PLAN_RUN mode makes object[key], a path or a list of them, absolute. */
+static void make_absolute(const struct maker *m, json_t *object, const char *key)
+{
+    json_t *value = json_object_get(object, key), *item;
+    size_t i;
+    if (!m->run)
+        return;
+    if (json_is_string(value))
+        json_object_set_new(object, key, absolute(m, json_string_value(value)));
+    json_array_foreach(value, i, item)
+        if (json_is_string(item))
+            json_array_set_new(value, i, absolute(m, json_string_value(item)));
+}
+
+static json_t *place_of(const struct maker *m, struct recipe_span span)
+{
+    char *where = span.line > 0 ? recipe_where(recipe_sources(recipe_of(m)), span) : NULL;
+    json_t *text = where != NULL ? json_string(where) : json_null();
+    free(where);
+    return text;
+}
+
+/* spec[key] = the resolved value of body's key, and its place. 0 also when it is absent. */
+static int add_key(struct maker *m, const char *key, struct rwf_err *err)
+{
+    const struct recipe_pair *pair = recipe_pair_get(m->step->body, key);
+    if (pair == NULL || pair->value->null)
+        return 0;
+    json_t *value = plan_resolve(m->g, m->step, pair->value, err);
+    if (value == NULL)
+        return -1;
+    json_object_set_new(m->spec, key, value);
+    json_object_set_new(m->places, key, place_of(m, pair->key_span));
+    return 0;
+}
+
+/* {new: EXPR, …} as [{new: EXPR}, …]: the order of columns is part of the result, the
+ * order of a map's keys is no part of a key. */
+static json_t *resolve_select(struct maker *m, const struct recipe_node *map,
+                              struct rwf_err *err)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < map->count; i++) {
+        json_t *value = plan_resolve(m->g, m->step, map->pairs[i].value, err);
+        json_t *item = json_object();
+        json_array_append_new(list, item);
+        if (value != NULL && json_object_set_new(item, map->pairs[i].key, value) == 0)
+            continue;
+        json_decref(list);
+        return NULL;
+    }
+    return list;
+}
+
+static json_t *resolve_step(struct maker *m, const struct recipe_pair *pair,
+                            struct rwf_err *err)
+{
+    bool is_map = pair->value->kind == RECIPE_MAP;
+    json_t *value = is_map && strcmp(pair->key, "select") == 0
+                        ? resolve_select(m, pair->value, err)
+                        : plan_resolve(m->g, m->step, pair->value, err);
+    if (value == NULL)
+        return NULL;
+    if (strcmp(pair->key, "join") == 0)
+        make_absolute(m, value, "with");
+    json_t *step = json_object();
+    json_object_set_new(step, pair->key, value);
+    return step;
+}
+
+static int add_steps(struct maker *m, struct rwf_err *err)
+{
+    const struct recipe_node *steps = recipe_get(m->step->body, "steps");
+    if (steps == NULL || steps->kind != RECIPE_LIST || steps->count == 0)
+        return 0;
+    json_t *list = json_array(), *places = json_array();
+    json_object_set_new(m->spec, "steps", list);
+    json_object_set_new(m->places, "steps", places);
+    for (size_t i = 0; i < steps->count; i++) {
+        const struct recipe_node *node = steps->items[i];
+        if (node->kind != RECIPE_MAP || node->count != 1)
+            return rwf_fail(err, RWF_E_RECIPE, "steps[%zu] is not a map with one key", i);
+        json_t *step = resolve_step(m, &node->pairs[0], err);
+        if (step == NULL)
+            return -1;
+        json_array_append_new(list, step);
+        json_array_append_new(places, place_of(m, node->pairs[0].key_span));
+    }
+    return 0;
+}
+
+static void add_for_mode(struct maker *m)
+{
+    const struct recipe_node *resources = recipe_get(m->step->body, "resources");
+    json_t *read = json_object_get(m->spec, "read");
+    if (!m->run) {
+        json_object_del(read, "headers");
+        return;
+    }
+    make_absolute(m, read, "path");
+    make_absolute(m, m->spec, "from");
+    make_absolute(m, json_object_get(m->spec, "write"), "path");
+    json_object_set(m->spec, "places", m->places);
+    if (recipe_get(resources, "cpu") == NULL)
+        json_object_set_new(m->spec, "all_cores", json_true());
+}
+
+static json_t *dataset_spec(const struct plan_graph *g, const struct plan_step *step,
+                            struct rwf_err *err)
+{
+    static const char *const keys[] = { "read", "from", "split", "expect", "write" };
+    struct maker m = { .g = g, .step = step, .run = plan_graph_mode(g) == PLAN_RUN,
+                       .spec = json_object(), .places = json_object() };
+    int r = 0;
+    for (size_t i = 0; i < RWF_COUNT(keys) && r == 0; i++)
+        r = add_key(&m, keys[i], err);
+    if (r == 0)
+        r = add_steps(&m, err);
+    if (r == 0)
+        add_for_mode(&m);
+    json_decref(m.places);
+    if (r == 0)
+        return m.spec;
+    json_decref(m.spec);
+    return NULL;
+}
+
+/* --- inputs --- */
+
+/* Adds what path stands for: the file, a folder's files, a glob's. What another step
+ * gives is known by its digest already. */
+static void add_path(const struct recipe *r, json_t *files, const char *path)
+{
+    size_t i;
+    json_t *found;
+    if (path == NULL || rwf_starts_with(path, "sha256:"))
+        return;
+    if (rwf_starts_with(path, DATASET_RECIPE_DIR))
+        path += strlen(DATASET_RECIPE_DIR);
+    char *real = rwf_fs_join(recipe_dir(r), path);
+    bool folder = rwf_fs_exists(real) && !rwf_fs_is_file(real);
+    bool glob = !rwf_fs_exists(real) && strpbrk(path, "*?[") != NULL;
+    char *pattern = folder ? rwf_xasprintf("%s/*", path) : rwf_xstrdup(path);
+    const json_t *list = folder || glob ? recipe_glob(r, pattern) : NULL;
+    json_array_foreach((json_t *)list, i, found)
+        json_object_set_new(files, json_string_value(found), json_true());
+    if (json_array_size(list) == 0)
+        json_object_set_new(files, path, json_true()); /* the key reports it missing */
+    free(pattern);
+    free(real);
+}
+
+static void add_paths(const struct recipe *r, json_t *files, const json_t *paths)
+{
+    size_t i;
+    json_t *path;
+    add_path(r, files, json_string_value(paths));
+    json_array_foreach((json_t *)paths, i, path)
+        add_path(r, files, json_string_value(path));
+}
+
+/* A word of a program's command line: its file when it names one. */
+static void add_word(const struct recipe *r, json_t *files, const char *word)
+{
+    if (rwf_starts_with(word, DATASET_RECIPE_DIR))
+        word += strlen(DATASET_RECIPE_DIR);
+    char *real = rwf_fs_join(recipe_dir(r), word);
+    if (word[0] != '\0' && rwf_fs_is_file(real))
+        json_object_set_new(files, word, json_true());
+    free(real);
+}
+
+static void add_program(const struct recipe *r, json_t *files, const json_t *run)
+{
+    const char *shell = json_string_value(json_object_get(run, "run"));
+    size_t i;
+    json_t *word;
+    json_array_foreach(json_object_get(run, "argv"), i, word)
+        if (json_is_string(word))
+            add_word(r, files, json_string_value(word));
+    if (shell == NULL)
+        return;
+    char *copy = rwf_xstrdup(shell), *rest = copy, *piece;
+    while ((piece = strtok_r(rest, " \t\n'\"`;|&(){}<>=", &rest)) != NULL)
+        add_word(r, files, piece);
+    free(copy);
+}
+
+static int dataset_inputs(const struct plan_graph *g, const struct plan_step *step,
+                          const json_t *spec, json_t *files, struct rwf_err *err)
+{
+    const struct recipe *r = plan_graph_recipe(g);
+    const json_t *steps = json_object_get(spec, "steps");
+    size_t i;
+    json_t *one;
+    (void)step, (void)err;
+    add_paths(r, files, json_object_get(json_object_get(spec, "read"), "path"));
+    add_paths(r, files, json_object_get(spec, "from"));
+    json_array_foreach((json_t *)steps, i, one) {
+        add_paths(r, files, json_object_get(json_object_get(one, "join"), "with"));
+        if (json_object_get(one, "run") != NULL)
+            add_program(r, files, json_object_get(one, "run"));
+    }
+    return 0;
+}
+
+const struct op dataset_op = {
+    .name = "dataset",
+    .section = "datasets",
+    .summary = "rows read, changed, checked, split and written by DuckDB",
+    .version = 1,
+    .validate = dataset_validate,
+    .lower = plan_lower_one,
+    .outputs = dataset_outputs,
+    .spec = dataset_spec,
+    .inputs = dataset_inputs,
+    .run = execute_dataset,
+};

@@ -56,6 +56,11 @@ int rwf_redact_add(const char *name, const char *value, struct rwf_err *err)
     return 0;
 }
 
+size_t rwf_redact_count(void)
+{
+    return count;
+}
+
 bool rwf_redact_active(void)
 {
     return count > 0;

@@ -13,6 +13,8 @@
 
 int rwf_redact_add(const char *name, const char *value, struct rwf_err *err);
 bool rwf_redact_active(void);
+/* Grows with every value added: redacted text that was kept is good while it stands still. */
+size_t rwf_redact_count(void);
 /* Appends text[0..len) to out, redacted. */
 void rwf_redact(struct rwf_str *out, const char *text, size_t len);
 /* For streams: as above, but keeps back up to the longest secret's length - 1 bytes in

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * What is written here is for people (and for `raywf why`, `report`), never read back to
- * decide anything, so it is not synced: the event log is the truth. Two thousand steps a
- * second or so pass through: one open, write and close per file.
+ * decide anything, so it is not synced: the event log is the truth. Thousands of steps
+ * pass through here, and a new inode is what costs most about a small file: so what is the
+ * same for many steps is made once and linked.
  */
 #include "config.h"
 #include "run/attempt.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -189,23 +191,6 @@ static bool add_variable(struct rwf_str *out, const char *var)
     return add_shell_redacted(out, value);
 }
 
-static void make_env_text(struct rwf_str *s, const struct run__command *c)
-{
-    rwf_str_add(s, "# set by the recipe and raywf\n");
-    for (size_t i = 0; i < c->own; i++) {
-        add_variable(s, c->envp[i]);
-        rwf_str_addc(s, '\n');
-    }
-    rwf_str_add(s, "# inherited\n");
-    for (char **v = c->envp + c->own; *v; v++) {
-        if (name_is_delicate(*v))
-            rwf_str_addf(s, "%.*s[hidden]", (int)(strcspn(*v, "=") + 1), *v);
-        else
-            add_variable(s, *v);
-        rwf_str_addc(s, '\n');
-    }
-}
-
 static void make_command_text(struct rwf_str *s, const struct proc_spec *spec,
                               const struct run__command *c)
 {
@@ -229,18 +214,93 @@ static void make_command_text(struct rwf_str *s, const struct proc_spec *spec,
     rwf_str_addc(s, '\n');
 }
 
+static int link_to(int fd, const char *path)
+{
+    char source[64];
+    snprintf(source, sizeof(source), "/proc/self/fd/%d", fd);
+    if (linkat(AT_FDCWD, source, AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0)
+        return 0;
+    if (errno != EEXIST)
+        return -1; /* removed meanwhile, elsewhere, or has all links it can have */
+    unlink(path);
+    return linkat(AT_FDCWD, source, AT_FDCWD, path, AT_SYMLINK_FOLLOW);
+}
+
+static int shared_make(struct run__shared *s, uint64_t stamp, const char *text, size_t len,
+                       mode_t mode, const char *path, struct rwf_err *err)
+{
+    unlink(path); /* never write into what may be linked elsewhere */
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+    if (fd < 0)
+        return rwf_fail(err, errno, "cannot write %s: %s", path, strerror(errno));
+    if (rwf_fs_write_all(fd, text, len, err) < 0) {
+        close(fd);
+        return rwf_wrap(err, "%s", path);
+    }
+    if (s->fd >= 0)
+        close(s->fd);
+    s->fd = fd;
+    s->stamp = stamp;
+    return 0;
+}
+
+int run__shared_link(struct run__shared *s, uint64_t stamp, const char *text, size_t len,
+                     mode_t mode, const char *path, struct rwf_err *err)
+{
+    pthread_mutex_lock(&s->lock);
+    int rc = s->fd >= 0 && s->stamp == stamp ? link_to(s->fd, path) : -1;
+    if (rc < 0)
+        rc = shared_make(s, stamp, text, len, mode, path, err);
+    pthread_mutex_unlock(&s->lock);
+    return rc;
+}
+
+/* Changes with every setenv and every new secret (FNV-1a over the pointers). */
+static uint64_t environment_stamp(void)
+{
+    uint64_t hash = 14695981039346656037u ^ rwf_redact_count();
+    for (char **v = environ; v && *v; v++)
+        hash = (hash ^ (uint64_t)(uintptr_t)*v) * 1099511628211u;
+    return hash;
+}
+
+static void make_env_text(struct rwf_str *s)
+{
+    rwf_str_add(s, "# What every step inherits; what this one sets itself is in cmd.sh.\n");
+    for (char **v = environ; v && *v; v++) {
+        if (name_is_delicate(*v))
+            rwf_str_addf(s, "%.*s[hidden]", (int)(strcspn(*v, "=") + 1), *v);
+        else
+            add_variable(s, *v);
+        rwf_str_addc(s, '\n');
+    }
+}
+
+static int write_env(const struct proc_spec *spec, struct rwf_err *err)
+{
+    static struct run__shared file = RUN__SHARED_INIT;
+    static struct rwf_str text; /* of the stamp below; both only touched by the loop's thread */
+    static uint64_t text_stamp;
+    uint64_t stamp = environment_stamp();
+    if (!text.data || text_stamp != stamp) {
+        rwf_str_clear(&text);
+        make_env_text(&text);
+        text_stamp = stamp;
+    }
+    char *path = rwf_fs_join(spec->dir, "env.txt");
+    int rc = run__shared_link(&file, stamp, text.data, text.len, 0600, path, err);
+    free(path);
+    return rc;
+}
+
 int run__attempt_begin(const struct proc_spec *spec, const struct run__command *c,
                        struct rwf_err *err)
 {
     struct rwf_str s = { 0 };
     make_command_text(&s, spec, c);
     int rc = write_file(spec->dir, "cmd.sh", 0777, &s, err);
-    rwf_str_clear(&s);
-    make_env_text(&s, c);
-    if (rc == 0)
-        rc = write_file(spec->dir, "env.txt", 0600, &s, err);
     rwf_str_free(&s);
-    return rc;
+    return rc < 0 ? -1 : write_env(spec, err);
 }
 
 int run__attempt_end(const char *dir, const struct proc_exit *result, struct rwf_err *err)

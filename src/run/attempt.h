@@ -5,7 +5,10 @@
 #ifndef RWF_RUN_ATTEMPT_H
 #define RWF_RUN_ATTEMPT_H
 #include <jansson.h>
+#include <pthread.h>
 #include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
 #include "base/err.h"
 #include "run/proc.h"
 
@@ -22,7 +25,18 @@ void run__command_free(struct run__command *c);
 /* Value of a variable, or NULL. */
 const char *run__command_env(const struct run__command *c, const char *name);
 
-/* cmd.sh and env.txt. */
+/* A file that is the same for many steps: made once, then linked, which costs no inode. */
+struct run__shared {
+    pthread_mutex_t lock;
+    int fd;          /* of the newest, or -1 */
+    uint64_t stamp;  /* of its content */
+};
+#define RUN__SHARED_INIT { PTHREAD_MUTEX_INITIALIZER, -1, 0 }
+/* Makes path, with text unless a file of that stamp can be linked. */
+int run__shared_link(struct run__shared *s, uint64_t stamp, const char *text, size_t len,
+                     mode_t mode, const char *path, struct rwf_err *err);
+
+/* cmd.sh (with what the step sets) and env.txt (what every step inherits). */
 int run__attempt_begin(const struct proc_spec *spec, const struct run__command *c,
                        struct rwf_err *err);
 /* exit.json. */

@@ -9,11 +9,13 @@
 #include "run/capture.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/redact.h"
+#include "run/attempt.h"
 
 #define KEEP 65536
 #define CHUNK 65536
@@ -22,14 +24,21 @@
 #define TAIL_BYTES 4096
 #define LINE_MAX_BYTES 65536
 
-int run__capture_open(struct run__capture *c, int pipe, const char *path, int64_t limit,
-                      struct rwf_err *err)
+static struct run__shared empty = RUN__SHARED_INIT;
+
+void run__capture_open(struct run__capture *c, int pipe, char *path, int64_t limit)
 {
-    *c = (struct run__capture){ .pipe = pipe, .limit = limit };
-    c->file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    *c = (struct run__capture){ .pipe = pipe, .file = -1, .path = path, .limit = limit };
+}
+
+static int open_file(struct run__capture *c, struct rwf_err *err)
+{
+    const int flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC;
     if (c->file < 0)
-        return rwf_fail(err, errno, "cannot write %s: %s", path, strerror(errno));
-    return 0;
+        c->file = open(c->path, flags, 0666);
+    if (c->file < 0 && errno == EEXIST && unlink(c->path) == 0)
+        c->file = open(c->path, flags, 0666); /* never into a file shared with other steps */
+    return c->file < 0 ? rwf_fail(err, errno, "%s: %s", c->path, strerror(errno)) : 0;
 }
 
 static void write_file(struct run__capture *c, const char *bytes, size_t len)
@@ -37,7 +46,7 @@ static void write_file(struct run__capture *c, const char *bytes, size_t len)
     struct rwf_err err = RWF_ERR_INIT;
     if (c->failed || len == 0)
         return;
-    if (rwf_fs_write_all(c->file, bytes, len, &err) < 0) {
+    if (open_file(c, &err) < 0 || rwf_fs_write_all(c->file, bytes, len, &err) < 0) {
         rwf_log(RWF_LOG_WARN, "run", "cannot keep a step's output: %s", err.text);
         c->failed = true;
         return;
@@ -126,6 +135,8 @@ void run__capture_close(struct run__capture *c)
         write_file(c, s.data, s.len);
         rwf_str_free(&s);
     }
+    if (c->total == 0)
+        run__shared_link(&empty, 0, "", 0, 0444, c->path, NULL);
     close_fd(&c->file);
     close_fd(&c->pipe);
 }
@@ -171,6 +182,8 @@ void run__capture_free(struct run__capture *c)
     close_fd(&c->pipe);
     rwf_str_free(&c->held);
     rwf_str_free(&c->last);
+    free(c->path);
+    c->path = NULL;
 }
 
 /* --- the report descriptor --- */

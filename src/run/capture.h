@@ -13,7 +13,8 @@
 
 struct run__capture {
     int pipe;            /* -1 when at its end */
-    int file;
+    int file;            /* -1 until there is something to write */
+    char *path;          /* of the file */
     int64_t limit;
     int64_t total;       /* bytes seen, after redaction */
     int64_t written;     /* of them in the file */
@@ -22,12 +23,11 @@ struct run__capture {
     struct rwf_str last; /* the newest bytes */
 };
 
-/* Takes the read end over. */
-int run__capture_open(struct run__capture *c, int pipe, const char *path, int64_t limit,
-                      struct rwf_err *err);
+/* Takes the read end and path over. */
+void run__capture_open(struct run__capture *c, int pipe, char *path, int64_t limit);
 /* Reads what is there, at most a few buffers. true: the pipe is at its end. */
 bool run__capture_read(struct run__capture *c);
-/* Writes what was kept back; closes the file, and the pipe if it is still open. */
+/* Writes what was kept back (an empty file, if there was nothing at all); closes the file, and the pipe if it is still open. */
 void run__capture_close(struct run__capture *c);
 /* The last lines (about 20, at most 4 KiB), as valid UTF-8; NULL when there are none. */
 char *run__capture_tail(const struct run__capture *c);

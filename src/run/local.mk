@@ -3,7 +3,8 @@ noinst_LIBRARIES += librun.a
 librun_a_SOURCES =
 # One process of a step.
 librun_a_SOURCES += %D%/proc.c %D%/proc.h %D%/attempt.c %D%/attempt.h %D%/spawn.c %D%/spawn.h \
-	%D%/capture.c %D%/capture.h %D%/limit.c %D%/limit.h %D%/procfs.c %D%/procfs.h
+	%D%/capture.c %D%/capture.h %D%/limit.c %D%/limit.h %D%/procfs.c %D%/procfs.h \
+	%D%/outcome.c %D%/outcome.h
 librun_a_SOURCES += %D%/cache.h
 # The record of a run.
 librun_a_SOURCES += %D%/events.c %D%/events.def %D%/log.c %D%/log.h %D%/state.c %D%/state.h \

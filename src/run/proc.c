@@ -27,10 +27,10 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/redact.h"
-#include "base/units.h"
 #include "run/attempt.h"
 #include "run/capture.h"
 #include "run/limit.h"
+#include "run/outcome.h"
 #include "run/procfs.h"
 #include "run/spawn.h"
 
@@ -61,125 +61,19 @@ struct proc {
     struct run__capture out, err;
     struct run__report report;
     struct run__limit limit;
-    int64_t timeout, grace;
-    enum plan_cause asked; /* why we end it; PLAN_CAUSE_NONE: we do not */
+    struct run__facts facts;
+    int64_t grace;
     bool terminated;       /* TERM was sent and its grace is not over */
     int64_t started;       /* mono */
     int64_t give_up;       /* mono: end of grace, or of draining */
-    int64_t head_peak;     /* ours at the start: see max_rss */
-    int64_t seen_peak;
-    int status;            /* wait4's */
-    struct rusage rusage;
     char *tail;
     struct proc_exit result;
 };
 
-/* --- the result --- */
-
-static const struct {
-    int code;
-    const char *why;
-} exit_notes[] = {
-    { 126, "a command in it is not executable, or no program" },
-    { 127, "a command in it was not found: look at its name and at PATH" },
-};
-
-static const char *signal_name(int sig)
-{
-    const char *name = sigabbrev_np(sig);
-    return name ? name : "?";
-}
-
-static void describe_exit(struct proc_exit *r)
-{
-    const char *why = NULL;
-    for (size_t i = 0; i < RWF_COUNT(exit_notes); i++)
-        if (exit_notes[i].code == r->exit_code)
-            why = exit_notes[i].why;
-    char buf[128];
-    int sig = r->exit_code - 128;
-    if (sig > 0 && sig < SIGRTMIN && sigabbrev_np(sig)) {
-        snprintf(buf, sizeof(buf), "128 + %d: a command in it was killed by SIG%s", sig,
-                 signal_name(sig));
-        why = buf;
-    }
-    snprintf(r->message, sizeof(r->message), "exit code %d%s%s%s", r->exit_code,
-             why ? " (" : "", why ? why : "", why ? ")" : "");
-}
-
-static void describe_oom(const struct proc *p, struct proc_exit *r)
-{
-    char limit[RWF_UNITS_LEN], peak[RWF_UNITS_LEN];
-    int64_t most = run__limit_peak(&p->limit);
-    rwf_size_format(p->limit.bytes, limit);
-    rwf_size_format(most, peak);
-    snprintf(r->message, sizeof(r->message),
-             "over its memory limit of %s%s%s%s: raise resources.memory or make it use less",
-             limit, most > 0 ? " (peak " : "", most > 0 ? peak : "", most > 0 ? ")" : "");
-}
-
-static void describe(const struct proc *p, struct proc_exit *r)
-{
-    char span[RWF_UNITS_LEN];
-    switch (r->cause) {
-    case PLAN_CAUSE_OOM:
-        describe_oom(p, r);
-        break;
-    case PLAN_CAUSE_TIMEOUT:
-        snprintf(r->message, sizeof(r->message), "timed out after %s",
-                 rwf_duration_format(p->timeout, span));
-        break;
-    case PLAN_CAUSE_STOPPED:
-        snprintf(r->message, sizeof(r->message), "stopped by request");
-        break;
-    case PLAN_CAUSE_SIGNAL:
-        snprintf(r->message, sizeof(r->message), "killed by signal %d (SIG%s)%s", r->signal,
-                 signal_name(r->signal), WCOREDUMP(p->status) ? ", core dumped" : "");
-        break;
-    case PLAN_CAUSE_EXIT:
-        describe_exit(r);
-        break;
-    default:
-        break;
-    }
-}
-
-static enum plan_cause cause_of(const struct proc *p)
-{
-    bool well = WIFEXITED(p->status) && WEXITSTATUS(p->status) == 0;
-    if (!well && p->limit.bytes > 0 && run__limit_was_hit(&p->limit))
-        return PLAN_CAUSE_OOM;
-    if (p->asked != PLAN_CAUSE_NONE)
-        return p->asked;
-    if (well)
-        return PLAN_CAUSE_NONE;
-    return WIFSIGNALED(p->status) ? PLAN_CAUSE_SIGNAL : PLAN_CAUSE_EXIT;
-}
-
-static int64_t timeval_ns(struct timeval t)
-{
-    return t.tv_sec * RWF_NS_PER_S + t.tv_usec * 1000;
-}
-
-/* The kernel counts the memory a process shared with us before its execve as its own, so
- * that its figure says nothing when it is no more than ours. */
-static int64_t max_rss(const struct proc *p)
-{
-    int64_t told = (int64_t)p->rusage.ru_maxrss * 1024;
-    int64_t best = told > p->head_peak ? told : p->seen_peak;
-    int64_t limit_peak = p->limit.bytes > 0 ? run__limit_peak(&p->limit) : 0;
-    return best > limit_peak ? best : limit_peak;
-}
-
 static void make_result(struct proc *p)
 {
     struct proc_exit *r = &p->result;
-    r->exit_code = WIFEXITED(p->status) ? WEXITSTATUS(p->status) : -1;
-    r->signal = WIFSIGNALED(p->status) ? WTERMSIG(p->status) : 0;
-    r->cause = cause_of(p);
-    r->usage.cpu = timeval_ns(p->rusage.ru_utime) + timeval_ns(p->rusage.ru_stime);
-    r->usage.max_rss = max_rss(p);
-    describe(p, r);
+    run__outcome(&p->facts, r);
     p->tail = run__capture_tail(&p->err);
     if (!p->tail)
         p->tail = run__capture_tail(&p->out);
@@ -225,9 +119,9 @@ static void on_settle_time(uv_timer_t *t)
 
 static void reap(struct proc *p)
 {
-    while (wait4(p->pid, &p->status, 0, &p->rusage) < 0)
+    while (wait4(p->pid, &p->facts.status, 0, &p->facts.rusage) < 0)
         if (errno != EINTR) {
-            p->status = 127 << 8; /* somebody else took it: the truth is lost */
+            p->facts.status = 127 << 8; /* somebody else took it: the truth is lost */
             return;
         }
 }
@@ -372,9 +266,9 @@ static bool has_exited(const struct proc *p)
 
 static void ask_to_end(struct proc *p, enum plan_cause why)
 {
-    if (p->asked != PLAN_CAUSE_NONE || p->phase != RUNS || has_exited(p))
+    if (p->facts.asked != PLAN_CAUSE_NONE || p->phase != RUNS || has_exited(p))
         return;
-    p->asked = why;
+    p->facts.asked = why;
     p->terminated = true;
     p->give_up = rwf_clock_mono() + p->grace;
     kill(-p->pid, SIGTERM);
@@ -399,8 +293,8 @@ void proc_kill(struct proc *p)
         end_session(p);
     if (p->phase != RUNS || has_exited(p))
         return;
-    if (p->asked == PLAN_CAUSE_NONE)
-        p->asked = PLAN_CAUSE_STOPPED;
+    if (p->facts.asked == PLAN_CAUSE_NONE)
+        p->facts.asked = PLAN_CAUSE_STOPPED;
     kill_all(p);
 }
 
@@ -408,8 +302,8 @@ static void on_watch(uv_timer_t *t)
 {
     struct proc *p = t->data;
     int64_t peak = run__process_peak(p->pid);
-    if (peak > p->seen_peak)
-        p->seen_peak = peak;
+    if (peak > p->facts.seen_peak)
+        p->facts.seen_peak = peak;
     if (p->limit.kind == LIMIT_WATCH) {
         if (run__limit_over(&p->limit, p->pid))
             kill_all(p);
@@ -451,14 +345,11 @@ static void close_all(int (*fds)[2], int end)
         }
 }
 
-static int open_capture(struct run__capture *c, int *fd, const struct proc_spec *spec,
-                        const char *name, struct rwf_err *err)
+static void open_capture(struct run__capture *c, int *fd, const struct proc_spec *spec,
+                         const char *name)
 {
-    char *path = rwf_fs_join(spec->dir, name);
-    int rc = run__capture_open(c, *fd, path, spec->log_limit, err);
+    run__capture_open(c, *fd, rwf_fs_join(spec->dir, name), spec->log_limit);
     *fd = -1; /* it is the capture's now */
-    free(path);
-    return rc;
 }
 
 static int open_output(struct proc *p, const struct proc_spec *spec, int (*fds)[2],
@@ -467,9 +358,8 @@ static int open_output(struct proc *p, const struct proc_spec *spec, int (*fds)[
     for (int i = 0; i < PIPE_COUNT; i++)
         if (make_pipe(fds[i], err) < 0)
             return -1;
-    if (open_capture(&p->out, &fds[PIPE_OUT][0], spec, "stdout", err) < 0 ||
-        open_capture(&p->err, &fds[PIPE_ERR][0], spec, "stderr", err) < 0)
-        return -1;
+    open_capture(&p->out, &fds[PIPE_OUT][0], spec, "stdout");
+    open_capture(&p->err, &fds[PIPE_ERR][0], spec, "stderr");
     p->report = (struct run__report){ .pipe = fds[PIPE_REPORT][0],
                                       .fn = p->handler.report, .ctx = p->handler.ctx };
     fds[PIPE_REPORT][0] = -1;
@@ -525,8 +415,8 @@ static int listen_to(struct proc *p, struct rwf_err *err)
     p->watch_ms = WATCH_FIRST_MS;
     uv_update_time(p->loop);
     uv_timer_start(&p->watch, on_watch, p->watch_ms, p->watch_ms);
-    if (p->timeout > 0)
-        uv_timer_start(&p->clock, on_timeout, ms_of(p->timeout), 0);
+    if (p->facts.timeout > 0)
+        uv_timer_start(&p->clock, on_timeout, ms_of(p->facts.timeout), 0);
     return 0;
 }
 
@@ -549,12 +439,13 @@ static struct proc *create(uv_loop_t *loop, const struct proc_spec *spec,
     p->loop = loop;
     p->handler = *handler;
     p->dir = rwf_xstrdup(spec->dir);
-    p->timeout = spec->timeout;
+    p->facts.timeout = spec->timeout;
     p->grace = spec->grace;
+    p->facts.limit = &p->limit;
     p->pidfd = p->out.pipe = p->out.file = p->err.pipe = p->err.file = -1;
     p->report.pipe = -1;
     if (getrusage(RUSAGE_SELF, &self) == 0)
-        p->head_peak = (int64_t)self.ru_maxrss * 1024;
+        p->facts.head_peak = (int64_t)self.ru_maxrss * 1024;
     return p;
 }
 

@@ -22,7 +22,7 @@
 
 #define MIB (1024 * 1024)
 
-static char dir[64];
+static char dir[128];
 static uv_loop_t loop;
 
 struct outcome {
@@ -279,8 +279,10 @@ START_TEST(test_environment)
     spec.gpu_count = 2;
     run_spec(&o, &spec);
     assert_file("stdout", "yes new a 'b check-run tasks.a 3 1,3\n");
-    char *text = slurp("env.txt");
-    assert_has(text, "CHANGED=new\n");
+    char *text = slurp("cmd.sh");
+    assert_has(text, "export CHANGED=new\n");
+    free(text);
+    text = slurp("env.txt");
     assert_has(text, "INHERITED=yes\n");
     assert_has(text, "MY_TOKEN=[hidden]\n");
     ck_assert_ptr_null(strstr(text, "hush-hush"));
@@ -508,6 +510,43 @@ END_TEST
 
 /* --- output --- */
 
+/* Files that many steps share by links are never written through one of them. */
+START_TEST(test_shared_files)
+{
+    struct outcome o = { 0 };
+    char *first = rwf_xstrdup(dir);
+    run_shell(&o, "true");
+    assert_file("stdout", "");
+    end(&o);
+    char *sub = rwf_fs_join(first, "second");
+    ck_assert_int_eq(mkdir(sub, 0755), 0);
+    strcat(dir, "/second");
+    struct outcome second = { 0 };
+    run_shell(&second, "true");
+    char *command = rwf_xasprintf("cd %s && test stdout -ef ../stdout && test env.txt -ef "
+                                  "../env.txt && ! test cmd.sh -ef ../cmd.sh", dir);
+    ck_assert_int_eq(system(command), 0);
+    free(command);
+    end(&second);
+    struct outcome third = { 0 };
+    setenv("NEW_ONE", "1", 1);
+    run_shell(&third, "echo loud; echo loud >&2");
+    assert_file("stdout", "loud\n");
+    char *text = slurp("env.txt");
+    assert_has(text, "NEW_ONE=1\n");
+    free(text);
+    end(&third);
+    strcpy(dir, first);
+    assert_file("stdout", "");
+    assert_file("stderr", "");
+    text = slurp("env.txt");
+    ck_assert_ptr_null(strstr(text, "NEW_ONE"));
+    free(text);
+    free(sub);
+    free(first);
+}
+END_TEST
+
 START_TEST(test_log_limit)
 {
     struct outcome o = { 0 };
@@ -699,7 +738,7 @@ static Suite *suite(void)
         test_childs_path_and_folder, test_missing_cwd, test_timeout_of_a_stubborn_one,
         test_stop_lets_children_save, test_kill, test_background_child,
         test_child_in_another_group, test_fled_child_holds_the_pipes,
-        test_sweep_spares_ancestors, test_log_limit, test_log_just_over_limit,
+        test_sweep_spares_ancestors, test_shared_files, test_log_limit, test_log_just_over_limit,
         test_secret_cut_in_two, test_reports, test_memory_limit, test_memory_watch,
         test_no_cgroup_is_left, test_many_at_once, test_head_started_without_descriptors,
     };

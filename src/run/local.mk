@@ -8,9 +8,11 @@ librun_a_SOURCES += %D%/proc.c %D%/proc.h %D%/attempt.c %D%/attempt.h %D%/spawn.
 librun_a_SOURCES += %D%/cache.h
 # The record of a run.
 librun_a_SOURCES += %D%/events.c %D%/events.def %D%/log.c %D%/log.h %D%/state.c %D%/state.h \
-	%D%/layout.c %D%/layout.h
+	%D%/layout.c %D%/layout.h %D%/index.c %D%/index.h
 # The engine.
-librun_a_SOURCES += %D%/engine.h %D%/index.h
+librun_a_SOURCES += %D%/engine.c %D%/engine.h %D%/internal.h %D%/results.c %D%/prepare.c \
+	%D%/launch.c %D%/finish.c %D%/resume.c %D%/control.c %D%/machine.c %D%/step.c \
+	%D%/secrets.c %D%/secrets.h %D%/notify.c %D%/notify.h
 # Results of steps.
 librun_a_SOURCES += %D%/cache.c %D%/cache_impl.h %D%/cacheput.c %D%/cachegc.c \
 	%D%/cachelock.c %D%/blob.c %D%/tree.c %D%/digests.c %D%/journal.c

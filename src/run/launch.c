@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Starting an attempt: the lock on its key, its folder, its command, its process.
+ *
+ * Secrets never reach step.json: what would be a secret's value there is a mark, and the
+ * value goes to the process in its environment (see step.c).
+ */
+#include "config.h"
+#include "run/internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include "base/fs.h"
+#include "base/mem.h"
+#include "run/layout.h"
+#include "run/secrets.h"
+
+#define DEFER_FIRST (20 * RWF_NS_PER_MS)
+#define DEFER_MOST (250 * RWF_NS_PER_MS)
+
+/* --- steps that are decided in the head --- */
+
+static int decide(struct engine *e, const struct plan_step *p, struct op_outcome *out,
+                  struct rwf_err *err)
+{
+    engine__resolve_as(e, PLAN_RUN);
+    json_t *spec = plan_step_spec(e->graph, p, err);
+    if (spec == NULL)
+        return -1;
+    int result = p->op->decide(spec, out, err);
+    json_decref(spec);
+    return result;
+}
+
+static void log_started(struct engine *e, const struct plan_step *p, int number, int pid,
+                        const struct schedule_decision *d)
+{
+    char *dir = run_attempt_dir(p->address, number);
+    json_t *event = json_pack("{s:s, s:i, s:i}", "step", p->address, "attempt", number,
+                              "pid", pid);
+    if (pid != 0)
+        json_object_set_new(event, "dir", json_string(dir));
+    if (d->gpu_count > 0) {
+        json_t *gpus = json_array();
+        for (int i = 0; i < d->gpu_count; i++)
+            json_array_append_new(gpus, json_integer(d->gpus[i]));
+        json_object_set_new(event, "gpus", gpus);
+    }
+    run_log_append(e->log, RUN_STEP_STARTED, event);
+    schedule_event(e->schedule, p->index, SCHEDULE_EVENT_START, 0, rwf_clock_mono());
+    free(dir);
+}
+
+static void launch_decide(struct engine *e, const struct plan_step *p,
+                          const struct schedule_decision *d)
+{
+    struct op_outcome out = {.ok = false};
+    struct rwf_err err = RWF_ERR_INIT;
+    if (decide(e, p, &out, &err) != 0) {
+        engine__failed_early(e, p->index, d->attempt, &err);
+        return;
+    }
+    log_started(e, p, d->attempt, 0, d);
+    if (out.ok) {
+        engine__decided(e, p->index, d->attempt, out.metrics);
+    } else {
+        engine__failed(e, p->index, d->attempt, engine__cause_of(out.exit_code),
+                       out.exit_code, out.message == NULL ? "failed" : out.message, NULL);
+        json_decref(out.metrics);
+    }
+    free(out.message);
+}
+
+/* --- the folder --- */
+
+static int make_dir(const char *dir, struct rwf_err *err)
+{
+    if (mkdir(dir, 0755) == 0)
+        return 0;
+    /* An earlier head died between making this folder and saying so. */
+    if (errno == EEXIST && rwf_fs_rmtree(dir, err) != 0)
+        return -1;
+    return rwf_fs_mkdirs(dir, err);
+}
+
+/* --- the command --- */
+
+static int write_step_json(const struct engine *e, const struct engine__attempt *a,
+                           json_t *spec, json_t *env, struct rwf_err *err)
+{
+    const struct plan_policy *policy = a->step->policy;
+    json_t *marked = run__secrets_mark(plan_graph_recipe(e->graph), spec, env);
+    json_t *step = json_pack("{s:s, s:s, s:o, s:I, s:f}", "op", a->step->op->name,
+                             "address", a->step->address, "spec", marked, "memory",
+                             (json_int_t)policy->memory, "cpu", policy->cpu);
+    char *text = json_dumps(step, JSON_INDENT(1)), *path = rwf_fs_join(a->dir, "step.json");
+    int result = text == NULL
+                     ? rwf_fail(err, RWF_E_ENV, "%s: its spec cannot be written as JSON",
+                                a->step->address)
+                     : rwf_fs_write(path, text, strlen(text), false, err);
+    free(path);
+    free(text);
+    json_decref(step);
+    return result;
+}
+
+static int make_command(struct engine *e, struct engine__attempt *a,
+                        struct op_command *command, struct rwf_err *err)
+{
+    engine__resolve_as(e, PLAN_RUN);
+    json_t *spec = plan_step_spec(e->graph, a->step, err);
+    if (spec == NULL)
+        return -1;
+    int result = 0;
+    if (a->step->op->command != NULL) {
+        result = a->step->op->command(spec, command, err);
+    } else {
+        command->argv = json_pack("[s, s, s]", e->self, "run-step", a->dir);
+        command->env = json_object();
+        result = write_step_json(e, a, spec, command->env, err);
+    }
+    json_decref(spec);
+    return result;
+}
+
+static void add_env(const struct engine *e, const struct engine__attempt *a, json_t *env)
+{
+    char number[16];
+    snprintf(number, sizeof(number), "%d", a->number);
+    json_object_set_new(env, "RAYWF_ATTEMPT", json_string(number));
+    json_object_set_new(env, "RAYWF_STEP_DIR", run_text(a->dir));
+    json_object_set_new(env, "RAYWF_RECIPE_DIR",
+                        run_text(recipe_dir(plan_graph_recipe(e->graph))));
+}
+
+static int start(struct engine *e, struct engine__attempt *a,
+                 const struct schedule_decision *d, struct rwf_err *err)
+{
+    const struct plan_policy *policy = a->step->policy;
+    struct op_command command = {NULL, NULL, NULL};
+    int result = make_command(e, a, &command, err);
+    if (result == 0) {
+        if (command.env == NULL)
+            command.env = json_object();
+        add_env(e, a, command.env);
+        a->cwd = command.dir != NULL ? rwf_xstrdup(command.dir) : rwf_xstrdup(a->dir);
+        struct proc_spec spec = {
+            .argv = command.argv, .env = command.env, .cwd = a->cwd, .dir = a->dir,
+            .run_id = e->id, .address = a->step->address, .memory = policy->memory,
+            .timeout = policy->timeout, .grace = policy->grace,
+            .log_limit = policy->log_limit, .gpus = d->gpus,
+            .gpu_count = policy->gpu > 0 ? d->gpu_count : -1};
+        struct proc_handler handler = {a, engine__report, engine__exited};
+        a->proc = proc_start(&e->loop, &spec, &handler, err);
+        result = a->proc == NULL ? -1 : 0;
+    }
+    json_decref(command.argv);
+    json_decref(command.env);
+    free(command.dir);
+    return result;
+}
+
+/* --- the attempt --- */
+
+static struct engine__attempt *attempt_new(struct engine *e, const struct plan_step *p,
+                                           int number, int lock)
+{
+    struct engine__attempt *a = rwf_xcalloc(1, sizeof(*a));
+    a->engine = e;
+    a->step = p;
+    a->number = number;
+    a->lock = lock;
+    memcpy(a->key, e->steps[p->index].ready->key, sizeof(a->key));
+    a->dir = engine__attempt_dir(e, p, number);
+    LIST_INSERT_HEAD(&e->running, a, link);
+    return a;
+}
+
+static void launch_process(struct engine *e, const struct plan_step *p, int lock,
+                           const struct schedule_decision *d)
+{
+    struct rwf_err err = RWF_ERR_INIT;
+    struct engine__attempt *a = attempt_new(e, p, d->attempt, lock);
+    if (make_dir(a->dir, &err) == 0 && start(e, a, d, &err) == 0) {
+        log_started(e, p, d->attempt, proc_pid(a->proc), d);
+        return;
+    }
+    engine__attempt_free(a);
+    if (engine__is_environment(err.code)) {
+        rwf_wrap(&err, "%s", p->address);
+        engine__fatal(e, &err);
+    } else {
+        engine__failed_early(e, p->index, d->attempt, &err);
+    }
+}
+
+static void defer(struct engine *e, const struct plan_step *p)
+{
+    struct engine__step *s = &e->steps[p->index];
+    int64_t delay = DEFER_FIRST << (s->deferred < 4 ? s->deferred : 4);
+    s->deferred++;
+    schedule_defer(e->schedule, p->index, rwf_clock_mono(),
+                   delay > DEFER_MOST ? DEFER_MOST : delay);
+}
+
+void engine__launch(struct engine *e, const struct schedule_decision *d)
+{
+    const struct plan_step *p = engine__step_at(e, d->step);
+    struct rwf_err err = RWF_ERR_INIT;
+    char key[RWF_DIGEST_LEN];
+    int lock = -1;
+    if (p->op->decide != NULL) {
+        launch_decide(e, p, d);
+        return;
+    }
+    rwf_assert(e->steps[d->step].ready != NULL);
+    memcpy(key, e->steps[d->step].ready->key, sizeof(key));
+    /* The key of a step that is not cached is nobody else's. */
+    int locked = !p->policy->cache ? 1 : run_cache_trylock(e->cache, key, &lock, &err);
+    if (locked < 0)
+        engine__fatal(e, &err);
+    else if (locked == 0)
+        defer(e, p);
+    /* Somebody may have finished the same step since it was prepared. */
+    else if (engine__hit(e, d->step))
+        run_cache_unlock(e->cache, key, lock);
+    else
+        launch_process(e, p, lock, d);
+}

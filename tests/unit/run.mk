@@ -16,3 +16,9 @@ check_PROGRAMS += check_cache
 check_cache_SOURCES = tests/unit/check_cache.c
 check_cache_LDADD = librun.a libplan.a librecipe.a libbase.a $(RWF_LIBS) $(CHECK_LIBS)
 check_cache_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+
+check_PROGRAMS += check_engine
+check_engine_SOURCES = tests/unit/check_engine.c tests/unit/run_support.h
+check_engine_LDADD = librun.a libschedule.a libplan.a librecipe.a libwire.a libbase.a \
+	$(RWF_LIBS) $(CHECK_LIBS)
+check_engine_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)

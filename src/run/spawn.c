@@ -77,8 +77,12 @@ static void child_descriptors(struct child *c)
         child_fail(c, STAGE_SETUP);
     /* All of ours are close-on-exec; this is for what libraries opened without it. Kernels
      * before 5.9 do not know the call. */
-    if (c->status_fd < 0)
-        syscall(SYS_close_range, 4U, UINT_MAX, 0U);
+    unsigned from = 4, kept = c->status_fd < 0 ? 0 : (unsigned)c->status_fd;
+    if (kept > from)
+        syscall(SYS_close_range, from, kept - 1, 0U);
+    if (kept >= from)
+        from = kept + 1;
+    syscall(SYS_close_range, from, UINT_MAX, 0U);
 }
 
 static int child_main(void *arg)

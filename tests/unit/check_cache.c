@@ -267,7 +267,7 @@ END_TEST
 
 START_TEST(test_what_is_refused)
 {
-    sh("echo x > %s/secret; ln -s %s/secret out; ln -s ../../../../../../etc up;"
+    sh("echo x > %s/secret; ln -s %s/secret out; ln -s ../../../../../../../../../../etc up;"
        "mkfifo pipe; mkdir d; ln -s . d/self; ln -s nowhere dangling; ln -s /dev/null null;"
        "mkdir e; mkfifo e/pipe; ln -s %s/secret e/out", top, top, top);
     put_fails("out", "leads out of the step's folder");
@@ -455,6 +455,9 @@ static void hammer(int who)
         json_decref(kept);
         free(path);
     }
+    json_decref(none);
+    json_decref(outputs);
+    free(dir);
     run_cache_close(mine);
     _exit(0);
 }

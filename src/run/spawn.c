@@ -118,7 +118,7 @@ static pid_t start_child(struct child *c, int *ret_pidfd)
     pid_t pid = fork();
     if (pid == 0) {
         close(fds[0]);
-        c->status_fd = fds[1];
+        c->status_fd = fcntl(fds[1], F_DUPFD_CLOEXEC, 4);
         _exit(child_main(c));
     }
     close(fds[1]);

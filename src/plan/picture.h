@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Pictures of a graph: dot, mermaid, JSON, and SVG laid out by Graphviz (opened at
- * run time). Above 200 steps the instances of an entry are drawn as one box with a count.
+ * run time). Boxes are steps; above 200 steps or 1,000 edges they are entries with a
+ * count; above 300 entries or 1,500 edges, sections: a layout always ends soon. JSON has
+ * every step.
  */
 #ifndef RWF_PLAN_PICTURE_H
 #define RWF_PLAN_PICTURE_H

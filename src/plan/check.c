@@ -89,8 +89,11 @@ static bool look_each(struct plan__build *b, struct plan__scope *s,
         if (scope.lookup(s, scratch, &refs[i], ret, &err) == 0)
             goto next;
         good = false;
-        report(b, s, plan__span_in(b->g->recipe, node, refs[i].offset, refs[i].len),
-               err.text);
+        if (!s->elsewhere)
+            report(b, s, plan__span_in(b->g->recipe, node, refs[i].offset, refs[i].len),
+                   err.text);
+        if (b->g->fuel == 0)
+            break;
     next:
         if (s->target && s->entry)
             plan__dep_add(s->entry, s->target,

@@ -20,7 +20,7 @@
 #include "recipe/expr.h"
 
 #define PLAN__DEPTH_MAX 32       /* of values that refer to values */
-#define PLAN__VALUE_MAX (64 << 20) /* bytes that one text may gather */
+#define PLAN__VALUE_MAX (16 << 20) /* bytes that one text may gather */
 #define PLAN__STEPS_MAX 1000000  /* in a graph */
 #define PLAN__EDGES_MAX 50000000 /* kept; shared lists count once */
 
@@ -159,6 +159,7 @@ struct plan__scope {
     struct plan__entry *target; /* the entry whose output or metric it was */
     bool metric;
     enum recipe_code code;      /* of the failure */
+    bool elsewhere;             /* the failure is reported where a value is defined */
     char hint[200];             /* or "" */
     const struct recipe_node *failed; /* what plan__resolve_in could not resolve */
 };

@@ -109,10 +109,10 @@ struct expr_value plan__scalar_value(const struct recipe_node *node)
 static int give_node(struct lookup *l, struct plan__scope *in,
                      const struct recipe_node *node)
 {
-    struct expr_scope scope = plan__scope(in);
+    struct expr_scope scope;
     const struct expr_template *t;
     size_t at;
-    int rc;
+    int rc = -1;
 
     if (node->kind != RECIPE_SCALAR)
         return fail(l, RECIPE_E0203, "'${%s}' is a map or a list, not a value",
@@ -125,13 +125,16 @@ static int give_node(struct lookup *l, struct plan__scope *in,
         return fail(l, RECIPE_E0201, "'${%s}' refers to itself, or to more than %d others "
                                      "in a row", l->ref->text, PLAN__DEPTH_MAX);
     in->depth = l->s->depth + 1;
+    scope = plan__scope(in);
     t = plan__template(l->s->g, node, &at, l->err);
-    if (!t) {
-        l->s->code = RECIPE_E0201;
-        return -1;
-    }
-    rc = expr_template_eval(t, &scope, l->a, l->ret, l->err);
+    if (t)
+        rc = expr_template_eval(t, &scope, l->a, l->ret, l->err);
+    else
+        in->code = RECIPE_E0201;
     l->s->code = in->code;
+    if (rc < 0)
+        l->s->elsewhere = node->span.line > 0 && (!t || in->elsewhere ||
+                                                  in->code != RECIPE_E0201);
     if (in->target) {
         l->s->target = in->target;
         l->s->metric = in->metric;
@@ -757,12 +760,15 @@ static int look(void *ctx, struct rwf_arena *a, const struct expr_ref *ref,
     struct lookup l = {s, a, ref, ret, err};
 
     s->hint[0] = '\0';
+    s->elsewhere = false;
     if (look_root(&l) < 0)
         return -1;
     size_t used = weight(ret);
-    if (used > s->g->fuel)
+    if (used > s->g->fuel) {
+        s->g->fuel = 0;
         return fail(&l, RECIPE_E0201, "'${%s}': the references expand to more than %d MiB",
                     ref->text, PLAN__VALUE_MAX >> 20);
+    }
     s->g->fuel -= used;
     return 0;
 }

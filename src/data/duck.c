@@ -42,6 +42,7 @@ static struct {
 struct duck {
     duckdb_database database;
     duckdb_connection connection;
+    int error_line;
 };
 
 static const struct rwf_dl_symbol symbols[] = {
@@ -182,8 +183,8 @@ void duck_close(struct duck *d)
  * query show SQL the user never wrote, and its advice names SQL options. */
 static void shorten(struct rwf_str *out, const char *text)
 {
-    static const char *const ends[] = { "\n\nLINE ", "\nLINE ", "\nPossible ",
-                                        "\n\nPossible " };
+    static const char *const ends[] = { "\nLINE ", "\nPossible ", "\n* ",
+                                        "\n  file = ", "\nSee also " };
     const char *end = text + strlen(text);
     for (size_t i = 0; i < RWF_COUNT(ends); i++) {
         const char *at = strstr(text, ends[i]);
@@ -196,15 +197,19 @@ static void shorten(struct rwf_str *out, const char *text)
         else if (p + 1 < end && p[1] != '\n' && out->len > 0)
             rwf_str_add(out, out->data[out->len - 1] == '!' ? " " : "; ");
     }
+    while (out->len > 0 && strchr("\n.; ", out->data[out->len - 1]) != NULL)
+        out->data[--out->len] = '\0';
     const char *file = strstr(end, "\n  file = ");
     if (file != NULL)
         rwf_str_addf(out, "; file %.*s", (int)strcspn(file + 10, "\n"), file + 10);
 }
 
-static int query_failed(duckdb_result *result, struct rwf_err *err)
+static int query_failed(struct duck *d, duckdb_result *result, struct rwf_err *err)
 {
     struct rwf_str text = { 0 };
     const char *why = api.result_error(result);
+    const char *line = why != NULL ? strstr(why, "\nLINE ") : NULL;
+    d->error_line = line != NULL ? atoi(line + 6) : 0;
     shorten(&text, why != NULL ? why : "DuckDB failed without saying why");
     int code = strstr(text.data, "No files found") != NULL ? RWF_E_INPUT : RWF_E_FAILED;
     rwf_fail(err, code, "%s", text.data);
@@ -218,7 +223,7 @@ static int exec(struct duck *d, const char *sql, int64_t *ret_rows, struct rwf_e
     duckdb_result result;
     memset(&result, 0, sizeof(result));
     if (api.query(d->connection, sql, &result) != DuckDBSuccess)
-        return query_failed(&result, err);
+        return query_failed(d, &result, err);
     if (ret_rows != NULL)
         *ret_rows = (int64_t)api.rows_changed(&result);
     api.destroy_result(&result);
@@ -357,7 +362,7 @@ static json_t *fetch(struct duck *d, const char *sql, int limit, bool named,
     duckdb_data_chunk chunk;
     memset(&result, 0, sizeof(result));
     if (api.query(d->connection, sql, &result) != DuckDBSuccess) {
-        query_failed(&result, err);
+        query_failed(d, &result, err);
         return NULL;
     }
     json_t *rows = json_array();
@@ -389,6 +394,11 @@ json_t *duck_row(struct duck *d, const char *sql, struct rwf_err *err)
     if (row == NULL)
         rwf_fail(err, RWF_E_FAILED, "the query gave no row");
     return row;
+}
+
+int duck_error_line(const struct duck *d)
+{
+    return d->error_line;
 }
 
 const char *duck_version(struct rwf_err *err)
@@ -452,6 +462,12 @@ json_t *duck_rows(struct duck *d, const char *sql, int limit, struct rwf_err *er
 {
     (void)limit;
     return duck_row(d, sql, err);
+}
+
+int duck_error_line(const struct duck *d)
+{
+    (void)d;
+    return 0;
 }
 
 const char *duck_version(struct rwf_err *err)

@@ -33,6 +33,9 @@ int duck_exec(struct duck *d, const char *sql, struct rwf_err *err);
 int duck_exec_progress(struct duck *d, const char *sql,
                        void (*tick)(void *ctx, double progress, int64_t rows), void *ctx,
                        int64_t *ret_rows, struct rwf_err *err);
+/* The line (from 1) of the last statement that failed on which DuckDB saw the cause;
+ * 0 when it did not say. */
+int duck_error_line(const struct duck *d);
 /* One row of one query as a JSON array; NULL and *err when it fails or gives no row.
  * Columns are booleans, integers, floating-point numbers or text: cast others. */
 json_t *duck_row(struct duck *d, const char *sql, struct rwf_err *err);

@@ -3,7 +3,8 @@
  * The spec (every path absolute, see dataset.c):
  *
  *   {"read": {…} | "from": path, "steps": [{…}], "split": {…}, "expect": {…},
- *    "write": {"format", "path"}, "cores": 0, "places": {"read": "file:line", …}}
+ *    "write": {"format", "path"}, "all_cores": true, "dir": the recipe's folder,
+ *    "places": {"read": "file:line:column", "steps": […], …}}
  *
  * Without program, split and expect the whole dataset is one COPY: one pass, streaming. A
  * program, and split or expect, each cost one Parquet file in between.
@@ -28,13 +29,18 @@
 #include "data/split.h"
 #include "data/sql.h"
 
+/* What a process that uses DuckDB takes beside what DuckDB counts, and what it then needs
+ * at least; measured with sorts and readers on one and on two threads. */
+#define EXECUTE_MEMORY_BESIDE (96 << 20)
 #define EXECUTE_MEMORY_MIN (32 << 20)
+#define EXECUTE_MEMORY_THREAD (112 << 20) /* below it a thread more does harm */
 
 struct execute {
     struct job job;
     const json_t *spec;
     struct query *query;
     char *download;          /* or NULL */
+    size_t first_step;       /* of the query: what stands before it is in files */
     int programs;            /* run so far */
     enum read_format format; /* of the outputs */
     json_t *metrics;
@@ -61,6 +67,26 @@ static int wrap_at(struct execute *x, const char *key, size_t index, const char 
     return -1;
 }
 
+/* A query that failed while it ran: the step whose SQL DuckDB blames, the source for a
+ * file that it cannot read, else the dataset as a whole. */
+static int wrap_query(struct execute *x, struct rwf_err *err)
+{
+    const char *source = json_object_get(x->spec, "read") != NULL ? "read" : "from";
+    int step = query_step_at(x->query, duck_error_line(x->job.duck));
+    bool file = strstr(err->text, "CSV Error") != NULL ||
+                strstr(err->text, "JSON in file") != NULL ||
+                strstr(err->text, "Parquet") != NULL;
+    if (step >= 0 && !file) {
+        size_t index = x->first_step + (size_t)step;
+        json_t *one = json_array_get(json_object_get(x->spec, "steps"), index);
+        return wrap_at(x, "steps", index, json_object_iter_key(json_object_iter(one)),
+                       err);
+    }
+    if (x->first_step == 0 && (file || json_object_get(x->spec, "steps") == NULL))
+        return wrap_at(x, source, 0, NULL, err);
+    return wrap_at(x, "steps", x->first_step, NULL, err);
+}
+
 /* What DuckDB's text leaves out: what to change in the recipe. */
 static void add_advice(struct rwf_err *err)
 {
@@ -70,7 +96,7 @@ static void add_advice(struct rwf_err *err)
         { "auto-detected", "; set the column's type in read.types, for example "
                            "{COLUMN: VARCHAR}" },
         { "Out of Memory", "; give the dataset more resources.memory, or fewer cpu" },
-        { "type INT128", "; whole numbers are written with 64 bits: cast the column to "
+        { "Type INT128", "; whole numbers are written with 64 bits: cast the column to "
                          "DOUBLE or VARCHAR in select" },
     };
     for (size_t i = 0; i < RWF_COUNT(table); i++) {
@@ -182,12 +208,12 @@ static int materialise(struct execute *x, const char *path, const char *extra,
                        int64_t *ret_rows, struct rwf_err *err)
 {
     if (check_reserved(x->query, err) < 0)
-        return -1;
+        return wrap_at(x, "steps", x->first_step, NULL, err);
     char *select = query_text(x->query, extra, JOB_HASH);
     x->job.copies++;
     int r = job__copy(&x->job, select, path, READ_PARQUET, ret_rows, err);
     free(select);
-    return r;
+    return r < 0 ? wrap_query(x, err) : 0;
 }
 
 /* No rows with the columns there were, when the program gave nothing at all. */
@@ -201,13 +227,15 @@ static int open_nothing(struct execute *x, const char *rows, struct rwf_err *err
     return x->query != NULL ? 0 : -1;
 }
 
-static int run_program(struct execute *x, const json_t *step, struct rwf_err *err)
+static int run_program(struct execute *x, size_t index, const json_t *step,
+                       struct rwf_err *err)
 {
     int number = ++x->programs;
     char *rows = rwf_xasprintf("%s/before-run-%d.parquet", x->job.tmp, number);
     json_t *read = NULL;
     int64_t count;
     int r = materialise(x, rows, NULL, &count, err);
+    bool ready = r == 0;
     if (r == 0) {
         x->job.copies++;
         r = program__run(&x->job, step, rows, count, number, &read, err);
@@ -215,6 +243,7 @@ static int run_program(struct execute *x, const json_t *step, struct rwf_err *er
     if (r == 0) {
         query_destroy(x->query);
         x->query = NULL;
+        x->first_step = index + 1;
         r = json_object_get(read, "path") != NULL ? open_source(x, read, err)
                                                   : open_nothing(x, rows, err);
         if (r < 0)
@@ -222,7 +251,7 @@ static int run_program(struct execute *x, const json_t *step, struct rwf_err *er
     }
     json_decref(read);
     free(rows);
-    return r;
+    return r < 0 && ready ? wrap_at(x, "steps", index, "run", err) : r;
 }
 
 static int add_steps(struct execute *x, struct rwf_err *err)
@@ -232,11 +261,12 @@ static int add_steps(struct execute *x, struct rwf_err *err)
     json_t *step;
     json_array_foreach((json_t *)steps, i, step) {
         const char *name = json_object_iter_key(json_object_iter(step));
-        int r = name != NULL && strcmp(name, "run") == 0
-                    ? run_program(x, json_object_get(step, name), err)
-                    : query_add(x->query, step, &x->job.bytes, err);
-        if (r < 0)
+        if (name != NULL && strcmp(name, "run") == 0) {
+            if (run_program(x, i, json_object_get(step, name), err) < 0)
+                return -1;
+        } else if (query_add(x->query, step, &x->job.bytes, err) < 0) {
             return wrap_at(x, "steps", i, name != NULL ? name : "?", err);
+        }
     }
     return 0;
 }
@@ -352,7 +382,7 @@ static int write_all(struct execute *x, struct rwf_err *err)
     x->job.copies++;
     int r = write_output(x, select, "data", false, err);
     free(select);
-    return r;
+    return r < 0 ? wrap_query(x, err) : 0;
 }
 
 /* --- the copy that the user asked for --- */
@@ -448,13 +478,22 @@ static void count_phases(struct execute *x)
         x->job.copies_all++;
 }
 
-/* DuckDB's limit leaves room for what it does not count: the library, stacks, readers. */
-static int64_t memory_for_duckdb(int64_t limit)
+/* The step's limit is of the whole process; a small one also limits the threads. */
+static int set_limits(const struct op_run *run, int cores, struct duck_options *options,
+                      struct rwf_err *err)
 {
-    if (limit <= 0)
+    options->threads = cores;
+    if (run->memory <= 0)
         return 0;
-    int64_t memory = limit / 4 * 3;
-    return memory > EXECUTE_MEMORY_MIN ? memory : EXECUTE_MEMORY_MIN;
+    options->memory = run->memory - EXECUTE_MEMORY_BESIDE;
+    if (options->memory < EXECUTE_MEMORY_MIN)
+        return rwf_fail(err, RWF_E_FIT,
+                        "%s resources.memory: a dataset needs at least 128MiB",
+                        run->address);
+    int64_t threads = options->memory / EXECUTE_MEMORY_THREAD;
+    if (threads < cores)
+        options->threads = threads > 1 ? (int)threads : 1;
+    return 0;
 }
 
 static int set_up(struct execute *x, struct op_run *run, struct rwf_err *err)
@@ -478,8 +517,9 @@ static int set_up(struct execute *x, struct op_run *run, struct rwf_err *err)
     free(tmp);
     if (rwf_fs_mkdirs(x->job.tmp, err) < 0)
         return -1;
-    struct duck_options options = { .memory = memory_for_duckdb(run->memory),
-                                    .threads = x->job.cores, .temp_dir = x->job.tmp };
+    struct duck_options options = { .temp_dir = x->job.tmp };
+    if (set_limits(run, x->job.cores, &options, err) < 0)
+        return -1;
     x->job.duck = duck_open(&options, err);
     return x->job.duck != NULL ? 0 : wrap_at(x, "read", 0, NULL, err);
 }

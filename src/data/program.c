@@ -3,7 +3,8 @@
  * A user's program over batches of rows. Batch N is a file; the program finds it as
  * RAYWF_INPUT and, in a text format, on its standard input. What it writes to RAYWF_OUTPUT
  * or, in a text format, to its standard output, is the batch's result; results are read
- * back in the order of batches. As many run at once as the step has cores.
+ * back in the order of batches. As many run at once as the step has cores. They run in the
+ * recipe's folder, so that `argv: [python3, clean.py]` finds the file that the key names.
  *
  * Beneath run-K/ of the step's folder: N.EXT (input, kept when the program fails, so that
  * it can be run again by hand), N.out.EXT, N.stdout, N.stderr.
@@ -42,6 +43,7 @@ struct program {
     enum read_format format;
     char **argv;            /* borrowed texts */
     char *dir;
+    const char *home;       /* the recipe's folder, where it is run; NULL: here */
     struct batch slots[PROGRAM_SLOTS];
     size_t slot_count;
     char **results;         /* by batch - 1; NULL: an empty result */
@@ -113,6 +115,8 @@ static int batch_spawn(struct program *p, struct batch *b, struct rwf_err *err)
                                      0);
     posix_spawn_file_actions_addopen(&actions, 1, b->out, flags, 0644);
     posix_spawn_file_actions_addopen(&actions, 2, b->log, flags, 0644);
+    if (p->home != NULL)
+        posix_spawn_file_actions_addchdir_np(&actions, p->home);
     int e = posix_spawnp(&b->pid, p->argv[0], &actions, NULL, p->argv, env);
     posix_spawn_file_actions_destroy(&actions);
     while (own > 0)
@@ -123,8 +127,8 @@ static int batch_spawn(struct program *p, struct batch *b, struct rwf_err *err)
     b->pid = 0;
     if (e == ENOENT)
         return rwf_fail(err, RWF_E_FAILED,
-                        "there is no program %s: install it, or correct argv[0]; "
-                        "${recipe.dir}/… names a file beside the recipe", p->argv[0]);
+                        "there is no program %s: install it, or correct its name; a "
+                        "file beside the recipe is ./NAME", p->argv[0]);
     return rwf_fail(err, RWF_E_FAILED, "%s does not start: %s%s", p->argv[0], strerror(e),
                     e == EACCES ? " (is it executable? chmod +x)" : "");
 }
@@ -320,6 +324,7 @@ static int set_up(struct program *p, const json_t *step, int number, struct rwf_
     p->slot_count = (size_t)p->job->cores;
     if (p->slot_count > PROGRAM_SLOTS)
         p->slot_count = PROGRAM_SLOTS;
+    p->home = json_string_value(json_object_get(p->job->run->spec, "dir"));
     p->argv = make_argv(step, err);
     if (p->argv == NULL)
         return -1;

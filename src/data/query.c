@@ -29,6 +29,8 @@ struct query {
     struct duck *duck;
     struct rwf_str ctes; /* "rwf_0 AS (…), rwf_1 AS (…)" */
     int count;           /* of CTEs */
+    int *lines;          /* of query_text, on which each CTE begins */
+    size_t lines_cap;
     json_t *columns;
 };
 
@@ -58,7 +60,7 @@ static const char *find_column(const json_t *columns, const char *name)
 
 bool query_has_column(const struct query *q, const char *name)
 {
-    return find_column(q->columns, name) != NULL;
+    return name != NULL && find_column(q->columns, name) != NULL;
 }
 
 const json_t *query_columns(const struct query *q)
@@ -130,9 +132,19 @@ static json_t *bind_step(const struct writer *w, struct rwf_err *err)
     return columns;
 }
 
+static int count_lines(const char *text)
+{
+    int n = 1;
+    for (; (text = strchr(text, '\n')) != NULL; text++)
+        n++;
+    return n;
+}
+
 static void add_cte(struct query *q, const struct writer *w)
 {
     int n = q->count++;
+    q->lines = rwf_grow(q->lines, (size_t)n, &q->lines_cap, sizeof(*q->lines));
+    q->lines[n] = count_lines(q->ctes.data) + 1;
     rwf_str_addf(&q->ctes, ",\nrwf_%d AS NOT MATERIALIZED (WITH input AS %s(FROM rwf_%d)",
                  n, w->reads_once ? "NOT MATERIALIZED " : "", n - 1);
     if (w->other != NULL)
@@ -149,6 +161,8 @@ struct query *query_create(struct duck *d, const char *source, struct rwf_err *e
     q->duck = d;
     q->columns = columns;
     q->count = 1;
+    q->lines = rwf_grow(NULL, 0, &q->lines_cap, sizeof(*q->lines));
+    q->lines[0] = 1;
     rwf_str_addf(&q->ctes, "rwf_0 AS NOT MATERIALIZED (%s)", source);
     return q;
 }
@@ -158,8 +172,17 @@ void query_destroy(struct query *q)
     if (q == NULL)
         return;
     rwf_str_free(&q->ctes);
+    free(q->lines);
     json_decref(q->columns);
     free(q);
+}
+
+int query_step_at(const struct query *q, int line)
+{
+    int last = -1;
+    for (int i = 0; i < q->count && q->lines[i] <= line; i++)
+        last = i - 1;
+    return last;
 }
 
 char *query_text(const struct query *q, const char *extra, const char *extra_name)

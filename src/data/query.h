@@ -28,6 +28,10 @@ bool query_has_column(const struct query *q, const char *name);
  * The caller frees it. */
 char *query_text(const struct query *q, const char *extra, const char *extra_name);
 
+/* Which step (from 0, in order of query_add) wrote that line (from 1) of query_text; -1: the
+ * source or none. */
+int query_step_at(const struct query *q, int line);
+
 /* Adds hash(columns) mixed with seed as a 64-bit expression: the same for the same values
  * and seed, on any number of threads. columns: names. */
 void query_add_hash(struct rwf_str *out, const json_t *names, int64_t seed);

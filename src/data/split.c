@@ -34,6 +34,25 @@ bool split_is_option(const char *key)
     return strcmp(key, "seed") == 0 || strcmp(key, "by") == 0;
 }
 
+/* Fractions that are references are known only now. */
+static int check_fractions(const json_t *split, struct rwf_err *err)
+{
+    double sum = 0;
+    const char *name;
+    json_t *value;
+    json_object_foreach((json_t *)split, name, value) {
+        if (split_is_option(name))
+            continue;
+        if (!json_is_number(value) || !(json_number_value(value) > 0))
+            return rwf_fail(err, RWF_E_FAILED, "%s: a fraction is a number above 0", name);
+        sum += json_number_value(value);
+    }
+    if (fabs(sum - 1) > SPLIT_SLACK)
+        return rwf_fail(err, RWF_E_FAILED,
+                        "the fractions add up to %.12g: make them add up to 1", sum);
+    return 0;
+}
+
 int split_add_hash(const json_t *split, const struct query *q, struct rwf_str *out,
                    struct rwf_err *err)
 {
@@ -42,11 +61,11 @@ int split_add_hash(const json_t *split, const struct query *q, struct rwf_str *o
     json_t *names = json_array_size(by) > 0 ? json_incref(by) : query_names(q);
     size_t i;
     json_t *name;
-    int r = 0;
+    int r = check_fractions(split, err);
     json_array_foreach(names, i, name)
-        if (!json_is_string(name) || !query_has_column(q, json_string_value(name)))
+        if (r == 0 && !query_has_column(q, json_string_value(name)))
             r = rwf_fail(err, RWF_E_FAILED, "by: there is no column %s",
-                         json_is_string(name) ? json_string_value(name) : "(not text)");
+                         json_string_value(name));
     if (r == 0)
         query_add_hash(out, names, seed);
     json_decref(names);
@@ -108,17 +127,18 @@ static char *find_boundary(struct duck *d, const char *rows, const char *hash,
     if (below <= 0 || below >= total)
         return rwf_xstrdup(below <= 0 ? "false" : "true");
     char *sql = rwf_xasprintf(
-        "WITH hist AS (SELECT %s >> 48 AS b, count(*) AS n FROM %s GROUP BY b), "
+        "WITH rwf_h AS NOT MATERIALIZED (SELECT %s AS h FROM %s), "
+        "hist AS (SELECT h >> 48 AS b, count(*) AS n FROM rwf_h GROUP BY b), "
         "sums AS (SELECT b, n, sum(n) OVER (ORDER BY b) - n AS lo FROM hist), "
         "bucket AS (SELECT b, lo FROM sums WHERE lo < %lld AND lo + n >= %lld), "
-        "groups AS (SELECT %s AS h, count(*) AS n FROM %s WHERE %s >> 48 = "
+        "same AS (SELECT h, count(*) AS n FROM rwf_h WHERE h >> 48 = "
         "(SELECT b FROM bucket) GROUP BY h), "
         "exact AS (SELECT h, n, (SELECT lo FROM bucket) + sum(n) OVER (ORDER BY h) - n "
-        "AS lo FROM groups) "
+        "AS lo FROM same) "
         "SELECT h::VARCHAR, lo::BIGINT, n::BIGINT FROM exact WHERE lo < %lld AND lo + n "
         ">= %lld",
-        hash, rows, (long long)below, (long long)below, hash, rows, hash,
-        (long long)below, (long long)below);
+        hash, rows, (long long)below, (long long)below, (long long)below,
+        (long long)below);
     json_t *row = duck_row(d, sql, err);
     free(sql);
     if (row == NULL)

@@ -10,6 +10,8 @@
 #include "data/duck.h"
 #include "data/query.h"
 
+#define SPLIT_SLACK 1e-9 /* fractions add up to 1, this near */
+
 /* split: {NAME: fraction, …, "seed", "by"}. Adds the expression that decides where a row of
  * q goes. */
 int split_add_hash(const json_t *split, const struct query *q, struct rwf_str *out,

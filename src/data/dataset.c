@@ -99,18 +99,42 @@ static json_t *absolute(const struct maker *m, const char *path)
     return text;
 }
 
-/* In PLAN_RUN mode makes object[key], a path or a list of them, absolute. */
-static void make_absolute(const struct maker *m, json_t *object, const char *key)
+static bool is_pattern(const char *path, const char *real)
 {
-    json_t *value = json_object_get(object, key), *item;
+    return strpbrk(path, "*?[") != NULL && !rwf_fs_exists(real);
+}
+
+/* Adds where path really is, and for a pattern every file the recipe knows by it (a plan
+ * file has frozen them): the same files as in the key. */
+static void add_real(const struct maker *m, json_t *list, const char *path)
+{
+    const struct recipe *r = recipe_of(m);
+    char *real = rwf_fs_join(recipe_dir(r), path);
+    const json_t *found =
+        path[0] != '/' && is_pattern(path, real) ? recipe_glob(r, path) : NULL;
     size_t i;
-    if (!m->run)
+    json_t *name;
+    json_array_foreach((json_t *)found, i, name)
+        json_array_append_new(list, absolute(m, json_string_value(name)));
+    if (json_array_size(found) == 0)
+        json_array_append_new(list, json_string(real));
+    free(real);
+}
+
+/* In PLAN_RUN mode makes object[key], a path or a list of them, a list of absolute ones. */
+static void make_real(const struct maker *m, json_t *object, const char *key)
+{
+    json_t *value = json_object_get(object, key), *item, *list;
+    size_t i;
+    if (!m->run || value == NULL)
         return;
+    list = json_array();
     if (json_is_string(value))
-        json_object_set_new(object, key, absolute(m, json_string_value(value)));
+        add_real(m, list, json_string_value(value));
     json_array_foreach(value, i, item)
         if (json_is_string(item))
-            json_array_set_new(value, i, absolute(m, json_string_value(item)));
+            add_real(m, list, json_string_value(item));
+    json_object_set_new(object, key, list);
 }
 
 static json_t *place_of(const struct maker *m, struct recipe_span span)
@@ -163,7 +187,7 @@ static json_t *resolve_step(struct maker *m, const struct recipe_pair *pair,
     if (value == NULL)
         return NULL;
     if (strcmp(pair->key, "join") == 0)
-        make_absolute(m, value, "with");
+        make_real(m, value, "with");
     json_t *step = json_object();
     json_object_set_new(step, pair->key, value);
     return step;
@@ -198,9 +222,12 @@ static void add_for_mode(struct maker *m)
         json_object_del(read, "headers");
         return;
     }
-    make_absolute(m, read, "path");
-    make_absolute(m, m->spec, "from");
-    make_absolute(m, json_object_get(m->spec, "write"), "path");
+    json_t *write = json_object_get(m->spec, "write");
+    const char *copy = json_string_value(json_object_get(write, "path"));
+    make_real(m, read, "path");
+    make_real(m, m->spec, "from");
+    if (copy != NULL)
+        json_object_set_new(write, "path", absolute(m, copy));
     json_object_set(m->spec, "places", m->places);
     json_object_set_new(m->spec, "dir", json_string(recipe_dir(recipe_of(m))));
     if (recipe_get(resources, "cpu") == NULL)
@@ -241,7 +268,7 @@ static void add_path(const struct recipe *r, json_t *files, const char *path)
         path += strlen(DATASET_RECIPE_DIR);
     char *real = rwf_fs_join(recipe_dir(r), path);
     bool folder = rwf_fs_exists(real) && !rwf_fs_is_file(real);
-    bool glob = !rwf_fs_exists(real) && strpbrk(path, "*?[") != NULL;
+    bool glob = is_pattern(path, real);
     char *pattern = folder ? rwf_xasprintf("%s/*", path) : rwf_xstrdup(path);
     const json_t *list = folder || glob ? recipe_glob(r, pattern) : NULL;
     json_array_foreach((json_t *)list, i, found)
@@ -261,31 +288,16 @@ static void add_paths(const struct recipe *r, json_t *files, const json_t *paths
         add_path(r, files, json_string_value(path));
 }
 
-/* A word of a program's command line: its file when it names one. */
-static void add_word(const struct recipe *r, json_t *files, const char *word)
-{
-    if (rwf_starts_with(word, DATASET_RECIPE_DIR))
-        word += strlen(DATASET_RECIPE_DIR);
-    char *real = rwf_fs_join(recipe_dir(r), word);
-    if (word[0] != '\0' && rwf_fs_is_file(real))
-        json_object_set_new(files, word, json_true());
-    free(real);
-}
-
-static void add_program(const struct recipe *r, json_t *files, const json_t *run)
+static void add_program(const struct plan_graph *g, json_t *files, const json_t *run)
 {
     const char *shell = json_string_value(json_object_get(run, "run"));
     size_t i;
     json_t *word;
     json_array_foreach(json_object_get(run, "argv"), i, word)
         if (json_is_string(word))
-            add_word(r, files, json_string_value(word));
-    if (shell == NULL)
-        return;
-    char *copy = rwf_xstrdup(shell), *rest = copy, *piece;
-    while ((piece = strtok_r(rest, " \t\n'\"`;|&(){}<>=", &rest)) != NULL)
-        add_word(r, files, piece);
-    free(copy);
+            plan_add_code_word(g, NULL, json_string_value(word), files);
+    if (shell != NULL)
+        plan_add_code_text(g, NULL, shell, files);
 }
 
 static int dataset_inputs(const struct plan_graph *g, const struct plan_step *step,
@@ -301,7 +313,7 @@ static int dataset_inputs(const struct plan_graph *g, const struct plan_step *st
     json_array_foreach((json_t *)steps, i, one) {
         add_paths(r, files, json_object_get(json_object_get(one, "join"), "with"));
         if (json_object_get(one, "run") != NULL)
-            add_program(r, files, json_object_get(one, "run"));
+            add_program(g, files, json_object_get(one, "run"));
     }
     return 0;
 }

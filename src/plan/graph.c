@@ -156,3 +156,8 @@ void plan_graph_resolve_as(struct plan_graph *g, enum plan_mode mode,
     g->mode = mode;
     g->results = results ? *results : (struct plan_results){0};
 }
+
+enum plan_mode plan_graph_mode(const struct plan_graph *g)
+{
+    return g->mode;
+}

@@ -146,6 +146,12 @@ json_t *plan_resolve_top(const struct plan_graph *g, const struct recipe_node *n
 /* The step's spec, via its op. */
 json_t *plan_step_spec(const struct plan_graph *g, const struct plan_step *step,
                        struct rwf_err *err);
+/* For ops' inputs: files[PATH] = true when word, or a word of a shell's text, names a
+ * regular file beneath the recipe's folder, as it is or relative to dir (or NULL). */
+void plan_add_code_word(const struct plan_graph *g, const char *dir, const char *word,
+                        json_t *files);
+void plan_add_code_text(const struct plan_graph *g, const char *dir, const char *text,
+                        json_t *files);
 /* The outputs its op declares, {name: path relative to the step's folder}, references in the
  * paths replaced; borrowed, never NULL. */
 const json_t *plan_step_outputs(const struct plan_graph *g, const struct plan_step *step);

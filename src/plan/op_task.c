@@ -228,8 +228,8 @@ static bool is_code(const struct plan_graph *g, const char *path)
     return known == &yes;
 }
 
-static void add_word(const struct plan_graph *g, const char *dir, const char *word,
-                     json_t *files)
+void plan_add_code_word(const struct plan_graph *g, const char *dir, const char *word,
+                        json_t *files)
 {
     const char *path = beneath(g, word);
     struct rwf_str inside = {0};
@@ -249,8 +249,8 @@ static void add_word(const struct plan_graph *g, const char *dir, const char *wo
 }
 
 /* The words of a shell text: only what could be a path, so quoting need not be understood. */
-static void add_shell_words(const struct plan_graph *g, const char *dir, const char *text,
-                            json_t *files)
+void plan_add_code_text(const struct plan_graph *g, const char *dir, const char *text,
+                        json_t *files)
 {
     static const char ends[] = " \t\r\n;|&()`\"'$=";
     char word[1024];
@@ -265,7 +265,7 @@ static void add_shell_words(const struct plan_graph *g, const char *dir, const c
             skip = skip < len ? skip : len;
             memcpy(word, text + skip, len - skip);
             word[len - skip] = '\0';
-            add_word(g, dir, word, files);
+            plan_add_code_word(g, dir, word, files);
         }
         text += len;
     }
@@ -284,9 +284,9 @@ static void add_code(const struct plan_graph *g, const struct plan_step *step,
         if (!word)
             continue;
         if (shell && i == last)
-            add_shell_words(g, dir, word, files);
+            plan_add_code_text(g, dir, word, files);
         else
-            add_word(g, dir, word, files);
+            plan_add_code_word(g, dir, word, files);
     }
 }
 

@@ -38,6 +38,8 @@ unsigned recipe__node_types(const struct recipe_node *n)
         return SCHEMA_STRING;
     if (n->null)
         return SCHEMA_NULL;
+    if (strchr("tf+-.0123456789", n->text[0]) == NULL) /* most text ends here */
+        return SCHEMA_STRING;
     if (recipe_looks_bool(n->text, NULL))
         return SCHEMA_BOOL;
     if (recipe_looks_int(n->text, NULL))

@@ -265,9 +265,7 @@ bool recipe__say_unit(SAY_ARGS)
         return false;
     char *message = rwf_xasprintf("must be a %s: %s", size ? "size" : "duration",
                                   err.text[0] != '\0' ? err.text : "a unit is missing");
-    hint(say(c, RECIPE_E0111, n->span, at, message),
-         size ? "write a number and its unit, such as 512MiB or 4GB"
-              : "write a number and its unit, such as 30s, 10m or 1h30m");
+    say(c, RECIPE_E0111, n->span, at, message);
     free(message);
     return false;
 }

@@ -19,6 +19,7 @@ struct source {
     size_t len;
     uint32_t *starts; /* of lines */
     size_t lines, cap;
+    size_t last_line; /* found last: places are asked for mostly in order */
 };
 
 struct recipe_sources {
@@ -84,10 +85,20 @@ const char *recipe__source_path(const struct recipe_sources *s, uint32_t file)
     return s->items[file].path;
 }
 
+static bool holds(const struct source *source, size_t line, size_t offset)
+{
+    return line < source->lines && source->starts[line] <= offset &&
+           (line + 1 == source->lines || offset < source->starts[line + 1]);
+}
+
 /* The 0-based line that holds the byte at offset. */
-static size_t line_of(const struct source *source, size_t offset)
+static size_t line_of(struct source *source, size_t offset)
 {
     size_t low = 0, high = source->lines;
+    for (size_t line = source->last_line; line < source->last_line + 2; line++) {
+        if (holds(source, line, offset))
+            return source->last_line = line;
+    }
     while (high - low > 1) {
         size_t middle = low + (high - low) / 2;
         if (source->starts[middle] <= offset)
@@ -95,13 +106,14 @@ static size_t line_of(const struct source *source, size_t offset)
         else
             high = middle;
     }
+    source->last_line = low;
     return low;
 }
 
 struct recipe_span recipe__source_span(const struct recipe_sources *s, uint32_t file,
                                        size_t start, size_t end)
 {
-    const struct source *source = &s->items[file];
+    struct source *source = &s->items[file];
     struct recipe_span span = { .file = file };
     if (source->lines == 0)
         return span;

@@ -196,7 +196,9 @@ static void refuse_tag(struct parse *p, const yaml_char_t *tag, const yaml_event
 static bool is_null(const char *text, bool plain_style)
 {
     static const char *const nulls[] = { "", "~", "null", "Null", "NULL" };
-    for (size_t i = 0; plain_style && i < RWF_COUNT(nulls); i++) {
+    if (!plain_style || (text[0] != '\0' && strchr("~nN", text[0]) == NULL))
+        return false;
+    for (size_t i = 0; i < RWF_COUNT(nulls); i++) {
         if (strcmp(text, nulls[i]) == 0)
             return true;
     }

@@ -110,6 +110,7 @@ static struct recipe_diag *add_new(struct recipe_diags *d, const char *known)
 {
     if (d->count == KEPT_MAX) {
         diag_clear(&d->excess);
+        rwf_map_set(d->known, known, &d->excess);
         return &d->excess;
     }
     struct recipe_diag *diag = rwf_xcalloc(1, sizeof(*diag));

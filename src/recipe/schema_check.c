@@ -72,15 +72,23 @@ static enum recipe_type type_for(const struct schema *s)
     }
 }
 
+static bool is_reference_branch(const struct schema *s)
+{
+    return s->ref != NULL && s->ref->title != NULL &&
+           strcmp(s->ref->title, "reference") == 0;
+}
+
 /* The type that a reference standing here must result in. */
 static enum recipe_type wanted_type(const struct schema *s)
 {
     enum recipe_type type = type_for(s);
     if (type == RECIPE_UNTYPED && s->ref != NULL)
         type = wanted_type(s->ref);
-    for (size_t i = 0; type == RECIPE_UNTYPED && i < s->branch_count; i++)
-        if (recipe__schema_types(s->branches[i]) & SCHEMA_SCALARS)
+    for (size_t i = 0; type == RECIPE_UNTYPED && i < s->branch_count; i++) {
+        if (!is_reference_branch(s->branches[i]) &&
+            (recipe__schema_types(s->branches[i]) & SCHEMA_SCALARS))
             type = wanted_type(s->branches[i]);
+    }
     return type;
 }
 
@@ -339,12 +347,6 @@ static size_t distance(const struct schema *s, const struct recipe_node *n)
     return far;
 }
 
-static bool is_reference_branch(const struct schema *s)
-{
-    return s->ref != NULL && s->ref->title != NULL &&
-           strcmp(s->ref->title, "reference") == 0;
-}
-
 /* The branch to report by: of the node's own kind if there is one. NULL: none. */
 static const struct schema *nearest(const struct schema *s, const struct recipe_node *n)
 {
@@ -381,7 +383,7 @@ static bool check_branches(struct recipe__check *c, const struct schema *s,
             continue;
         bool ok = c->quiet > 0 || check(c, branch, n, at);
         if (c->quiet == 0 && is_reference_branch(branch))
-            n->type = wanted_type(s);
+            n->type = wanted_type(s) == RECIPE_UNTYPED ? RECIPE_ANY : wanted_type(s);
         return ok;
     }
     if (c->quiet > 0)

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -78,10 +79,15 @@ static pid_t start(const struct recipe *r, char *const argv[], int *ret_fd,
     return -1;
 }
 
-/* All output until its end. -1 and *err when it is too long or too late. */
-static int collect(int fd, struct rwf_str *out, struct rwf_err *err)
+static int too_late(struct rwf_err *err)
 {
-    int64_t deadline = rwf_clock_mono() + COMMAND_SECONDS * RWF_NS_PER_S;
+    return rwf_fail(err, RWF_E_ENV, "its command did not end within %d seconds",
+                    COMMAND_SECONDS);
+}
+
+/* All output until its end. -1 and *err when it is too long or too late. */
+static int collect(int fd, int64_t deadline, struct rwf_str *out, struct rwf_err *err)
+{
     for (;;) {
         char buffer[4096];
         struct pollfd ready = { .fd = fd, .events = POLLIN };
@@ -90,14 +96,14 @@ static int collect(int fd, struct rwf_str *out, struct rwf_err *err)
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
-            return rwf_fail(err, RWF_E_ENV, "it did not end within %d seconds",
-                            COMMAND_SECONDS);
+            return too_late(err);
         ssize_t got = read(fd, buffer, sizeof(buffer));
         if (got > 0)
             rwf_str_addn(out, buffer, (size_t)got);
         explicit_bzero(buffer, sizeof(buffer));
         if (out->len > SECRET_MAX)
-            return rwf_fail(err, RWF_E_ENV, "it printed more than %d bytes", SECRET_MAX);
+            return rwf_fail(err, RWF_E_ENV, "its command printed more than %d bytes",
+                            SECRET_MAX);
         if (got == 0)
             return 0;
         if (got < 0 && errno != EINTR)
@@ -105,11 +111,36 @@ static int collect(int fd, struct rwf_str *out, struct rwf_err *err)
     }
 }
 
+/* Waits for the end of pid, which may live on after it closed its output. rc < 0: it is
+ * of no use any more and is killed with its group. */
+static int await(pid_t pid, int64_t deadline, int rc, struct rwf_err *err)
+{
+    const struct timespec pause = { .tv_nsec = 5 * RWF_NS_PER_MS };
+    int status = 0;
+    pid_t ended = 0;
+    while (rc == 0 && (ended = waitpid(pid, &status, WNOHANG)) == 0) {
+        nanosleep(&pause, NULL);
+        if (rwf_clock_mono() > deadline)
+            rc = too_late(err);
+    }
+    if (ended == 0) {
+        kill(-pid, SIGKILL);
+        while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+            continue;
+    }
+    if (rc < 0 || (WIFEXITED(status) && WEXITSTATUS(status) == 0))
+        return rc;
+    return rwf_fail(err, RWF_E_ENV, "its command failed (%s %d)",
+                    WIFEXITED(status) ? "exit code" : "signal",
+                    WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status));
+}
+
 static char *from_command(const struct recipe *r, const struct recipe_node *list,
                           struct rwf_err *err)
 {
     struct rwf_str out = { 0 };
-    int fd = -1, status = 0, rc;
+    int64_t deadline = rwf_clock_mono() + COMMAND_SECONDS * RWF_NS_PER_S;
+    int fd = -1, rc;
     char **argv = rwf_xcalloc(list->count + 1, sizeof(*argv));
     for (size_t i = 0; i < list->count; i++)
         argv[i] = (char *)recipe_text(list->items[i], "");
@@ -117,18 +148,13 @@ static char *from_command(const struct recipe *r, const struct recipe_node *list
     free(argv);
     if (pid < 0)
         return NULL;
-    rc = collect(fd, &out, err);
+    rc = collect(fd, deadline, &out, err);
     close(fd);
-    if (rc < 0)
-        kill(-pid, SIGKILL);
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-        continue;
-    if (rc == 0 && (!WIFEXITED(status) || WEXITSTATUS(status) != 0))
-        rc = rwf_fail(err, RWF_E_ENV, "its command failed (%s %d)",
-                      WIFEXITED(status) ? "exit code" : "signal",
-                      WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status));
+    rc = await(pid, deadline, rc, err);
     if (rc == 0)
         return rwf_str_take(&out);
+    if (out.len > 0)
+        explicit_bzero(out.data, out.len);
     rwf_str_free(&out);
     return NULL;
 }

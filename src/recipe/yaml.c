@@ -225,6 +225,13 @@ static void on_scalar(struct parse *p, const yaml_event_t *event)
     node->len = len;
     node->plain = event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
     node->null = is_null(node->text, node->plain);
+    if (event->data.scalar.tag != NULL && len == 0) {
+        /* "op: !=" was meant as text: one error for it is enough. */
+        node->text = rwf_arena_strdup(p->reader->arena,
+                                      (const char *)event->data.scalar.tag);
+        node->len = strlen(node->text);
+        node->plain = node->null = false;
+    }
     set_anchor(p, event->data.scalar.anchor, node);
     if (wants_key(p))
         take_key(p, node->text, span);
@@ -444,7 +451,7 @@ struct recipe_node *recipe__yaml_read(struct recipe__reader *reader, uint32_t fi
     free(p.strides);
     if (p.failed)
         return NULL;
-    if (p.root == NULL)
+    if (p.root == NULL || (p.root->kind == RECIPE_SCALAR && p.root->null))
         p.root = recipe_node_new(reader->arena, RECIPE_MAP,
                                  recipe__source_span(reader->sources, file, 0, 0));
     return p.root;

@@ -1,0 +1,599 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "view/progress.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/redact.h"
+#include "base/units.h"
+#include "run/layout.h"
+#include "view/live.h"
+#include "view/run.h"
+#include "view/style.h"
+
+#define MANY 60                             /* above: cached and started steps stay silent */
+#define HEARTBEAT (30 * RWF_NS_PER_S)       /* between plain lines about one step */
+#define BAR 16
+#define METRICS_SHOWN 3
+
+struct running {
+    char *address;
+    int64_t started, told; /* monotonic */
+    double progress;       /* -1: unknown */
+    int64_t rows, bytes;   /* -1: unknown */
+    int attempt;
+    bool waits; /* for its next attempt */
+    char *note; /* metrics, or what it says */
+};
+
+struct view_progress {
+    struct view_progress_options o;
+    struct view_live *live;
+    char *run_id;
+    int64_t started;
+    size_t total, ended, good, cached, failed;
+    struct running *running;
+    size_t count, cap;
+    bool stopping;
+    struct rwf_str plain; /* lines of plain mode, written after each event */
+};
+
+static const char *text_of(const json_t *event, const char *name)
+{
+    const char *text = json_string_value(json_object_get(event, name));
+
+    return text ? text : "";
+}
+
+static int64_t count_of(const json_t *event, const char *name)
+{
+    const json_t *v = json_object_get(event, name);
+
+    return json_is_number(v) ? (int64_t)json_number_value(v) : -1;
+}
+
+/* --- model --- */
+
+static struct running *find(struct view_progress *p, const char *address)
+{
+    for (size_t i = 0; i < p->count; i++)
+        if (strcmp(p->running[i].address, address) == 0)
+            return &p->running[i];
+    return NULL;
+}
+
+static void forget(struct view_progress *p, struct running *r)
+{
+    size_t at = (size_t)(r - p->running);
+
+    free(r->address);
+    free(r->note);
+    memmove(r, r + 1, (p->count - at - 1) * sizeof(*r));
+    p->count--;
+}
+
+static struct running *begin(struct view_progress *p, const char *address)
+{
+    struct running *r = find(p, address);
+
+    if (!r) {
+        r = RWF_PUSH(p->running, p->count, p->cap);
+        memset(r, 0, sizeof(*r));
+        r->address = rwf_xstrdup(address);
+    }
+    r->started = r->told = rwf_clock_mono();
+    r->progress = -1;
+    r->rows = r->bytes = -1;
+    r->waits = false;
+    return r;
+}
+
+static void note_metrics(struct running *r, const json_t *metrics)
+{
+    struct rwf_str text = {0};
+    const char *name;
+    json_t *value;
+    int shown = 0;
+
+    json_object_foreach((json_t *)metrics, name, value)
+        if (json_is_number(value) && shown++ < METRICS_SHOWN)
+            rwf_str_addf(&text, "%s%s=%.6g", text.len ? " " : "", name,
+                         json_number_value(value));
+    free(r->note);
+    r->note = rwf_str_take(&text);
+}
+
+/* --- words --- */
+
+static void add_count(struct rwf_str *out, int64_t n)
+{
+    static const char units[] = " kMGT";
+    double value = (double)n;
+    size_t u = 0;
+
+    while (value >= 10000 && u + 2 < sizeof(units)) {
+        value /= 1000;
+        u++;
+    }
+    rwf_str_addf(out, u ? "%.3g%c" : "%.0f", value, units[u]);
+}
+
+static void add_rate(struct rwf_str *out, const struct running *r, int64_t elapsed)
+{
+    char size[RWF_UNITS_LEN];
+    double s = (double)elapsed / (double)RWF_NS_PER_S;
+
+    if (s < 0.5)
+        return;
+    if (r->rows >= 0) {
+        rwf_str_add(out, "  ");
+        add_count(out, (int64_t)((double)r->rows / s));
+        rwf_str_add(out, " rows/s");
+    } else if (r->bytes >= 0) {
+        rwf_str_addf(out, "  %s/s", rwf_size_format((int64_t)((double)r->bytes / s), size));
+    }
+}
+
+/* Whole seconds and tenths: milliseconds would flicker. */
+static const char *live_time(int64_t ns, char out[RWF_UNITS_LEN])
+{
+    if (ns >= 60 * RWF_NS_PER_S)
+        return rwf_duration_format(ns / RWF_NS_PER_S * RWF_NS_PER_S, out);
+    snprintf(out, RWF_UNITS_LEN, "%.1fs", (double)ns / (double)RWF_NS_PER_S);
+    return out;
+}
+
+static void add_bar(struct rwf_str *out, double share)
+{
+    const char *full = view_utf8() ? "━" : "#", *rest = view_utf8() ? "─" : "-";
+    int filled = (int)(share * BAR + 0.5);
+
+    for (int i = 0; i < BAR; i++)
+        rwf_str_add(out, i < filled ? full : rest);
+}
+
+static void add_facts(struct rwf_str *out, const struct running *r, int64_t now)
+{
+    int64_t elapsed = now - r->started;
+    char text[RWF_UNITS_LEN];
+
+    if (r->waits) {
+        rwf_str_add(out, "  waits to try again");
+        return;
+    }
+    if (r->progress >= 0) {
+        rwf_str_add(out, "  ");
+        add_bar(out, r->progress > 1 ? 1 : r->progress);
+        rwf_str_addf(out, " %3.0f%%", r->progress * 100);
+    }
+    add_rate(out, r, elapsed);
+    if (r->progress > 0.01 && r->progress < 1) {
+        int64_t left = (int64_t)((double)elapsed * (1 - r->progress) / r->progress);
+        rwf_str_addf(out, "  %s left", live_time(left, text));
+    }
+    if (r->note && *r->note)
+        rwf_str_addf(out, "  %s", r->note);
+    if (r->attempt > 1)
+        rwf_str_addf(out, "  attempt %d", r->attempt);
+}
+
+/* --- the live picture --- */
+
+static void add_clipped(struct rwf_str *out, const char *line, int width)
+{
+    view_clip(out, line, width > 1 ? (size_t)width - 1 : 1);
+}
+
+static void draw_step(struct view_progress *p, const struct running *r, int64_t now,
+                      int name_width, int width, struct rwf_str *out)
+{
+    struct rwf_str line = {0}, name = {0};
+    enum schedule_state state = r->waits ? STEP_BACKOFF : STEP_RUNNING;
+    char took[RWF_UNITS_LEN];
+
+    view_clip(&name, r->address, (size_t)name_width);
+    rwf_str_addf(&line, "%s", name.data);
+    for (size_t c = view_columns(name.data); (int)c < name_width; c++)
+        rwf_str_addc(&line, ' ');
+    rwf_str_addf(&line, " %6s", live_time(now - r->started, took));
+    add_facts(&line, r, now);
+    rwf_str_addf(out, "%s%s%s ", view_on(p->o.color, view_state_style(state)),
+                 view_mark(state), view_off(p->o.color));
+    add_clipped(out, line.data, width - 2);
+    rwf_str_addc(out, '\n');
+    rwf_str_free(&line);
+    rwf_str_free(&name);
+}
+
+static void draw_total(struct view_progress *p, int64_t now, int width, struct rwf_str *out)
+{
+    struct rwf_str line = {0};
+    char took[RWF_UNITS_LEN];
+    double share = p->total ? (double)p->ended / (double)p->total : 0;
+
+    add_bar(&line, share);
+    rwf_str_addf(&line, " %zu/%zu", p->ended, p->total);
+    if (p->count)
+        rwf_str_addf(&line, ", %zu running", p->count);
+    if (p->cached)
+        rwf_str_addf(&line, ", %zu cached", p->cached);
+    if (p->failed)
+        rwf_str_addf(&line, ", %zu failed", p->failed);
+    rwf_str_addf(&line, ", %s", live_time(now - p->started, took));
+    if (p->stopping)
+        rwf_str_add(&line, ", stopping (again: kill)");
+    rwf_str_add(out, view_on(p->o.color, p->failed ? VIEW_ERROR : VIEW_BUSY));
+    add_clipped(out, line.data, width);
+    rwf_str_addf(out, "%s\n", view_off(p->o.color));
+    rwf_str_free(&line);
+}
+
+static void draw(void *ctx, struct rwf_str *out, int rows, int width)
+{
+    struct view_progress *p = ctx;
+    int64_t now = rwf_clock_mono();
+    size_t room = rows > 6 ? (size_t)rows - 4 : 2, shown = p->count;
+    size_t name_width = 0;
+
+    if (!p->run_id)
+        return;
+    if (shown > room)
+        shown = room - 1;
+    for (size_t i = 0; i < shown; i++) {
+        size_t columns = view_columns(p->running[i].address);
+        if (columns > name_width)
+            name_width = columns;
+    }
+    if ((int)name_width > width * 2 / 5)
+        name_width = (size_t)(width * 2 / 5);
+    for (size_t i = 0; i < shown; i++)
+        draw_step(p, &p->running[i], now, (int)name_width, width, out);
+    if (shown < p->count)
+        rwf_str_addf(out, "  +%zu more\n", p->count - shown);
+    draw_total(p, now, width, out);
+}
+
+/* --- lines --- */
+
+static struct rwf_str *lines(struct view_progress *p)
+{
+    return p->live ? view_live_above(p->live) : &p->plain;
+}
+
+static void line_start(struct view_progress *p, enum schedule_state state)
+{
+    struct rwf_str *out = lines(p);
+
+    if (!p->live && p->total) {
+        char total[24];
+        int digits = snprintf(total, sizeof(total), "%zu", p->total);
+        rwf_str_addf(out, "[%*zu/%s] ", digits, p->ended, total);
+    }
+    rwf_str_addf(out, "%s%s%s ", view_on(p->o.color, view_state_style(state)),
+                 view_mark(state), view_off(p->o.color));
+}
+
+/* Text from outside: redacted, and nothing in it can move the cursor. */
+static void add_safe(struct rwf_str *out, const char *text, size_t len)
+{
+    struct rwf_str clean = {0};
+
+    rwf_redact(&clean, text, len);
+    for (size_t i = 0; i < clean.len; i++) {
+        unsigned char c = (unsigned char)clean.data[i];
+        rwf_str_addc(out, (c < ' ' && c != '\t') || c == 0x7f ? '?' : (char)c);
+    }
+    rwf_str_free(&clean);
+}
+
+static void add_tail(struct view_progress *p, const char *tail)
+{
+    struct rwf_str *out = lines(p);
+
+    while (*tail) {
+        size_t len = strcspn(tail, "\n");
+        rwf_str_addf(out, "    %s%s%s ", view_on(p->o.color, VIEW_DIM),
+                     view_utf8() ? "│" : "|", view_off(p->o.color));
+        add_safe(out, tail, len);
+        rwf_str_addc(out, '\n');
+        tail += len + (tail[len] == '\n');
+    }
+}
+
+static void add_places(struct view_progress *p, const char *address, int attempt)
+{
+    struct view_run r = {.root = p->o.root, .graph = p->o.graph};
+    uint32_t at = plan_graph_find(p->o.graph, address);
+    struct rwf_str *out = lines(p);
+
+    rwf_str_add(out, view_on(p->o.color, VIEW_DIM));
+    if (at != PLAN_NO_STEP) {
+        char *where = view_where(&r, plan_graph_step(p->o.graph, at));
+        rwf_str_addf(out, "    recipe  %s\n", where);
+        free(where);
+    }
+    if (attempt > 0 && p->run_id) {
+        char *dir = run_dir(p->o.root, p->run_id);
+        char *sub = run_attempt_dir(address, attempt);
+        struct run_step_state s = {.dir = sub};
+        r.dir = dir;
+        char *path = view_log_path(&r, &s, "stderr");
+        rwf_str_addf(out, "    log     %s\n", path);
+        free(path);
+        free(sub);
+        free(dir);
+    }
+    rwf_str_add(out, view_off(p->o.color));
+}
+
+/* Decided in the head, at once: neither its start nor its time is worth a word. */
+static bool is_decided(const struct view_progress *p, const char *address)
+{
+    uint32_t at = plan_graph_find(p->o.graph, address);
+
+    return at != PLAN_NO_STEP && plan_graph_step(p->o.graph, at)->op->decide;
+}
+
+static void took(struct view_progress *p, struct running *r)
+{
+    char text[RWF_UNITS_LEN];
+
+    if (r && !is_decided(p, r->address))
+        rwf_str_addf(lines(p), "  %s",
+                     rwf_duration_format(rwf_clock_mono() - r->started, text));
+}
+
+/* --- events --- */
+
+static void on_version(struct view_progress *p, const json_t *e)
+{
+    free(p->run_id);
+    p->run_id = rwf_xstrdup(text_of(e, "run"));
+}
+
+static void on_run_started(struct view_progress *p, const json_t *e)
+{
+    int64_t steps = count_of(e, "steps");
+
+    p->total = steps > 0 ? (size_t)steps : plan_graph_count(p->o.graph);
+    if (!p->o.quiet)
+        rwf_str_addf(lines(p), "run %s%s%s: %zu step%s\n",
+                     view_on(p->o.color, VIEW_NAME), p->run_id ? p->run_id : "",
+                     view_off(p->o.color), p->total, p->total == 1 ? "" : "s");
+}
+
+static void on_resumed(struct view_progress *p, const json_t *e)
+{
+    (void)e;
+    p->total = plan_graph_count(p->o.graph);
+    if (!p->o.quiet)
+        rwf_str_addf(lines(p), "run %s%s%s goes on\n", view_on(p->o.color, VIEW_NAME),
+                     p->run_id ? p->run_id : "", view_off(p->o.color));
+}
+
+static void on_started(struct view_progress *p, const json_t *e)
+{
+    struct running *r = begin(p, text_of(e, "step"));
+
+    r->attempt = (int)count_of(e, "attempt");
+    if (p->live || p->o.quiet || p->total > MANY || is_decided(p, r->address))
+        return;
+    line_start(p, STEP_RUNNING);
+    rwf_str_addf(lines(p), "%s%s\n", r->address, r->attempt > 1 ? " again" : "");
+}
+
+static void on_progress(struct view_progress *p, const json_t *e)
+{
+    struct running *r = find(p, text_of(e, "step"));
+    const json_t *share = json_object_get(e, "progress");
+
+    if (!r)
+        return;
+    if (json_is_number(share))
+        r->progress = json_number_value(share);
+    if (json_object_get(e, "rows"))
+        r->rows = count_of(e, "rows");
+    if (json_object_get(e, "bytes"))
+        r->bytes = count_of(e, "bytes");
+    if (json_object_get(e, "message")) {
+        free(r->note);
+        r->note = rwf_xstrdup(text_of(e, "message"));
+    }
+    int64_t now = rwf_clock_mono();
+    if (p->live || p->o.quiet || now - r->told < HEARTBEAT)
+        return;
+    r->told = now;
+    line_start(p, STEP_RUNNING);
+    rwf_str_add(lines(p), r->address);
+    add_facts(lines(p), r, now);
+    rwf_str_addc(lines(p), '\n');
+}
+
+static void on_metric(struct view_progress *p, const json_t *e)
+{
+    struct running *r = find(p, text_of(e, "step"));
+
+    if (r)
+        note_metrics(r, json_object_get(e, "metrics"));
+}
+
+static void on_retry(struct view_progress *p, const json_t *e)
+{
+    struct running *r = find(p, text_of(e, "step"));
+
+    line_start(p, STEP_BACKOFF);
+    rwf_str_addf(lines(p), "%s  ", text_of(e, "step"));
+    add_safe(lines(p), text_of(e, "message"), strlen(text_of(e, "message")));
+    const json_t *delay = json_object_get(e, "delay");
+    rwf_str_addf(lines(p), "; attempt %d in %.3gs\n", (int)count_of(e, "attempt") + 1,
+                 json_number_value(delay));
+    if (r)
+        r->waits = true;
+}
+
+static void on_succeeded(struct view_progress *p, const json_t *e)
+{
+    const char *address = text_of(e, "step");
+    struct running *r = find(p, address);
+
+    p->ended++;
+    p->good++;
+    if (!p->o.quiet) {
+        line_start(p, STEP_SUCCEEDED);
+        rwf_str_add(lines(p), address);
+        took(p, r);
+        struct running last = {0};
+        note_metrics(&last, json_object_get(e, "metrics"));
+        rwf_str_addf(lines(p), "%s%s\n", *last.note ? "  " : "", last.note);
+        free(last.note);
+    }
+    if (r)
+        forget(p, r);
+}
+
+static void on_cached(struct view_progress *p, const json_t *e)
+{
+    p->ended++;
+    p->cached++;
+    if (p->o.quiet || p->total > MANY)
+        return;
+    line_start(p, STEP_CACHED);
+    rwf_str_addf(lines(p), "%s  cached\n", text_of(e, "step"));
+}
+
+static void on_failed(struct view_progress *p, const json_t *e)
+{
+    const char *address = text_of(e, "step"), *message = text_of(e, "message");
+    int64_t attempt = count_of(e, "attempt");
+    struct running *r = find(p, address);
+
+    p->ended++;
+    p->failed++;
+    line_start(p, STEP_FAILED);
+    rwf_str_addf(lines(p), "%s  ", address);
+    add_safe(lines(p), message, strlen(message));
+    took(p, r);
+    rwf_str_addc(lines(p), '\n');
+    add_tail(p, text_of(e, "tail"));
+    add_places(p, address, r || attempt > 0 ? (int)attempt : 0);
+    if (r)
+        forget(p, r);
+}
+
+static void on_skipped(struct view_progress *p, const json_t *e)
+{
+    const char *because = text_of(e, "because");
+
+    p->ended++;
+    if (p->o.quiet || p->total > MANY)
+        return;
+    line_start(p, STEP_SKIPPED);
+    rwf_str_addf(lines(p), "%s  skipped: ", text_of(e, "step"));
+    add_safe(lines(p), because, strlen(because));
+    rwf_str_addc(lines(p), '\n');
+}
+
+static void on_step_stopped(struct view_progress *p, const json_t *e)
+{
+    struct running *r = find(p, text_of(e, "step"));
+
+    p->ended++;
+    if (r && !p->o.quiet) {
+        line_start(p, STEP_STOPPED);
+        rwf_str_addf(lines(p), "%s  stopped", r->address);
+        took(p, r);
+        rwf_str_addc(lines(p), '\n');
+    }
+    if (r)
+        forget(p, r);
+}
+
+static void on_stopping(struct view_progress *p, const json_t *e)
+{
+    static const struct {
+        const char *reason, *words;
+    } known[] = {{"signal", "stopping: running steps are asked to end; again: kill them"},
+                 {"stop", "stopping: somebody asked for it with raywf stop"},
+                 {"deadline", "stopping: the time of the run is over"},
+                 {"fail_fast", "stopping: a step failed, and --fail-fast was given"}};
+    const char *reason = text_of(e, "reason"), *words = NULL;
+
+    p->stopping = true;
+    for (size_t i = 0; i < RWF_COUNT(known); i++)
+        if (strcmp(known[i].reason, reason) == 0)
+            words = known[i].words;
+    line_start(p, STEP_STOPPED);
+    rwf_str_addf(lines(p), "%s%s\n", words ? words : "stopping: ", words ? "" : reason);
+}
+
+static void on_notify(struct view_progress *p, const json_t *e)
+{
+    if (json_is_true(json_object_get(e, "ok")))
+        return;
+    line_start(p, STEP_SKIPPED);
+    rwf_str_add(lines(p), "notification not sent: ");
+    add_safe(lines(p), text_of(e, "message"), strlen(text_of(e, "message")));
+    rwf_str_addc(lines(p), '\n');
+}
+
+static void (*const handlers[RUN_EVENT_COUNT])(struct view_progress *, const json_t *) = {
+    [RUN_VERSION] = on_version,         [RUN_RUN_STARTED] = on_run_started,
+    [RUN_RUN_RESUMED] = on_resumed,     [RUN_RUN_STOPPING] = on_stopping,
+    [RUN_STEP_STARTED] = on_started,    [RUN_STEP_PROGRESS] = on_progress,
+    [RUN_STEP_METRIC] = on_metric,      [RUN_STEP_RETRY] = on_retry,
+    [RUN_STEP_SUCCEEDED] = on_succeeded, [RUN_STEP_CACHED] = on_cached,
+    [RUN_STEP_FAILED] = on_failed,      [RUN_STEP_SKIPPED] = on_skipped,
+    [RUN_STEP_STOPPED] = on_step_stopped, [RUN_NOTIFY] = on_notify,
+};
+
+void view_progress_event(void *progress, enum run_event type, const json_t *event)
+{
+    struct view_progress *p = progress;
+
+    if (type >= RUN_EVENT_COUNT || !handlers[type])
+        return;
+    if (p->live)
+        view_live_lock(p->live);
+    handlers[type](p, event);
+    if (p->live) {
+        view_live_unlock(p->live);
+    } else if (p->plain.len) {
+        fwrite(p->plain.data, 1, p->plain.len, p->o.out);
+        fflush(p->o.out);
+        rwf_str_clear(&p->plain);
+    }
+}
+
+struct view_progress *view_progress_create(const struct view_progress_options *options)
+{
+    struct view_progress *p = rwf_xcalloc(1, sizeof(*p));
+
+    p->o = *options;
+    p->started = rwf_clock_mono();
+    p->total = plan_graph_count(options->graph);
+    p->ended = options->ended;
+    p->run_id = options->run ? rwf_xstrdup(options->run) : NULL;
+    if (options->live) {
+        fflush(options->out);
+        p->live = view_live_create(fileno(options->out), draw, p);
+    }
+    return p;
+}
+
+void view_progress_destroy(struct view_progress *p)
+{
+    if (!p)
+        return;
+    view_live_destroy(p->live);
+    while (p->count)
+        forget(p, &p->running[p->count - 1]);
+    free(p->running);
+    free(p->run_id);
+    rwf_str_free(&p->plain);
+    free(p);
+}

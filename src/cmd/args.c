@@ -306,7 +306,8 @@ static void apply_common(struct cmd_call *call)
     const char *choice = cmd_text(call, "color", "auto");
 
     call->format = cmd_text(call, "format", "text");
-    call->json = strcmp(call->format, "json") == 0;
+    call->json = strcmp(call->format, "json") == 0 &&
+                 !(call->cmd && call->cmd->flags & CMD_BARE);
     call->color = wants_color(choice, STDOUT_FILENO);
     call->color_err = wants_color(choice, STDERR_FILENO);
     call->quiet = cmd_given(call, "quiet");
@@ -346,6 +347,7 @@ void cmd_call_free(struct cmd_call *call)
 {
     free(call->operands);
     free(call->values);
+    free(call->errors);
     json_decref(call->data);
     json_decref(call->diagnostics);
 }

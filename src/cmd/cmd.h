@@ -86,7 +86,8 @@ struct cmd_call {
     int verbose;
     json_t *data;        /* the product for the envelope */
     json_t *diagnostics; /* array */
-    char *name;          /* as typed, for the envelope */
+    struct rwf_err *errors; /* kept for main to print */
+    size_t error_count, error_cap;
 };
 
 /* --- table.c --- */
@@ -130,6 +131,8 @@ void cmd_wrap(FILE *out, const char *text, int indent, int width);
 json_t *cmd_json(const struct cmd *cmd);
 
 /* --- output.c --- */
+/* An error that does not end the command: main prints it. Returns its exit code. */
+int cmd_keep_error(struct cmd_call *call, const struct rwf_err *err);
 /* Takes item. */
 void cmd_diagnose(struct cmd_call *call, json_t *item);
 /* Writes text to path ("-": stdout). */

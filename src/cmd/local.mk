@@ -1,7 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 bin_PROGRAMS += raywf
 raywf_SOURCES = \
-	%D%/args.c %D%/cmd.h %D%/commands.def %D%/completion.c %D%/help.c %D%/main.c \
-	%D%/man.c %D%/output.c %D%/table.c %D%/version.c
+	%D%/args.c %D%/cache.c %D%/change.c %D%/change.h %D%/check.c %D%/cmd.h %D%/commands.def %D%/compile.c \
+	%D%/compile.h %D%/completion.c %D%/diff.c %D%/doctor.c %D%/drive.c %D%/drive.h \
+	%D%/events.c %D%/explain.c %D%/graph.c %D%/help.c %D%/history.c %D%/history.h \
+	%D%/init.c %D%/logs.c %D%/main.c %D%/man.c %D%/opened.c %D%/opened.h %D%/ops.c \
+	%D%/output.c %D%/plan.c %D%/preview.c %D%/preview.h %D%/ps.c %D%/render.c \
+	%D%/report.c %D%/report_metric.c %D%/resolve.c %D%/resolve.h %D%/resume.c %D%/run.c \
+	%D%/run_step.c %D%/schema.c %D%/status.c %D%/stop.c %D%/table.c %D%/version.c %D%/why.c
 raywf_LDADD = libview.a libdata.a librun.a libschedule.a libplan.a librecipe.a libwire.a \
 	libbase.a $(RWF_LIBS)
+
+# What `raywf init` writes.
+cmd_templates = %D%/templates/start.yaml %D%/templates/matrix.yaml \
+	%D%/templates/dataset.yaml %D%/templates/github.yml
+nodist_raywf_SOURCES = cmd_templates.c
+CLEANFILES += cmd_templates.c
+EXTRA_DIST += $(cmd_templates)
+cmd_templates.c: $(cmd_templates) tools/embed.sh
+	$(AM_V_GEN)for f in $(cmd_templates); do \
+		name=`basename $$f | sed 's/\..*//'`; \
+		$(EMBED) cmd_template_$$name $(top_srcdir)/$$f || exit 1; \
+	done > $@.tmp && mv $@.tmp $@

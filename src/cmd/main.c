@@ -99,6 +99,8 @@ int main(int argc, char **argv)
     int code = cmd_parse(&call, argc, argv, &err);
     if (code == 0)
         code = dispatch(&call, &err);
+    for (size_t i = 0; i < call.error_count; i++)
+        print_error(&call, &call.errors[i]);
     if (code < 0) {
         print_error(&call, &err);
         code = rwf_exit_code(&err);

@@ -8,7 +8,14 @@
 #include <string.h>
 
 #include "base/fs.h"
+#include "base/mem.h"
 #include "base/redact.h"
+
+int cmd_keep_error(struct cmd_call *call, const struct rwf_err *err)
+{
+    *RWF_PUSH(call->errors, call->error_count, call->error_cap) = *err;
+    return rwf_exit_code(err);
+}
 
 void cmd_diagnose(struct cmd_call *call, json_t *item)
 {

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * All step kinds. A new kind of step is one row here.
+ */
+#include "config.h"
+
+#include "cmd/compile.h"
+#include "data/dataset.h"
+#include "plan/builtin.h"
+
+const struct op *const cmd_ops[] = {
+    &dataset_op,
+    &plan_task_op,
+    &plan_check_op,
+    NULL,
+};

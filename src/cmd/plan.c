@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What a run would do and why: a line per step, or per entry when there are many.
+ */
+#include "config.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/fs.h"
+#include "base/map.h"
+#include "base/mem.h"
+#include "base/units.h"
+#include "cmd/cmd.h"
+#include "cmd/compile.h"
+#include "cmd/preview.h"
+#include "run/engine.h"
+#include "run/layout.h"
+#include "schedule/schedule.h"
+#include "view/style.h"
+
+#define FOLD_ABOVE 40
+
+static const struct {
+    enum schedule_state mark;
+    enum view_style style;
+    const char *words; /* in totals */
+} verdicts[PREVIEW_VERDICT_COUNT] = {
+    [PREVIEW_RUN] = {STEP_RUNNING, VIEW_BUSY, "to run"},
+    [PREVIEW_CACHED] = {STEP_CACHED, VIEW_GOOD, "cached"},
+    [PREVIEW_SKIP] = {STEP_SKIPPED, VIEW_DIM, "skipped"},
+    [PREVIEW_DECIDE] = {STEP_PENDING, VIEW_DIM, "decided at the end"},
+};
+
+/* "2 cpu, 4 GiB, 1 gpu" */
+static void resources_words(const struct plan_policy *policy, struct rwf_str *out)
+{
+    char size[RWF_UNITS_LEN];
+
+    rwf_str_addf(out, "%g cpu", policy->cpu);
+    if (policy->memory)
+        rwf_str_addf(out, ", %s", rwf_size_format(policy->memory, size));
+    if (policy->gpu > 0)
+        rwf_str_addf(out, ", %g gpu", policy->gpu);
+    for (size_t i = 0; i < policy->custom_count; i++)
+        rwf_str_addf(out, ", %g %s", policy->custom_amounts[i], policy->custom_names[i]);
+}
+
+static json_t *resources_json(const struct plan_policy *policy)
+{
+    json_t *out = json_pack("{s:f, s:I, s:f}", "cpu", policy->cpu, "memory",
+                            (json_int_t)policy->memory, "gpu", policy->gpu);
+
+    for (size_t i = 0; i < policy->custom_count; i++)
+        json_object_set_new(out, policy->custom_names[i],
+                            json_real(policy->custom_amounts[i]));
+    return out;
+}
+
+/* --- text --- */
+
+static void print_step(const struct plan_graph *g, const struct preview *p,
+                       const struct plan_step *step, size_t width, bool color)
+{
+    const struct preview_step *s = preview_at(p, step->index);
+    enum view_style style = verdicts[s->verdict].style;
+    struct rwf_str facts = {0};
+
+    if (s->verdict == PREVIEW_RUN || s->verdict == PREVIEW_SKIP)
+        rwf_str_addf(&facts, "%s", s->why);
+    else if (s->origin)
+        rwf_str_addf(&facts, "from %s", s->origin);
+    else if (recipe_get(step->body, "value"))
+        rwf_str_addf(&facts, "%s %s %s", recipe_text(recipe_get(step->body, "value"), ""),
+                     recipe_text(recipe_get(step->body, "op"), ">="),
+                     recipe_text(recipe_get(step->body, "than"), ""));
+    printf("%s%s %-*s  %-6s%s  %s\n", view_on(color, style),
+           view_mark(verdicts[s->verdict].mark), (int)width, step->address,
+           preview_verdict_name(s->verdict), view_off(color), facts.data ? facts.data : "");
+    rwf_str_clear(&facts);
+    if (s->verdict != PREVIEW_DECIDE)
+        resources_words(step->policy, &facts);
+    for (size_t i = 0; i < step->need_count && i < 4; i++)
+        rwf_str_addf(&facts, "%s%s", i ? ", " : facts.len ? "; after " : "after ",
+                     plan_graph_step(g, step->needs[i])->address);
+    if (step->need_count > 4)
+        rwf_str_addf(&facts, " and %zu more", step->need_count - 4);
+    if (facts.len)
+        printf("%s    %s%s\n", view_on(color, VIEW_DIM), facts.data, view_off(color));
+    rwf_str_free(&facts);
+}
+
+/* The steps of one entry, counted. */
+struct fold {
+    const struct plan_step *first;
+    size_t total, counts[PREVIEW_VERDICT_COUNT];
+    const char *why; /* of the first that runs */
+};
+
+static void print_fold(const char *entry, const struct fold *f, bool color)
+{
+    const char *mark = view_mark(f->counts[PREVIEW_RUN]      ? STEP_RUNNING
+                                 : f->counts[PREVIEW_CACHED] ? STEP_CACHED
+                                                             : STEP_PENDING);
+    struct rwf_str facts = {0};
+
+    resources_words(f->first->policy, &facts);
+    printf("%s %s%s%s%s  %zu step%s:", mark, view_on(color, VIEW_NAME), entry,
+           f->total > 1 ? "[…]" : "", view_off(color), f->total, f->total == 1 ? "" : "s");
+    const char *between = " ";
+    for (int v = 0; v < PREVIEW_VERDICT_COUNT; v++) {
+        if (!f->counts[v])
+            continue;
+        printf("%s%s%zu %s%s", between, view_on(color, verdicts[v].style), f->counts[v],
+               verdicts[v].words, view_off(color));
+        between = ", ";
+    }
+    printf("\n%s    %s%s%s%s\n", view_on(color, VIEW_DIM), f->why ? f->why : "",
+           f->why ? "; " : "", facts.data, view_off(color));
+    rwf_str_free(&facts);
+}
+
+static void print_folded(const struct plan_graph *g, const struct preview *p, bool color)
+{
+    struct rwf_map *folds = rwf_map_create();
+
+    for (size_t i = 0; i < plan_graph_count(g); i++) {
+        const struct plan_step *step = plan_graph_step(g, (uint32_t)i);
+        const struct preview_step *s = preview_at(p, (uint32_t)i);
+        struct fold *f = rwf_map_get(folds, step->entry);
+        if (!f) {
+            f = rwf_xcalloc(1, sizeof(*f));
+            f->first = step;
+            rwf_map_set(folds, step->entry, f);
+        }
+        f->total++;
+        f->counts[s->verdict]++;
+        if (s->verdict == PREVIEW_RUN && !f->why)
+            f->why = s->why;
+    }
+    for (size_t i = 0; i < rwf_map_count(folds); i++)
+        print_fold(rwf_map_key_at(folds, i), rwf_map_value_at(folds, i), color);
+    rwf_map_destroy(folds, free);
+}
+
+static void print_steps(const struct plan_graph *g, const struct preview *p, bool color)
+{
+    size_t width = 0;
+
+    for (size_t i = 0; i < plan_graph_count(g); i++) {
+        size_t len = strlen(plan_graph_step(g, (uint32_t)i)->address);
+        if (len > width)
+            width = len;
+    }
+    for (size_t i = 0; i < plan_graph_count(g); i++)
+        print_step(g, p, plan_graph_step(g, (uint32_t)i), width, color);
+}
+
+static void print_plan(struct cmd_call *call, const struct cmd_compiled *c,
+                       const struct preview *p, const struct schedule_machine *m)
+{
+    size_t count = plan_graph_count(c->graph);
+    char memory[RWF_UNITS_LEN];
+
+    printf("%splan of %s%s (%s)\n\n", view_on(call->color, VIEW_BOLD),
+           recipe_name(c->recipe), view_off(call->color), recipe_path(c->recipe));
+    if (count > FOLD_ABOVE && !call->verbose)
+        print_folded(c->graph, p, call->color);
+    else
+        print_steps(c->graph, p, call->color);
+    printf("\n%zu step%s", count, count == 1 ? "" : "s");
+    for (int v = 0; v < PREVIEW_VERDICT_COUNT; v++)
+        if (preview_count(p, v))
+            printf(", %zu %s", preview_count(p, v), verdicts[v].words);
+    printf("; this machine has %g cpu, %s", m->cpu, rwf_size_format(m->memory, memory));
+    if (m->gpu_count)
+        printf(", %d gpu", m->gpu_count);
+    putchar('\n');
+}
+
+/* --- JSON --- */
+
+static json_t *step_json(const struct cmd_compiled *c, const struct preview *p,
+                         const struct plan_step *step)
+{
+    const struct preview_step *s = preview_at(p, step->index);
+    char *where = cmd_step_where(c, step);
+    json_t *needs = json_array();
+
+    for (size_t i = 0; i < step->need_count; i++)
+        json_array_append_new(
+            needs, json_string(plan_graph_step(c->graph, step->needs[i])->address));
+    json_t *out = json_pack("{s:s, s:s, s:s, s:s, s:s?, s:s?, s:s?, s:o, s:o}", "address",
+                            step->address, "op", step->op->name, "where", where, "verdict",
+                            preview_verdict_name(s->verdict), "why", s->why, "key", s->key,
+                            "origin", s->origin, "resources", resources_json(step->policy),
+                            "needs", needs);
+    free(where);
+    return out;
+}
+
+static json_t *plan_json(const struct cmd_compiled *c, const struct preview *p,
+                         const struct schedule_machine *m)
+{
+    json_t *steps = json_array(), *totals = json_object();
+
+    for (size_t i = 0; i < plan_graph_count(c->graph); i++)
+        json_array_append_new(steps,
+                              step_json(c, p, plan_graph_step(c->graph, (uint32_t)i)));
+    for (int v = 0; v < PREVIEW_VERDICT_COUNT; v++)
+        json_object_set_new(totals, preview_verdict_name(v),
+                            json_integer((json_int_t)preview_count(p, v)));
+    return json_pack("{s:s, s:s, s:o, s:o, s:{s:f, s:I, s:i}}", "name",
+                     recipe_name(c->recipe), "recipe", recipe_path(c->recipe), "totals",
+                     totals, "steps", steps, "machine", "cpu", m->cpu, "memory",
+                     (json_int_t)m->memory, "gpu", m->gpu_count);
+}
+
+static int write_plan(const struct cmd_compiled *c, const struct preview *p,
+                      const char *path, struct rwf_err *err)
+{
+    const char **keys = preview_keys(p);
+    json_t *plan = planfile_make(c->graph, &c->options, keys);
+    char *text = json_dumps(plan, JSON_COMPACT);
+    int status = cmd_write(path, text, strlen(text), err);
+
+    free(text);
+    json_decref(plan);
+    free(keys);
+    return status;
+}
+
+static int fits(const struct plan_graph *g, const struct schedule_machine *m,
+                struct rwf_err *err)
+{
+    struct schedule *s = schedule_create(g, m, err);
+
+    schedule_destroy(s);
+    return s ? 0 : -1;
+}
+
+static int show(struct cmd_call *call, struct cmd_compiled *c, const struct preview *p,
+                const struct schedule_machine *m, struct rwf_err *err)
+{
+    const char *path = cmd_text(call, "output", NULL);
+
+    if (call->json)
+        call->data = plan_json(c, p, m);
+    else if (!path || strcmp(path, "-") != 0)
+        print_plan(call, c, p, m);
+    if (path && write_plan(c, p, path, err) < 0)
+        return -1;
+    if (cmd_given(call, "exit-code") && preview_count(p, PREVIEW_RUN))
+        return RWF_E_DIFF - RWF_E_BASE;
+    return 0;
+}
+
+static int plan_run(struct cmd_call *call, struct rwf_err *err)
+{
+    struct schedule_machine machine = {0};
+    struct cmd_compiled c;
+    struct preview *p = NULL;
+    char *root = NULL;
+
+    if (call->json && strcmp(cmd_text(call, "output", ""), "-") == 0)
+        return rwf_fail(err, RWF_E_USAGE,
+                        "--format json and -o - both want standard output");
+    int code = cmd_compile(call, call->operands[0], true, &c, err);
+    if (code != 0)
+        goto out;
+    code = -1;
+    engine_machine(&machine);
+    if (fits(c.graph, &machine, err) < 0)
+        goto out;
+    root = run_root(recipe_dir(c.recipe));
+    p = preview_create(c.graph, root, cmd_given(call, "no-cache"), err);
+    if (p)
+        code = show(call, &c, p, &machine, err);
+out:
+    preview_destroy(p);
+    free(root);
+    cmd_compiled_free(&c);
+    return code;
+}
+
+static const struct cmd_option options[] = {
+    {"output", 'o', CMD_FILE, "FILE", false, NULL,
+     "keep the plan; raywf run FILE then runs exactly that"},
+    CMD_PART_OPTIONS,
+    {"no-cache", 0, CMD_FLAG, NULL, false, NULL, "as if nothing were cached"},
+    {"exit-code", 0, CMD_FLAG, NULL, false, NULL, "exit 10 when something would run"},
+    CMD_RECIPE_OPTIONS,
+    {0},
+};
+
+const struct cmd cmd_plan = {
+    .name = "plan",
+    .group = CMD_EXECUTE,
+    .summary = "show what would run, what is cached, and why",
+    .details = "Runs nothing. Above 40 steps the instances of an entry are counted on one "
+               "line; -v shows them all.",
+    .examples = "raywf plan recipe.yaml\nraywf plan recipe.yaml --only tasks.train -o p.json",
+    .exits = "0 2 3 5 6 7 10 12",
+    .operands = {{"FILE", CMD_FILE, 1, 1}},
+    .options = options,
+    .run = plan_run,
+};

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What is written here is for people (and for `raywf why`, `report`), never read back to
- * decide anything, so it is not synced: the event log is the truth. Thousands of steps
- * pass through here, and a new inode is what costs most about a small file: so what is the
- * same for many steps is made once and linked.
+ * What is written here is for people (and for `raywf why`, `report`), never read back
+ * to decide anything, so it is not synced: the event log is the truth. Thousands of
+ * steps pass through here, and a new inode is what costs most about a small file: so
+ * what is the same for many steps is made once and linked.
  */
 #include "config.h"
 #include "run/attempt.h"
@@ -23,7 +23,8 @@ extern char **environ;
 
 /* --- the command --- */
 
-static int add_own(struct run__command *c, size_t *cap, const char *name, const char *value)
+static int add_own(struct run__command *c, size_t *cap, const char *name,
+                   const char *value)
 {
     size_t len = strlen(name);
     char *var = rwf_xasprintf("%s=%s", name, value);
@@ -47,9 +48,11 @@ static int add_spec_env(struct run__command *c, size_t *cap, const json_t *env,
         if (!text)
             return rwf_fail(err, EINVAL, "env: the value of '%s' is no text", name);
         if (*name == '\0' || strchr(name, '='))
-            return rwf_fail(err, EINVAL, "env: '%s' cannot be the name of a variable", name);
+            return rwf_fail(err, EINVAL, "env: '%s' cannot be the name of a variable",
+                            name);
         if (strlen(text) != json_string_length(value))
-            return rwf_fail(err, EINVAL, "env: the value of '%s' holds a NUL byte", name);
+            return rwf_fail(err, EINVAL, "env: the value of '%s' holds a NUL byte",
+                            name);
         add_own(c, cap, name, text);
     }
     return 0;
@@ -72,7 +75,8 @@ static void add_inherited(struct run__command *c, size_t *cap)
     for (char **v = environ; v && *v; v++) {
         size_t len = strcspn(*v, "=") + 1;
         size_t i = 0;
-        while (i < c->own && (c->envp[i][0] != **v || strncmp(c->envp[i], *v, len) != 0))
+        while (i < c->own &&
+               (c->envp[i][0] != **v || strncmp(c->envp[i], *v, len) != 0))
             i++;
         if (i == c->own)
             *RWF_PUSH(c->envp, count, *cap) = *v;
@@ -103,7 +107,8 @@ int run__command_build(struct run__command *c, const struct proc_spec *spec,
 {
     *c = (struct run__command){ 0 };
     size_t cap = 0;
-    if (build_argv(c, spec->argv, err) < 0 || add_spec_env(c, &cap, spec->env, err) < 0) {
+    if (build_argv(c, spec->argv, err) < 0 ||
+        add_spec_env(c, &cap, spec->env, err) < 0) {
         run__command_free(c);
         return -1;
     }
@@ -170,8 +175,9 @@ static bool add_shell_redacted(struct rwf_str *out, const char *text)
 /* What the environment inherits may hold secrets that nobody declared. */
 static bool name_is_delicate(const char *var)
 {
-    static const char *const words[] = { "SECRET", "TOKEN", "PASSW", "CREDENTIAL",
-                                         "PRIVATE_KEY", "API_KEY", "APIKEY", "ACCESS_KEY" };
+    static const char *const words[] = {"SECRET",     "TOKEN",       "PASSW",
+                                        "CREDENTIAL", "PRIVATE_KEY", "API_KEY",
+                                        "APIKEY",     "ACCESS_KEY"};
     const char *end = strchr(var, '=');
     for (size_t i = 0; i < RWF_COUNT(words); i++) {
         const char *hit = strstr(var, words[i]);
@@ -194,8 +200,8 @@ static bool add_variable(struct rwf_str *out, const char *var)
 static void make_command_text(struct rwf_str *s, const struct proc_spec *spec,
                               const struct run__command *c)
 {
-    rwf_str_addf(s, "#!/bin/sh\n# %s of run %s, to be run again by hand\ncd ", spec->address,
-                 spec->run_id);
+    rwf_str_addf(s, "#!/bin/sh\n# %s of run %s, to be run again by hand\ncd ",
+                 spec->address, spec->run_id);
     rwf_str_add_shell(s, spec->cwd);
     rwf_str_add(s, " || exit\n");
     for (size_t i = 0; i < c->own; i++) {
@@ -226,8 +232,8 @@ static int link_to(int fd, const char *path)
     return linkat(AT_FDCWD, source, AT_FDCWD, path, AT_SYMLINK_FOLLOW);
 }
 
-static int shared_make(struct run__shared *s, uint64_t stamp, const char *text, size_t len,
-                       mode_t mode, const char *path, struct rwf_err *err)
+static int shared_make(struct run__shared *s, uint64_t stamp, const char *text,
+                       size_t len, mode_t mode, const char *path, struct rwf_err *err)
 {
     unlink(path); /* never write into what may be linked elsewhere */
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
@@ -244,8 +250,8 @@ static int shared_make(struct run__shared *s, uint64_t stamp, const char *text, 
     return 0;
 }
 
-int run__shared_link(struct run__shared *s, uint64_t stamp, const char *text, size_t len,
-                     mode_t mode, const char *path, struct rwf_err *err)
+int run__shared_link(struct run__shared *s, uint64_t stamp, const char *text,
+                     size_t len, mode_t mode, const char *path, struct rwf_err *err)
 {
     pthread_mutex_lock(&s->lock);
     int rc = s->fd >= 0 && s->stamp == stamp ? link_to(s->fd, path) : -1;
@@ -266,7 +272,7 @@ static uint64_t environment_stamp(void)
 
 static void make_env_text(struct rwf_str *s)
 {
-    rwf_str_add(s, "# What every step inherits; what this one sets itself is in cmd.sh.\n");
+    rwf_str_add(s, "# What every step inherits; what it sets itself is in cmd.sh.\n");
     for (char **v = environ; v && *v; v++) {
         if (name_is_delicate(*v))
             rwf_str_addf(s, "%.*s[hidden]", (int)(strcspn(*v, "=") + 1), *v);
@@ -279,7 +285,7 @@ static void make_env_text(struct rwf_str *s)
 static int write_env(const struct proc_spec *spec, struct rwf_err *err)
 {
     static struct run__shared file = RUN__SHARED_INIT;
-    static struct rwf_str text; /* of the stamp below; both only touched by the loop's thread */
+    static struct rwf_str text; /* only touched by the loop's thread */
     static uint64_t text_stamp;
     uint64_t stamp = environment_stamp();
     if (!text.data || text_stamp != stamp) {
@@ -303,7 +309,8 @@ int run__attempt_begin(const struct proc_spec *spec, const struct run__command *
     return rc < 0 ? -1 : write_env(spec, err);
 }
 
-int run__attempt_end(const char *dir, const struct proc_exit *result, struct rwf_err *err)
+int run__attempt_end(const char *dir, const struct proc_exit *result,
+                     struct rwf_err *err)
 {
     const struct proc_usage *u = &result->usage;
     json_t *json = json_pack("{s:s, s:i, s:i, s:s, s:{s:f, s:f, s:I}}",

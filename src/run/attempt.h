@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The attempt's folder: cmd.sh, env.txt and exit.json; and the environment they tell of.
+ * The attempt's folder (cmd.sh, env.txt, exit.json) and the environment they tell of.
  */
 #ifndef RWF_RUN_ATTEMPT_H
 #define RWF_RUN_ATTEMPT_H
@@ -25,7 +25,7 @@ void run__command_free(struct run__command *c);
 /* Value of a variable, or NULL. */
 const char *run__command_env(const struct run__command *c, const char *name);
 
-/* A file that is the same for many steps: made once, then linked, which costs no inode. */
+/* A file that is the same for many steps: made once, then linked: no new inode. */
 struct run__shared {
     pthread_mutex_t lock;
     int fd;          /* of the newest, or -1 */
@@ -33,13 +33,14 @@ struct run__shared {
 };
 #define RUN__SHARED_INIT { PTHREAD_MUTEX_INITIALIZER, -1, 0 }
 /* Makes path, with text unless a file of that stamp can be linked. */
-int run__shared_link(struct run__shared *s, uint64_t stamp, const char *text, size_t len,
-                     mode_t mode, const char *path, struct rwf_err *err);
+int run__shared_link(struct run__shared *s, uint64_t stamp, const char *text,
+                     size_t len, mode_t mode, const char *path, struct rwf_err *err);
 
 /* cmd.sh (with what the step sets) and env.txt (what every step inherits). */
 int run__attempt_begin(const struct proc_spec *spec, const struct run__command *c,
                        struct rwf_err *err);
 /* exit.json. */
-int run__attempt_end(const char *dir, const struct proc_exit *result, struct rwf_err *err);
+int run__attempt_end(const char *dir, const struct proc_exit *result,
+                     struct rwf_err *err);
 
 #endif

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A blob is born complete: it gets its name by a link to a file that is whole, synced and
- * read-only. A file is linked, not copied, only when nobody but us can have it: it
- * lies in an attempt's folder, is ours and has no other name. Anything else (a step that works
- * in the user's folder, a file with other links) would be changed under our hands.
+ * A blob is born complete: it gets its name by a link to a file that is whole, synced
+ * and read-only. A file is linked, not copied, only when nobody but us can have it: it
+ * lies in an attempt's folder, is ours and has no other name. Anything else (a step
+ * that works in the user's folder, a file with other links) would be changed under our
+ * hands.
  */
 #include "config.h"
 #include <errno.h>
@@ -111,8 +112,8 @@ static int add(struct run__keeping *k, const struct blob *b, struct rwf_err *err
 }
 
 /* Gives the blob its second name. 1: there is no (whole) blob. */
-static int link_out(const struct run__keeping *k, const struct blob *b, const char *path,
-                    struct rwf_err *err)
+static int link_out(const struct run__keeping *k, const struct blob *b,
+                    const char *path, struct rwf_err *err)
 {
     struct stat st;
     if (stat(b->path, &st) == 0 && st.st_size != b->st.st_size) {
@@ -131,7 +132,8 @@ static int link_out(const struct run__keeping *k, const struct blob *b, const ch
 static int place(struct run__keeping *k, const struct blob *b, const char *path,
                  struct rwf_err *err)
 {
-    for (int i = 0; i < TRIES; i++) { /* gc may take a blob before it has its second name */
+    /* gc may take a blob before it has its second name. */
+    for (int i = 0; i < TRIES; i++) {
         int rc = link_out(k, b, path, err);
         if (rc <= 0)
             return rc;
@@ -147,16 +149,18 @@ static int measure(struct blob *b, char digest[RWF_DIGEST_LEN], struct rwf_err *
     int64_t size = 0;
     if (run__digest_fd(b->fd, digest, &size, err) < 0)
         return -1;
-    if (fstat(b->fd, &after) < 0 || after.st_size != b->st.st_size || size != after.st_size ||
-        after.st_mtim.tv_sec != b->st.st_mtim.tv_sec ||
+    if (fstat(b->fd, &after) < 0 || after.st_size != b->st.st_size ||
+        size != after.st_size || after.st_mtim.tv_sec != b->st.st_mtim.tv_sec ||
         after.st_mtim.tv_nsec != b->st.st_mtim.tv_nsec)
-        return rwf_fail(err, EBUSY, "it changed while it was being kept: is some process still "
+        return rwf_fail(err, EBUSY,
+                        "it changed while it was being kept: is some process still "
                         "writing to it?");
     return 0;
 }
 
 int run__blob_keep(struct run__keeping *k, const struct run__file *f, const char *path,
-                   char ret_digest[RWF_DIGEST_LEN], int64_t *ret_size, struct rwf_err *err)
+                   char ret_digest[RWF_DIGEST_LEN], int64_t *ret_size,
+                   struct rwf_err *err)
 {
     struct blob b = { .name = f->path, .st = f->st,
                       .executable = (f->st.st_mode & 0111) != 0 };

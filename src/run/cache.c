@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Opening the cache, finding an entry, and names. What is read here may have been written
- * by a machine that crashed: an entry counts only when its sum and its outputs are right.
+ * Opening the cache, finding an entry, and names. What is read here may have been
+ * written by a machine that crashed: an entry counts only when its sum and its outputs
+ * are right.
  */
 #include "config.h"
 #include "run/cache.h"
@@ -39,17 +40,20 @@ struct run_cache *run_cache_open(const char *root, struct rwf_err *err)
 
 /* --- names --- */
 
-static char *sharded(const char *dir, const char *kind, const char *name, const char *suffix)
+static char *sharded(const char *dir, const char *kind, const char *name,
+                     const char *suffix)
 {
     return rwf_xasprintf("%s/%s/%.2s/%s%s", dir, kind, name, name, suffix);
 }
 
-char *run__cache_entry_path(const struct run_cache *c, const char *key, const char *suffix)
+char *run__cache_entry_path(const struct run_cache *c, const char *key,
+                            const char *suffix)
 {
     return sharded(c->dir, "steps", key, suffix);
 }
 
-char *run__cache_blob_path(const struct run_cache *c, const char *digest, bool executable)
+char *run__cache_blob_path(const struct run_cache *c, const char *digest,
+                           bool executable)
 {
     return sharded(c->dir, "blobs", digest, executable ? "x" : "");
 }

@@ -15,9 +15,10 @@
 
 #define CACHE_DAY (24 * 3600 * 1000000000LL)
 #define CACHE_HOUR (3600 * 1000000000LL)
-#define CACHE_SUM_KEY ",\"sum\":\"" /* an entry ends with it, 64 digits, quote, brace, newline */
+/* An entry ends with this, 64 digits, quote, brace, newline. */
+#define CACHE_SUM_KEY ",\"sum\":\""
 
-/* --- journal.c: append-only files of hints, one line each, that may lose their end --- */
+/* --- journal.c: append-only files of hints, one a line, that may lose their end --- */
 
 struct run__journal {
     char *path;
@@ -25,13 +26,13 @@ struct run__journal {
     int64_t lines;   /* read at loading; decides when to write it anew */
 };
 /* Calls fn for every whole line that is JSON. */
-void run__journal_load(struct run__journal *j, void (*fn)(void *ctx, const json_t *line),
-                       void *ctx);
+void run__journal_load(struct run__journal *j,
+                       void (*fn)(void *ctx, const json_t *line), void *ctx);
 /* One write; failing is no error, since these are hints. */
 void run__journal_add(struct run__journal *j, const json_t *line);
 /* Replaces the whole with what each adds to out. */
-void run__journal_rewrite(struct run__journal *j, void (*each)(void *ctx, struct rwf_str *out),
-                          void *ctx);
+void run__journal_rewrite(struct run__journal *j,
+                          void (*each)(void *ctx, struct rwf_str *out), void *ctx);
 void run__journal_close(struct run__journal *j);
 
 struct run_cache {
@@ -46,8 +47,10 @@ struct run_cache {
 };
 
 /* dir/steps/ab/KEY and a suffix; caller frees, here and below. */
-char *run__cache_entry_path(const struct run_cache *c, const char *key, const char *suffix);
-char *run__cache_blob_path(const struct run_cache *c, const char *digest, bool executable);
+char *run__cache_entry_path(const struct run_cache *c, const char *key,
+                            const char *suffix);
+char *run__cache_blob_path(const struct run_cache *c, const char *digest,
+                           bool executable);
 /* A new name in tmp, which exists then. */
 char *run__cache_tmp(const struct run_cache *c, struct rwf_err *err);
 /* rename and link that make the target's folder when it is not there. */
@@ -74,18 +77,19 @@ struct run__file {
 };
 typedef int (*run__file_fn)(void *ctx, const struct run__file *f, struct rwf_err *err);
 
-/* Opens dir/path (O_PATH). Beneath: a path or link that leads out of dir is refused. -1 with
- * ENOENT when there is nothing. */
+/* Opens dir/path (O_PATH). Beneath: a path or link that leads out of dir is refused. -1
+ * with ENOENT when there is nothing. */
 int run__open_path(int dir, const char *path, bool beneath, struct stat *ret_st,
                    struct rwf_err *err);
-/* Calls fn for path itself when it is a file, else for all that is in it, sorted, folders
- * before what they hold. Other kinds than files and folders are refused. */
+/* Calls fn for path itself when it is a file, else for all that is in it, sorted,
+ * folders before what they hold. Other kinds than files and folders are refused. */
 int run__walk(int dir, const char *path, bool beneath, run__file_fn fn, void *ctx,
               struct rwf_err *err);
 /* A descriptor to read what an O_PATH one stands for. */
 int run__reopen(int path_fd);
 /* SHA-256 of what fd holds from its start; *ret_size: bytes read. */
-int run__digest_fd(int fd, char out[RWF_DIGEST_LEN], int64_t *ret_size, struct rwf_err *err);
+int run__digest_fd(int fd, char out[RWF_DIGEST_LEN], int64_t *ret_size,
+                   struct rwf_err *err);
 
 /* The digest of a folder is that of its canonical listing, built file by file. */
 struct run__listing {
@@ -106,6 +110,7 @@ struct run__keeping {
 #define KEEP_SYNCED 8
 /* Puts the file f into the cache and links it to path. */
 int run__blob_keep(struct run__keeping *k, const struct run__file *f, const char *path,
-                   char ret_digest[RWF_DIGEST_LEN], int64_t *ret_size, struct rwf_err *err);
+                   char ret_digest[RWF_DIGEST_LEN], int64_t *ret_size,
+                   struct rwf_err *err);
 
 #endif

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Looking after the cache: counting, ageing, verifying. All of it may run while runs use the
- * cache. A blob that only `blobs` knows has one link; an outputs' folder without its entry is
- * left alone for an hour, since its put may be about to publish it.
+ * Looking after the cache: counting, ageing, verifying. All of it may run while runs
+ * use the cache. A blob that only `blobs` knows has one link; an outputs' folder
+ * without its entry is left alone for an hour, since its put may be about to publish
+ * it.
  */
 #include "config.h"
 #include <errno.h>
@@ -32,7 +33,8 @@ int run_cache_drop(struct run_cache *c, const char *key, struct rwf_err *err)
         const char *out = json_string_value(json_object_get(output, "path"));
         /* steps/ab/KEY.DIGEST: what follows lies in it */
         size_t len = strlen("steps/ab/") + strlen(key) + 17;
-        if (rc < 0 || !out || strlen(out) < len || strncmp(out + 9, key, strlen(key)) != 0)
+        if (rc < 0 || !out || strlen(out) < len ||
+            strncmp(out + 9, key, strlen(key)) != 0)
             continue;
         char *folder = rwf_xasprintf("%s/%.*s", c->dir, (int)len, out);
         rc = rwf_fs_rmtree(folder, err);
@@ -45,8 +47,8 @@ int run_cache_drop(struct run_cache *c, const char *key, struct rwf_err *err)
 
 /* --- walking the shards --- */
 
-typedef int (*member_fn)(void *ctx, const char *path, const char *name, const struct stat *st,
-                         struct rwf_err *err);
+typedef int (*member_fn)(void *ctx, const char *path, const char *name,
+                         const struct stat *st, struct rwf_err *err);
 
 static int each_in(const char *dir, member_fn fn, void *ctx, struct rwf_err *err)
 {
@@ -74,16 +76,16 @@ struct shards {
     void *ctx;
 };
 
-static int each_shard(void *ctx, const char *path, const char *name, const struct stat *st,
-                      struct rwf_err *err)
+static int each_shard(void *ctx, const char *path, const char *name,
+                      const struct stat *st, struct rwf_err *err)
 {
     const struct shards *s = ctx;
     (void)name;
     return S_ISDIR(st->st_mode) ? each_in(path, s->fn, s->ctx, err) : 0;
 }
 
-static int each_member(const struct run_cache *c, const char *kind, member_fn fn, void *ctx,
-                       struct rwf_err *err)
+static int each_member(const struct run_cache *c, const char *kind, member_fn fn,
+                       void *ctx, struct rwf_err *err)
 {
     struct shards s = { fn, ctx };
     char *dir = rwf_fs_join(c->dir, kind);
@@ -104,8 +106,8 @@ static int64_t age_of(const struct stat *st)
 
 /* --- counting --- */
 
-static int count_entry(void *ctx, const char *path, const char *name, const struct stat *st,
-                       struct rwf_err *err)
+static int count_entry(void *ctx, const char *path, const char *name,
+                       const struct stat *st, struct rwf_err *err)
 {
     struct run_cache_stats *s = ctx;
     (void)path, (void)st, (void)err;
@@ -113,8 +115,8 @@ static int count_entry(void *ctx, const char *path, const char *name, const stru
     return 0;
 }
 
-static int count_blob(void *ctx, const char *path, const char *name, const struct stat *st,
-                      struct rwf_err *err)
+static int count_blob(void *ctx, const char *path, const char *name,
+                      const struct stat *st, struct rwf_err *err)
 {
     struct run_cache_stats *s = ctx;
     (void)path, (void)name, (void)err;
@@ -123,7 +125,8 @@ static int count_blob(void *ctx, const char *path, const char *name, const struc
     return 0;
 }
 
-int run_cache_stats(struct run_cache *c, struct run_cache_stats *ret, struct rwf_err *err)
+int run_cache_stats(struct run_cache *c, struct run_cache_stats *ret,
+                    struct rwf_err *err)
 {
     struct run_cache_stats s = { 0 };
     if (each_member(c, "steps", count_entry, &s, err) < 0 ||
@@ -139,8 +142,8 @@ struct each {
     void *ctx;
 };
 
-static int tell_entry(void *ctx, const char *path, const char *name, const struct stat *st,
-                      struct rwf_err *err)
+static int tell_entry(void *ctx, const char *path, const char *name,
+                      const struct stat *st, struct rwf_err *err)
 {
     const struct each *e = ctx;
     struct stat now;
@@ -175,12 +178,13 @@ static char *key_of(const char *name)
     return rwf_xstrndup(name, strcspn(name, "."));
 }
 
-static int age_entry(void *ctx, const char *path, const char *name, const struct stat *st,
-                     struct rwf_err *err)
+static int age_entry(void *ctx, const char *path, const char *name,
+                     const struct stat *st, struct rwf_err *err)
 {
     struct gc *gc = ctx;
     (void)path;
-    /* Uses are noted once a day, so an entry may have been used a day later than it says. */
+    /* Uses are noted once a day, so an entry may have been used a day later than it
+     * says. */
     if (!is_entry(name) || (gc->max_age > 0 && age_of(st) < gc->max_age + CACHE_DAY))
         return 0;
     char *key = key_of(name);
@@ -208,8 +212,8 @@ static bool is_referred_to(const struct run_cache *c, const char *name)
 }
 
 /* Folders whose entry is gone or has other outputs now, and entries never finished. */
-static int age_orphan(void *ctx, const char *path, const char *name, const struct stat *st,
-                      struct rwf_err *err)
+static int age_orphan(void *ctx, const char *path, const char *name,
+                      const struct stat *st, struct rwf_err *err)
 {
     const struct gc *gc = ctx;
     struct stat now = *st;
@@ -220,8 +224,8 @@ static int age_orphan(void *ctx, const char *path, const char *name, const struc
     return rwf_fs_rmtree(path, err);
 }
 
-static int age_blob(void *ctx, const char *path, const char *name, const struct stat *st,
-                    struct rwf_err *err)
+static int age_blob(void *ctx, const char *path, const char *name,
+                    const struct stat *st, struct rwf_err *err)
 {
     struct gc *gc = ctx;
     (void)name;
@@ -241,8 +245,8 @@ static int age_tmp(void *ctx, const char *path, const char *name, const struct s
     return age_of(st) < CACHE_DAY ? 0 : rwf_fs_rmtree(path, err);
 }
 
-int run_cache_gc(struct run_cache *c, int64_t max_age, struct run_cache_stats *ret_removed,
-                 struct rwf_err *err)
+int run_cache_gc(struct run_cache *c, int64_t max_age,
+                 struct run_cache_stats *ret_removed, struct rwf_err *err)
 {
     struct gc gc = { .c = c, .max_age = max_age };
     char *tmp = rwf_fs_join(c->dir, "tmp");
@@ -274,8 +278,8 @@ static void inode_name(const struct stat *st, char out[48])
              (unsigned long long)st->st_ino);
 }
 
-static int verify_blob(void *ctx, const char *path, const char *name, const struct stat *st,
-                       struct rwf_err *err)
+static int verify_blob(void *ctx, const char *path, const char *name,
+                       const struct stat *st, struct rwf_err *err)
 {
     const struct verify *v = ctx;
     char digest[RWF_DIGEST_LEN] = "", inode[48];
@@ -302,7 +306,8 @@ struct check {
 };
 
 /* What is no link to a right blob is read itself: it may be a copy. */
-static int digest_member(struct check *k, const struct run__file *f, struct rwf_err *err)
+static int digest_member(struct check *k, const struct run__file *f,
+                         struct rwf_err *err)
 {
     char inode[48];
     inode_name(&f->st, inode);
@@ -332,8 +337,8 @@ static int check_file(void *ctx, const struct run__file *f, struct rwf_err *err)
     }
     int rc = digest_member(k, f, err);
     if (rc == 0)
-        run__listing_add(&k->listing, inner, false, (f->st.st_mode & 0111) != 0, k->digest,
-                         f->st.st_size);
+        run__listing_add(&k->listing, inner, false, (f->st.st_mode & 0111) != 0,
+                         k->digest, f->st.st_size);
     return rc;
 }
 
@@ -355,8 +360,8 @@ static bool output_is_right(const struct verify *v, const json_t *output)
     return read && strcmp(digest + 7, k.folder ? listing : k.digest) == 0;
 }
 
-static int verify_entry(void *ctx, const char *path, const char *name, const struct stat *st,
-                        struct rwf_err *err)
+static int verify_entry(void *ctx, const char *path, const char *name,
+                        const struct stat *st, struct rwf_err *err)
 {
     const struct verify *v = ctx;
     struct stat now;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A lock is one byte of the file `locks`, at an offset made from the key: nothing is created
- * or removed per step. Open-file-description locks belong to our one descriptor, so they
- * keep other processes out and die with us; `held` keeps ourselves out.
+ * A lock is one byte of the file `locks`, at an offset made from the key: nothing is
+ * created or removed per step. Open-file-description locks belong to our one
+ * descriptor, so they keep other processes out and die with us; `held` keeps ourselves
+ * out.
  */
 #include "config.h"
 #include <errno.h>
@@ -58,7 +59,8 @@ static int lock_byte(struct run_cache *c, const char *key, struct rwf_err *err)
     }
     if (errno == EAGAIN || errno == EACCES)
         return 0;
-    return rwf_fail(err, errno, "cannot lock a step in %s: %s", c->dir, strerror(errno));
+    return rwf_fail(err, errno, "cannot lock a step in %s: %s", c->dir,
+                    strerror(errno));
 }
 
 int run_cache_trylock(struct run_cache *c, const char *key, int *ret_lock,

@@ -2,9 +2,9 @@
  *
  * Putting. An entry without outputs is one small file that is written, not synced, and
  * renamed; a crash of the machine may lose it or leave zeros, which its sum tells. With
- * outputs, these get their place first: a folder named after the key and their content, so
- * that putting the same key again with other content never changes files that somebody is
- * reading. What fails on the way leaves nothing but blobs, which gc finds.
+ * outputs, these get their place first: a folder named after the key and their content,
+ * so that putting the same key again with other content never changes files that
+ * somebody is reading. What fails on the way leaves nothing but blobs, which gc finds.
  */
 #include "config.h"
 #include <errno.h>
@@ -43,8 +43,8 @@ static int keep_member(void *ctx, const struct run__file *f, struct rwf_err *err
         rc = run__blob_keep(&p->keeping, f, to, p->digest, &size, err);
     }
     if (rc == 0)
-        run__listing_add(&p->listing, inner, f->fd < 0, (f->st.st_mode & 0111) != 0, p->digest,
-                         size);
+        run__listing_add(&p->listing, inner, f->fd < 0, (f->st.st_mode & 0111) != 0,
+                         p->digest, size);
     free(to);
     return rc;
 }
@@ -97,8 +97,10 @@ static json_t *keep_outputs(struct putting *p, int dir, const json_t *outputs,
         struct stat st;
         int rc = -1;
         if (!text || !rwf_fs_is_beneath(text)) {
-            rwf_fail(err, RWF_E_FAILED, "output '%s': its path '%s' must lie within the step's "
-                     "folder: relative and without '..'", name, text ? text : "");
+            rwf_fail(err, RWF_E_FAILED,
+                     "output '%s': its path '%s' must lie within the step's "
+                     "folder: relative and without '..'",
+                     name, text ? text : "");
             break;
         }
         char *path = plain_path(text);
@@ -136,14 +138,15 @@ static void move_paths(json_t *kept, const char *place)
     const char *name;
     json_t *output;
     json_object_foreach(kept, name, output) {
-        char *path = rwf_fs_join(place, json_string_value(json_object_get(output, "path")));
+        char *path =
+            rwf_fs_join(place, json_string_value(json_object_get(output, "path")));
         json_object_set_new(output, "path", json_string(path));
         free(path);
     }
 }
 
-/* Moves the finished folder to its place. One that is there and whole has the same content
- * and perhaps readers: it stays. */
+/* Moves the finished folder to its place. One that is there and whole has the same
+ * content and perhaps readers: it stays. */
 static int settle(struct putting *p, const char *key, json_t *kept, struct rwf_err *err)
 {
     const struct run_cache *c = p->keeping.c;
@@ -162,7 +165,8 @@ static int settle(struct putting *p, const char *key, json_t *kept, struct rwf_e
     int rc = 0;
     if (rwf_fs_exists(full) && run__cache_outputs_wrong(c, probe))
         rc = rwf_fs_rmtree(full, err);
-    if (rc == 0 && run__cache_rename(p->tmp, full) < 0 && errno != ENOTEMPTY && errno != EEXIST)
+    if (rc == 0 && run__cache_rename(p->tmp, full) < 0 && errno != ENOTEMPTY &&
+        errno != EEXIST)
         rc = rwf_fail(err, errno, "%s: %s", full, strerror(errno));
     json_decref(probe);
     free(full);
@@ -175,15 +179,18 @@ static json_t *make_entry(const char *key, const json_t *parts, json_t *kept,
 {
     char time[RWF_TIME_LEN];
     rwf_clock_format(rwf_clock_wall(), time);
-    return json_pack("{s:i, s:s, s:O, s:O, s:O?, s:s, s:s}", "v", 1, "key", key, "parts", parts,
-                     "outputs", kept, "metrics", metrics, "origin", origin, "time", time);
+    return json_pack("{s:i, s:s, s:O, s:O, s:O?, s:s, s:s}", "v", 1, "key", key,
+                     "parts", parts, "outputs", kept, "metrics", metrics, "origin",
+                     origin, "time", time);
 }
 
-static int write_entry(const char *path, const char *bytes, size_t len, struct rwf_err *err)
+static int write_entry(const char *path, const char *bytes, size_t len,
+                       struct rwf_err *err)
 {
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (fd < 0)
-        return errno == ENOENT ? 1 : rwf_fail(err, errno, "%s: %s", path, strerror(errno));
+        return errno == ENOENT ? 1
+                               : rwf_fail(err, errno, "%s: %s", path, strerror(errno));
     int rc = rwf_fs_write_all(fd, bytes, len, err);
     close(fd);
     return rc;
@@ -236,7 +243,8 @@ static bool is_ours(const struct run_cache *c, const char *dir)
 }
 
 static json_t *put_outputs(struct run_cache *c, const char *key, const char *dir,
-                           const json_t *outputs, char **ret_missing, struct rwf_err *err)
+                           const json_t *outputs, char **ret_missing,
+                           struct rwf_err *err)
 {
     if (json_object_size(outputs) == 0)
         return json_object();
@@ -248,7 +256,8 @@ static json_t *put_outputs(struct run_cache *c, const char *key, const char *dir
     json_t *kept = NULL;
     char *tmp = run__cache_tmp(c, err);
     if (tmp) {
-        struct putting p = { .keeping = { .c = c, .may_link = is_ours(c, dir) }, .tmp = tmp };
+        struct putting p = {.keeping = {.c = c, .may_link = is_ours(c, dir)},
+                            .tmp = tmp};
         kept = keep_outputs(&p, fd, outputs, ret_missing, err);
         if (kept && settle(&p, key, kept, err) < 0) {
             json_decref(kept);
@@ -264,7 +273,8 @@ static json_t *put_outputs(struct run_cache *c, const char *key, const char *dir
 static void explain_full_disk(const struct run_cache *c, struct rwf_err *err)
 {
     if (err->code == ENOSPC || err->code == EDQUOT)
-        rwf_wrap(err, "the disk of %s is full; make room (raywf cache gc) and resume", c->dir);
+        rwf_wrap(err, "the disk of %s is full; make room (raywf cache gc) and resume",
+                 c->dir);
 }
 
 json_t *run_cache_put(struct run_cache *c, const char *key, const json_t *parts,
@@ -280,7 +290,8 @@ json_t *run_cache_put(struct run_cache *c, const char *key, const json_t *parts,
     json_t *entry = kept ? make_entry(key, parts, kept, metrics, origin) : NULL;
     int rc = -1;
     if (kept && !entry)
-        rwf_fail(err, EINVAL, "the parts of the key, metrics or origin are no valid text");
+        rwf_fail(err, EINVAL,
+                 "the parts of the key, metrics or origin are no valid text");
     else if (entry)
         rc = publish(c, key, entry, err);
     if (rc == 0) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The file gets the first `limit` bytes and, once the process is gone, the last KEEP bytes
- * with a line between that says how much is missing: both ends of a long log are
+ * The file gets the first `limit` bytes and, once the process is gone, the last KEEP
+ * bytes with a line between that says how much is missing: both ends of a long log are
  * what people look for. Reads are bounded per call, so that one loud process cannot
  * starve the others of the loop.
  */
@@ -28,7 +28,7 @@ static struct run__shared empty = RUN__SHARED_INIT;
 
 void run__capture_open(struct run__capture *c, int pipe, char *path, int64_t limit)
 {
-    *c = (struct run__capture){ .pipe = pipe, .file = -1, .path = path, .limit = limit };
+    *c = (struct run__capture){.pipe = pipe, .file = -1, .path = path, .limit = limit};
 }
 
 static int open_file(struct run__capture *c, struct rwf_err *err)
@@ -37,7 +37,8 @@ static int open_file(struct run__capture *c, struct rwf_err *err)
     if (c->file < 0)
         c->file = open(c->path, flags, 0666);
     if (c->file < 0 && errno == EEXIST && unlink(c->path) == 0)
-        c->file = open(c->path, flags, 0666); /* never into a file shared with other steps */
+        c->file =
+            open(c->path, flags, 0666); /* never into a file shared with other steps */
     return c->file < 0 ? rwf_fail(err, errno, "%s: %s", c->path, strerror(errno)) : 0;
 }
 
@@ -222,7 +223,8 @@ static void add_to_line(struct run__report *r, const char *bytes, size_t len)
         rwf_str_addn(&r->line, bytes, len);
         return;
     }
-    rwf_str_addn(&r->line, bytes, len < sizeof(r->first_bad) ? len : sizeof(r->first_bad));
+    rwf_str_addn(&r->line, bytes,
+                 len < sizeof(r->first_bad) ? len : sizeof(r->first_bad));
     bad_line(r, r->line.data);
     rwf_str_clear(&r->line);
     r->skip = true;
@@ -253,9 +255,9 @@ void run__report_close(struct run__report *r)
     end_line(r);
     if (r->bad > 0) {
         struct rwf_str s = { 0 };
-        rwf_str_addf(&s, "%lld line%s written to RAYWF_REPORT %s no JSON object; the first: %s",
-                     (long long)r->bad, r->bad == 1 ? "" : "s", r->bad == 1 ? "is" : "are",
-                     r->first_bad);
+        rwf_str_addf(&s, "%lld line%s written to RAYWF_REPORT %s no JSON object; "
+                     "the first: %s", (long long)r->bad, r->bad == 1 ? "" : "s",
+                     r->bad == 1 ? "is" : "are", r->first_bad);
         json_t *told = json_pack("{s:s}", "message", s.data);
         if (told)
             r->fn(r->ctx, told);

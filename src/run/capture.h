@@ -27,9 +27,10 @@ struct run__capture {
 void run__capture_open(struct run__capture *c, int pipe, char *path, int64_t limit);
 /* Reads what is there, at most a few buffers. true: the pipe is at its end. */
 bool run__capture_read(struct run__capture *c);
-/* Writes what was kept back (an empty file, if there was nothing at all); closes the file, and the pipe if it is still open. */
+/* Writes what was kept back (an empty file, if there was nothing at all); closes the
+ * file, and the pipe if it is still open. */
 void run__capture_close(struct run__capture *c);
-/* The last lines (about 20, at most 4 KiB), as valid UTF-8; NULL when there are none. */
+/* The last lines (about 20, at most 4 KiB), as UTF-8; NULL when there are none. */
 char *run__capture_tail(const struct run__capture *c);
 void run__capture_free(struct run__capture *c);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Remembered digests of input files. A file whose (size, mtime, inode, device) are as they
- * were is not read again. One that was changed within the last two seconds may be changed
- * once more without a new mtime, so its digest is made but not remembered.
+ * Remembered digests of input files. A file whose (size, mtime, inode, device) are as
+ * they were is not read again. One that was changed within the last two seconds may be
+ * changed once more without a new mtime, so its digest is made but not remembered.
  */
 #include "config.h"
 #include <errno.h>
@@ -17,7 +17,7 @@
 #include "run/cache_impl.h"
 
 #define RACY (2 * RWF_NS_PER_S)
-#define REWRITE_LINES 4096 /* not below that many, and only when half of them are stale */
+#define REWRITE_LINES 4096 /* not below that, and only when half of them are stale */
 
 struct remembered {
     int64_t size, mtime, ino, dev;
@@ -41,8 +41,9 @@ static void load_line(void *ctx, const json_t *line)
     struct remembered r;
     const char *path, *digest;
     json_int_t size, mtime, ino, dev;
-    if (json_unpack((json_t *)line, "[s, I, I, I, I, s]", &path, &size, &mtime, &ino, &dev,
-                    &digest) < 0 || strlen(digest) != RWF_DIGEST_LEN - 1)
+    if (json_unpack((json_t *)line, "[s, I, I, I, I, s]", &path, &size, &mtime, &ino,
+                    &dev, &digest) < 0 ||
+        strlen(digest) != RWF_DIGEST_LEN - 1)
         return;
     r = (struct remembered){ .size = size, .mtime = mtime, .ino = ino, .dev = dev };
     memcpy(r.digest, digest, sizeof(r.digest));
@@ -51,15 +52,17 @@ static void load_line(void *ctx, const json_t *line)
 
 static json_t *line_of(const char *path, const struct remembered *r)
 {
-    return json_pack("[s, I, I, I, I, s]", path, (json_int_t)r->size, (json_int_t)r->mtime,
-                     (json_int_t)r->ino, (json_int_t)r->dev, r->digest);
+    return json_pack("[s, I, I, I, I, s]", path, (json_int_t)r->size,
+                     (json_int_t)r->mtime, (json_int_t)r->ino, (json_int_t)r->dev,
+                     r->digest);
 }
 
 static void write_all(void *ctx, struct rwf_str *out)
 {
     const struct run_cache *c = ctx;
     for (size_t i = 0; i < rwf_map_count(c->digests); i++) {
-        json_t *line = line_of(rwf_map_key_at(c->digests, i), rwf_map_value_at(c->digests, i));
+        json_t *line =
+            line_of(rwf_map_key_at(c->digests, i), rwf_map_value_at(c->digests, i));
         char *text = line ? json_dumps(line, JSON_COMPACT) : NULL;
         if (text)
             rwf_str_addf(out, "%s\n", text);
@@ -149,8 +152,8 @@ static int digest_member(void *ctx, const struct run__file *f, struct rwf_err *e
     int rc = digest_open_file(folder->c, f->fd, full, &f->st, digest, err);
     free(full);
     if (rc == 0)
-        run__listing_add(&folder->listing, f->path, false, (f->st.st_mode & 0100) != 0, digest,
-                         f->st.st_size);
+        run__listing_add(&folder->listing, f->path, false, (f->st.st_mode & 0111) != 0,
+                         digest, f->st.st_size);
     return rc;
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * A line is one write with O_APPEND, so writers in several processes do not mix. A torn
- * line (full disk, crash) is skipped by the reader; the next writer ends it first. A file
- * that was replaced while we had it open is noticed by its missing name.
+ * line (full disk, crash) is skipped by the reader; the next writer ends it first. A
+ * file that was replaced while we had it open is noticed by its missing name.
  */
 #include "config.h"
 #include <errno.h>
@@ -17,8 +17,8 @@
 
 #define JOURNAL_MAX (1LL << 30)
 
-void run__journal_load(struct run__journal *j, void (*fn)(void *ctx, const json_t *line),
-                       void *ctx)
+void run__journal_load(struct run__journal *j,
+                       void (*fn)(void *ctx, const json_t *line), void *ctx)
 {
     size_t len = 0;
     char *text = rwf_fs_read(j->path, JOURNAL_MAX, &len, NULL);
@@ -70,8 +70,8 @@ void run__journal_add(struct run__journal *j, const json_t *line)
     free(text);
 }
 
-void run__journal_rewrite(struct run__journal *j, void (*each)(void *ctx, struct rwf_str *out),
-                          void *ctx)
+void run__journal_rewrite(struct run__journal *j,
+                          void (*each)(void *ctx, struct rwf_str *out), void *ctx)
 {
     struct rwf_str s = { 0 };
     each(ctx, &s);

@@ -105,8 +105,8 @@ static bool try_place(enum run__limit_kind kind, const char *dir)
     return ok;
 }
 
-/* Our path in a hierarchy from /proc/self/cgroup: its lines are "id:controllers:path", with
- * no controllers for v2. */
+/* Our path in a hierarchy from /proc/self/cgroup: its lines are "id:controllers:path",
+ * with no controllers for v2. */
 static char *own_path(const char *controller)
 {
     FILE *f = fopen("/proc/self/cgroup", "re");
@@ -147,7 +147,8 @@ static char *mount_point(const char *type, const char *option)
         if (!options || strcmp(fs, type) != 0)
             continue;
         const char *one = strtok_r(options, ",", &save);
-        for (; one && option && strcmp(one, option) != 0; one = strtok_r(NULL, ",", &save))
+        for (; one && option && strcmp(one, option) != 0;
+             one = strtok_r(NULL, ",", &save))
             continue;
         if (one)
             found = rwf_xstrdup(at);
@@ -163,7 +164,8 @@ static bool hands_memory_on(const char *dir)
     char text[512];
     get(dir, "cgroup.subtree_control", text, sizeof(text));
     char *save = NULL;
-    for (const char *p = strtok_r(text, " \n", &save); p; p = strtok_r(NULL, " \n", &save))
+    for (const char *p = strtok_r(text, " \n", &save); p;
+         p = strtok_r(NULL, " \n", &save))
         if (strcmp(p, "memory") == 0)
             return true;
     return false;
@@ -208,12 +210,14 @@ static bool find_v1(void)
 static void find_place(void)
 {
     if (!find_v2() && !find_v1())
-        rwf_log(RWF_LOG_INFO, "run", "no cgroup for memory limits here, watching instead");
+        rwf_log(RWF_LOG_INFO, "run",
+                "no cgroup for memory limits here, watching instead");
 }
 
 void run__limit_begin(struct run__limit *l, const char *run_id, int64_t bytes)
 {
-    *l = (struct run__limit){ .kind = bytes > 0 ? LIMIT_WATCH : LIMIT_NONE, .bytes = bytes };
+    *l = (struct run__limit){.kind = bytes > 0 ? LIMIT_WATCH : LIMIT_NONE,
+                             .bytes = bytes};
     if (bytes <= 0 || force_watch)
         return;
     pthread_once(&once, find_place);
@@ -255,8 +259,8 @@ bool run__limit_was_hit(const struct run__limit *l)
     char text[512];
     if (l->kind <= LIMIT_WATCH)
         return l->kind == LIMIT_WATCH && l->peak > l->bytes;
-    get(l->path, l->kind == LIMIT_CGROUP2 ? "memory.events" : "memory.oom_control", text,
-        sizeof(text));
+    get(l->path, l->kind == LIMIT_CGROUP2 ? "memory.events" : "memory.oom_control",
+        text, sizeof(text));
     return keyed(text, "oom_kill") > 0;
 }
 
@@ -277,7 +281,8 @@ static void kill_all_in(const char *path)
         return;
     get(path, "cgroup.procs", text, sizeof(text));
     char *save = NULL;
-    for (const char *p = strtok_r(text, "\n", &save); p; p = strtok_r(NULL, "\n", &save))
+    for (const char *p = strtok_r(text, "\n", &save); p;
+         p = strtok_r(NULL, "\n", &save))
         if (atoi(p) > 0)
             kill((pid_t)atoi(p), SIGKILL);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The memory limit of one step: a cgroup (v2, else v1) where we may make one, else a watch
- * over what its processes use. Swap is off where the cgroup allows it.
+ * The memory limit of one step: a cgroup (v2, else v1) where we may make one, else a
+ * watch over what its processes use. Swap is off where the cgroup allows it.
  */
 #ifndef RWF_RUN_LIMIT_H
 #define RWF_RUN_LIMIT_H

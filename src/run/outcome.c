@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Why a process ended. The kernel's word on memory comes first (a limit that was hit makes
- * programs fail in many ways), then what we did to it, then what it did itself.
+ * Why a process ended. The kernel's word on memory comes first (a limit that was hit
+ * makes programs fail in many ways), then what we did to it, then what it did itself.
  */
 #include "config.h"
 #include "run/outcome.h"
@@ -52,8 +52,9 @@ static void describe_oom(const struct run__facts *f, struct proc_exit *r)
     rwf_size_format(f->limit->bytes, limit);
     rwf_size_format(most, peak);
     snprintf(r->message, sizeof(r->message),
-             "over its memory limit of %s%s%s%s: raise resources.memory or make it use less",
-             limit, most > 0 ? " (peak " : "", most > 0 ? peak : "", most > 0 ? ")" : "");
+             "over its memory limit of %s%s%s%s: raise resources.memory or make it use "
+             "less", limit, most > 0 ? " (peak " : "", most > 0 ? peak : "",
+             most > 0 ? ")" : "");
 }
 
 static void describe(const struct run__facts *f, struct proc_exit *r)
@@ -71,8 +72,9 @@ static void describe(const struct run__facts *f, struct proc_exit *r)
         snprintf(r->message, sizeof(r->message), "stopped by request");
         break;
     case PLAN_CAUSE_SIGNAL:
-        snprintf(r->message, sizeof(r->message), "killed by signal %d (SIG%s)%s", r->signal,
-                 signal_name(r->signal), WCOREDUMP(f->status) ? ", core dumped" : "");
+        snprintf(r->message, sizeof(r->message), "killed by signal %d (SIG%s)%s",
+                 r->signal, signal_name(r->signal),
+                 WCOREDUMP(f->status) ? ", core dumped" : "");
         break;
     case PLAN_CAUSE_EXIT:
         describe_exit(r);
@@ -99,8 +101,8 @@ static int64_t timeval_ns(struct timeval t)
     return t.tv_sec * RWF_NS_PER_S + t.tv_usec * 1000;
 }
 
-/* The kernel counts the memory a process shared with us before its execve as its own, so
- * that its figure says nothing when it is no more than ours. */
+/* The kernel counts the memory a process shared with us before its execve as its own,
+ * so that its figure says nothing when it is no more than ours. */
 static int64_t max_rss(const struct run__facts *f)
 {
     int64_t told = (int64_t)f->rusage.ru_maxrss * 1024;

@@ -2,13 +2,16 @@
  *
  * Supervises one process:
  *
- *   RUNS --exits--> DRAINS --pipes at their end, or 1 s--> SETTLES --cgroup empty--> CLOSES
- *   RUNS --TERM sent, then exits--> LINGERS --session empty, or grace over--> DRAINS
+ *   RUNS     exits: DRAINS; exits after TERM was sent: LINGERS
+ *   LINGERS  its session is empty, or grace is over: DRAINS
+ *   DRAINS   the pipes are at their end, or a second has passed: SETTLES
+ *   SETTLES  its cgroup is empty: CLOSES, and then exited() is called
  *
- * Invariants: the process stays a zombie until its group and session have been killed, so
- * its id cannot have become somebody else's. All uv handles live in struct proc, and exited is called
- * only after the last of them is closed, so that proc_free is legal there. A process that
- * is asked to end after it was asked already keeps the first reason.
+ * Invariants: the process stays a zombie until its group and session have been killed,
+ * so its id cannot have become somebody else's. All uv handles live in struct proc, and
+ * exited is called only after the last of them is closed, so that proc_free is legal
+ * there. A process that is asked to end after it was asked already keeps the first
+ * reason.
  */
 #include "config.h"
 #include "run/proc.h"
@@ -99,10 +102,12 @@ static void on_closed(uv_handle_t *h)
 static void close_handles(struct proc *p)
 {
     p->phase = CLOSES;
-    uv_handle_t *all[] = { (uv_handle_t *)&p->exit_poll, (uv_handle_t *)&p->pipe_poll[PIPE_OUT],
-                           (uv_handle_t *)&p->pipe_poll[PIPE_ERR],
-                           (uv_handle_t *)&p->pipe_poll[PIPE_REPORT], (uv_handle_t *)&p->clock,
-                           (uv_handle_t *)&p->watch };
+    uv_handle_t *all[] = {(uv_handle_t *)&p->exit_poll,
+                          (uv_handle_t *)&p->pipe_poll[PIPE_OUT],
+                          (uv_handle_t *)&p->pipe_poll[PIPE_ERR],
+                          (uv_handle_t *)&p->pipe_poll[PIPE_REPORT],
+                          (uv_handle_t *)&p->clock,
+                          (uv_handle_t *)&p->watch};
     for (size_t i = 0; i < RWF_COUNT(all); i++)
         if (all[i]->type != UV_UNKNOWN_HANDLE && !uv_is_closing(all[i]))
             uv_close(all[i], on_closed);
@@ -317,8 +322,8 @@ static void on_watch(uv_timer_t *t)
 
 /* --- the start --- */
 
-/* Both ends closed on exec; the child's is 4 or higher, so that making it 1, 2 or 3 never
- * hits another of them even if the head itself was started without stdin. */
+/* Both ends closed on exec; the child's is 4 or higher, so that making it 1, 2 or 3
+ * never hits another of them even if the head itself was started without stdin. */
 static int make_pipe(int fds[2], struct rwf_err *err)
 {
     if (pipe2(fds, O_CLOEXEC) < 0)
@@ -369,7 +374,8 @@ static int open_output(struct proc *p, const struct proc_spec *spec, int (*fds)[
 static int spawn(struct proc *p, const struct proc_spec *spec,
                  const struct run__command *c, int (*fds)[2], struct rwf_err *err)
 {
-    char *program = run__spawn_find(c->argv[0], run__command_env(c, "PATH"), spec->cwd, err);
+    char *program =
+        run__spawn_find(c->argv[0], run__command_env(c, "PATH"), spec->cwd, err);
     if (!program)
         return -1;
     struct run__spawn s = { .program = program, .argv = c->argv, .envp = c->envp,
@@ -384,7 +390,8 @@ static int spawn(struct proc *p, const struct proc_spec *spec,
     return rc;
 }
 
-static int poll_fd(struct proc *p, uv_poll_t *h, int fd, uv_poll_cb fn, struct rwf_err *err)
+static int poll_fd(struct proc *p, uv_poll_t *h, int fd, uv_poll_cb fn,
+                   struct rwf_err *err)
 {
     int rc = uv_poll_init(p->loop, h, fd);
     if (rc < 0) {

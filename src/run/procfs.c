@@ -2,7 +2,8 @@
  *
  * Readers of /proc, and the sweep for what a dead head left behind. Every process may
  * vanish between two looks at it; that is never an error. Where a process is to be
- * killed by what its files say, a pidfd taken first makes sure it is still the same one.
+ * killed by what its files say, a pidfd taken first makes sure it is still the same
+ * one.
  */
 #include "config.h"
 #include "run/procfs.h"
@@ -106,8 +107,8 @@ int run__session_count(pid_t sid)
     return s.count;
 }
 
-/* Signals pid if it is still what test says once we hold it; then waits up to wait_ms for
- * its end, so that the next look does not find it again. */
+/* Signals pid if it is still what test says once we hold it; then waits up to wait_ms
+ * for its end, so that the next look does not find it again. */
 static bool kill_if(pid_t pid, int sig, bool (*test)(const void *ctx, pid_t pid),
                     const void *ctx, int wait_ms)
 {

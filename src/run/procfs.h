@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What /proc tells of the processes of a session. A step leads its own session, so these
- * are the step's processes, also those that left its process group.
+ * What /proc tells of the processes of a session. A step leads its own session, so
+ * these are the step's processes, also those that left its process group.
  */
 #ifndef RWF_RUN_PROCFS_H
 #define RWF_RUN_PROCFS_H

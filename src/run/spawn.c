@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Spawns by clone(CLONE_VM | CLONE_VFORK): the child borrows our memory, so that starting a
- * program costs the same whether the head is small or holds 100,000 steps, and we
- * stand still until it has called execve or given up. posix_spawn does the same but can set
- * neither the parent-death signal nor a cgroup.
+ * Spawns by clone(CLONE_VM | CLONE_VFORK): the child borrows our memory, so that
+ * starting a program costs the same whether the head is small or holds 100,000 steps,
+ * and we stand still until it has called execve or given up. posix_spawn does the same
+ * but can set neither the parent-death signal nor a cgroup.
  *
  * Invariants of child_main, which runs in our memory on a borrowed stack: only
  * system calls, no allocation, no locks; all signals are blocked until our handlers are
@@ -72,11 +72,11 @@ static void child_descriptors(struct child *c)
 {
     const struct run__spawn *s = c->spawn;
     close(0); /* so that open gives 0, the lowest one free */
-    if (open(_PATH_DEVNULL, O_RDONLY) != 0 || dup2(s->out, 1) < 0 || dup2(s->err, 2) < 0 ||
-        dup2(s->report, 3) < 0)
+    if (open(_PATH_DEVNULL, O_RDONLY) != 0 || dup2(s->out, 1) < 0 ||
+        dup2(s->err, 2) < 0 || dup2(s->report, 3) < 0)
         child_fail(c, STAGE_SETUP);
-    /* All of ours are close-on-exec; this is for what libraries opened without it. Kernels
-     * before 5.9 do not know the call. */
+    /* All of ours are close-on-exec; this is for what libraries opened without it.
+     * Kernels before 5.9 do not know the call. */
     unsigned from = 4, kept = c->status_fd < 0 ? 0 : (unsigned)c->status_fd;
     if (kept > from)
         syscall(SYS_close_range, from, kept - 1, 0U);
@@ -108,8 +108,8 @@ static int child_main(void *arg)
 }
 
 #ifdef RWF_SANITIZED
-/* The sanitizers keep per-thread shadow state that a child in our memory would spoil, so
- * there we fork, and learn of a failure through a pipe that execve closes. */
+/* The sanitizers keep per-thread shadow state that a child in our memory would spoil,
+ * so there we fork, and learn of a failure through a pipe that execve closes. */
 static pid_t start_child(struct child *c, int *ret_pidfd)
 {
     int fds[2];
@@ -137,8 +137,8 @@ static pid_t start_child(struct child *c, int *ret_pidfd)
 {
     /* Ours is not touched while the child runs, so its stack may lie within it. */
     char stack[CHILD_STACK] __attribute__((aligned(16)));
-    return clone(child_main, stack + sizeof(stack), CLONE_VM | CLONE_VFORK | CLONE_PIDFD |
-                 SIGCHLD, c, ret_pidfd);
+    return clone(child_main, stack + sizeof(stack),
+                 CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, c, ret_pidfd);
 }
 #endif
 
@@ -164,15 +164,20 @@ static int fail_missing_interpreter(const char *path, struct rwf_err *err)
 {
     char interp[256];
     if (!interpreter_of(path, interp, sizeof(interp)))
-        return rwf_fail(err, ENOENT, "cannot run '%s': the loader it was linked for is not on "
-                        "this machine (built for another system?)", path);
+        return rwf_fail(err, ENOENT,
+                        "cannot run '%s': the loader it was linked for is not on "
+                        "this machine (built for another system?)",
+                        path);
     size_t len = strlen(interp);
     if (len > 0 && interp[len - 1] == '\r')
-        return rwf_fail(err, ENOENT, "'%s' has DOS line ends, so that its first line asks for "
-                        "'%.*s\\r': convert it (sed -i 's/\\r$//')", path, (int)len - 1,
-                        interp);
-    return rwf_fail(err, ENOENT, "'%s' asks for the interpreter '%s' in its #! line, which does "
-                    "not exist: install it or change that line", path, interp);
+        return rwf_fail(err, ENOENT,
+                        "'%s' has DOS line ends, so that its first line asks for "
+                        "'%.*s\\r': convert it (sed -i 's/\\r$//')",
+                        path, (int)len - 1, interp);
+    return rwf_fail(err, ENOENT,
+                    "'%s' asks for the interpreter '%s' in its #! line, which does "
+                    "not exist: install it or change that line",
+                    path, interp);
 }
 
 static int fail_exec(const char *path, int error, struct rwf_err *err)
@@ -181,16 +186,23 @@ static int fail_exec(const char *path, int error, struct rwf_err *err)
     case ENOENT:
         return fail_missing_interpreter(path, err);
     case ENOEXEC:
-        return rwf_fail(err, error, "'%s' is neither a program nor a script: begin it with a "
-                        "line like #!/bin/sh", path);
+        return rwf_fail(err, error,
+                        "'%s' is neither a program nor a script: begin it with a "
+                        "line like #!/bin/sh",
+                        path);
     case E2BIG:
-        return rwf_fail(err, error, "cannot run '%s': its arguments and environment are too "
-                        "long for the system; pass a file of names instead", path);
+        return rwf_fail(err, error,
+                        "cannot run '%s': its arguments and environment are too "
+                        "long for the system; pass a file of names instead",
+                        path);
     case EACCES:
-        return rwf_fail(err, error, "no permission to run '%s': look at its mode, its folder's "
-                        "and whether the file system is mounted noexec", path);
+        return rwf_fail(err, error,
+                        "no permission to run '%s': look at its mode, its folder's "
+                        "and whether the file system is mounted noexec",
+                        path);
     case ETXTBSY:
-        return rwf_fail(err, error, "cannot run '%s': somebody is still writing it", path);
+        return rwf_fail(err, error, "cannot run '%s': somebody is still writing it",
+                        path);
     default:
         return rwf_fail(err, error, "cannot run '%s': %s", path, strerror(error));
     }
@@ -207,13 +219,15 @@ static int fail_child(const struct child *c, struct rwf_err *err)
         return -1;
     }
     case STAGE_CHDIR:
-        return rwf_fail(err, c->error, "cannot enter the working folder '%s': %s", s->cwd,
-                        strerror(c->error));
+        return rwf_fail(err, c->error, "cannot enter the working folder '%s': %s",
+                        s->cwd, strerror(c->error));
     case STAGE_CGROUP:
-        return rwf_fail(err, c->error, "cannot join the cgroup made for its memory limit: %s",
+        return rwf_fail(err, c->error,
+                        "cannot join the cgroup made for its memory limit: %s",
                         strerror(c->error));
     default:
-        return rwf_fail(err, c->error, "cannot set the process up: %s", strerror(c->error));
+        return rwf_fail(err, c->error, "cannot set the process up: %s",
+                        strerror(c->error));
     }
 }
 
@@ -243,7 +257,8 @@ int run__spawn(const struct run__spawn *s, pid_t *ret_pid, int *ret_pidfd,
     if (pidfd >= 0)
         close(pidfd);
     if (c.stage == STAGE_NONE)
-        return rwf_fail(err, ENOSYS, "this kernel gives no process descriptors: raywf needs "
+        return rwf_fail(err, ENOSYS,
+                        "this kernel gives no process descriptors: raywf needs "
                         "Linux 5.4 or later");
     return fail_child(&c, err);
 }
@@ -265,7 +280,8 @@ static int fail_not_runnable(const char *name, const char *full, int why,
     switch (why) {
     case ENOENT:
     case ENOTDIR:
-        return rwf_fail(err, ENOENT, "there is no program '%s' (looked for '%s')", name, full);
+        return rwf_fail(err, ENOENT, "there is no program '%s' (looked for '%s')", name,
+                        full);
     case EISDIR:
         return rwf_fail(err, EACCES, "'%s' is a folder, not a program", full);
     case EACCES:
@@ -287,8 +303,8 @@ static char *find_by_path(const char *name, const char *cwd, struct rwf_err *err
 }
 
 /* One folder of PATH; an empty or relative one is meant from the child's folder. */
-static int path_candidate(const char *dir, size_t len, const char *name, const char *cwd,
-                          char out[PATH_MAX])
+static int path_candidate(const char *dir, size_t len, const char *name,
+                          const char *cwd, char out[PATH_MAX])
 {
     size_t n = strlen(name), at = 0;
     bool absolute = len > 0 && dir[0] == '/';
@@ -313,11 +329,15 @@ static void fail_not_in_path(const char *name, const char *path, const char *cwd
 {
     char *here = rwf_fs_join(cwd, name);
     if (rwf_fs_is_file(here))
-        rwf_fail(err, ENOENT, "program '%s' is not in PATH (%s); for the file in %s write "
-                 "'./%s'", name, path, cwd, name);
+        rwf_fail(err, ENOENT,
+                 "program '%s' is not in PATH (%s); for the file in %s write "
+                 "'./%s'",
+                 name, path, cwd, name);
     else
-        rwf_fail(err, ENOENT, "program '%s' is not in PATH (%s): install it, or add its folder "
-                 "to PATH", name, path);
+        rwf_fail(err, ENOENT,
+                 "program '%s' is not in PATH (%s): install it, or add its folder "
+                 "to PATH",
+                 name, path);
     free(here);
 }
 

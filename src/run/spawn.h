@@ -17,7 +17,8 @@ struct run__spawn {
     int join;             /* a cgroup.procs open for writing, or -1 */
 };
 
-/* Where name is, seen from cwd with that PATH (NULL: the system's default). Caller frees. */
+/* Where name is, seen from cwd with that PATH (NULL: the system's default). Caller
+ * frees. */
 char *run__spawn_find(const char *name, const char *path, const char *cwd,
                       struct rwf_err *err);
 /* The child leads a session of its own, has an empty stdin, default signals, no other

@@ -2,8 +2,8 @@
  *
  * Every file is opened by its path from the folder the walk is confined to, with
  * openat2(RESOLVE_BENEATH): the kernel follows links inside and refuses those that lead
- * out, also when somebody exchanges them under our hands. Files are opened O_PATH first,
- * so that a device or a pipe is never opened for real.
+ * out, also when somebody exchanges them under our hands. Files are opened O_PATH
+ * first, so that a device or a pipe is never opened for real.
  */
 #include "config.h"
 #include <dirent.h>
@@ -36,7 +36,8 @@ static int open_checked(int dir, const char *path)
     ssize_t n = readlink(link, root, sizeof(root) - 1);
     snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
     ssize_t m = readlink(link, got, sizeof(got) - 1);
-    if (n > 0 && m >= n && memcmp(root, got, (size_t)n) == 0 && (m == n || got[n] == '/'))
+    if (n > 0 && m >= n && memcmp(root, got, (size_t)n) == 0 &&
+        (m == n || got[n] == '/'))
         return fd;
     close(fd);
     errno = EXDEV;
@@ -64,8 +65,10 @@ int run__open_path(int dir, const char *path, bool beneath, struct stat *ret_st,
     if (fd < 0) {
         struct stat link;
         if (errno == EXDEV)
-            return rwf_fail(err, EXDEV, "'%s' is a link that leads out of the step's folder: "
-                            "copy the file instead", path);
+            return rwf_fail(err, EXDEV,
+                            "'%s' is a link that leads out of the step's folder: "
+                            "copy the file instead",
+                            path);
         if (errno == ENOENT && fstatat(dir, at, &link, AT_SYMLINK_NOFOLLOW) == 0)
             return rwf_fail(err, ELOOP, "'%s' is a link to nothing", path);
         return rwf_fail(err, errno, "'%s': %s", path, strerror(errno));
@@ -85,7 +88,8 @@ int run__reopen(int path_fd)
     return open(name, O_RDONLY | O_CLOEXEC);
 }
 
-int run__digest_fd(int fd, char out[RWF_DIGEST_LEN], int64_t *ret_size, struct rwf_err *err)
+int run__digest_fd(int fd, char out[RWF_DIGEST_LEN], int64_t *ret_size,
+                   struct rwf_err *err)
 {
     char *buf = rwf_xmalloc(READ_SIZE);
     struct rwf_digest *d = rwf_digest_create();
@@ -164,14 +168,16 @@ static int visit(const struct walk *w, const char *path, const struct level *up,
                  struct rwf_err *err);
 
 static int visit_folder(const struct walk *w, const char *path, int fd,
-                        const struct stat *st, const struct level *up, struct rwf_err *err)
+                        const struct stat *st, const struct level *up,
+                        struct rwf_err *err)
 {
     struct level here = { up, st->st_dev, st->st_ino, up ? up->depth + 1 : 0 };
     for (const struct level *l = up; l; l = l->up)
         if (l->dev == st->st_dev && l->ino == st->st_ino)
             return rwf_fail(err, ELOOP, "'%s' is a link to a folder it lies in", path);
     if (here.depth > DEPTH_MAX)
-        return rwf_fail(err, ELOOP, "'%s' lies more than %d folders deep", path, DEPTH_MAX);
+        return rwf_fail(err, ELOOP, "'%s' lies more than %d folders deep", path,
+                        DEPTH_MAX);
     struct run__file folder = { .path = path, .fd = -1, .st = *st };
     if (w->fn(w->ctx, &folder, err) < 0)
         return -1;
@@ -208,8 +214,8 @@ static int visit(const struct walk *w, const char *path, const struct level *up,
     else if (S_ISREG(st.st_mode))
         rc = w->fn(w->ctx, &file, err);
     else
-        rc = rwf_fail(err, EINVAL, "'%s' is a %s: only files and folders can be kept", path,
-                      kind_of(st.st_mode));
+        rc = rwf_fail(err, EINVAL, "'%s' is a %s: only files and folders can be kept",
+                      path, kind_of(st.st_mode));
     close(fd);
     return rc;
 }

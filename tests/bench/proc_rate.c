@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * proc_rate DIR [N]: the parts of a step's cost, one at a time: N no-op commands, two at
- * once, through run/proc; then N cache entries without outputs put, got, locked.
- * Prints one line each: name, microseconds of wall time per item, of our own CPU time per item.
- * DIR is left there: ext4 looks twice at every inode number freed within the last minutes, so
- * that making files after deleting many takes several times as long.
+ * proc_rate DIR [N]: the parts of a step's cost, one at a time: N no-op commands, two
+ * at once, through run/proc; then N cache entries without outputs put, got, locked.
+ * Prints one line each: name, microseconds of wall time per item, of our own CPU time
+ * per item. DIR is left there: ext4 looks twice at every inode number freed within the
+ * last minutes, so that making files after deleting many takes several times as long.
  */
 #include "config.h"
 #include <stdio.h>
@@ -41,9 +41,14 @@ static void start(struct slot *slot)
     if (b->made >= b->todo)
         return;
     char *dir = rwf_xasprintf("%s/steps/%d", b->top, b->made++);
-    struct proc_spec spec = { .argv = b->argv, .cwd = dir, .dir = dir, .run_id = "bench",
-                              .address = "tasks.noop", .log_limit = 1 << 20,
-                              .grace = RWF_NS_PER_S, .gpu_count = -1 };
+    struct proc_spec spec = {.argv = b->argv,
+                             .cwd = dir,
+                             .dir = dir,
+                             .run_id = "bench",
+                             .address = "tasks.noop",
+                             .log_limit = 1 << 20,
+                             .grace = RWF_NS_PER_S,
+                             .gpu_count = -1};
     if (mkdir(dir, 0777) < 0 || !(slot->p = proc_start(&b->loop, &spec, &h, &err))) {
         fprintf(stderr, "proc_rate: %s: %s\n", dir, err.text);
         exit(1);
@@ -98,8 +103,8 @@ struct entries {
 
 static int put_one(struct entries *e, const char *key)
 {
-    json_t *kept = run_cache_put(e->cache, key, e->parts, "/", e->outputs, NULL, "bench.yaml",
-                                 "bench/tasks.noop", NULL, NULL);
+    json_t *kept = run_cache_put(e->cache, key, e->parts, "/", e->outputs, NULL,
+                                 "bench.yaml", "bench/tasks.noop", NULL, NULL);
     json_decref(kept);
     return kept ? 0 : -1;
 }
@@ -150,10 +155,11 @@ int main(int argc, char **argv)
         return 1;
     }
     bench_proc(argv[1], n);
-    struct entries e = { .cache = run_cache_open(argv[1], NULL), .outputs = json_object(),
-                         .parts = json_pack("{s:i, s:s, s:i, s:{s:[s], s:{}}, s:{}}", "epoch", 1,
-                                            "op", "task", "version", 1, "spec", "argv", "true",
-                                            "env", "files") };
+    struct entries e = {.cache = run_cache_open(argv[1], NULL),
+                        .outputs = json_object(),
+                        .parts = json_pack("{s:i, s:s, s:i, s:{s:[s], s:{}}, s:{}}",
+                                           "epoch", 1, "op", "task", "version", 1,
+                                           "spec", "argv", "true", "env", "files")};
     bench_cache("put", &e, n, put_one);
     bench_cache("get", &e, n, get_one);
     bench_cache("lock", &e, n, lock_one);

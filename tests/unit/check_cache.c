@@ -64,14 +64,14 @@ static int sh(const char *fmt, ...)
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-static json_t *try_put(const char *key, const char *dir, const char *path, char **missing,
-                       struct rwf_err *err)
+static json_t *try_put(const char *key, const char *dir, const char *path,
+                       char **missing, struct rwf_err *err)
 {
     json_t *parts = json_pack("{s:i}", "epoch", 1);
     json_t *metrics = json_pack("{s:f}", "acc", 0.5);
     json_t *outputs = path ? json_pack("{s:s}", "m", path) : json_object();
-    json_t *kept = run_cache_put(cache, key, parts, dir, outputs, metrics, RECIPE, ORIGIN,
-                                 missing, err);
+    json_t *kept = run_cache_put(cache, key, parts, dir, outputs, metrics, RECIPE,
+                                 ORIGIN, missing, err);
     json_decref(parts);
     json_decref(metrics);
     json_decref(outputs);
@@ -84,7 +84,8 @@ static char *put(const char *key, const char *dir, const char *path)
     struct rwf_err err = RWF_ERR_INIT;
     json_t *kept = try_put(key, dir, path, NULL, &err);
     ck_assert_msg(kept != NULL, "%s", err.text);
-    const char *at = json_string_value(json_object_get(json_object_get(kept, "m"), "path"));
+    const char *at =
+        json_string_value(json_object_get(json_object_get(kept, "m"), "path"));
     char *copy = at ? rwf_xstrdup(at) : NULL;
     json_decref(kept);
     return copy;
@@ -99,8 +100,9 @@ static void put_fails(const char *path, const char *part)
     ck_assert_msg(strstr(err.text, part) != NULL, "'%s' is not in: %s", part, err.text);
     ck_assert_ptr_null(missing);
     ck_assert_ptr_null(run_cache_get(cache, key_a, &why));
-    ck_assert_int_eq(sh("test ! -e %s/cache/tmp || test -z \"$(ls -A %s/cache/tmp)\"", root,
-                        root), 0);
+    ck_assert_int_eq(
+        sh("test ! -e %s/cache/tmp || test -z \"$(ls -A %s/cache/tmp)\"", root, root),
+        0);
 }
 
 static void assert_miss(const char *key, const char *want)
@@ -142,9 +144,10 @@ START_TEST(test_entry_without_outputs)
     json_t *e = hit(key_a);
     ck_assert_str_eq(json_string_value(json_object_get(e, "key")), key_a);
     ck_assert_str_eq(json_string_value(json_object_get(e, "origin")), ORIGIN);
-    ck_assert(json_real_value(json_object_get(json_object_get(e, "metrics"), "acc")) == 0.5);
-    ck_assert_int_eq(json_integer_value(json_object_get(json_object_get(e, "parts"), "epoch")),
-                     1);
+    ck_assert(json_real_value(json_object_get(json_object_get(e, "metrics"), "acc")) ==
+              0.5);
+    ck_assert_int_eq(
+        json_integer_value(json_object_get(json_object_get(e, "parts"), "epoch")), 1);
     json_decref(e);
     assert_miss(key_b, "not there");
     ck_assert_int_eq(run_cache_drop(cache, key_a, NULL), 0);
@@ -158,7 +161,8 @@ START_TEST(test_file)
     sh("printf hello > m.txt");
     char *path = put(key_a, work, "m.txt");
     ck_assert(rwf_ends_with(path, "/m.txt"));
-    ck_assert_int_eq(sh("test \"$(cat %s)\" = hello && test m.txt -ef %s", path, path), 0);
+    ck_assert_int_eq(sh("test \"$(cat %s)\" = hello && test m.txt -ef %s", path, path),
+                     0);
     ck_assert_int_eq(sh("test $(stat -c %%a %s) = 444", path), 0);
     json_t *e = hit(key_a);
     const json_t *m = json_object_get(json_object_get(e, "outputs"), "m");
@@ -178,8 +182,9 @@ START_TEST(test_same_content_is_kept_once)
     struct run_cache_stats s;
     sh("echo same > x; mkdir d; echo same > d/y; cp x d/run; chmod +x d/run");
     char *a = put(key_a, work, "x"), *b = put(key_b, work, "d");
-    ck_assert_int_eq(sh("test %s -ef %s/y && ! test %s -ef %s/run && test -x %s/run", a, b, a, b,
-                        b), 0);
+    ck_assert_int_eq(
+        sh("test %s -ef %s/y && ! test %s -ef %s/run && test -x %s/run", a, b, a, b, b),
+        0);
     ck_assert_int_eq(run_cache_stats(cache, &s, NULL), 0);
     ck_assert_int_eq(s.entries, 2);
     ck_assert_int_eq(s.blobs, 2);
@@ -194,9 +199,11 @@ START_TEST(test_users_files_are_copied)
 {
     sh("cd %s && echo one > out && chmod 644 out", top);
     char *path = put(key_a, top, "out");
-    ck_assert_int_eq(sh("cd %s && test $(stat -c %%a out) = 644 && ! test out -ef %s", top, path),
-                     0);
-    ck_assert_int_eq(sh("cd %s && echo two > out && test \"$(cat %s)\" = one", top, path), 0);
+    ck_assert_int_eq(
+        sh("cd %s && test $(stat -c %%a out) = 644 && ! test out -ef %s", top, path),
+        0);
+    ck_assert_int_eq(
+        sh("cd %s && echo two > out && test \"$(cat %s)\" = one", top, path), 0);
     free(path);
 }
 END_TEST
@@ -205,14 +212,16 @@ START_TEST(test_file_with_other_links_is_copied)
 {
     sh("echo one > %s/mine && ln %s/mine out", top, top);
     char *path = put(key_a, work, "out");
-    ck_assert_int_eq(sh("echo two > %s/mine && test \"$(cat %s)\" = one", top, path), 0);
+    ck_assert_int_eq(sh("echo two > %s/mine && test \"$(cat %s)\" = one", top, path),
+                     0);
     free(path);
 }
 END_TEST
 
 START_TEST(test_folder)
 {
-    sh("mkdir -p d/sub d/empty; echo 1 > d/a; echo 22 > d/sub/b; ln -s ../a d/sub/link");
+    sh("mkdir -p d/sub d/empty; echo 1 > d/a; echo 22 > d/sub/b; ln -s ../a "
+       "d/sub/link");
     char *path = put(key_a, work, "d/");
     ck_assert_int_eq(sh("test -d %s/empty && test \"$(cat %s/sub/link)\" = 1 && "
                         "test ! -L %s/sub/link", path, path, path), 0);
@@ -267,9 +276,12 @@ END_TEST
 
 START_TEST(test_what_is_refused)
 {
-    sh("echo x > %s/secret; ln -s %s/secret out; ln -s ../../../../../../../../../../etc up;"
-       "mkfifo pipe; mkdir d; ln -s . d/self; ln -s nowhere dangling; ln -s /dev/null null;"
-       "mkdir e; mkfifo e/pipe; ln -s %s/secret e/out", top, top, top);
+    sh("echo x > %s/secret; ln -s %s/secret out; ln -s "
+       "../../../../../../../../../../etc up;"
+       "mkfifo pipe; mkdir d; ln -s . d/self; ln -s nowhere dangling; ln -s /dev/null "
+       "null;"
+       "mkdir e; mkfifo e/pipe; ln -s %s/secret e/out",
+       top, top, top);
     put_fails("out", "leads out of the step's folder");
     put_fails("up", "leads out of the step's folder");
     put_fails("up/passwd", "leads out of the step's folder");
@@ -290,8 +302,8 @@ START_TEST(test_changed_result_of_a_key)
     sh("rm m; echo two > m");
     char *second = put(key_a, work, "m");
     ck_assert_str_ne(first, second);
-    ck_assert_int_eq(sh("test \"$(cat %s)\" = one && test \"$(cat %s)\" = two", first, second),
-                     0);
+    ck_assert_int_eq(
+        sh("test \"$(cat %s)\" = one && test \"$(cat %s)\" = two", first, second), 0);
     char *again = put(key_a, work, "m");
     ck_assert_str_eq(again, second);
     free(first);
@@ -442,10 +454,11 @@ static void hammer(int who)
         const char *why;
         rwf_digest_bytes(&name, 1, key);
         rwf_fs_rmtree(dir, NULL);
-        if (rwf_fs_mkdirs(dir, NULL) < 0 || rwf_fs_write(path, &name, 1, false, NULL) < 0)
+        if (rwf_fs_mkdirs(dir, NULL) < 0 ||
+            rwf_fs_write(path, &name, 1, false, NULL) < 0)
             _exit(2);
-        json_t *kept = run_cache_put(mine, key, none, dir, outputs, NULL, RECIPE, ORIGIN, NULL,
-                                     NULL);
+        json_t *kept = run_cache_put(mine, key, none, dir, outputs, NULL, RECIPE,
+                                     ORIGIN, NULL, NULL);
         json_t *entry = kept ? run_cache_get(mine, key, &why) : NULL;
         if (!entry)
             _exit(3);
@@ -535,7 +548,8 @@ START_TEST(test_gc)
     sh("echo one > x; echo two > y");
     free(put(key_a, work, "x"));
     free(put(key_b, work, "y"));
-    sh("rm x y; mkdir %s/cache/tmp/old; touch -d '3 days ago' %s/cache/tmp/old", root, root);
+    sh("rm x y; mkdir %s/cache/tmp/old; touch -d '3 days ago' %s/cache/tmp/old", root,
+       root);
     char *path = entry_file(key_a);
     ck_assert_int_eq(run_cache_gc(cache, 3600 * RWF_NS_PER_S, &s, NULL), 0);
     ck_assert_int_eq(s.entries, 0);
@@ -553,8 +567,8 @@ START_TEST(test_gc)
     assert_hit(key_b);
     ck_assert_int_eq(run_cache_gc(cache, 0, &s, NULL), 0);
     ck_assert_int_eq(s.entries, 1);
-    ck_assert_int_eq(sh("test -z \"$(find %s/cache/steps %s/cache/blobs -type f)\"", root, root),
-                     0);
+    ck_assert_int_eq(
+        sh("test -z \"$(find %s/cache/steps %s/cache/blobs -type f)\"", root, root), 0);
     free(path);
 }
 END_TEST
@@ -608,18 +622,21 @@ START_TEST(test_each)
 }
 END_TEST
 
-/* A full disk gives an error and leaves nothing half-made; with room again all is well. */
+/* A full disk gives an error and leaves nothing half-made; with room again all is well.
+ */
 START_TEST(test_full_disk)
 {
     ck_assert_int_eq(rwf_fs_mkdirs(root, NULL), 0);
     if (mount("none", root, "tmpfs", 0, "size=1m") < 0) {
-        fprintf(stderr, "check_cache: mounting is not permitted: full disk not tested\n");
+        fprintf(stderr,
+                "check_cache: mounting is not permitted: full disk not tested\n");
         return;
     }
     ck_assert_int_eq(rwf_fs_mkdirs(work, NULL), 0);
     struct rwf_err err = RWF_ERR_INIT;
     const char *why;
-    sh("head -c 200000 /dev/zero > m; head -c 2000000 /dev/zero > %s/fill 2> /dev/null", root);
+    sh("head -c 200000 /dev/zero > m; head -c 2000000 /dev/zero > %s/fill 2> /dev/null",
+       root);
     json_t *kept = try_put(key_a, work, "m", NULL, &err);
     ck_assert_ptr_null(kept);
     ck_assert_int_eq(err.code, ENOSPC);
@@ -629,8 +646,10 @@ START_TEST(test_full_disk)
     char *path = put(key_a, work, "m");
     assert_hit(key_a);
     ck_assert_int_eq(sh("test $(stat -c %%s %s) = 200000", path), 0);
-    ck_assert_int_eq(sh("test -z \"$(find %s/cache -name '*.tmp')$(ls -A %s/cache/tmp)\"", root,
-                        root), 0);
+    ck_assert_int_eq(
+        sh("test -z \"$(find %s/cache -name '*.tmp')$(ls -A %s/cache/tmp)\"", root,
+           root),
+        0);
     free(path);
     run_cache_close(cache);
     cache = NULL;
@@ -641,13 +660,30 @@ END_TEST
 static Suite *suite(void)
 {
     const TTest *const tests[] = {
-        test_nothing_is_made_by_looking, test_entry_without_outputs, test_file,
-        test_same_content_is_kept_once, test_users_files_are_copied,
-        test_file_with_other_links_is_copied, test_folder, test_big_folder,
-        test_missing_output, test_what_is_refused, test_changed_result_of_a_key,
-        test_put_heals, test_torn_entry, test_last_for, test_torn_journal, test_locks,
-        test_lock_dies_with_its_process, test_many_processes, test_digest_is_remembered,
-        test_digest_of_what_is_not_there, test_gc, test_verify, test_each, test_full_disk,
+        test_nothing_is_made_by_looking,
+        test_entry_without_outputs,
+        test_file,
+        test_same_content_is_kept_once,
+        test_users_files_are_copied,
+        test_file_with_other_links_is_copied,
+        test_folder,
+        test_big_folder,
+        test_missing_output,
+        test_what_is_refused,
+        test_changed_result_of_a_key,
+        test_put_heals,
+        test_torn_entry,
+        test_last_for,
+        test_torn_journal,
+        test_locks,
+        test_lock_dies_with_its_process,
+        test_many_processes,
+        test_digest_is_remembered,
+        test_digest_of_what_is_not_there,
+        test_gc,
+        test_verify,
+        test_each,
+        test_full_disk,
     };
     Suite *s = suite_create("cache");
     TCase *t = tcase_create("cache");

@@ -70,9 +70,14 @@ static void on_exited(void *ctx, const struct proc_exit *result)
 
 static struct proc_spec spec_for(json_t *argv)
 {
-    return (struct proc_spec){ .argv = argv, .cwd = dir, .dir = dir, .run_id = "check-run",
-                               .address = "tasks.a", .grace = 10 * 1000000000LL,
-                               .log_limit = MIB, .gpu_count = -1 };
+    return (struct proc_spec){.argv = argv,
+                              .cwd = dir,
+                              .dir = dir,
+                              .run_id = "check-run",
+                              .address = "tasks.a",
+                              .grace = 10 * 1000000000LL,
+                              .log_limit = MIB,
+                              .gpu_count = -1};
 }
 
 static json_t *shell(const char *text)
@@ -184,15 +189,17 @@ static const struct {
     int code, signal;
     const char *message;
 } ends[] = {
-    { "exit 0", PLAN_CAUSE_NONE, 0, 0, "" },
-    { "exit 3", PLAN_CAUSE_EXIT, 3, 0, "exit code 3" },
-    { "no-such-program-x", PLAN_CAUSE_EXIT, 127, 0, "exit code 127 (a command in it was not found: "
-      "look at its name and at PATH)" },
-    { "exec /", PLAN_CAUSE_EXIT, 126, 0, "exit code 126 (a command in it is not executable, or no "
-      "program)" },
-    { "kill -SEGV $$", PLAN_CAUSE_SIGNAL, -1, SIGSEGV, "killed by signal 11 (SIGSEGV)" },
-    { "sh -c 'kill -9 $$'; exit $?", PLAN_CAUSE_EXIT, 137, 0,
-      "exit code 137 (128 + 9: a command in it was killed by SIGKILL)" },
+    {"exit 0", PLAN_CAUSE_NONE, 0, 0, ""},
+    {"exit 3", PLAN_CAUSE_EXIT, 3, 0, "exit code 3"},
+    {"no-such-program-x", PLAN_CAUSE_EXIT, 127, 0,
+     "exit code 127 (a command in it was not found: "
+     "look at its name and at PATH)"},
+    {"exec /", PLAN_CAUSE_EXIT, 126, 0,
+     "exit code 126 (a command in it is not executable, or no "
+     "program)"},
+    {"kill -SEGV $$", PLAN_CAUSE_SIGNAL, -1, SIGSEGV, "killed by signal 11 (SIGSEGV)"},
+    {"sh -c 'kill -9 $$'; exit $?", PLAN_CAUSE_EXIT, 137, 0,
+     "exit code 137 (128 + 9: a command in it was killed by SIGKILL)"},
 };
 
 START_TEST(test_ends)
@@ -202,13 +209,16 @@ START_TEST(test_ends)
     ck_assert_int_eq(o.exit.cause, ends[_i].cause);
     ck_assert_int_eq(o.exit.exit_code, ends[_i].code);
     ck_assert_int_eq(o.exit.signal, ends[_i].signal);
-    ck_assert_int_eq(strncmp(o.exit.message, ends[_i].message, strlen(ends[_i].message)), 0);
+    ck_assert_int_eq(
+        strncmp(o.exit.message, ends[_i].message, strlen(ends[_i].message)), 0);
     char *text = slurp("exit.json");
     json_t *json = json_loads(text, 0, NULL);
     ck_assert_ptr_nonnull(json);
     ck_assert_int_eq(json_integer_value(json_object_get(json, "code")), ends[_i].code);
-    ck_assert_int_eq(json_integer_value(json_object_get(json, "signal")), ends[_i].signal);
-    ck_assert_str_eq(json_string_value(json_object_get(json, "message")), o.exit.message);
+    ck_assert_int_eq(json_integer_value(json_object_get(json, "signal")),
+                     ends[_i].signal);
+    ck_assert_str_eq(json_string_value(json_object_get(json, "message")),
+                     o.exit.message);
     json_decref(json);
     free(text);
     end(&o);
@@ -246,12 +256,14 @@ START_TEST(test_surroundings)
     sigemptyset(&usr1);
     sigaddset(&usr1, SIGUSR1);
     sigprocmask(SIG_BLOCK, &usr1, NULL);
-    run_shell(&o, "read x; echo $?; ls /proc/self/fd | wc -l; ls -l /proc/$$/fd | grep -c pipe;"
-              "cut -d' ' -f6 /proc/$$/stat | grep -qx $$ && echo leads;"
-              "grep -E '^(SigBlk|NoNewPrivs)' /proc/$$/status | sort;"
-              /* Signals 32 and 33 are libc's own: nobody can set them. */
-              "echo ignored $((0x$(sed -n 's/^SigIgn:.//p' /proc/$$/status) & 0x7fffffff));"
-              "pwd -P");
+    run_shell(
+        &o,
+        "read x; echo $?; ls /proc/self/fd | wc -l; ls -l /proc/$$/fd | grep -c pipe;"
+        "cut -d' ' -f6 /proc/$$/stat | grep -qx $$ && echo leads;"
+        "grep -E '^(SigBlk|NoNewPrivs)' /proc/$$/status | sort;"
+        /* Signals 32 and 33 are libc's own: nobody can set them. */
+        "echo ignored $((0x$(sed -n 's/^SigIgn:.//p' /proc/$$/status) & 0x7fffffff));"
+        "pwd -P");
     char *text = slurp("stdout");
     char *here = realpath(dir, NULL);
     char *want = rwf_xasprintf("1\n5\n3\nleads\nNoNewPrivs:\t1\n"
@@ -272,10 +284,11 @@ START_TEST(test_environment)
     setenv("CHANGED", "old", 1);
     setenv("MY_TOKEN", "hush-hush", 1);
     const int gpus[] = { 1, 3 };
-    json_t *argv = shell("echo $INHERITED $CHANGED $NEW $RAYWF_RUN_ID $RAYWF_STEP $RAYWF_REPORT "
-                         "$CUDA_VISIBLE_DEVICES");
-    json_t *env = json_pack("{s:s, s:s, s:s}", "CHANGED", "new", "NEW", "a 'b", "RAYWF_RUN_ID",
-                            "not mine to set");
+    json_t *argv =
+        shell("echo $INHERITED $CHANGED $NEW $RAYWF_RUN_ID $RAYWF_STEP $RAYWF_REPORT "
+              "$CUDA_VISIBLE_DEVICES");
+    json_t *env = json_pack("{s:s, s:s, s:s}", "CHANGED", "new", "NEW", "a 'b",
+                            "RAYWF_RUN_ID", "not mine to set");
     struct proc_spec spec = spec_for(argv);
     spec.env = env;
     spec.gpus = gpus;
@@ -341,7 +354,8 @@ START_TEST(test_missing_program)
     setenv("PATH", "/usr/bin:/bin:", 1);
     assert_no_start(json_pack("[s]", "no-such-program-x"), ENOENT,
                     "program 'no-such-program-x' is not in PATH (/usr/bin:/bin:)");
-    assert_no_start(json_pack("[s]", "./train.sh"), ENOENT, "there is no program './train.sh'");
+    assert_no_start(json_pack("[s]", "./train.sh"), ENOENT,
+                    "there is no program './train.sh'");
     assert_no_start(json_array(), EINVAL, "argv is empty");
     assert_no_start(json_pack("[s]", "/"), EACCES, "is a folder");
 }
@@ -350,13 +364,16 @@ END_TEST
 START_TEST(test_not_executable)
 {
     put_file("train.sh", "#!/bin/sh\n", 0644);
-    assert_no_start(json_pack("[s]", "./train.sh"), EACCES, "train.sh' is not executable: chmod +x");
+    assert_no_start(json_pack("[s]", "./train.sh"), EACCES,
+                    "train.sh' is not executable: chmod +x");
     put_file("orphan", "#!/no/such/interp -x\n", 0755);
-    assert_no_start(json_pack("[s]", "./orphan"), ENOENT, "'/no/such/interp' in its #! line");
+    assert_no_start(json_pack("[s]", "./orphan"), ENOENT,
+                    "'/no/such/interp' in its #! line");
     put_file("dos", "#!/bin/sh\r\ntrue\r\n", 0755);
     assert_no_start(json_pack("[s]", "./dos"), ENOENT, "DOS line ends");
     put_file("data", "just text\n", 0755);
-    assert_no_start(json_pack("[s]", "./data"), ENOEXEC, "neither a program nor a script");
+    assert_no_start(json_pack("[s]", "./data"), ENOEXEC,
+                    "neither a program nor a script");
     setenv("PATH", "/usr/bin:/bin", 1);
     assert_no_start(json_pack("[s]", "orphan"), ENOENT, "write './orphan'");
 }
@@ -369,7 +386,8 @@ START_TEST(test_childs_path_and_folder)
     ck_assert_int_eq(mkdir(sub, 0755), 0);
     put_file("bin/mine", "#!/bin/sh\necho mine\n", 0755);
     json_t *argv = json_pack("[s]", "mine");
-    json_t *env = json_pack("{s:s}", "PATH", "/usr/bin:/bin:bin"); /* relative to its cwd */
+    json_t *env =
+        json_pack("{s:s}", "PATH", "/usr/bin:/bin:bin"); /* relative to its cwd */
     struct proc_spec spec = spec_for(argv);
     spec.env = env;
     run_spec(&o, &spec);
@@ -424,8 +442,9 @@ static void stop_on_report(struct outcome *o)
 START_TEST(test_stop_lets_children_save)
 {
     struct outcome o = { .on_report = stop_on_report };
-    json_t *argv = shell("sh -c 'trap \"sleep 0.3; echo saved; exit 0\" TERM; echo \"{}\" >&3;"
-                         "while :; do sleep 0.02; done' & wait");
+    json_t *argv =
+        shell("sh -c 'trap \"sleep 0.3; echo saved; exit 0\" TERM; echo \"{}\" >&3;"
+              "while :; do sleep 0.02; done' & wait");
     struct proc_spec spec = spec_for(argv);
     run_spec(&o, &spec);
     ck_assert_int_eq(o.exit.cause, PLAN_CAUSE_STOPPED);
@@ -498,7 +517,8 @@ START_TEST(test_sweep_spares_ancestors)
     pid_t pid = fork();
     if (pid == 0) {
         /* Its parent, too, has the variable in its environment as /proc shows it. */
-        execl("/bin/sh", "sh", "-c", "sleep 1000 & \"$0\" sweep sweep-me; exit $?", self, NULL);
+        execl("/bin/sh", "sh", "-c", "sleep 1000 & \"$0\" sweep sweep-me; exit $?",
+              self, NULL);
         _exit(99);
     }
     unsetenv("RAYWF_RUN_ID");
@@ -526,8 +546,10 @@ START_TEST(test_shared_files)
     strcat(dir, "/second");
     struct outcome second = { 0 };
     run_shell(&second, "true");
-    char *command = rwf_xasprintf("cd %s && test stdout -ef ../stdout && test env.txt -ef "
-                                  "../env.txt && ! test cmd.sh -ef ../cmd.sh", dir);
+    char *command =
+        rwf_xasprintf("cd %s && test stdout -ef ../stdout && test env.txt -ef "
+                      "../env.txt && ! test cmd.sh -ef ../cmd.sh",
+                      dir);
     ck_assert_int_eq(system(command), 0);
     free(command);
     end(&second);
@@ -616,16 +638,18 @@ END_TEST
 START_TEST(test_reports)
 {
     struct outcome o = { 0 };
-    run_shell(&o, "echo '{\"acc\": 0.5}' >&3; echo not json >&3; echo '[1]' >&3;"
-              "echo >&$RAYWF_REPORT; head -c 100000 /dev/zero | tr '\\0' x >&3; echo >&3;"
-              "printf '{\"acc\": ' >&3; sleep 0.1; printf '0.75}' >&3");
+    run_shell(
+        &o, "echo '{\"acc\": 0.5}' >&3; echo not json >&3; echo '[1]' >&3;"
+            "echo >&$RAYWF_REPORT; head -c 100000 /dev/zero | tr '\\0' x >&3; echo >&3;"
+            "printf '{\"acc\": ' >&3; sleep 0.1; printf '0.75}' >&3");
     ck_assert_int_eq(o.exit.cause, PLAN_CAUSE_NONE);
     ck_assert_uint_eq(json_array_size(o.reports), 3);
     const json_t *last = json_array_get(o.reports, 1);
     ck_assert(json_real_value(json_object_get(last, "acc")) == 0.75);
     const char *told = json_string_value(json_object_get(json_array_get(o.reports, 2),
                                                          "message"));
-    ck_assert_str_eq(told, "3 lines written to RAYWF_REPORT are no JSON object; the first: "
+    ck_assert_str_eq(told,
+                     "3 lines written to RAYWF_REPORT are no JSON object; the first: "
                      "not json");
     end(&o);
 }
@@ -663,8 +687,9 @@ START_TEST(test_memory_watch)
 {
     struct outcome o = { 0 };
     run__limit_force_watch(true);
-    json_t *argv = shell("python3 -c 'x = bytearray(200 << 20); import time; time.sleep(60)' & "
-                         "wait");
+    json_t *argv =
+        shell("python3 -c 'x = bytearray(200 << 20); import time; time.sleep(60)' & "
+              "wait");
     struct proc_spec spec = spec_for(argv);
     spec.memory = 64 * MIB;
     run_spec(&o, &spec);
@@ -713,7 +738,8 @@ START_TEST(test_many_at_once)
         ck_assert_int_eq(many[i].exit.exit_code, 7);
         end(&many[i]);
     }
-    char *command = rwf_xasprintf("test $(ls /proc/%d/fd | wc -l) -lt %d", (int)getpid(), N);
+    char *command =
+        rwf_xasprintf("test $(ls /proc/%d/fd | wc -l) -lt %d", (int)getpid(), N);
     ck_assert_int_eq(system(command), 0);
     free(command);
     json_decref(argv);
@@ -736,14 +762,32 @@ END_TEST
 static Suite *suite(void)
 {
     const TTest *const tests[] = {
-        test_output, test_tail_is_last_lines, test_surroundings, test_environment,
-        test_cmd_sh_replays, test_missing_program, test_not_executable,
-        test_childs_path_and_folder, test_missing_cwd, test_timeout_of_a_stubborn_one,
-        test_stop_lets_children_save, test_kill, test_background_child,
-        test_child_in_another_group, test_fled_child_holds_the_pipes,
-        test_sweep_spares_ancestors, test_shared_files, test_log_limit, test_log_just_over_limit,
-        test_secret_cut_in_two, test_reports, test_memory_limit, test_memory_watch,
-        test_no_cgroup_is_left, test_many_at_once, test_head_started_without_descriptors,
+        test_output,
+        test_tail_is_last_lines,
+        test_surroundings,
+        test_environment,
+        test_cmd_sh_replays,
+        test_missing_program,
+        test_not_executable,
+        test_childs_path_and_folder,
+        test_missing_cwd,
+        test_timeout_of_a_stubborn_one,
+        test_stop_lets_children_save,
+        test_kill,
+        test_background_child,
+        test_child_in_another_group,
+        test_fled_child_holds_the_pipes,
+        test_sweep_spares_ancestors,
+        test_shared_files,
+        test_log_limit,
+        test_log_just_over_limit,
+        test_secret_cut_in_two,
+        test_reports,
+        test_memory_limit,
+        test_memory_watch,
+        test_no_cgroup_is_left,
+        test_many_at_once,
+        test_head_started_without_descriptors,
     };
     Suite *s = suite_create("proc");
     TCase *t = tcase_create("proc");

@@ -76,9 +76,15 @@ static void launch_decide(struct engine *e, const struct plan_step *p,
 
 /* --- the folder --- */
 
+/* steps/NAME/N: of the two folders the first is new, too, at a first attempt. */
 static int make_dir(const char *dir, struct rwf_err *err)
 {
-    if (mkdir(dir, 0755) == 0)
+    char *parent = rwf_fs_dirname(dir);
+    int made = mkdir(dir, 0755);
+    if (made != 0 && errno == ENOENT && mkdir(parent, 0755) == 0)
+        made = mkdir(dir, 0755);
+    free(parent);
+    if (made == 0)
         return 0;
     /* An earlier head died between making this folder and saying so. */
     if (errno == EEXIST && rwf_fs_rmtree(dir, err) != 0)

@@ -185,13 +185,3 @@ void cmd_compiled_free(struct cmd_compiled *c)
     free(c->only);
     free(c->from);
 }
-
-char *cmd_step_where(const struct cmd_compiled *c, const struct plan_step *step)
-{
-    const struct recipe_sources *s = recipe_sources(c->recipe);
-    struct recipe_span span = step->body->span;
-
-    if (span.line == 0)
-        return rwf_xstrdup(recipe_path(c->recipe));
-    return rwf_xasprintf("%s:%u", recipe_file_path(s, span.file), span.line);
-}

@@ -42,7 +42,4 @@ int cmd_compile_plan(struct cmd_call *call, json_t *plan, struct cmd_compiled *r
                      struct rwf_err *err);
 void cmd_compiled_free(struct cmd_compiled *c);
 
-/* "file:line" of a step's entry; the caller's to free. */
-char *cmd_step_where(const struct cmd_compiled *c, const struct plan_step *step);
-
 #endif

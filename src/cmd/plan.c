@@ -18,6 +18,7 @@
 #include "run/engine.h"
 #include "run/layout.h"
 #include "schedule/schedule.h"
+#include "view/run.h"
 #include "view/style.h"
 
 #define FOLD_ABOVE 40
@@ -185,7 +186,7 @@ static json_t *step_json(const struct cmd_compiled *c, const struct preview *p,
                          const struct plan_step *step)
 {
     const struct preview_step *s = preview_at(p, step->index);
-    char *where = cmd_step_where(c, step);
+    char *where = view_where(&(struct view_run){.graph = c->graph}, step);
     json_t *needs = json_array();
 
     for (size_t i = 0; i < step->need_count; i++)

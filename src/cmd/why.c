@@ -200,7 +200,8 @@ static int why_run(struct cmd_call *call, struct rwf_err *err)
         code = -1;
     if (code == 0) {
         struct question q = {&o, step, run_state_step(o.state, step->address), NULL};
-        char *where = cmd_step_where(&o.c, step);
+        struct view_run r = cmd_opened_view(&o);
+        char *where = view_where(&r, step);
         q.data = json_pack("{s:s, s:s, s:s, s:s, s:i, s:s?}", "run", o.id, "step",
                            step->address, "state",
                            schedule_state_name(q.s ? q.s->state : STEP_PENDING), "where",

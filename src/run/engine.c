@@ -196,6 +196,15 @@ static void log_begin(struct engine *e)
 
 /* --- the loop --- */
 
+/* "needs tasks.a, which failed" */
+static json_t *skip_reason(struct engine *e, uint32_t because)
+{
+    enum schedule_state state = schedule_state(e->schedule, because);
+
+    return json_sprintf("needs %s, which %s%s", engine__step_at(e, because)->address,
+                        state == STEP_FAILED ? "" : "was ", schedule_state_name(state));
+}
+
 static void act(struct engine *e, const struct schedule_decision *d)
 {
     const char *because;
@@ -211,9 +220,7 @@ static void act(struct engine *e, const struct schedule_decision *d)
         run_log_append(e->log, RUN_STEP_SKIPPED,
                        json_pack("{s:s, s:o, s:s}", "step",
                                  engine__step_at(e, d->step)->address, "because",
-                                 json_sprintf("%s was %s", because,
-                                              schedule_state_name(schedule_state(
-                                                  e->schedule, d->because))),
+                                 skip_reason(e, d->because),
                                  "because_step", because));
         schedule_event(e->schedule, d->step, SCHEDULE_EVENT_SKIP, 0, rwf_clock_mono());
         break;

@@ -305,6 +305,14 @@ static void add_tail(struct view_progress *p, const char *tail)
     }
 }
 
+/* Decided in the head, at once: neither its start nor its time is worth a word. */
+static bool is_decided(const struct view_progress *p, const char *address)
+{
+    uint32_t at = plan_graph_find(p->o.graph, address);
+
+    return at != PLAN_NO_STEP && plan_graph_step(p->o.graph, at)->op->decide;
+}
+
 static void add_places(struct view_progress *p, const char *address, int attempt)
 {
     struct view_run r = {.root = p->o.root, .graph = p->o.graph};
@@ -317,7 +325,7 @@ static void add_places(struct view_progress *p, const char *address, int attempt
         rwf_str_addf(out, "    recipe  %s\n", where);
         free(where);
     }
-    if (attempt > 0 && p->run_id) {
+    if (attempt > 0 && p->run_id && !is_decided(p, address)) {
         char *dir = run_dir(p->o.root, p->run_id);
         char *sub = run_attempt_dir(address, attempt);
         struct run_step_state s = {.dir = sub};
@@ -329,14 +337,6 @@ static void add_places(struct view_progress *p, const char *address, int attempt
         free(dir);
     }
     rwf_str_add(out, view_off(p->o.color));
-}
-
-/* Decided in the head, at once: neither its start nor its time is worth a word. */
-static bool is_decided(const struct view_progress *p, const char *address)
-{
-    uint32_t at = plan_graph_find(p->o.graph, address);
-
-    return at != PLAN_NO_STEP && plan_graph_step(p->o.graph, at)->op->decide;
 }
 
 static void took(struct view_progress *p, struct running *r)

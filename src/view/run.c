@@ -17,11 +17,22 @@
 
 #define SERIES_MAX 2000 /* points kept of one metric of one step */
 
+/* The line with the entry's name; without one, where its body begins. */
+static struct recipe_span entry_span(const struct recipe *recipe,
+                                     const struct plan_step *step)
+{
+    const struct recipe_node *section = recipe_get(recipe_root(recipe), step->op->section);
+    const char *dot = strchr(step->entry, '.');
+    const struct recipe_pair *pair = dot ? recipe_pair_get(section, dot + 1) : NULL;
+
+    return pair && pair->key_span.line ? pair->key_span : step->body->span;
+}
+
 const char *view_where_file(const struct view_run *r, const struct plan_step *step,
                             uint32_t *ret_line)
 {
     const struct recipe *recipe = plan_graph_recipe(r->graph);
-    struct recipe_span span = step->body->span;
+    struct recipe_span span = entry_span(recipe, step);
 
     *ret_line = span.line ? span.line : 1;
     return span.line ? recipe_file_path(recipe_sources(recipe), span.file)

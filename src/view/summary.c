@@ -84,7 +84,7 @@ static void print_checks(const struct view_run *r, FILE *out, bool color)
         struct rwf_str wanted = {0}, actual = {0};
         value_text(c, "actual", &actual);
         value_text(c, "than", &wanted);
-        fprintf(out, "  %s%s %-*s%s  %s%s%s %s %s\n",
+        fprintf(out, "  %s%s %-*s%s  %s%s%s (wanted %s %s)\n",
                 view_on(color, view_state_style(state)), view_mark(state), (int)width,
                 field(c, "name"), view_off(color), bare(field(c, "value"), name),
                 actual.len ? " = " : "", actual.len ? actual.data : "", field(c, "op"),
@@ -121,19 +121,22 @@ static void print_failures(const struct view_run *r, FILE *out, bool color)
         fprintf(out, "  and %zu more: raywf status %s\n", failed - listed, r->state->id);
 }
 
-static const struct run_step_state *first_failed(const struct run_state *s)
+/* The first that failed and has output to look at. */
+static const struct run_step_state *first_failed(const struct view_run *r)
 {
-    for (size_t i = 0; i < run_state_step_count(s); i++) {
-        const struct run_step_state *step = run_state_step_at(s, i);
-        if (step->state == STEP_FAILED && step->attempt > 0)
-            return step;
+    for (size_t i = 0; i < run_state_step_count(r->state); i++) {
+        const struct run_step_state *s = run_state_step_at(r->state, i);
+        uint32_t at = plan_graph_find(r->graph, s->address);
+        if (s->state == STEP_FAILED && s->attempt > 0 && at != PLAN_NO_STEP &&
+            !plan_graph_step(r->graph, at)->op->decide)
+            return s;
     }
     return NULL;
 }
 
 static void print_next(const struct view_run *r, const char *report, FILE *out, bool color)
 {
-    const struct run_step_state *bad = first_failed(r->state);
+    const struct run_step_state *bad = first_failed(r);
     const char *on = view_on(color, VIEW_NAME), *off = view_off(color);
     const char *id = r->state->id;
 

@@ -129,7 +129,7 @@ has '"exit_code":1'
 has '"step":"tasks.bad"'
 run 11 raywf run f.yaml --only checks.acc
 run 0 raywf run f.yaml --only checks.acc --set checks.acc.than=0.4
-run 1 raywf run f.yaml --fail-fast -q
+run 1 raywf run f.yaml --fail-fast -q --set checks.acc.than=0.1
 says 'the reason'
 run 8 raywf run f.yaml --timeout 300ms --set tasks.good.run='sleep 20' --set tasks.bad.run=true
 says 'stopped'

@@ -68,6 +68,6 @@ says env
 run 7 env -u CANARY raywf run r.yaml
 says CANARY
 says_not "$canary"
-CANARY=ab run 7 raywf run r.yaml
+CANARY=ab run 6 raywf run r.yaml
 says_not ' ab '
 finish

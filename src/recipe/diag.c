@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The collection. Texts are made safe for a terminal when they come in: names in messages
- * are the user's bytes. Sorted when first read, by file, line, column and then arrival.
+ * The collection. Texts are made safe for a terminal when they come in: names in
+ * messages are the user's bytes. Sorted when first read, by file, line, column and then
+ * arrival.
  */
 #include "config.h"
 
@@ -31,7 +32,7 @@ struct recipe_diags {
 };
 
 static const struct recipe_code_info infos[] = {
-#define RECIPE_DIAG(code, severity, title, help) { #code, severity, title, help },
+#define RECIPE_DIAG(code, severity, title, help) {#code, severity, title, help},
 #include "recipe/diag.def"
 #undef RECIPE_DIAG
 };
@@ -81,14 +82,16 @@ void recipe_diags_destroy(struct recipe_diags *d)
     free(d);
 }
 
-/* Control bytes as \xNN, so that a key cannot move the cursor of who reads the message. */
+/* Control bytes as \xNN, so that a key cannot move the cursor of who reads the message.
+ */
 static char *safe_text(const char *fmt, va_list ap)
 {
-    struct rwf_str out = { 0 };
+    struct rwf_str out = {0};
     char *text = rwf_xvasprintf(fmt, ap);
     for (const char *p = text; *p != '\0'; p++) {
         unsigned char c = (unsigned char)*p;
-        bool c1 = c == 0xc2 && (unsigned char)p[1] >= 0x80 && (unsigned char)p[1] < 0xa0;
+        bool c1 =
+            c == 0xc2 && (unsigned char)p[1] >= 0x80 && (unsigned char)p[1] < 0xa0;
         if (c1)
             rwf_str_addf(&out, "\\x%02x", (unsigned char)*++p);
         else if (c < 0x20 || c == 0x7f)
@@ -127,8 +130,8 @@ struct recipe_diag *recipe_diag_add(struct recipe_diags *d, enum recipe_code cod
     va_start(ap, fmt);
     char *message = safe_text(fmt, ap);
     va_end(ap);
-    char *known = rwf_xasprintf("%d %u %u %u %s", (int)code, span.file, span.line, span.col,
-                                message);
+    char *known = rwf_xasprintf("%d %u %u %u %s", (int)code, span.file, span.line,
+                                span.col, message);
     struct recipe_diag *diag = rwf_map_get(d->known, known);
     if (diag != NULL) {
         free(message);
@@ -158,8 +161,8 @@ void recipe_diag_fix(struct recipe_diag *diag, const char *replacement)
     diag->fix = rwf_xstrdup(replacement);
 }
 
-void recipe_diag_relate(struct recipe_diag *diag, struct recipe_span span, const char *fmt,
-                        ...)
+void recipe_diag_relate(struct recipe_diag *diag, struct recipe_span span,
+                        const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);

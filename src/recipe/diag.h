@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Diagnostics: collected, never printed where they arise. Each has a stable code from
- * diag.def, a place, a message, and where there is one a hint (what to do) and a fix (the
- * text that would replace the span).
+ * diag.def, a place, a message, and where there is one a hint (what to do) and a fix
+ * (the text that would replace the span).
  */
 #ifndef RWF_RECIPE_DIAG_H
 #define RWF_RECIPE_DIAG_H
@@ -34,9 +34,9 @@ struct recipe_diag {
     enum recipe_code code;
     struct recipe_span span;
     char *message;
-    char *hint;                  /* or NULL */
-    char *fix;                   /* or NULL */
-    struct recipe_span related;  /* line 0: none */
+    char *hint;                 /* or NULL */
+    char *fix;                  /* or NULL */
+    struct recipe_span related; /* line 0: none */
     char *related_text;
 };
 
@@ -53,8 +53,8 @@ struct recipe_diag *recipe_diag_add(struct recipe_diags *d, enum recipe_code cod
 void recipe_diag_hint(struct recipe_diag *diag, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 void recipe_diag_fix(struct recipe_diag *diag, const char *replacement);
-void recipe_diag_relate(struct recipe_diag *diag, struct recipe_span span, const char *fmt,
-                        ...) __attribute__((format(printf, 3, 4)));
+void recipe_diag_relate(struct recipe_diag *diag, struct recipe_span span,
+                        const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 size_t recipe_diags_count(const struct recipe_diags *d);
 size_t recipe_diags_errors(const struct recipe_diags *d);
@@ -67,8 +67,8 @@ const struct recipe_diag *recipe_diags_at(struct recipe_diags *d, size_t i);
 /* The lines of a source file, for carets: NULL where there is none. */
 struct recipe_sources;
 
-/* For people: "file:line:col: error[E0101]: message", the source line, a caret, hint and
- * related place; then one line that counts. */
+/* For people: "file:line:col: error[E0101]: message", the source line, a caret, hint
+ * and related place; then one line that counts. */
 void recipe_diags_print(struct recipe_diags *d, const struct recipe_sources *sources,
                         FILE *out, bool color);
 /* [{code,severity,message,file,line,col,end_line,end_col,hint?,fix?,related?}] */

@@ -8,8 +8,8 @@
  *         = help: did you mean 'timeout'?
  *         = recipe.yaml:3:5: first set here
  *
- * A column of a terminal is neither a byte nor a code point, so the line under the source
- * repeats tabs and counts the cells that each code point takes.
+ * A column of a terminal is neither a byte nor a code point, so the line under the
+ * source repeats tabs and counts the cells that each code point takes.
  */
 #include "config.h"
 
@@ -29,9 +29,9 @@
 struct paint {
     const char *error, *warning, *bold, *dim, *mark, *off;
 };
-static const struct paint colored = { "\033[1;31m", "\033[1;33m", "\033[1m",
-                                      "\033[2m", "\033[1;32m", "\033[0m" };
-static const struct paint plain = { "", "", "", "", "", "" };
+static const struct paint colored = {"\033[1;31m", "\033[1;33m", "\033[1m",
+                                     "\033[2m",    "\033[1;32m", "\033[0m"};
+static const struct paint plain = {"", "", "", "", "", ""};
 
 static uint32_t code_point(const char *p, size_t len, size_t *ret_len)
 {
@@ -56,11 +56,11 @@ static int cells_of(uint32_t point)
         uint32_t first, last;
         int cells;
     } special[] = {
-        { 0x0300, 0x036f, 0 },   { 0x1100, 0x115f, 2 },   { 0x200b, 0x200f, 0 },
-        { 0x20d0, 0x20ff, 0 },   { 0x2e80, 0xa4cf, 2 },   { 0xac00, 0xd7a3, 2 },
-        { 0xf900, 0xfaff, 2 },   { 0xfe00, 0xfe0f, 0 },   { 0xfe30, 0xfe6f, 2 },
-        { 0xff00, 0xff60, 2 },   { 0xffe0, 0xffe6, 2 },   { 0x1f300, 0x1faff, 2 },
-        { 0x20000, 0x3fffd, 2 }, { 0xe0100, 0xe01ef, 0 },
+        {0x0300, 0x036f, 0},   {0x1100, 0x115f, 2},   {0x200b, 0x200f, 0},
+        {0x20d0, 0x20ff, 0},   {0x2e80, 0xa4cf, 2},   {0xac00, 0xd7a3, 2},
+        {0xf900, 0xfaff, 2},   {0xfe00, 0xfe0f, 0},   {0xfe30, 0xfe6f, 2},
+        {0xff00, 0xff60, 2},   {0xffe0, 0xffe6, 2},   {0x1f300, 0x1faff, 2},
+        {0x20000, 0x3fffd, 2}, {0xe0100, 0xe01ef, 0},
     };
     for (size_t i = 0; i < RWF_COUNT(special); i++) {
         if (point >= special[i].first && point <= special[i].last)
@@ -118,7 +118,7 @@ static bool inside_character(const char *text, size_t at)
 
 static struct window choose_window(const char *text, size_t len, size_t caret)
 {
-    struct window w = { 0, len };
+    struct window w = {0, len};
     if (len <= SHOWN_BYTES)
         return w;
     w.start = caret > SHOWN_BYTES / 2 ? caret - SHOWN_BYTES / 2 : 0;
@@ -144,7 +144,8 @@ static void add_excerpt(struct rwf_str *out, const struct recipe_span *span,
     const char *cut = w.start > 0 ? "..." : "";
     rwf_str_addf(out, "%s%5u |%s %s", paint->dim, span->line, paint->off, cut);
     add_source(out, text + w.start, w.end - w.start);
-    rwf_str_addf(out, "%s\n%s      |%s ", w.end < len ? "..." : "", paint->dim, paint->off);
+    rwf_str_addf(out, "%s\n%s      |%s ", w.end < len ? "..." : "", paint->dim,
+                 paint->off);
     rwf_str_add(out, cut[0] != '\0' ? "   " : "");
     add_blanks(out, text + w.start, caret - w.start);
     rwf_str_add(out, paint->mark);
@@ -190,7 +191,7 @@ static void add_count(struct rwf_str *out, const struct recipe_diags *d)
 void recipe_diags_print(struct recipe_diags *d, const struct recipe_sources *sources,
                         FILE *out, bool color)
 {
-    struct rwf_str text = { 0 }, clean = { 0 };
+    struct rwf_str text = {0}, clean = {0};
     for (size_t i = 0; i < recipe_diags_count(d); i++)
         add_diag(&text, recipe_diags_at(d, i), sources, color ? &colored : &plain);
     add_count(&text, d);
@@ -203,12 +204,12 @@ void recipe_diags_print(struct recipe_diags *d, const struct recipe_sources *sou
 
 static void set_text(json_t *object, const char *key, const char *text)
 {
-    struct rwf_str clean = { 0 };
+    struct rwf_str clean = {0};
     rwf_redact(&clean, text, strlen(text));
     const char *value = clean.len > 0 ? clean.data : "";
-    json_object_set_new(object, key, rwf_utf8_valid(value, clean.len)
-                                         ? json_string(value)
-                                         : json_string("(not UTF-8)"));
+    json_object_set_new(object, key,
+                        rwf_utf8_valid(value, clean.len) ? json_string(value)
+                                                         : json_string("(not UTF-8)"));
     rwf_str_free(&clean);
 }
 

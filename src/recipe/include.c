@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * include: files relative to the including file, merged in order beneath its own values.
- * The number of files is limited, so that files that include each other twice cannot
- * grow without end.
+ * include: files relative to the including file, merged in order beneath its own
+ * values. The number of files is limited, so that files that include each other twice
+ * cannot grow without end.
  */
 #include "config.h"
 
@@ -41,18 +41,19 @@ static bool allowed_name(struct recipe *r, const struct recipe_node *name)
         const char *part, *message, *hint;
         enum recipe_code code;
     } refused[] = {
-        { "git+", "including from git is not in this version",
-          "keep a copy of the file beside the recipe", RECIPE_E0110 },
-        { "oci://", "including from a registry is not in this version",
-          "keep a copy of the file beside the recipe", RECIPE_E0110 },
-        { "://", "an included file is local, not an address",
-          "download it and include the copy", RECIPE_E0404 },
-        { "${", "a reference cannot stand in include: files are read before it is known",
-          "write the path out, or choose with --profile", RECIPE_E0404 },
+        {"git+", "including from git is not in this version",
+         "keep a copy of the file beside the recipe", RECIPE_E0110},
+        {"oci://", "including from a registry is not in this version",
+         "keep a copy of the file beside the recipe", RECIPE_E0110},
+        {"://", "an included file is local, not an address",
+         "download it and include the copy", RECIPE_E0404},
+        {"${", "a reference cannot stand in include: files are read before it is known",
+         "write the path out, or choose with --profile", RECIPE_E0404},
     };
     for (size_t i = 0; i < RWF_COUNT(refused); i++) {
         if (strstr(name->text, refused[i].part) != NULL) {
-            cannot_include(r, name, refused[i].code, refused[i].message, refused[i].hint);
+            cannot_include(r, name, refused[i].code, refused[i].message,
+                           refused[i].hint);
             return false;
         }
     }
@@ -80,14 +81,16 @@ static bool is_cycle(struct recipe *r, const struct recipe_node *name, const cha
     return true;
 }
 
-static void check_sum(struct recipe *r, const struct recipe_node *want, const char *have)
+static void check_sum(struct recipe *r, const struct recipe_node *want,
+                      const char *have)
 {
     if (want == NULL || want->kind != RECIPE_SCALAR || strcmp(want->text, have) == 0)
         return;
     struct recipe_diag *diag =
         recipe_diag_add(r->reader.diags, RECIPE_E0403, want->span,
                         "the included file has another SHA-256: %s", have);
-    recipe_diag_hint(diag, "look at what changed in it; if it is right, write its new sum");
+    recipe_diag_hint(diag,
+                     "look at what changed in it; if it is right, write its new sum");
     recipe_diag_fix(diag, have);
 }
 
@@ -124,7 +127,7 @@ static struct recipe_node *include_one(struct recipe *r, const struct recipe_nod
         report_unread(r, name, &err);
     } else {
         check_sum(r, sum, sha256);
-        struct chain inner = { chain, path, shown };
+        struct chain inner = {chain, path, shown};
         tree = read_tree(r, file, &inner);
     }
 out:
@@ -137,7 +140,8 @@ out:
 }
 
 /* The included files of a tree, merged in order; an empty map when there are none. */
-static struct recipe_node *read_includes(struct recipe *r, const struct recipe_node *tree,
+static struct recipe_node *read_includes(struct recipe *r,
+                                         const struct recipe_node *tree,
                                          const struct chain *chain)
 {
     struct recipe_node *base = recipe_node_new(r->reader.arena, RECIPE_MAP, tree->span);
@@ -152,7 +156,8 @@ static struct recipe_node *read_includes(struct recipe *r, const struct recipe_n
             continue; /* the schema says what is wrong with it */
         if (!allowed_name(r, name))
             continue;
-        struct recipe_node *part = include_one(r, name, recipe_get(item, "sha256"), chain);
+        struct recipe_node *part =
+            include_one(r, name, recipe_get(item, "sha256"), chain);
         if (part != NULL)
             recipe__merge_root(r->reader.arena, base, part);
     }
@@ -182,11 +187,11 @@ static struct recipe_node *read_tree(struct recipe *r, uint32_t file,
 
 struct recipe_node *recipe__include_all(struct recipe *r, uint32_t file)
 {
-    struct chain outermost = { NULL, recipe__source_path(r->reader.sources, file),
-                               recipe_file_path(r->reader.sources, file) };
+    struct chain outermost = {NULL, recipe__source_path(r->reader.sources, file),
+                              recipe_file_path(r->reader.sources, file)};
     char *path = rwf_xstrdup(outermost.path);
     char *shown = rwf_xstrdup(outermost.shown);
-    struct chain chain = { NULL, path, shown };
+    struct chain chain = {NULL, path, shown};
     struct recipe_node *tree = read_tree(r, file, &chain);
     free(path);
     free(shown);

@@ -11,7 +11,8 @@
 #include "recipe/yaml.h"
 
 struct recipe {
-    struct recipe__reader reader; /* its diags are the caller's, and only while loading */
+    struct recipe__reader
+        reader; /* its diags are the caller's, and only while loading */
     struct recipe_node *root;
     char *path, *dir, *name;
     json_t *files;       /* [{path, shown, text, sha256}] in the order they were read */
@@ -20,8 +21,8 @@ struct recipe {
     json_t *frozen;      /* the snapshot that this recipe is loaded from, or NULL */
     struct rwf_map *params;  /* name -> struct recipe_node with a value */
     struct rwf_map *secrets; /* name -> value */
-    bool incomplete;     /* a file is missing: what else is missing means nothing */
-    bool unreadable;     /* a file is not YAML: the tree is not worth a check */
+    bool incomplete;         /* a file is missing: what else is missing means nothing */
+    bool unreadable;         /* a file is not YAML: the tree is not worth a check */
 };
 
 /* Reads a file or its copy in the snapshot as a new source.
@@ -31,8 +32,8 @@ int recipe__file_read(struct recipe *r, const char *path, const char *shown,
 /* The main file's tree with everything it includes. NULL: reported. */
 struct recipe_node *recipe__include_all(struct recipe *r, uint32_t file);
 
-/* over onto base, which is changed and returned: maps merge, all else replaces, an empty
- * value changes nothing. */
+/* over onto base, which is changed and returned: maps merge, all else replaces, an
+ * empty value changes nothing. */
 struct recipe_node *recipe__merge(struct rwf_arena *a, struct recipe_node *base,
                                   struct recipe_node *over);
 /* The same for whole recipes: a bare value under params is a declared one's default. */

@@ -20,13 +20,14 @@ const char *recipe_getenv(const struct recipe *r, const char *name)
     json_t *known = json_object_get(r->env, name);
     if (known == NULL) {
         const char *value = getenv(name);
-        known = r->frozen != NULL
-                    ? json_incref(json_object_get(json_object_get(r->frozen, "env"), name))
-                : value != NULL ? json_string(value)
-                                : json_null();
+        known =
+            r->frozen != NULL
+                ? json_incref(json_object_get(json_object_get(r->frozen, "env"), name))
+            : value != NULL ? json_string(value)
+                            : json_null();
         if (value != NULL && known == NULL && r->frozen == NULL)
-            rwf_log(RWF_LOG_WARN, "recipe", "variable %s is not UTF-8: taken as not set",
-                    name);
+            rwf_log(RWF_LOG_WARN, "recipe",
+                    "variable %s is not UTF-8: taken as not set", name);
         if (known == NULL)
             known = json_null();
         json_object_set_new(r->env, name, known);
@@ -52,8 +53,8 @@ static void add_escaped(struct rwf_str *out, const char *text)
  * the locale does not change a plan. */
 static json_t *look_up(const struct recipe *r, const char *pattern)
 {
-    struct rwf_str full = { 0 };
-    glob_t found = { 0 };
+    struct rwf_str full = {0};
+    glob_t found = {0};
     json_t *names = json_array();
     size_t skip = pattern[0] == '/' ? 0 : strlen(r->dir) + 1;
     if (skip > 0) {
@@ -66,8 +67,10 @@ static json_t *look_up(const struct recipe *r, const char *pattern)
         for (size_t i = 0; i < found.gl_pathc; i++) {
             json_t *name = json_string(found.gl_pathv[i] + skip);
             if (name == NULL)
-                rwf_log(RWF_LOG_WARN, "recipe", "pattern '%s' skips a name that is not "
-                                                "UTF-8", pattern);
+                rwf_log(RWF_LOG_WARN, "recipe",
+                        "pattern '%s' skips a name that is not "
+                        "UTF-8",
+                        pattern);
             else
                 json_array_append_new(names, name);
         }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One rule for includes, profiles and --set: maps merge deeply, scalars and lists replace.
- * Nodes keep their spans, so every value still says where it came from. The one
- * addition: under params a bare value gives a declared parameter its default.
+ * One rule for includes, profiles and --set: maps merge deeply, scalars and lists
+ * replace. Nodes keep their spans, so every value still says where it came from. The
+ * one addition: under params a bare value gives a declared parameter its default.
  */
 #include "config.h"
 
@@ -99,11 +99,11 @@ void recipe__profile_apply(struct recipe *r, const char *profile)
             rwf_suggest_try(&suggest, profiles->pairs[i].key);
     }
     struct recipe_span span = profiles != NULL ? profiles->span : r->root->span;
-    struct recipe_diag *diag =
-        recipe_diag_add(r->reader.diags, RECIPE_E0209, span, "there is no profile '%s'",
-                        profile);
+    struct recipe_diag *diag = recipe_diag_add(r->reader.diags, RECIPE_E0209, span,
+                                               "there is no profile '%s'", profile);
     if (rwf_suggest_best(&suggest) != NULL)
-        recipe_diag_hint(diag, "did you mean --profile %s?", rwf_suggest_best(&suggest));
+        recipe_diag_hint(diag, "did you mean --profile %s?",
+                         rwf_suggest_best(&suggest));
     else
         recipe_diag_hint(diag, "add it under profiles:, or leave --profile out");
 }
@@ -160,11 +160,12 @@ void recipe__set_apply(struct recipe *r, const char *path, const char *text)
     if (value == NULL)
         return;
     struct recipe_node **place = walk(r, path, value->span);
-    struct recipe_pair as_default = { "default", value->span, value };
+    struct recipe_pair as_default = {"default", value->span, value};
     bool is_param = rwf_starts_with(path, "params.") && strchr(path + 7, '.') == NULL;
     if (place == NULL)
-        set_problem(r, value->span, path, "there is a single value on the way, or no such "
-                                          "list item");
+        set_problem(r, value->span, path,
+                    "there is a single value on the way, or no such "
+                    "list item");
     else if (is_param && (*place)->kind == RECIPE_MAP && (*place)->count > 0 &&
              value->kind == RECIPE_SCALAR)
         merge_pair(r->reader.arena, *place, &as_default);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The tree. Arrays of pairs and items double, so their capacity follows from the count;
- * a map of more than INDEX_FROM keys has an index of hashes beside its pairs, which keeps
- * both look-up and the search for duplicate keys linear for recipes of any size.
+ * a map of more than INDEX_FROM keys has an index of hashes beside its pairs, which
+ * keeps both look-up and the search for duplicate keys linear for recipes of any size.
  */
 #include "config.h"
 
@@ -36,7 +36,8 @@ static size_t key_slot(const struct recipe_node *map, const char *key)
     return slot;
 }
 
-const struct recipe_pair *recipe_pair_get(const struct recipe_node *node, const char *key)
+const struct recipe_pair *recipe_pair_get(const struct recipe_node *node,
+                                          const char *key)
 {
     if (node == NULL || node->kind != RECIPE_MAP)
         return NULL;
@@ -96,7 +97,8 @@ struct recipe_node *recipe_scalar_new(struct rwf_arena *a, const char *text,
     return node;
 }
 
-/* Room for one more of size bytes each: the array has room for the next power of two. */
+/* Room for one more of size bytes each: the array has room for the next power of two.
+ */
 static void *make_room(struct rwf_arena *a, void *old, size_t count, size_t size)
 {
     size_t room = count == 0 ? FIRST_CAPACITY : 2 * count;
@@ -144,7 +146,8 @@ void recipe_list_add(struct rwf_arena *a, struct recipe_node *list,
     list->items[list->count++] = item;
 }
 
-struct recipe_node *recipe_node_copy(struct rwf_arena *a, const struct recipe_node *node)
+struct recipe_node *recipe_node_copy(struct rwf_arena *a,
+                                     const struct recipe_node *node)
 {
     struct recipe_node *copy = rwf_arena_alloc(a, sizeof(*copy));
     *copy = *node;
@@ -188,8 +191,9 @@ bool recipe_looks_int(const char *text, int64_t *ret)
     } else if (text[0] == '-' || text[0] == '+') {
         digits++;
     }
-    if (!only(digits, base == 8 ? "01234567" : base == 10 ? "0123456789"
-                                                          : "0123456789abcdefABCDEF"))
+    if (!only(digits, base == 8    ? "01234567"
+                      : base == 10 ? "0123456789"
+                                   : "0123456789abcdefABCDEF"))
         return false;
     errno = 0;
     long long value = strtoll(base == 10 ? text : digits, NULL, base);
@@ -224,8 +228,8 @@ static bool decimal(const char *p)
 
 static bool special_number(const char *text, double *ret)
 {
-    static const char *const infinite[] = { ".inf", ".Inf", ".INF" };
-    static const char *const nan[] = { ".nan", ".NaN", ".NAN" };
+    static const char *const infinite[] = {".inf", ".Inf", ".INF"};
+    static const char *const nan[] = {".nan", ".NaN", ".NAN"};
     const char *bare = text + (text[0] == '-' || text[0] == '+');
     for (size_t i = 0; i < RWF_COUNT(infinite); i++) {
         if (strcmp(bare, infinite[i]) == 0) {
@@ -274,7 +278,8 @@ static json_t *number_json(const char *text)
 
 static json_t *scalar_json(const struct recipe_node *node)
 {
-    bool any = node->plain && (node->type == RECIPE_ANY || node->type == RECIPE_UNTYPED);
+    bool any =
+        node->plain && (node->type == RECIPE_ANY || node->type == RECIPE_UNTYPED);
     bool value = false;
     json_t *number = NULL;
     if (node->null)

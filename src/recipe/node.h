@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The tree of a recipe. Every node knows where it stands and keeps its source text: a
- * scalar's type comes from the schema (`type`, set by recipe_schema_check), never from its
- * look. Nodes live in the recipe's arena and are immutable once the recipe is loaded.
+ * scalar's type comes from the schema (`type`, set by recipe_schema_check), never from
+ * its look. Nodes live in the recipe's arena and are immutable once the recipe is
+ * loaded.
  */
 #ifndef RWF_RECIPE_NODE_H
 #define RWF_RECIPE_NODE_H
@@ -31,7 +32,7 @@ enum recipe_type {
     RECIPE_INT,
     RECIPE_NUMBER,
     RECIPE_BOOL,
-    RECIPE_SIZE,     /* text with a unit: base/units.h */
+    RECIPE_SIZE, /* text with a unit: base/units.h */
     RECIPE_DURATION,
 };
 
@@ -64,9 +65,10 @@ struct recipe_node {
 
 /* NULL when node is NULL, not a map, or has no such key. */
 struct recipe_node *recipe_get(const struct recipe_node *node, const char *key);
-const struct recipe_pair *recipe_pair_get(const struct recipe_node *node, const char *key);
-/* By dotted path: "tasks.train.retry.max". A key that itself has dots is quoted by nobody
- * and cannot be reached this way. */
+const struct recipe_pair *recipe_pair_get(const struct recipe_node *node,
+                                          const char *key);
+/* By dotted path: "tasks.train.retry.max". A key that itself has dots is quoted by
+ * nobody and cannot be reached this way. */
 struct recipe_node *recipe_at(const struct recipe_node *node, const char *path);
 /* The scalar's text, or fallback when node is NULL or not a scalar. */
 const char *recipe_text(const struct recipe_node *node, const char *fallback);
@@ -81,12 +83,14 @@ void recipe_map_add(struct rwf_arena *a, struct recipe_node *map, const char *ke
 void recipe_list_add(struct rwf_arena *a, struct recipe_node *list,
                      struct recipe_node *item);
 /* A deep copy; spans, types and texts are those of node. */
-struct recipe_node *recipe_node_copy(struct rwf_arena *a, const struct recipe_node *node);
+struct recipe_node *recipe_node_copy(struct rwf_arena *a,
+                                     const struct recipe_node *node);
 
 /* The YAML 1.2 core schema, for RECIPE_ANY and for numeric fields. */
-bool recipe_looks_bool(const char *text, bool *ret);      /* true | false */
-bool recipe_looks_int(const char *text, int64_t *ret);    /* [-+]?[0-9]+ 0o7 0xF */
-bool recipe_looks_number(const char *text, double *ret);  /* ints, 1e-4, .5, .inf, .nan */
+bool recipe_looks_bool(const char *text, bool *ret);   /* true | false */
+bool recipe_looks_int(const char *text, int64_t *ret); /* [-+]?[0-9]+ 0o7 0xF */
+bool recipe_looks_number(const char *text,
+                         double *ret); /* ints, 1e-4, .5, .inf, .nan */
 
 /* Typed JSON of a tree whose strings hold no ${…}; x-* keys are kept. */
 json_t *recipe_to_json(const struct recipe_node *node);

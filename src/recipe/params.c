@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Parameters: a declaration {type, default, min, max, choices, pattern}, or a bare value
- * whose look is its type. A value from the command line replaces the default; both are
- * checked. A value that holds ${...} is checked later, by whoever resolves it.
+ * Parameters: a declaration {type, default, min, max, choices, pattern}, or a bare
+ * value whose look is its type. A value from the command line replaces the default;
+ * both are checked. A value that holds ${...} is checked later, by whoever resolves it.
  */
 #include "config.h"
 
@@ -27,12 +27,12 @@ static const struct {
     enum recipe_type type;
     const char *wanted;
 } types[] = {
-    { "string", RECIPE_TEXT, "text" },
-    { "int", RECIPE_INT, "a whole number" },
-    { "float", RECIPE_NUMBER, "a number" },
-    { "bool", RECIPE_BOOL, "true or false" },
-    { "size", RECIPE_SIZE, "a size with its unit, such as 512MiB" },
-    { "duration", RECIPE_DURATION, "a duration with its unit, such as 90s" },
+    {"string", RECIPE_TEXT, "text"},
+    {"int", RECIPE_INT, "a whole number"},
+    {"float", RECIPE_NUMBER, "a number"},
+    {"bool", RECIPE_BOOL, "true or false"},
+    {"size", RECIPE_SIZE, "a size with its unit, such as 512MiB"},
+    {"duration", RECIPE_DURATION, "a duration with its unit, such as 90s"},
 };
 
 static const char *wanted(enum recipe_type type)
@@ -97,9 +97,9 @@ static bool measure(enum recipe_type type, const char *text, double *ret)
 static void wrong(struct recipe *r, const struct declaration *d,
                   const struct recipe_node *value, const char *what, const char *than)
 {
-    struct recipe_diag *diag =
-        recipe_diag_add(r->reader.diags, RECIPE_E0207, value->span,
-                        "parameter '%s' %s%s, not '%s'", d->name, what, than, value->text);
+    struct recipe_diag *diag = recipe_diag_add(
+        r->reader.diags, RECIPE_E0207, value->span, "parameter '%s' %s%s, not '%s'",
+        d->name, what, than, value->text);
     const struct recipe_pair *pair =
         recipe_pair_get(recipe_get(r->root, "params"), d->name);
     if (value->span.line == 0 && pair != NULL)
@@ -132,7 +132,7 @@ static void check_choices(struct recipe *r, const struct declaration *d,
                           const struct recipe_node *value)
 {
     const struct recipe_node *choices = recipe_get(d->body, "choices");
-    struct rwf_str list = { 0 };
+    struct rwf_str list = {0};
     if (choices == NULL || choices->kind != RECIPE_LIST)
         return;
     for (size_t i = 0; i < choices->count; i++) {
@@ -194,7 +194,7 @@ static const char *given_text(const struct recipe *r, const char *name)
 
 static void resolve(struct recipe *r, const struct recipe_pair *pair)
 {
-    struct declaration d = { pair->key, pair->value, declared_type(pair->value) };
+    struct declaration d = {pair->key, pair->value, declared_type(pair->value)};
     struct recipe_node *value =
         d.body->kind == RECIPE_MAP ? recipe_get(d.body, "default") : pair->value;
     const char *given = given_text(r, d.name);

@@ -28,8 +28,8 @@ struct recipe__pattern *recipe__pattern_compile(const char *text, bool whole,
     if (whole)
         options |= PCRE2_ANCHORED | PCRE2_ENDANCHORED;
     struct recipe__pattern *p = rwf_xcalloc(1, sizeof(*p));
-    p->code = pcre2_compile((PCRE2_SPTR)text, PCRE2_ZERO_TERMINATED, options, &code, &at,
-                            NULL);
+    p->code = pcre2_compile((PCRE2_SPTR)text, PCRE2_ZERO_TERMINATED, options, &code,
+                            &at, NULL);
     if (p->code == NULL) {
         pcre2_get_error_message(code, words, sizeof(words));
         rwf_fail(err, EINVAL, "%s at column %zu", (const char *)words, (size_t)at + 1);
@@ -42,7 +42,8 @@ struct recipe__pattern *recipe__pattern_compile(const char *text, bool whole,
     return p;
 }
 
-bool recipe__pattern_matches(const struct recipe__pattern *p, const char *text, size_t len)
+bool recipe__pattern_matches(const struct recipe__pattern *p, const char *text,
+                             size_t len)
 {
     return pcre2_match(p->code, (PCRE2_SPTR)text, len, 0, 0, p->data, p->limits) >= 0;
 }

@@ -14,7 +14,8 @@ struct recipe__pattern;
 /* whole: the text must match from its start to its end. */
 struct recipe__pattern *recipe__pattern_compile(const char *text, bool whole,
                                                 struct rwf_err *err);
-bool recipe__pattern_matches(const struct recipe__pattern *p, const char *text, size_t len);
+bool recipe__pattern_matches(const struct recipe__pattern *p, const char *text,
+                             size_t len);
 void recipe__pattern_free(struct recipe__pattern *p);
 
 #endif

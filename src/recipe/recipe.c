@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Loading, in this order: the file and what it includes, the profile, --set, the schema,
- * the version it requires, parameters. A snapshot is the same with every text, variable
- * and file name taken from it; what it holds is exactly what was read the first time.
+ * Loading, in this order: the file and what it includes, the profile, --set, the
+ * schema, the version it requires, parameters. A snapshot is the same with every text,
+ * variable and file name taken from it; what it holds is exactly what was read the
+ * first time.
  */
 #include "config.h"
 
@@ -169,9 +170,9 @@ struct recipe_node *recipe__given_value(struct recipe *r, const char *what,
                                         const char *name, const char *value, bool yaml)
 {
     char *shown = rwf_xasprintf("%s %s", what, name);
-    uint32_t file = recipe__sources_add(r->reader.sources, shown, NULL, rwf_xstrdup(value),
-                                        strlen(value));
-    struct recipe_span span = { .file = file };
+    uint32_t file = recipe__sources_add(r->reader.sources, shown, NULL,
+                                        rwf_xstrdup(value), strlen(value));
+    struct recipe_span span = {.file = file};
     struct recipe_node *node;
     free(shown);
     if (yaml && value[strspn(value, " ")] != '\0')
@@ -185,9 +186,9 @@ static json_t *settings_json(const struct recipe_setting *settings, size_t count
 {
     json_t *array = json_array();
     for (size_t i = 0; i < count; i++)
-        json_array_append_new(array, json_pack("[o, o]",
-                                               json_string_nocheck(settings[i].name),
-                                               json_string_nocheck(settings[i].value)));
+        json_array_append_new(array,
+                              json_pack("[o, o]", json_string_nocheck(settings[i].name),
+                                        json_string_nocheck(settings[i].value)));
     return array;
 }
 
@@ -222,7 +223,7 @@ static void apply_given(struct recipe *r)
 /* major.minor.patch as one number; missing parts are 0. */
 static unsigned long version_number(const char *text)
 {
-    unsigned part[3] = { 0, 0, 0 };
+    unsigned part[3] = {0, 0, 0};
     sscanf(text, "%9u.%9u.%9u", &part[0], &part[1], &part[2]);
     return (part[0] * 1000000ul + part[1]) * 1000000ul + part[2];
 }
@@ -250,8 +251,8 @@ static void find_name(struct recipe *r)
         r->name = rwf_xstrdup(name->text);
         return;
     }
-    const char *base = strcmp(r->path, "<stdin>") == 0 ? "stdin"
-                                                       : rwf_fs_basename(r->path);
+    const char *base =
+        strcmp(r->path, "<stdin>") == 0 ? "stdin" : rwf_fs_basename(r->path);
     const char *dot = strrchr(base, '.');
     r->name = rwf_xstrndup(base, dot == NULL || dot == base ? strlen(base)
                                                             : (size_t)(dot - base));
@@ -269,7 +270,7 @@ static void build(struct recipe *r, uint32_t file)
     }
     if (r->root == NULL)
         r->root = recipe_node_new(r->reader.arena, RECIPE_MAP,
-                                  (struct recipe_span){ .file = file });
+                                  (struct recipe_span){.file = file});
     find_name(r);
     r->reader.diags = NULL;
 }

@@ -22,10 +22,10 @@ struct recipe_setting {
 };
 
 struct recipe_options {
-    const char *profile;                  /* or NULL */
-    const struct recipe_setting *params;  /* --param lr=3e-4 */
+    const char *profile;                 /* or NULL */
+    const struct recipe_setting *params; /* --param lr=3e-4 */
     size_t param_count;
-    const struct recipe_setting *sets;    /* --set tasks.train.retry.max=2 */
+    const struct recipe_setting *sets; /* --set tasks.train.retry.max=2 */
     size_t set_count;
     /* A snapshot from recipe_snapshot(): files, environment and globs come from it and
      * not from the disk. The other options must then be absent. Or NULL. */
@@ -50,23 +50,23 @@ const struct recipe_sources *recipe_sources(const struct recipe *r);
 /* The arena that lives as long as the recipe. */
 struct rwf_arena *recipe_arena(const struct recipe *r);
 
-/* The value of a declared parameter: from --param, else the profile's, else its default;
- * its type is the declared one (RECIPE_TEXT, INT, NUMBER, BOOL, SIZE, DURATION), checked
- * unless the text holds ${...}. NULL when there is no such parameter or it has no value
- * (both are then in diags). */
+/* The value of a declared parameter: from --param, else the profile's, else its
+ * default; its type is the declared one (RECIPE_TEXT, INT, NUMBER, BOOL, SIZE,
+ * DURATION), checked unless the text holds ${...}. NULL when there is no such parameter
+ * or it has no value (both are then in diags). */
 const struct recipe_node *recipe_param(const struct recipe *r, const char *name);
 /* Names of the declared parameters, in order; NULL after the last. */
 const char *recipe_param_at(const struct recipe *r, size_t i);
 
 /* Files, texts, profile, params, sets, the environment variables and globs that
- * were looked up: enough to load the very same recipe again. Caller decrefs. Call it after
- * planning, when all look-ups are done. */
+ * were looked up: enough to load the very same recipe again. Caller decrefs. Call it
+ * after planning, when all look-ups are done. */
 json_t *recipe_snapshot(const struct recipe *r);
 
 /* Look-ups that a snapshot freezes. NULL when the variable is not set. */
 const char *recipe_getenv(const struct recipe *r, const char *name);
-/* Sorted paths, relative to recipe_dir, that match a glob(7) pattern ("**" is not special);
- * a JSON array of strings, borrowed. */
+/* Sorted paths, relative to recipe_dir, that match a glob(7) pattern ("**" is not
+ * special); a JSON array of strings, borrowed. */
 const json_t *recipe_glob(const struct recipe *r, const char *pattern);
 
 /* Reads every secret the recipe declares (env, file, command), adds it to the

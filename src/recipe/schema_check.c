@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The interpreter. A node is walked together with its schema; every mismatch is reported
- * and the walk goes on beside it. Of several branches (anyOf) the first that fits in
- * silence is walked again aloud; when none fits, the one nearest in kind and keys is,
- * so that one story is told and not one per branch.
+ * The interpreter. A node is walked together with its schema; every mismatch is
+ * reported and the walk goes on beside it. Of several branches (anyOf) the first that
+ * fits in silence is walked again aloud; when none fits, the one nearest in kind and
+ * keys is, so that one story is told and not one per branch.
  *
  * Kinds: JSON Schema knows numbers and strings, a recipe has only text. A plain scalar
  * is taken for what YAML 1.2 sees in it, because other validators do the same; what it
@@ -47,8 +47,8 @@ unsigned recipe__node_types(const struct recipe_node *n)
     return recipe_looks_number(n->text, NULL) ? SCHEMA_NUMBER : SCHEMA_STRING;
 }
 
-static bool check(struct recipe__check *c, const struct schema *s, struct recipe_node *n,
-                  const struct recipe__place *at);
+static bool check(struct recipe__check *c, const struct schema *s,
+                  struct recipe_node *n, const struct recipe__place *at);
 
 /* --- scalars --- */
 
@@ -109,7 +109,8 @@ static bool equals_constant(const json_t *constant, const struct recipe_node *n,
 {
     double number = 0;
     if (json_is_string(constant))
-        return types == SCHEMA_STRING && strcmp(json_string_value(constant), n->text) == 0;
+        return types == SCHEMA_STRING &&
+               strcmp(json_string_value(constant), n->text) == 0;
     if (json_is_boolean(constant))
         return types == SCHEMA_BOOL && (n->text[0] == 't') == json_is_true(constant);
     if (json_is_number(constant))
@@ -172,7 +173,8 @@ static bool check_scalar(struct recipe__check *c, const struct schema *s,
     return ok;
 }
 
-/* The first schema is the one that says most; others only add what must stand together. */
+/* The first schema is the one that says most; others only add what must stand together.
+ */
 static void remember(const struct recipe__check *c, const struct schema *s,
                      struct recipe_node *n)
 {
@@ -209,7 +211,7 @@ static bool check_list(struct recipe__check *c, const struct schema *s,
     if (s->unique)
         ok = check_unique(c, n, at) && ok;
     for (size_t i = 0; s->items != NULL && i < n->count; i++) {
-        struct recipe__place inner = { at, NULL, i, n->items[i]->span };
+        struct recipe__place inner = {at, NULL, i, n->items[i]->span};
         remember(c, s->items, n->items[i]);
         ok = check(c, s->items, n->items[i], &inner) && ok;
     }
@@ -246,9 +248,11 @@ static bool check_forbidden(struct recipe__check *c, const struct schema *s,
 static bool check_name(struct recipe__check *c, const struct schema *s,
                        const struct recipe_pair *pair, const struct recipe__place *at)
 {
-    struct recipe_node name = { .kind = RECIPE_SCALAR, .span = pair->key_span,
-                                .text = pair->key, .len = strlen(pair->key) };
-    struct recipe__place inner = { at, pair->key, 0, pair->key_span };
+    struct recipe_node name = {.kind = RECIPE_SCALAR,
+                               .span = pair->key_span,
+                               .text = pair->key,
+                               .len = strlen(pair->key)};
+    struct recipe__place inner = {at, pair->key, 0, pair->key_span};
     c->checking_name = true;
     bool ok = check(c, s->names, &name, &inner);
     c->checking_name = false;
@@ -269,7 +273,7 @@ static bool check_pair(struct recipe__check *c, const struct schema *s,
                        const struct recipe_node *n, const struct recipe_pair *pair,
                        const struct recipe__place *at)
 {
-    struct recipe__place inner = { at, pair->key, 0, pair->key_span };
+    struct recipe__place inner = {at, pair->key, 0, pair->key_span};
     const struct schema *value = schema_for_key(s, pair->key);
     bool ok = true;
     if (value == NULL) {
@@ -282,7 +286,8 @@ static bool check_pair(struct recipe__check *c, const struct schema *s,
     if (value == NULL)
         return ok;
     if (value->never)
-        return value->later ? recipe__say_later(c, pair) : recipe__say_unknown(c, s, n, pair, at);
+        return value->later ? recipe__say_later(c, pair)
+                            : recipe__say_unknown(c, s, n, pair, at);
     remember(c, value, pair->value);
     return check(c, value, pair->value, &inner) && ok;
 }
@@ -314,7 +319,8 @@ static const char *branch_key(const struct schema *branch)
 }
 
 static bool check_one_of_keys(struct recipe__check *c, const struct schema *s,
-                              const struct recipe_node *n, const struct recipe__place *at)
+                              const struct recipe_node *n,
+                              const struct recipe__place *at)
 {
     size_t present = 0;
     for (size_t i = 0; i < s->branch_count; i++)
@@ -333,7 +339,8 @@ static bool fits_quietly(struct recipe__check *c, const struct schema *s,
     return ok;
 }
 
-/* How many keys of n a branch does not know, and of its required ones n does not have. */
+/* How many keys of n a branch does not know, and of its required ones n does not have.
+ */
 static size_t distance(const struct schema *s, const struct recipe_node *n)
 {
     size_t far = s->ref != NULL ? distance(s->ref, n) : 0, i;
@@ -379,7 +386,8 @@ static bool check_branches(struct recipe__check *c, const struct schema *s,
         return check_one_of_keys(c, s, n, at);
     for (size_t i = 0; i < s->branch_count; i++) {
         const struct schema *branch = s->branches[i];
-        if ((recipe__schema_types(branch) & types) == 0 || !fits_quietly(c, branch, n, at))
+        if ((recipe__schema_types(branch) & types) == 0 ||
+            !fits_quietly(c, branch, n, at))
             continue;
         bool ok = c->quiet > 0 || check(c, branch, n, at);
         if (c->quiet == 0 && is_reference_branch(branch))
@@ -394,8 +402,8 @@ static bool check_branches(struct recipe__check *c, const struct schema *s,
     return recipe__say_type(c, s, n, at);
 }
 
-static bool check(struct recipe__check *c, const struct schema *s, struct recipe_node *n,
-                  const struct recipe__place *at)
+static bool check(struct recipe__check *c, const struct schema *s,
+                  struct recipe_node *n, const struct recipe__place *at)
 {
     unsigned types = recipe__node_types(n);
     bool ok = true;
@@ -424,7 +432,7 @@ void recipe__schema_check(struct recipe_node *root, struct recipe_diags *diags,
         .incomplete = incomplete,
         .said = rwf_map_create(),
     };
-    struct recipe__place top = { NULL, NULL, 0, root->span };
+    struct recipe__place top = {NULL, NULL, 0, root->span};
     root->schema = recipe__schema();
     check(&c, recipe__schema(), root, &top);
     rwf_map_destroy(c.said, NULL);
@@ -438,14 +446,18 @@ void recipe_schema_check(struct recipe_node *root, struct recipe_diags *diags)
 int recipe_schema_value(const struct recipe_node *node, const char *text,
                         struct rwf_err *err)
 {
-    struct recipe_node value = { .kind = RECIPE_SCALAR, .plain = true, .text = text,
-                                 .len = strlen(text), .schema = node->schema };
+    struct recipe_node value = {.kind = RECIPE_SCALAR,
+                                .plain = true,
+                                .text = text,
+                                .len = strlen(text),
+                                .schema = node->schema};
     struct recipe_diags *diags = recipe_diags_create();
-    struct recipe__check c = { .diags = diags, .said = rwf_map_create() };
-    struct recipe__place at = { NULL, "value", 0, { 0, 0, 0, 0, 0 } };
+    struct recipe__check c = {.diags = diags, .said = rwf_map_create()};
+    struct recipe__place at = {NULL, "value", 0, {0, 0, 0, 0, 0}};
     /* An empty result is empty text and not an absent value. */
-    value.plain = text[0] != '\0' && !(node->type == RECIPE_TEXT || node->type == RECIPE_SIZE ||
-                                       node->type == RECIPE_DURATION);
+    value.plain =
+        text[0] != '\0' && !(node->type == RECIPE_TEXT || node->type == RECIPE_SIZE ||
+                             node->type == RECIPE_DURATION);
     if (node->schema != NULL)
         check(&c, node->schema, &value, &at);
     int rc = 0;

@@ -6,7 +6,8 @@
 #define RWF_RECIPE_SCHEMA_CHECK_H
 #include "recipe/schema.h"
 
-/* incomplete: a part of the recipe could not be read, so nothing is reported missing. */
+/* incomplete: a part of the recipe could not be read, so nothing is reported missing.
+ */
 void recipe__schema_check(struct recipe_node *root, struct recipe_diags *diags,
                           bool incomplete);
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Compilation is driven by the table of keywords at the end. Subschemas are found again
- * by the address of their JSON, so a reference to a schema that is being compiled works.
+ * by the address of their JSON, so a reference to a schema that is being compiled
+ * works.
  */
 #include "config.h"
 
@@ -50,8 +51,8 @@ static int take_ref(struct compile *c, struct schema *s, const json_t *value)
     const char *text = json_string_value(value);
     if (text == NULL || !rwf_starts_with(text, "#/$defs/"))
         return bad(c, "$ref", "is not of the form #/$defs/NAME");
-    const json_t *target =
-        json_object_get(json_object_get(c->d->json, "$defs"), text + strlen("#/$defs/"));
+    const json_t *target = json_object_get(json_object_get(c->d->json, "$defs"),
+                                           text + strlen("#/$defs/"));
     if (target == NULL)
         return bad(c, text, "names a schema that does not exist");
     return take_subschema(c, &s->ref, target);
@@ -76,10 +77,10 @@ static unsigned type_bit(const char *name)
         const char *name;
         unsigned bit;
     } names[] = {
-        { "null", SCHEMA_NULL },     { "boolean", SCHEMA_BOOL },
-        { "integer", SCHEMA_INTEGER }, { "number", SCHEMA_NUMBER | SCHEMA_INTEGER },
-        { "string", SCHEMA_STRING }, { "array", SCHEMA_LIST },
-        { "object", SCHEMA_MAP },
+        {"null", SCHEMA_NULL},       {"boolean", SCHEMA_BOOL},
+        {"integer", SCHEMA_INTEGER}, {"number", SCHEMA_NUMBER | SCHEMA_INTEGER},
+        {"string", SCHEMA_STRING},   {"array", SCHEMA_LIST},
+        {"object", SCHEMA_MAP},
     };
     for (size_t i = 0; name != NULL && i < RWF_COUNT(names); i++) {
         if (strcmp(names[i].name, name) == 0)
@@ -135,8 +136,8 @@ static int take_key_patterns(struct compile *c, struct schema *s, const json_t *
     json_t *sub;
     size_t i = 0;
     s->key_pattern_count = json_object_size(value);
-    s->key_patterns =
-        rwf_arena_alloc(c->d->arena, (s->key_pattern_count + 1) * sizeof(*s->key_patterns));
+    s->key_patterns = rwf_arena_alloc(c->d->arena, (s->key_pattern_count + 1) *
+                                                       sizeof(*s->key_patterns));
     json_object_foreach((json_t *)value, key, sub) {
         s->key_patterns[i].pattern = take_regex(c, key);
         if (s->key_patterns[i].pattern == NULL ||
@@ -251,12 +252,12 @@ static int take_unit(struct compile *c, struct schema *s, const json_t *value)
     return 0;
 }
 
-#define TAKE(name, member, from)                                                      \
-    static int name(struct compile *c, struct schema *s, const json_t *value)         \
-    {                                                                                 \
-        (void)c;                                                                      \
-        s->member = from;                                                             \
-        return 0;                                                                     \
+#define TAKE(name, member, from)                                                       \
+    static int name(struct compile *c, struct schema *s, const json_t *value)          \
+    {                                                                                  \
+        (void)c;                                                                       \
+        s->member = from;                                                              \
+        return 0;                                                                      \
     }
 TAKE(take_minimum, minimum, value)
 TAKE(take_maximum, maximum, value)
@@ -278,43 +279,43 @@ static const struct keyword {
     const char *name;
     int (*take)(struct compile *c, struct schema *s, const json_t *value);
 } keywords[] = {
-    { "$comment", NULL },
-    { "$defs", take_defs },
-    { "$id", NULL },
-    { "$ref", take_ref },
-    { "$schema", NULL },
-    { "additionalProperties", take_additional },
-    { "anyOf", take_any_of },
-    { "const", take_const },
-    { "default", NULL },
-    { "description", NULL },
-    { "enum", take_enum },
-    { "examples", NULL },
-    { "exclusiveMinimum", take_above },
-    { "items", take_items },
-    { "maxItems", take_max_items },
-    { "maxLength", take_max_length },
-    { "maxProperties", take_max_keys },
-    { "maximum", take_maximum },
-    { "minItems", take_min_items },
-    { "minLength", take_min_length },
-    { "minProperties", take_min_keys },
-    { "minimum", take_minimum },
-    { "not", take_not },
-    { "oneOf", take_one_of },
-    { "pattern", take_pattern },
-    { "patternProperties", take_key_patterns },
-    { "properties", take_properties },
-    { "propertyNames", take_names },
-    { "required", take_required },
-    { "title", take_title },
-    { "type", take_type },
-    { "uniqueItems", take_unique },
-    { "x-hint", take_hint },
-    { "x-later", take_later },
-    { "x-look", take_look },
-    { "x-since", NULL },
-    { "x-unit", take_unit },
+    {"$comment", NULL},
+    {"$defs", take_defs},
+    {"$id", NULL},
+    {"$ref", take_ref},
+    {"$schema", NULL},
+    {"additionalProperties", take_additional},
+    {"anyOf", take_any_of},
+    {"const", take_const},
+    {"default", NULL},
+    {"description", NULL},
+    {"enum", take_enum},
+    {"examples", NULL},
+    {"exclusiveMinimum", take_above},
+    {"items", take_items},
+    {"maxItems", take_max_items},
+    {"maxLength", take_max_length},
+    {"maxProperties", take_max_keys},
+    {"maximum", take_maximum},
+    {"minItems", take_min_items},
+    {"minLength", take_min_length},
+    {"minProperties", take_min_keys},
+    {"minimum", take_minimum},
+    {"not", take_not},
+    {"oneOf", take_one_of},
+    {"pattern", take_pattern},
+    {"patternProperties", take_key_patterns},
+    {"properties", take_properties},
+    {"propertyNames", take_names},
+    {"required", take_required},
+    {"title", take_title},
+    {"type", take_type},
+    {"uniqueItems", take_unique},
+    {"x-hint", take_hint},
+    {"x-later", take_later},
+    {"x-look", take_look},
+    {"x-since", NULL},
+    {"x-unit", take_unit},
 };
 
 static int compare_keyword(const void *name, const void *keyword)
@@ -361,7 +362,7 @@ static struct schema *compile(struct compile *c, const json_t *json)
 struct schema_document *recipe__schema_compile(json_t *json, struct rwf_err *err)
 {
     struct schema_document *d = rwf_xcalloc(1, sizeof(*d));
-    struct compile c = { d, err };
+    struct compile c = {d, err};
     d->json = json_incref(json);
     d->arena = rwf_arena_create();
     d->known = rwf_map_create();
@@ -398,10 +399,9 @@ static int compare_key(const void *key, const void *property)
 const struct schema *recipe__schema_property(const struct schema *s, const char *key)
 {
     const struct schema_property *found =
-        s->property_count == 0
-            ? NULL
-            : bsearch(key, s->properties, s->property_count, sizeof(*s->properties),
-                      compare_key);
+        s->property_count == 0 ? NULL
+                               : bsearch(key, s->properties, s->property_count,
+                                         sizeof(*s->properties), compare_key);
     return found == NULL ? NULL : found->schema;
 }
 

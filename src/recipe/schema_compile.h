@@ -45,15 +45,17 @@ struct schema {
     struct schema_key_pattern *key_patterns;
     size_t key_pattern_count;
     const struct schema *additional, *names, *items;
-    const json_t *required, *forbidden; /* forbidden: keys that may not stand together */
+    const json_t *required,
+        *forbidden; /* forbidden: keys that may not stand together */
     const json_t *allowed, *constant;
     const struct schema **branches; /* anyOf or oneOf */
     size_t branch_count;
-    bool one; /* oneOf */
+    bool one;         /* oneOf */
     bool one_of_keys; /* every branch only says which key is required */
     struct recipe__pattern *pattern;
     const json_t *minimum, *maximum, *above;
-    json_int_t min_items, max_items, min_length, max_length, min_keys, max_keys; /* -1 */
+    json_int_t min_items, max_items, min_length, max_length, min_keys,
+        max_keys; /* -1 */
     bool unique;
     enum recipe_type unit; /* RECIPE_SIZE, RECIPE_DURATION or RECIPE_UNTYPED */
     const char *title, *hint;

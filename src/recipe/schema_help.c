@@ -52,8 +52,8 @@ struct search {
 static void search(const struct search *w, const struct schema *s, const char *path,
                    int level);
 
-static void search_below(const struct search *w, const struct schema *s, const char *path,
-                         const char *name, int level)
+static void search_below(const struct search *w, const struct schema *s,
+                         const char *path, const char *name, int level)
 {
     char *inner = rwf_xasprintf("%s%s%s", path, path[0] == '\0' ? "" : ".", name);
     search(w, s, inner, level + 1);
@@ -83,7 +83,7 @@ static void search(const struct search *w, const struct schema *s, const char *p
 void recipe__schema_places(const char *key, void (*found)(void *ctx, const char *path),
                            void *ctx)
 {
-    struct search w = { key, found, ctx };
+    struct search w = {key, found, ctx};
     search(&w, recipe__schema(), "", 0);
 }
 
@@ -147,7 +147,8 @@ static char *nearest_path(const struct schema *s, const char *before, size_t bef
 /* A schema's own words over those of what it refers to. */
 static json_t *with_refs(const struct schema *s)
 {
-    json_t *json = json_is_object(s->json) ? json_copy((json_t *)s->json) : json_object();
+    json_t *json =
+        json_is_object(s->json) ? json_copy((json_t *)s->json) : json_object();
     for (s = s->ref; s != NULL; s = s->ref)
         json_object_update_missing(json, (json_t *)s->json);
     json_object_del(json, "$ref");

@@ -31,7 +31,7 @@ static void add_path(struct rwf_str *out, const struct recipe__place *at)
 /* "tasks.train.timeout", or "the top level"; the caller's to free. */
 static char *path_of(const struct recipe__place *at)
 {
-    struct rwf_str out = { 0 };
+    struct rwf_str out = {0};
     add_path(&out, at);
     if (out.len == 0)
         rwf_str_add(&out, "the top level");
@@ -47,7 +47,8 @@ static struct recipe_diag *say(struct recipe__check *c, enum recipe_code code,
     bool repeats = code == RECIPE_E0103 || code == RECIPE_E0108;
     if (c->quiet > 0)
         return NULL;
-    snprintf(key, sizeof(key), "%d %u %u %u", (int)code, span.file, span.line, span.col);
+    snprintf(key, sizeof(key), "%d %u %u %u", (int)code, span.file, span.line,
+             span.col);
     if (!repeats && rwf_map_set(c->said, key, c) != NULL)
         return NULL;
     char *path = path_of(at);
@@ -77,12 +78,12 @@ static void add_types(struct rwf_str *out, unsigned types)
         unsigned bits;
         const char *words;
     } words[] = {
-        { SCHEMA_MAP, "a map" },
-        { SCHEMA_LIST, "a list" },
-        { SCHEMA_STRING, "text" },
-        { SCHEMA_NUMBER, "a number" },
-        { SCHEMA_INTEGER, "a whole number" },
-        { SCHEMA_BOOL, "true or false" },
+        {SCHEMA_MAP, "a map"},
+        {SCHEMA_LIST, "a list"},
+        {SCHEMA_STRING, "text"},
+        {SCHEMA_NUMBER, "a number"},
+        {SCHEMA_INTEGER, "a whole number"},
+        {SCHEMA_BOOL, "true or false"},
     };
     if (types & SCHEMA_NUMBER)
         types &= ~(unsigned)SCHEMA_INTEGER;
@@ -115,8 +116,8 @@ static const char *kind_of(unsigned types)
 
 static bool is_yes_or_no(const char *text, bool *ret)
 {
-    static const char *const yes[] = { "yes", "on", "true", "y" };
-    static const char *const no[] = { "no", "off", "false", "n" };
+    static const char *const yes[] = {"yes", "on", "true", "y"};
+    static const char *const no[] = {"no", "off", "false", "n"};
     for (size_t i = 0; i < RWF_COUNT(yes); i++) {
         *ret = strcasecmp(text, yes[i]) == 0;
         if (*ret || strcasecmp(text, no[i]) == 0)
@@ -169,11 +170,11 @@ static void say_kind(struct recipe__check *c, const struct schema *s,
                      const struct recipe_node *n, const struct recipe__place *at,
                      unsigned wanted, unsigned types)
 {
-    struct rwf_str list = { 0 };
+    struct rwf_str list = {0};
     add_types(&list, wanted);
-    char *message = n->null ? rwf_xasprintf("is empty, but must be %s", list.data)
-                            : rwf_xasprintf("must be %s, not %s", list.data,
-                                            kind_of(types));
+    char *message =
+        n->null ? rwf_xasprintf("is empty, but must be %s", list.data)
+                : rwf_xasprintf("must be %s, not %s", list.data, kind_of(types));
     struct recipe_diag *diag = say(c, RECIPE_E0102, value_span(n, at), at, message);
     hint(diag, s->hint != NULL ? s->hint
                : n->null       ? "give it a value, or remove the key"
@@ -210,7 +211,7 @@ bool recipe__say_type(SAY_ARGS)
 bool recipe__say_allowed(SAY_ARGS)
 {
     struct rwf_suggest suggest;
-    struct rwf_str list = { 0 };
+    struct rwf_str list = {0};
     size_t i;
     json_t *word;
     if (c->quiet > 0)
@@ -274,9 +275,10 @@ bool recipe__say_pattern(SAY_ARGS)
 {
     if (c->quiet > 0)
         return false;
-    char *message = rwf_xasprintf("%s", c->checking_name ? "is not a name that can stand here"
-                                        : n->len == 0    ? "may not be empty"
-                                                         : "does not have the right form");
+    char *message =
+        rwf_xasprintf("%s", c->checking_name ? "is not a name that can stand here"
+                            : n->len == 0    ? "may not be empty"
+                                             : "does not have the right form");
     struct recipe_diag *diag = say(c, RECIPE_E0106, n->span, at, message);
     free(message);
     if (s->hint != NULL)
@@ -289,12 +291,13 @@ bool recipe__say_pattern(SAY_ARGS)
 
 bool recipe__say_length(SAY_ARGS)
 {
-    char *message = s->max_length < 0
-                        ? rwf_xasprintf("may not be shorter than %lld characters",
-                                        (long long)s->min_length)
-                        : rwf_xasprintf("must have %lld to %lld characters",
-                                        s->min_length < 0 ? 0 : (long long)s->min_length,
-                                        (long long)s->max_length);
+    char *message =
+        s->max_length < 0
+            ? rwf_xasprintf("may not be shorter than %lld characters",
+                            (long long)s->min_length)
+            : rwf_xasprintf("must have %lld to %lld characters",
+                            s->min_length < 0 ? 0 : (long long)s->min_length,
+                            (long long)s->max_length);
     hint(say(c, RECIPE_E0106, n->span, at, n->len == 0 ? "may not be empty" : message),
          s->hint);
     free(message);
@@ -303,7 +306,7 @@ bool recipe__say_length(SAY_ARGS)
 
 bool recipe__say_range(SAY_ARGS)
 {
-    struct rwf_str out = { 0 };
+    struct rwf_str out = {0};
     if (c->quiet > 0)
         return false;
     rwf_str_add(&out, "must be ");
@@ -328,13 +331,16 @@ static void list_keys(struct rwf_str *out, const json_t *keys, const char *befor
     size_t i, count = json_array_size(keys);
     json_t *key;
     json_array_foreach(keys, i, key)
-        rwf_str_addf(out, "%s'%s'", i == 0 ? "" : i + 1 == count ? before_last : ", ",
+        rwf_str_addf(out, "%s'%s'",
+                     i == 0           ? ""
+                     : i + 1 == count ? before_last
+                                      : ", ",
                      json_string_value(key));
 }
 
 bool recipe__say_forbidden(SAY_ARGS)
 {
-    struct rwf_str out = { 0 };
+    struct rwf_str out = {0};
     (void)n;
     if (c->quiet > 0)
         return false;
@@ -347,7 +353,7 @@ bool recipe__say_forbidden(SAY_ARGS)
 
 bool recipe__say_one_of_keys(SAY_ARGS, size_t present)
 {
-    struct rwf_str out = { 0 };
+    struct rwf_str out = {0};
     if (c->quiet > 0 || (present == 0 && c->incomplete))
         return false;
     json_t *keys = json_array(), *given = json_array();
@@ -365,7 +371,8 @@ bool recipe__say_one_of_keys(SAY_ARGS, size_t present)
     if (s->hint != NULL)
         hint(diag, s->hint);
     else
-        hint(diag, present == 0 ? "add exactly one of them" : "keep exactly one of them");
+        hint(diag,
+             present == 0 ? "add exactly one of them" : "keep exactly one of them");
     json_decref(keys);
     json_decref(given);
     rwf_str_free(&out);
@@ -376,8 +383,8 @@ bool recipe__say_count(SAY_ARGS, const char *what, json_int_t min, json_int_t ma
 {
     bool few = (json_int_t)n->count < min;
     char *message = rwf_xasprintf("must have at %s %lld %s%s, not %zu",
-                                  few ? "least" : "most", (long long)(few ? min : max), what,
-                                  (few ? min : max) == 1 ? "" : "s", n->count);
+                                  few ? "least" : "most", (long long)(few ? min : max),
+                                  what, (few ? min : max) == 1 ? "" : "s", n->count);
     hint(say(c, RECIPE_E0109, at->span, at, message), s->hint);
     free(message);
     return false;
@@ -477,8 +484,8 @@ static void found_place(void *ctx, const char *path)
     }
     if (p->count == PLACES_MAX)
         return;
-    p->items[p->count++] = (struct place){ rwf_xstrdup(path), shared_levels(p->here, path),
-                                           levels_of(path) };
+    p->items[p->count++] = (struct place){
+        rwf_xstrdup(path), shared_levels(p->here, path), levels_of(path)};
 }
 
 static int compare_distance(const void *a, const void *b)
@@ -490,14 +497,17 @@ static int compare_distance(const void *a, const void *b)
 /* "tasks.NAME or defaults": the nearest ones, and those nearly as near. */
 static char *nearest_places(const struct places *p)
 {
-    struct rwf_str out = { 0 };
+    struct rwf_str out = {0};
     size_t shown = 0;
     while (shown < p->count && shown < PLACES_SHOWN &&
            p->items[shown].shared == p->items[0].shared &&
            p->items[shown].levels <= p->items[0].levels + 1)
         shown++;
     for (size_t i = 0; i < shown; i++)
-        rwf_str_addf(&out, "%s%s", i == 0 ? "" : i + 1 == shown ? " or " : ", ",
+        rwf_str_addf(&out, "%s%s",
+                     i == 0           ? ""
+                     : i + 1 == shown ? " or "
+                                      : ", ",
                      p->items[i].levels == 0 ? "the top level" : p->items[i].path);
     return rwf_str_take(&out);
 }
@@ -505,9 +515,9 @@ static char *nearest_places(const struct places *p)
 static void say_misplaced(struct recipe__check *c, const struct recipe_pair *pair,
                           const char *here, const struct places *p)
 {
-    struct recipe_diag *diag =
-        recipe_diag_add(c->diags, RECIPE_E0107, pair->key_span, "'%s' does not belong in %s",
-                        pair->key, here[0] == '\0' ? "the top level" : here);
+    struct recipe_diag *diag = recipe_diag_add(
+        c->diags, RECIPE_E0107, pair->key_span, "'%s' does not belong in %s", pair->key,
+        here[0] == '\0' ? "the top level" : here);
     char *places = nearest_places(p);
     recipe_diag_hint(diag, "'%s' belongs in %s", pair->key, places);
     free(places);
@@ -516,10 +526,10 @@ static void say_misplaced(struct recipe__check *c, const struct recipe_pair *pai
 static void say_typo(struct recipe__check *c, const struct schema *s,
                      const struct recipe_pair *pair, const char *here, const char *best)
 {
-    struct rwf_str keys = { 0 };
-    struct recipe_diag *diag =
-        recipe_diag_add(c->diags, RECIPE_E0101, pair->key_span, "unknown key '%s' in %s",
-                        pair->key, here[0] == '\0' ? "the top level" : here);
+    struct rwf_str keys = {0};
+    struct recipe_diag *diag = recipe_diag_add(
+        c->diags, RECIPE_E0101, pair->key_span, "unknown key '%s' in %s", pair->key,
+        here[0] == '\0' ? "the top level" : here);
     recipe__schema_keys(s, &keys, 24);
     if (strcmp(pair->key, "<<") == 0) {
         recipe_diag_hint(diag, "merge keys are not part of YAML 1.2; use defaults:, "
@@ -539,7 +549,7 @@ bool recipe__say_unknown(struct recipe__check *c, const struct schema *s,
 {
     char known[64];
     struct rwf_suggest suggest;
-    struct rwf_str here = { 0 };
+    struct rwf_str here = {0};
     (void)n;
     if (c->quiet > 0)
         return false;
@@ -549,7 +559,7 @@ bool recipe__say_unknown(struct recipe__check *c, const struct schema *s,
         return false;
     add_path(&here, at);
     rwf_str_add(&here, "");
-    struct places p = { .here = here.data };
+    struct places p = {.here = here.data};
     rwf_suggest_init(&suggest, pair->key);
     recipe__schema_suggest(s, &suggest);
     recipe__schema_places(pair->key, found_place, &p);

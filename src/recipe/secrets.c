@@ -90,7 +90,7 @@ static int collect(int fd, int64_t deadline, struct rwf_str *out, struct rwf_err
 {
     for (;;) {
         char buffer[4096];
-        struct pollfd ready = { .fd = fd, .events = POLLIN };
+        struct pollfd ready = {.fd = fd, .events = POLLIN};
         int64_t left = (deadline - rwf_clock_mono()) / RWF_NS_PER_MS;
         int n = left <= 0 ? 0 : poll(&ready, 1, (int)left);
         if (n < 0 && errno == EINTR)
@@ -115,7 +115,7 @@ static int collect(int fd, int64_t deadline, struct rwf_str *out, struct rwf_err
  * of no use any more and is killed with its group. */
 static int await(pid_t pid, int64_t deadline, int rc, struct rwf_err *err)
 {
-    const struct timespec pause = { .tv_nsec = 5 * RWF_NS_PER_MS };
+    const struct timespec pause = {.tv_nsec = 5 * RWF_NS_PER_MS};
     int status = 0;
     pid_t ended = 0;
     while (rc == 0 && (ended = waitpid(pid, &status, WNOHANG)) == 0) {
@@ -138,7 +138,7 @@ static int await(pid_t pid, int64_t deadline, int rc, struct rwf_err *err)
 static char *from_command(const struct recipe *r, const struct recipe_node *list,
                           struct rwf_err *err)
 {
-    struct rwf_str out = { 0 };
+    struct rwf_str out = {0};
     int64_t deadline = rwf_clock_mono() + COMMAND_SECONDS * RWF_NS_PER_S;
     int fd = -1, rc;
     char **argv = rwf_xcalloc(list->count + 1, sizeof(*argv));
@@ -184,7 +184,8 @@ static void strip_newline(char *value)
         value[len - 1] = '\0';
 }
 
-static int read_one(struct recipe *r, const struct recipe_pair *pair, struct rwf_err *err)
+static int read_one(struct recipe *r, const struct recipe_pair *pair,
+                    struct rwf_err *err)
 {
     if (rwf_map_get(r->secrets, pair->key) != NULL)
         return 0;
@@ -204,8 +205,8 @@ static int read_one(struct recipe *r, const struct recipe_pair *pair, struct rwf
 int recipe_secrets_read(struct recipe *r, struct rwf_err *err)
 {
     const struct recipe_node *secrets = recipe_get(r->root, "secrets");
-    for (size_t i = 0; secrets != NULL && secrets->kind == RECIPE_MAP && i < secrets->count;
-         i++) {
+    for (size_t i = 0;
+         secrets != NULL && secrets->kind == RECIPE_MAP && i < secrets->count; i++) {
         if (read_one(r, &secrets->pairs[i], err) == 0)
             continue;
         char *where = recipe_where(r->reader.sources, secrets->pairs[i].key_span);

@@ -56,11 +56,11 @@ static void find_lines(struct source *source)
     }
 }
 
-uint32_t recipe__sources_add(struct recipe_sources *s, const char *shown, const char *path,
-                             char *text, size_t len)
+uint32_t recipe__sources_add(struct recipe_sources *s, const char *shown,
+                             const char *path, char *text, size_t len)
 {
     struct source *source = RWF_PUSH(s->items, s->count, s->cap);
-    *source = (struct source){ .text = text, .len = len };
+    *source = (struct source){.text = text, .len = len};
     source->shown = rwf_xstrdup(shown);
     source->path = path == NULL ? NULL : rwf_xstrdup(path);
     if (path != NULL)
@@ -114,7 +114,7 @@ struct recipe_span recipe__source_span(const struct recipe_sources *s, uint32_t 
                                        size_t start, size_t end)
 {
     struct source *source = &s->items[file];
-    struct recipe_span span = { .file = file };
+    struct recipe_span span = {.file = file};
     if (source->lines == 0)
         return span;
     size_t first = line_of(source, start);
@@ -139,7 +139,8 @@ const char *recipe_source_line(const struct recipe_sources *s, uint32_t file,
     const struct source *source = &s->items[file];
     size_t start = source->starts[line - 1];
     size_t end = line < source->lines ? source->starts[line] : source->len;
-    while (end > start && (source->text[end - 1] == '\n' || source->text[end - 1] == '\r'))
+    while (end > start &&
+           (source->text[end - 1] == '\n' || source->text[end - 1] == '\r'))
         end--;
     *ret_len = end - start;
     return source->text + start;

@@ -16,8 +16,8 @@ struct recipe_sources *recipe__sources_create(void);
 void recipe__sources_destroy(struct recipe_sources *s);
 /* Takes text. shown is how messages name it; path is the absolute path or, for a value
  * of the command line, NULL: such a text has no lines. Returns the file's number. */
-uint32_t recipe__sources_add(struct recipe_sources *s, const char *shown, const char *path,
-                             char *text, size_t len);
+uint32_t recipe__sources_add(struct recipe_sources *s, const char *shown,
+                             const char *path, char *text, size_t len);
 size_t recipe__sources_count(const struct recipe_sources *s);
 const char *recipe__source_text(const struct recipe_sources *s, uint32_t file,
                                 size_t *ret_len);

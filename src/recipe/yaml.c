@@ -6,8 +6,8 @@
  * refused. Aliases are copied, because each use may get another type from the schema;
  * copies count against the node budget, which stops alias bombs.
  *
- * libyaml counts characters, spans count bytes: for text that is not ASCII a table holds
- * the byte offset of every STRIDE-th character.
+ * libyaml counts characters, spans count bytes: for text that is not ASCII a table
+ * holds the byte offset of every STRIDE-th character.
  */
 #include "config.h"
 
@@ -151,9 +151,9 @@ static void take_key(struct parse *p, const char *key, struct recipe_span span)
     f->drop = first != NULL;
     if (first == NULL)
         return;
-    struct recipe_diag *diag = recipe_diag_add(
-        p->reader->diags, RECIPE_E0006, span, "key '%s' is already set on line %u", key,
-        first->key_span.line);
+    struct recipe_diag *diag = recipe_diag_add(p->reader->diags, RECIPE_E0006, span,
+                                               "key '%s' is already set on line %u",
+                                               key, first->key_span.line);
     recipe_diag_hint(diag, "remove one of the two");
     recipe_diag_relate(diag, first->key_span, "first set here");
 }
@@ -174,14 +174,16 @@ static void attach(struct parse *p, struct recipe_node *node)
     f->has_key = false;
 }
 
-static void set_anchor(struct parse *p, const yaml_char_t *name, struct recipe_node *node)
+static void set_anchor(struct parse *p, const yaml_char_t *name,
+                       struct recipe_node *node)
 {
     if (name != NULL)
         rwf_map_set(p->anchors, (const char *)name, node);
 }
 
 /* A tag is an error, but what it stands on is read. */
-static void refuse_tag(struct parse *p, const yaml_char_t *tag, const yaml_event_t *event)
+static void refuse_tag(struct parse *p, const yaml_char_t *tag,
+                       const yaml_event_t *event)
 {
     if (tag == NULL)
         return;
@@ -195,7 +197,7 @@ static void refuse_tag(struct parse *p, const yaml_char_t *tag, const yaml_event
 
 static bool is_null(const char *text, bool plain_style)
 {
-    static const char *const nulls[] = { "", "~", "null", "Null", "NULL" };
+    static const char *const nulls[] = {"", "~", "null", "Null", "NULL"};
     if (!plain_style || (text[0] != '\0' && strchr("~nN", text[0]) == NULL))
         return false;
     for (size_t i = 0; i < RWF_COUNT(nulls); i++) {
@@ -227,8 +229,8 @@ static void on_scalar(struct parse *p, const yaml_event_t *event)
     node->null = is_null(node->text, node->plain);
     if (event->data.scalar.tag != NULL && len == 0) {
         /* "op: !=" was meant as text: one error for it is enough. */
-        node->text = rwf_arena_strdup(p->reader->arena,
-                                      (const char *)event->data.scalar.tag);
+        node->text =
+            rwf_arena_strdup(p->reader->arena, (const char *)event->data.scalar.tag);
         node->len = strlen(node->text);
         node->plain = node->null = false;
     }
@@ -259,7 +261,7 @@ static void open_container(struct parse *p, const yaml_event_t *event,
         return;
     set_anchor(p, anchor, node);
     attach(p, node);
-    p->frames[p->depth++] = (struct frame){ .node = node, .start = start };
+    p->frames[p->depth++] = (struct frame){.node = node, .start = start};
 }
 
 static void on_map(struct parse *p, const yaml_event_t *event)
@@ -303,8 +305,9 @@ static size_t measure(const struct recipe_node *node, size_t limit, size_t level
     if (node->kind == RECIPE_SCALAR)
         return total;
     for (size_t i = 0; i < node->count && total <= limit; i++)
-        total += measure(node->kind == RECIPE_MAP ? node->pairs[i].value : node->items[i],
-                         limit - total, level + 1, height);
+        total +=
+            measure(node->kind == RECIPE_MAP ? node->pairs[i].value : node->items[i],
+                    limit - total, level + 1, height);
     return total;
 }
 
@@ -335,7 +338,8 @@ static void on_alias(struct parse *p, const yaml_event_t *event)
     if (wants_key(p)) {
         stop(p, RECIPE_E0005, start, p->last_end, "an alias cannot be a key");
     } else if (target == NULL) {
-        char *message = rwf_xasprintf("there is no anchor '&%s' above this alias", name);
+        char *message =
+            rwf_xasprintf("there is no anchor '&%s' above this alias", name);
         recipe_diag_hint(stop(p, RECIPE_E0001, start, p->last_end, message),
                          "text that starts with '*' is written in quotes");
         free(message);
@@ -366,13 +370,15 @@ static void on_document_end(struct parse *p, const yaml_event_t *event)
     if (at >= p->len)
         return;
     if (p->text[at] == '%' || strncmp(p->text + at, "---", 3) == 0)
-        recipe_diag_hint(stop(p, RECIPE_E0005, at, at + 3,
-                              "a recipe is one YAML document, here a second one starts"),
-                         "put it into a file of its own");
+        recipe_diag_hint(
+            stop(p, RECIPE_E0005, at, at + 3,
+                 "a recipe is one YAML document, here a second one starts"),
+            "put it into a file of its own");
     else
-        recipe_diag_hint(stop(p, RECIPE_E0001, at, at + 1,
-                              "this is not valid YAML: the recipe ended above this line"),
-                         "check the indentation of this line and the ones above");
+        recipe_diag_hint(
+            stop(p, RECIPE_E0001, at, at + 1,
+                 "this is not valid YAML: the recipe ended above this line"),
+            "check the indentation of this line and the ones above");
 }
 
 static void on_stream_end(struct parse *p, const yaml_event_t *event)
@@ -440,7 +446,7 @@ static void read_events(struct parse *p)
 
 struct recipe_node *recipe__yaml_read(struct recipe__reader *reader, uint32_t file)
 {
-    struct parse p = { .reader = reader, .file = file };
+    struct parse p = {.reader = reader, .file = file};
     p.text = recipe__source_text(reader->sources, file, &p.len);
     if (recipe__text_check(reader->diags, reader->sources, file) < 0)
         return NULL;

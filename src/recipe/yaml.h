@@ -20,8 +20,8 @@ struct recipe__reader {
     size_t nodes; /* made so far */
 };
 
-/* The tree of a source; an empty text is an empty map. NULL when the text is not YAML to
- * its end, or breaks a limit: then what follows from the tree would mislead. */
+/* The tree of a source; an empty text is an empty map. NULL when the text is not YAML
+ * to its end, or breaks a limit: then what follows from the tree would mislead. */
 struct recipe_node *recipe__yaml_read(struct recipe__reader *reader, uint32_t file);
 
 #endif

@@ -16,29 +16,30 @@
 static const struct {
     const char *problem, *hint;
 } hints[] = {
-    { "mapping values are not allowed",
-      "text that holds ': ' is written in quotes; or this line is indented too far" },
-    { "did not find expected key",
-      "all keys of a map start in the same column: check this line and the one above" },
-    { "could not find expected ':'",
-      "a key is followed by ': '; text of several lines starts with | after its key" },
-    { "did not find expected ',' or",
-      "a bracket is not closed; inside [ ] and { } text with ${...} is written in quotes" },
-    { "did not find expected '-' indicator",
-      "all items of a list start in the same column, each with '- '" },
-    { "did not find expected comment or line break",
-      "'>' and '|' start text of several lines: write the value in quotes, as in \">=\"" },
-    { "found unexpected end of stream", "a quote or bracket is not closed" },
-    { "found unknown escape character",
-      "in double quotes a backslash is written twice; or use single quotes" },
-    { "block sequence entries are not allowed", "a list starts on a line of its own" },
-    { "did not find expected alphabetic or numeric character",
-      "text that starts with '*' or '&' is written in quotes" },
-    { "found character that cannot start any token",
-      "text that starts with '@', '`' or '%' is written in quotes" },
-    { "found undefined tag handle", "text that starts with '!' is written in quotes" },
-    { "did not find expected <document start>",
-      "the map ended on the line above: check the indentation" },
+    {"mapping values are not allowed",
+     "text that holds ': ' is written in quotes; or this line is indented too far"},
+    {"did not find expected key",
+     "all keys of a map start in the same column: check this line and the one above"},
+    {"could not find expected ':'",
+     "a key is followed by ': '; text of several lines starts with | after its key"},
+    {"did not find expected ',' or", "a bracket is not closed; inside [ ] and { } text "
+                                     "with ${...} is written in quotes"},
+    {"did not find expected '-' indicator",
+     "all items of a list start in the same column, each with '- '"},
+    {"did not find expected comment or line break",
+     "'>' and '|' start text of several lines: write the value in quotes, as in "
+     "\">=\""},
+    {"found unexpected end of stream", "a quote or bracket is not closed"},
+    {"found unknown escape character",
+     "in double quotes a backslash is written twice; or use single quotes"},
+    {"block sequence entries are not allowed", "a list starts on a line of its own"},
+    {"did not find expected alphabetic or numeric character",
+     "text that starts with '*' or '&' is written in quotes"},
+    {"found character that cannot start any token",
+     "text that starts with '@', '`' or '%' is written in quotes"},
+    {"found undefined tag handle", "text that starts with '!' is written in quotes"},
+    {"did not find expected <document start>",
+     "the map ended on the line above: check the indentation"},
 };
 
 static const char *hint_for(const char *problem)
@@ -61,8 +62,9 @@ static bool tab_indents(const char *text, size_t at, size_t *ret)
     return text[at] == '\t';
 }
 
-void recipe__syntax_report(struct recipe_diags *diags, const struct recipe_sources *sources,
-                           uint32_t file, const struct recipe__syntax_error *e)
+void recipe__syntax_report(struct recipe_diags *diags,
+                           const struct recipe_sources *sources, uint32_t file,
+                           const struct recipe__syntax_error *e)
 {
     size_t tab = 0;
     const char *text = recipe__source_text(sources, file, &tab);
@@ -80,9 +82,9 @@ void recipe__syntax_report(struct recipe_diags *diags, const struct recipe_sourc
                            e->context == NULL ? "" : e->context);
     recipe_diag_hint(diag, "%s", hint_for(e->problem));
     if (e->context != NULL && e->context_at != e->at)
-        recipe_diag_relate(diag,
-                           recipe__source_span(sources, file, e->context_at, e->context_at),
-                           "%s that starts here", e->context);
+        recipe_diag_relate(
+            diag, recipe__source_span(sources, file, e->context_at, e->context_at),
+            "%s that starts here", e->context);
 }
 
 static size_t sequence_length(unsigned char c)
@@ -96,7 +98,8 @@ static int bad_text(struct recipe_diags *diags, struct recipe_span span,
     struct recipe_diag *diag =
         recipe_diag_add(diags, code, span, "%s (byte 0x%02x)", what, byte);
     if (code == RECIPE_E0002)
-        recipe_diag_hint(diag, "a recipe is UTF-8 text; convert it with iconv -t utf-8");
+        recipe_diag_hint(diag,
+                         "a recipe is UTF-8 text; convert it with iconv -t utf-8");
     else
         recipe_diag_hint(diag, "remove it, or write it as \"\\x%02x\" in quotes", byte);
     return -1;

@@ -16,7 +16,8 @@ struct recipe__syntax_error {
 /* UTF-8, no control characters, no directives that could cost time. -1: reported. */
 int recipe__text_check(struct recipe_diags *diags, const struct recipe_sources *sources,
                        uint32_t file);
-void recipe__syntax_report(struct recipe_diags *diags, const struct recipe_sources *sources,
-                           uint32_t file, const struct recipe__syntax_error *e);
+void recipe__syntax_report(struct recipe_diags *diags,
+                           const struct recipe_sources *sources, uint32_t file,
+                           const struct recipe__syntax_error *e);
 
 #endif

@@ -30,8 +30,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 
 static void add_file(json_t *files, const char *path, const char *text, size_t len)
 {
-    json_array_append_new(files, json_pack("{s:s, s:s, s:s, s:o}", "path", path, "shown",
-                                           path + 1, "sha256", "0", "text",
+    json_array_append_new(files, json_pack("{s:s, s:s, s:s, s:o}", "path", path,
+                                           "shown", path + 1, "sha256", "0", "text",
                                            json_stringn_nocheck(text, len)));
 }
 
@@ -67,9 +67,11 @@ static void check_tree(const struct recipe *r, const struct recipe_node *n, int 
     if (n->kind == RECIPE_SCALAR && strlen(n->text) != n->len)
         abort();
     for (size_t i = 0; n->kind != RECIPE_SCALAR && i < n->count; i++) {
-        if (n->kind == RECIPE_MAP && recipe_get(n, n->pairs[i].key) != n->pairs[i].value)
+        if (n->kind == RECIPE_MAP &&
+            recipe_get(n, n->pairs[i].key) != n->pairs[i].value)
             abort();
-        check_tree(r, n->kind == RECIPE_MAP ? n->pairs[i].value : n->items[i], depth + 1);
+        check_tree(r, n->kind == RECIPE_MAP ? n->pairs[i].value : n->items[i],
+                   depth + 1);
     }
 }
 
@@ -84,7 +86,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct rwf_err err = RWF_ERR_INIT;
     struct recipe_diags *diags = recipe_diags_create();
     json_t *snapshot = snapshot_of((const char *)data, size);
-    struct recipe_options options = { .snapshot = snapshot };
+    struct recipe_options options = {.snapshot = snapshot};
     struct recipe *r = recipe_load(NULL, &options, diags, &err);
     if (r == NULL)
         abort(); /* a snapshot with a text can always be loaded */

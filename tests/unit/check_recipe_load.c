@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Loading: includes, profiles, --set, parameters, look-ups, snapshots, secrets. Each test
- * writes its files into a folder of its own.
+ * Loading: includes, profiles, --set, parameters, look-ups, snapshots, secrets. Each
+ * test writes its files into a folder of its own.
  */
 #include "config.h"
 
@@ -86,13 +86,14 @@ static void expect_good(void)
 /* Exactly these codes, in order of place, separated by spaces. */
 static void expect_codes(const char *codes)
 {
-    struct rwf_str have = { 0 };
+    struct rwf_str have = {0};
     for (size_t i = 0; i < recipe_diags_count(diags); i++)
         rwf_str_addf(&have, "%s%s", i == 0 ? "" : " ",
                      recipe_code_info(recipe_diags_at(diags, i)->code)->name);
     rwf_str_add(&have, "");
     char *text = findings();
-    ck_assert_msg(strcmp(have.data, codes) == 0, "%s, not %s\n%s", have.data, codes, text);
+    ck_assert_msg(strcmp(have.data, codes) == 0, "%s, not %s\n%s", have.data, codes,
+                  text);
     free(text);
     rwf_str_free(&have);
 }
@@ -157,13 +158,14 @@ START_TEST(includes_merge)
     ck_assert_str_eq(at("tasks.t.run"), "a");
     ck_assert_str_eq(at("tasks.t.timeout"), "3s");
     ck_assert_str_eq(at("tasks.t.retry.max"), "3");
-    ck_assert_str_eq(recipe_at(recipe_root(r), "tasks.t.retry.on")->items[0]->text, "exit");
+    ck_assert_str_eq(recipe_at(recipe_root(r), "tasks.t.retry.on")->items[0]->text,
+                     "exit");
     ck_assert_str_eq(at("env.A"), "a");
     ck_assert_str_eq(at("env.B"), "b");
     ck_assert_str_eq(at("env.C"), "main");
     ck_assert_str_eq(at("env.D"), "c");
-    char *where = recipe_where(recipe_sources(r),
-                               recipe_at(recipe_root(r), "tasks.t.run")->span);
+    char *where =
+        recipe_where(recipe_sources(r), recipe_at(recipe_root(r), "tasks.t.run")->span);
     ck_assert_str_eq(where, "lib/a.yaml:3:12");
     free(where);
 }
@@ -194,28 +196,29 @@ static const struct {
     const char *include, *codes;
     int exit_code;
 } bad_includes[] = {
-    { "[nothing.yaml]", "E0401", 6 },
-    { "[r.yaml]", "E0402", 3 },
-    { "[a.yaml]", "E0402", 3 },
-    { "[sub]", "E0401", 6 },
-    { "[{file: b.yaml, sha256: "
-      "00000000000000000000000000000000000000000000000000000000000000aa}]",
-      "E0403", 6 },
-    { "['git+https://x/y']", "E0110", 3 },
-    { "['oci://x/y']", "E0110", 3 },
-    { "['https://x/y']", "E0404", 3 },
-    { "['${params.x}']", "E0404", 3 },
-    { "[{fil: b.yaml}]", "E0103 E0101 E0108", 3 },
-    { "[bad.yaml]", "E0001", 3 },
-    { "[list.yaml]", "E0102", 3 },
-    { "[/dev/zero]", "E0401", 6 },
-    { "[pipe]", "E0401", 6 },
+    {"[nothing.yaml]", "E0401", 6},
+    {"[r.yaml]", "E0402", 3},
+    {"[a.yaml]", "E0402", 3},
+    {"[sub]", "E0401", 6},
+    {"[{file: b.yaml, sha256: "
+     "00000000000000000000000000000000000000000000000000000000000000aa}]",
+     "E0403", 6},
+    {"['git+https://x/y']", "E0110", 3},
+    {"['oci://x/y']", "E0110", 3},
+    {"['https://x/y']", "E0404", 3},
+    {"['${params.x}']", "E0404", 3},
+    {"[{fil: b.yaml}]", "E0103 E0101 E0108", 3},
+    {"[bad.yaml]", "E0001", 3},
+    {"[list.yaml]", "E0102", 3},
+    {"[/dev/zero]", "E0401", 6},
+    {"[pipe]", "E0401", 6},
 };
 
 START_TEST(includes_that_cannot_be)
 {
-    char *text = rwf_xasprintf("recipe: raywf/v1\ninclude: %s\ntasks: {t: {timeout: 1s}}\n",
-                               bad_includes[_i].include);
+    char *text =
+        rwf_xasprintf("recipe: raywf/v1\ninclude: %s\ntasks: {t: {timeout: 1s}}\n",
+                      bad_includes[_i].include);
     put("r.yaml", text);
     put("a.yaml", "include: [r.yaml]\n");
     put("b.yaml", "tasks: {t: {run: x}}\n");
@@ -234,7 +237,7 @@ START_TEST(includes_do_not_explode)
 {
     put("r.yaml", "recipe: raywf/v1\ninclude: [f0.yaml]\n");
     for (int i = 0; i < 30; i++) {
-        char name[16], text[64];
+        char name[32], text[96];
         snprintf(name, sizeof(name), "f%d.yaml", i);
         snprintf(text, sizeof(text), "include: [f%d.yaml, f%d.yaml]\n", i + 1, i + 1);
         put(name, text);
@@ -250,8 +253,8 @@ START_TEST(checksum_that_fits)
     static const char part[] = "tasks: {t: {run: x}}\n";
     char sum[RWF_DIGEST_LEN];
     rwf_digest_bytes(part, strlen(part), sum);
-    char *text = rwf_xasprintf("recipe: raywf/v1\ninclude: [{file: b.yaml, sha256: '%s'}]\n",
-                               sum);
+    char *text = rwf_xasprintf(
+        "recipe: raywf/v1\ninclude: [{file: b.yaml, sha256: '%s'}]\n", sum);
     put("r.yaml", text);
     put("b.yaml", part);
     free(text);
@@ -269,7 +272,7 @@ static const char profiles[] =
 
 START_TEST(profile_overlays)
 {
-    struct recipe_options options = { .profile = "ci" };
+    struct recipe_options options = {.profile = "ci"};
     put("r.yaml", profiles);
     load_with(&options);
     expect_good();
@@ -285,7 +288,7 @@ END_TEST
 
 START_TEST(profile_that_is_not_there)
 {
-    struct recipe_options options = { .profile = "cii" };
+    struct recipe_options options = {.profile = "cii"};
     put("r.yaml", "recipe: raywf/v1\nprofiles: {ci: {}}\n");
     load_with(&options);
     expect_codes("E0209");
@@ -295,7 +298,7 @@ END_TEST
 
 START_TEST(profile_makes_an_incomplete_task)
 {
-    struct recipe_options options = { .profile = "ci" };
+    struct recipe_options options = {.profile = "ci"};
     put("r.yaml", "recipe: raywf/v1\nprofiles: {ci: {tasks: {u: {timeout: 1s}}}}\n");
     load_with(&options);
     expect_codes("E0108");
@@ -305,12 +308,12 @@ END_TEST
 START_TEST(settings)
 {
     static const struct recipe_setting sets[] = {
-        { "tasks.t.retry.max", "4" },        { "tasks.t.env.A", "x: y" },
-        { "tasks.t.argv", "[a, 'b c']" },    { "params.n", "7" },
-        { "notify.1.url", "https://new/" },  { "env.EMPTY", "" },
-        { "tasks.t.retry.max", "5" },        { "tasks.t.env.B", "'x: y'" },
+        {"tasks.t.retry.max", "4"},       {"tasks.t.env.A", "x: y"},
+        {"tasks.t.argv", "[a, 'b c']"},   {"params.n", "7"},
+        {"notify.1.url", "https://new/"}, {"env.EMPTY", ""},
+        {"tasks.t.retry.max", "5"},       {"tasks.t.env.B", "'x: y'"},
     };
-    struct recipe_options options = { .sets = sets, .set_count = RWF_COUNT(sets) };
+    struct recipe_options options = {.sets = sets, .set_count = RWF_COUNT(sets)};
     put("r.yaml", "recipe: raywf/v1\nparams: {n: {type: int, default: 1}}\n"
                   "tasks: {t: {argv: [x], retry: }}\nnotify: [{url: a}, {url: b}]\n");
     load_with(&options);
@@ -334,18 +337,18 @@ END_TEST
 static const struct {
     const char *path, *value, *codes;
 } bad_sets[] = {
-    { "tasks.t.run.x", "1", "E0210" },    { "", "1", "E0210" },
-    { "tasks..x", "1", "E0210" },         { "notify.7.url", "x", "E0210" },
-    { "tasks.t.timout", "1s", "E0101" },  { "tasks.t.timeout", "1", "E0111" },
-    { "tasks.t.run", "[", "E0001" },      { "tasks.t.run", "a: b: c", "E0001" },
-    { "tasks.t.run", "\xff", "E0002" },   { "tasks.t.run.", "x", "E0210" },
-    { "tasks.t", "x", "E0102" },
+    {"tasks.t.run.x", "1", "E0210"},   {"", "1", "E0210"},
+    {"tasks..x", "1", "E0210"},        {"notify.7.url", "x", "E0210"},
+    {"tasks.t.timout", "1s", "E0101"}, {"tasks.t.timeout", "1", "E0111"},
+    {"tasks.t.run", "[", "E0001"},     {"tasks.t.run", "a: b: c", "E0001"},
+    {"tasks.t.run", "\xff", "E0002"},  {"tasks.t.run.", "x", "E0210"},
+    {"tasks.t", "x", "E0102"},
 };
 
 START_TEST(settings_that_cannot_be)
 {
-    struct recipe_setting set = { bad_sets[_i].path, bad_sets[_i].value };
-    struct recipe_options options = { .sets = &set, .set_count = 1 };
+    struct recipe_setting set = {bad_sets[_i].path, bad_sets[_i].value};
+    struct recipe_options options = {.sets = &set, .set_count = 1};
     put("r.yaml", "recipe: raywf/v1\ntasks: {t: {run: x}}\nnotify: [{url: a}]\n");
     load_with(&options);
     expect_codes(bad_sets[_i].codes);
@@ -357,46 +360,47 @@ static const struct {
     enum recipe_type type;        /* RECIPE_UNTYPED: an error is expected */
     const char *value;
 } params[] = {
-    { "5", NULL, RECIPE_INT, "5" },
-    { "5", "7", RECIPE_INT, "7" },
-    { "5", "x", RECIPE_UNTYPED, NULL },
-    { "5", "0.5", RECIPE_UNTYPED, NULL },
-    { "1e-3", "2", RECIPE_NUMBER, "2" },
-    { "true", "false", RECIPE_BOOL, "false" },
-    { "true", "yes", RECIPE_UNTYPED, NULL },
-    { "'5'", "x", RECIPE_TEXT, "x" },
-    { "abc", "5", RECIPE_TEXT, "5" },
-    { "{type: string, default: 3.10}", NULL, RECIPE_TEXT, "3.10" },
-    { "{type: float}", "3e-4", RECIPE_NUMBER, "3e-4" },
-    { "{type: float}", NULL, RECIPE_UNTYPED, NULL },
-    { "{type: int, default: 5, min: 1, max: 10}", "10", RECIPE_INT, "10" },
-    { "{type: int, default: 5, min: 1, max: 10}", "11", RECIPE_UNTYPED, NULL },
-    { "{type: int, default: 0, min: 1}", "3", RECIPE_UNTYPED, NULL },
-    { "{type: int, default: '5'}", NULL, RECIPE_UNTYPED, NULL },
-    { "{type: size, default: 1MiB, max: 2MiB}", "2048KiB", RECIPE_SIZE, "2048KiB" },
-    { "{type: size, default: 1MiB, max: 2MiB}", "3MiB", RECIPE_UNTYPED, NULL },
-    { "{type: size, default: 1MiB}", "7", RECIPE_UNTYPED, NULL },
-    { "{type: duration, default: 1m, min: 10s}", "1h30m", RECIPE_DURATION, "1h30m" },
-    { "{type: duration, default: 1m, min: 10s}", "9s", RECIPE_UNTYPED, NULL },
-    { "{default: a, choices: [a, b]}", "b", RECIPE_TEXT, "b" },
-    { "{default: a, choices: [a, b]}", "c", RECIPE_UNTYPED, NULL },
-    { "{type: float, default: 1, choices: [1, 2]}", "2.0", RECIPE_NUMBER, "2.0" },
-    { "{default: abc, pattern: '[a-z]+'}", "xyz", RECIPE_TEXT, "xyz" },
-    { "{default: abc, pattern: '[a-z]+'}", "x1", RECIPE_UNTYPED, NULL },
-    { "{default: abc, pattern: '('}", NULL, RECIPE_UNTYPED, NULL },
-    { "{default: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa!, pattern: '(a+)+'}", NULL,
-      RECIPE_UNTYPED, NULL },
-    { "'${env.HOME}/x'", NULL, RECIPE_TEXT, "${env.HOME}/x" },
-    { "{type: int, default: '${env.N}'}", NULL, RECIPE_INT, "${env.N}" },
-    { "{type: string, default: ''}", NULL, RECIPE_TEXT, "" },
+    {"5", NULL, RECIPE_INT, "5"},
+    {"5", "7", RECIPE_INT, "7"},
+    {"5", "x", RECIPE_UNTYPED, NULL},
+    {"5", "0.5", RECIPE_UNTYPED, NULL},
+    {"1e-3", "2", RECIPE_NUMBER, "2"},
+    {"true", "false", RECIPE_BOOL, "false"},
+    {"true", "yes", RECIPE_UNTYPED, NULL},
+    {"'5'", "x", RECIPE_TEXT, "x"},
+    {"abc", "5", RECIPE_TEXT, "5"},
+    {"{type: string, default: 3.10}", NULL, RECIPE_TEXT, "3.10"},
+    {"{type: float}", "3e-4", RECIPE_NUMBER, "3e-4"},
+    {"{type: float}", NULL, RECIPE_UNTYPED, NULL},
+    {"{type: int, default: 5, min: 1, max: 10}", "10", RECIPE_INT, "10"},
+    {"{type: int, default: 5, min: 1, max: 10}", "11", RECIPE_UNTYPED, NULL},
+    {"{type: int, default: 0, min: 1}", "3", RECIPE_UNTYPED, NULL},
+    {"{type: int, default: '5'}", NULL, RECIPE_UNTYPED, NULL},
+    {"{type: size, default: 1MiB, max: 2MiB}", "2048KiB", RECIPE_SIZE, "2048KiB"},
+    {"{type: size, default: 1MiB, max: 2MiB}", "3MiB", RECIPE_UNTYPED, NULL},
+    {"{type: size, default: 1MiB}", "7", RECIPE_UNTYPED, NULL},
+    {"{type: duration, default: 1m, min: 10s}", "1h30m", RECIPE_DURATION, "1h30m"},
+    {"{type: duration, default: 1m, min: 10s}", "9s", RECIPE_UNTYPED, NULL},
+    {"{default: a, choices: [a, b]}", "b", RECIPE_TEXT, "b"},
+    {"{default: a, choices: [a, b]}", "c", RECIPE_UNTYPED, NULL},
+    {"{type: float, default: 1, choices: [1, 2]}", "2.0", RECIPE_NUMBER, "2.0"},
+    {"{default: abc, pattern: '[a-z]+'}", "xyz", RECIPE_TEXT, "xyz"},
+    {"{default: abc, pattern: '[a-z]+'}", "x1", RECIPE_UNTYPED, NULL},
+    {"{default: abc, pattern: '('}", NULL, RECIPE_UNTYPED, NULL},
+    {"{default: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa!, pattern: '(a+)+'}", NULL,
+     RECIPE_UNTYPED, NULL},
+    {"'${env.HOME}/x'", NULL, RECIPE_TEXT, "${env.HOME}/x"},
+    {"{type: int, default: '${env.N}'}", NULL, RECIPE_INT, "${env.N}"},
+    {"{type: string, default: ''}", NULL, RECIPE_TEXT, ""},
 };
 
 START_TEST(parameters)
 {
-    struct recipe_setting given = { "p", params[_i].given };
-    struct recipe_options options = { .params = &given,
-                                      .param_count = params[_i].given != NULL };
-    char *text = rwf_xasprintf("recipe: raywf/v1\nparams:\n  p: %s\n", params[_i].declared);
+    struct recipe_setting given = {"p", params[_i].given};
+    struct recipe_options options = {.params = &given,
+                                     .param_count = params[_i].given != NULL};
+    char *text =
+        rwf_xasprintf("recipe: raywf/v1\nparams:\n  p: %s\n", params[_i].declared);
     put("r.yaml", text);
     free(text);
     load_with(&options);
@@ -415,8 +419,8 @@ END_TEST
 
 START_TEST(parameter_that_is_not_there)
 {
-    struct recipe_setting given = { "rat", "1" };
-    struct recipe_options options = { .params = &given, .param_count = 1 };
+    struct recipe_setting given = {"rat", "1"};
+    struct recipe_options options = {.params = &given, .param_count = 1};
     put("r.yaml", "recipe: raywf/v1\nparams: {rate: 1}\n");
     load_with(&options);
     expect_codes("E0207");
@@ -429,10 +433,11 @@ START_TEST(required_version)
     static const struct {
         const char *floor, *codes;
     } cases[] = {
-        { "'>=0.1'", "" },      { "'>=0.0.1'", "" },     { "'>=999'", "E0112" },
-        { "'>=0.1.1'", "E0112" }, { "'0.1'", "E0106" },  { "0.1", "E0102" },
+        {"'>=0.1'", ""},        {"'>=0.0.1'", ""},  {"'>=999'", "E0112"},
+        {"'>=0.1.1'", "E0112"}, {"'0.1'", "E0106"}, {"0.1", "E0102"},
     };
-    char *text = rwf_xasprintf("recipe: raywf/v1\nrequires: {raywf: %s}\n", cases[_i].floor);
+    char *text =
+        rwf_xasprintf("recipe: raywf/v1\nrequires: {raywf: %s}\n", cases[_i].floor);
     put("r.yaml", text);
     free(text);
     load();
@@ -478,12 +483,16 @@ static json_t *through_text(json_t *json)
 
 START_TEST(a_snapshot_gives_the_same_recipe)
 {
-    static const struct recipe_setting set = { "tasks.t.timeout", "7s" };
-    static const struct recipe_setting param = { "n", "3" };
-    struct recipe_options options = { .profile = "ci", .params = &param, .param_count = 1,
-                                      .sets = &set, .set_count = 1 };
-    put("r.yaml", "\xef\xbb\xbfrecipe: raywf/v1\ninclude: [lib/a.yaml]\nparams: {n: 1}\n"
-                  "profiles: {ci: {env: {A: b}}}\n");
+    static const struct recipe_setting set = {"tasks.t.timeout", "7s"};
+    static const struct recipe_setting param = {"n", "3"};
+    struct recipe_options options = {.profile = "ci",
+                                     .params = &param,
+                                     .param_count = 1,
+                                     .sets = &set,
+                                     .set_count = 1};
+    put("r.yaml",
+        "\xef\xbb\xbfrecipe: raywf/v1\ninclude: [lib/a.yaml]\nparams: {n: 1}\n"
+        "profiles: {ci: {env: {A: b}}}\n");
     put("lib/a.yaml", "tasks: {t: {run: \"\xc3\xbc\"}}\n");
     put("x.csv", "");
     setenv("RAYWF_TEST_A", "one", 1);
@@ -498,7 +507,7 @@ START_TEST(a_snapshot_gives_the_same_recipe)
     unlink("r.yaml");
     unlink("x.csv");
     unsetenv("RAYWF_TEST_A");
-    struct recipe_options again = { .snapshot = snapshot };
+    struct recipe_options again = {.snapshot = snapshot};
     r = recipe_load(NULL, &again, diags, &err);
     ck_assert_msg(r != NULL, "%s", err.text);
     expect_good();
@@ -527,11 +536,14 @@ END_TEST
 START_TEST(what_is_not_a_snapshot)
 {
     static const char *const texts[] = {
-        "{}", "[]", "{\"files\": []}", "{\"files\": [{}], \"path\": 1}",
+        "{}",
+        "[]",
+        "{\"files\": []}",
+        "{\"files\": [{}], \"path\": 1}",
         "{\"files\": [{\"path\": \"/a\"}], \"path\": \"a\", \"dir\": \"/\"}",
     };
     json_t *snapshot = json_loads(texts[_i], 0, NULL);
-    struct recipe_options options = { .snapshot = snapshot };
+    struct recipe_options options = {.snapshot = snapshot};
     ck_assert_ptr_null(recipe_load(NULL, &options, diags, &err));
     ck_assert(err.text[0] != '\0');
     json_decref(snapshot);
@@ -540,7 +552,7 @@ END_TEST
 
 static char *redacted(const char *text)
 {
-    struct rwf_str out = { 0 };
+    struct rwf_str out = {0};
     rwf_redact(&out, text, strlen(text));
     return rwf_str_take(&out);
 }
@@ -573,19 +585,19 @@ END_TEST
 static const struct {
     const char *body, *message;
 } bad_secrets[] = {
-    { "{env: RAYWF_TEST_NOT_SET}", "RAYWF_TEST_NOT_SET is not set" },
-    { "{file: nothing.txt}", "nothing.txt" },
-    { "{command: [sh, -c, 'exit 3']}", "exit code 3" },
-    { "{command: [sh, -c, 'kill -9 $$']}", "signal 9" },
-    { "{command: [there-is-no-such-program]}", "there-is-no-such-program" },
-    { "{command: [sh, -c, 'head -c 100000 /dev/zero']}", "more than" },
-    { "{command: [printf, 'abc']}", "" },
+    {"{env: RAYWF_TEST_NOT_SET}", "RAYWF_TEST_NOT_SET is not set"},
+    {"{file: nothing.txt}", "nothing.txt"},
+    {"{command: [sh, -c, 'exit 3']}", "exit code 3"},
+    {"{command: [sh, -c, 'kill -9 $$']}", "signal 9"},
+    {"{command: [there-is-no-such-program]}", "there-is-no-such-program"},
+    {"{command: [sh, -c, 'head -c 100000 /dev/zero']}", "more than"},
+    {"{command: [printf, 'abc']}", ""},
 };
 
 START_TEST(secrets_that_cannot_be_read)
 {
-    char *text = rwf_xasprintf("recipe: raywf/v1\nsecrets:\n  KEY: %s\n",
-                               bad_secrets[_i].body);
+    char *text =
+        rwf_xasprintf("recipe: raywf/v1\nsecrets:\n  KEY: %s\n", bad_secrets[_i].body);
     put("r.yaml", text);
     free(text);
     load();
@@ -625,7 +637,8 @@ int main(void)
     tcase_add_test(tc, a_snapshot_gives_the_same_recipe);
     tcase_add_loop_test(tc, what_is_not_a_snapshot, 0, 5);
     tcase_add_test(tc, secrets_are_read_and_redacted);
-    tcase_add_loop_test(tc, secrets_that_cannot_be_read, 0, (int)RWF_COUNT(bad_secrets));
+    tcase_add_loop_test(tc, secrets_that_cannot_be_read, 0,
+                        (int)RWF_COUNT(bad_secrets));
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

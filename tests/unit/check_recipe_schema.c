@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The schema's interpreter: what it finds, in which words, which types it gives, and that
- * no keyword of the schema is left without meaning.
+ * The schema's interpreter: what it finds, in which words, which types it gives, and
+ * that no keyword of the schema is left without meaning.
  */
 #include "config.h"
 
@@ -55,55 +55,60 @@ static void check_task(const char *fields)
 static const struct {
     const char *fields, *code, *message, *hint;
 } findings[] = {
-    { "run: x, timout: 1s", "E0101", "unknown key 'timout' in tasks.t",
-      "did you mean 'timeout'?" },
-    { "run: x, <<: {}", "E0101", "unknown key '<<' in tasks.t",
-      "merge keys are not part of YAML 1.2; use defaults:, include:, or an alias for a "
-      "whole value" },
-    { "run: x, max: 1", "E0107", "'max' does not belong in tasks.t",
-      "'max' belongs in tasks.NAME.retry or tasks.NAME.retry.backoff" },
-    { "run: x, path: a", "E0107", "'path' does not belong in tasks.t",
-      "'path' belongs in datasets.NAME.read or datasets.NAME.write" },
-    { "run: x, retry: {maxx: 1}", "E0101", "unknown key 'maxx' in tasks.t.retry",
-      "did you mean 'max'?" },
-    { "run: x, retry: {timeout: 1s}", "E0107", "'timeout' does not belong in tasks.t.retry",
-      "'timeout' belongs in tasks.NAME" },
-    { "run: x, retry: '2'", "E0113",
-      "tasks.t.retry must be a number, but quotes make it text",
-      "write 2 without quotes" },
-    { "run: x, retry: soon", "E0102", "tasks.t.retry must be a whole number, not text",
-      NULL },
-    { "run: x, retry: 1001", "E0105",
-      "tasks.t.retry must be at least 0 and at most 1000, not 1001", NULL },
-    { "run: x, cache: off", "E0114", "tasks.t.cache must be true or false, not 'off'",
-      "write false, without quotes" },
-    { "run: x, cache: 'True'", "E0114",
-      "tasks.t.cache must be true or false, not quoted 'True'",
-      "write true, without quotes" },
-    { "run: x, timeout: 5", "E0111",
-      "tasks.t.timeout must be a duration: '5' is not a duration: write a number and a "
-      "unit such as 500ms, 30s, 10m or 1h30m", NULL },
-    { "run: x, retry: {on: [exti]}", "E0104",
-      "tasks.t.retry.on[0] must be one of exit, signal, timeout, node_lost, not 'exti'",
-      "did you mean 'exit'?" },
-    { "run: x, retry: {on: [exit, exit]}", "E0109", "tasks.t.retry.on holds 'exit' twice",
-      "remove one of the two" },
-    { "argv: []", "E0109", "tasks.t.argv must have at least 1 item, not 0", NULL },
-    { "argv: x", "E0102", "tasks.t.argv must be a list, not text", NULL },
-    { "argv: [[x]]", "E0102", "tasks.t.argv[0] must be text, not a list", NULL },
-    { "run: ", "E0102", "tasks.t.run is empty, but must be text",
-      "give it a value, or remove the key" },
-    { "run: x, argv: [y]", "E0108", "tasks.t has 'run' and 'argv', which exclude each other",
-      "keep exactly one of them" },
-    { "help: x", "E0108", "tasks.t needs one of 'run' or 'argv'",
-      "add exactly one of them" },
-    { "run: x, matrix: {a: [1]}, foreach: [1]", "E0108",
-      "tasks.t cannot have both 'matrix' and 'foreach'", "keep one of them" },
-    { "run: x, env: {1a: b}", "E0106", "tasks.t.env.1a is not a name that can stand here",
-      "a variable's name has letters, digits and _, and does not start with a digit" },
-    { "run: x, resources: {memory: lots}", "E0111",
-      "tasks.t.resources.memory must be a size: 'lots' is not a size: write a number and a "
-      "unit such as 512MiB, 4GiB or 10GB (whole bytes)", NULL },
+    {"run: x, timout: 1s", "E0101", "unknown key 'timout' in tasks.t",
+     "did you mean 'timeout'?"},
+    {"run: x, <<: {}", "E0101", "unknown key '<<' in tasks.t",
+     "merge keys are not part of YAML 1.2; use defaults:, include:, or an alias for a "
+     "whole value"},
+    {"run: x, max: 1", "E0107", "'max' does not belong in tasks.t",
+     "'max' belongs in tasks.NAME.retry or tasks.NAME.retry.backoff"},
+    {"run: x, path: a", "E0107", "'path' does not belong in tasks.t",
+     "'path' belongs in datasets.NAME.read or datasets.NAME.write"},
+    {"run: x, retry: {maxx: 1}", "E0101", "unknown key 'maxx' in tasks.t.retry",
+     "did you mean 'max'?"},
+    {"run: x, retry: {timeout: 1s}", "E0107",
+     "'timeout' does not belong in tasks.t.retry", "'timeout' belongs in tasks.NAME"},
+    {"run: x, retry: '2'", "E0113",
+     "tasks.t.retry must be a number, but quotes make it text",
+     "write 2 without quotes"},
+    {"run: x, retry: soon", "E0102", "tasks.t.retry must be a whole number, not text",
+     NULL},
+    {"run: x, retry: 1001", "E0105",
+     "tasks.t.retry must be at least 0 and at most 1000, not 1001", NULL},
+    {"run: x, cache: off", "E0114", "tasks.t.cache must be true or false, not 'off'",
+     "write false, without quotes"},
+    {"run: x, cache: 'True'", "E0114",
+     "tasks.t.cache must be true or false, not quoted 'True'",
+     "write true, without quotes"},
+    {"run: x, timeout: 5", "E0111",
+     "tasks.t.timeout must be a duration: '5' is not a duration: write a number and a "
+     "unit such as 500ms, 30s, 10m or 1h30m",
+     NULL},
+    {"run: x, retry: {on: [exti]}", "E0104",
+     "tasks.t.retry.on[0] must be one of exit, signal, timeout, node_lost, not 'exti'",
+     "did you mean 'exit'?"},
+    {"run: x, retry: {on: [exit, exit]}", "E0109",
+     "tasks.t.retry.on holds 'exit' twice", "remove one of the two"},
+    {"argv: []", "E0109", "tasks.t.argv must have at least 1 item, not 0", NULL},
+    {"argv: x", "E0102", "tasks.t.argv must be a list, not text", NULL},
+    {"argv: [[x]]", "E0102", "tasks.t.argv[0] must be text, not a list", NULL},
+    {"run: ", "E0102", "tasks.t.run is empty, but must be text",
+     "give it a value, or remove the key"},
+    {"run: x, argv: [y]", "E0108",
+     "tasks.t has 'run' and 'argv', which exclude each other",
+     "keep exactly one of them"},
+    {"help: x", "E0108", "tasks.t needs one of 'run' or 'argv'",
+     "add exactly one of them"},
+    {"run: x, matrix: {a: [1]}, foreach: [1]", "E0108",
+     "tasks.t cannot have both 'matrix' and 'foreach'", "keep one of them"},
+    {"run: x, env: {1a: b}", "E0106",
+     "tasks.t.env.1a is not a name that can stand here",
+     "a variable's name has letters, digits and _, and does not start with a digit"},
+    {"run: x, resources: {memory: lots}", "E0111",
+     "tasks.t.resources.memory must be a size: 'lots' is not a size: write a number "
+     "and a "
+     "unit such as 512MiB, 4GiB or 10GB (whole bytes)",
+     NULL},
 };
 
 START_TEST(finds)
@@ -121,10 +126,11 @@ END_TEST
 
 START_TEST(finds_everything_at_once)
 {
-    check_text("name: A\nmodels: {}\ntasks:\n  a: {run: 1, x: 2}\n  b: {argv: [], y: 1}\n"
-               "checks:\n  c: {op: '=', than: 1}\n");
-    static const char *const codes[] = { "E0103", "E0106", "E0110", "E0101", "E0109",
-                                         "E0101", "E0103", "E0104" };
+    check_text(
+        "name: A\nmodels: {}\ntasks:\n  a: {run: 1, x: 2}\n  b: {argv: [], y: 1}\n"
+        "checks:\n  c: {op: '=', than: 1}\n");
+    static const char *const codes[] = {"E0103", "E0106", "E0110", "E0101",
+                                        "E0109", "E0101", "E0103", "E0104"};
     ck_assert_uint_eq(recipe_diags_count(reader.diags), RWF_COUNT(codes));
     for (size_t i = 0; i < RWF_COUNT(codes); i++) {
         const struct recipe_diag *d = recipe_diags_at(reader.diags, i);
@@ -136,13 +142,15 @@ END_TEST
 /* One branch is reported: the one of the node's own kind and keys. */
 START_TEST(tells_one_story)
 {
-    check_text("recipe: raywf/v1\ndatasets:\n  d:\n    read: {sql: x}\n    steps:\n"
-               "      - select: {a: [x]}\n      - join: {with: x, on: [], how: outr}\n"
-               "tasks:\n  t: {run: x, foreach: {glob: [x]}, retry: {backoff: {factr: 2}}}\n");
+    check_text(
+        "recipe: raywf/v1\ndatasets:\n  d:\n    read: {sql: x}\n    steps:\n"
+        "      - select: {a: [x]}\n      - join: {with: x, on: [], how: outr}\n"
+        "tasks:\n  t: {run: x, foreach: {glob: [x]}, retry: {backoff: {factr: 2}}}\n");
     static const char *const messages[] = {
         "datasets.d.steps[0].select.a must be text, not a list",
         "datasets.d.steps[1].join.on must have at least 1 item, not 0",
-        "datasets.d.steps[1].join.how must be one of inner, left, right, full, semi, anti, "
+        "datasets.d.steps[1].join.how must be one of inner, left, right, full, semi, "
+        "anti, "
         "not 'outr'",
         "tasks.t.foreach.glob must be text, not a list",
         "unknown key 'factr' in tasks.t.retry.backoff",
@@ -157,44 +165,45 @@ static const struct {
     const char *path;
     enum recipe_type type;
 } given_types[] = {
-    { "name", RECIPE_TEXT },
-    { "params.a", RECIPE_ANY },
-    { "params.b.default", RECIPE_ANY },
-    { "env.V", RECIPE_TEXT },
-    { "tasks.t.run", RECIPE_TEXT },
-    { "tasks.t.timeout", RECIPE_DURATION },
-    { "tasks.t.grace", RECIPE_DURATION },
-    { "tasks.t.retry", RECIPE_INT },
-    { "tasks.t.cache", RECIPE_BOOL },
-    { "tasks.t.log_limit", RECIPE_SIZE },
-    { "tasks.t.resources.cpu", RECIPE_NUMBER },
-    { "tasks.t.resources.memory", RECIPE_SIZE },
-    { "tasks.t.resources.custom.x", RECIPE_NUMBER },
-    { "tasks.t.retry", RECIPE_INT },
-    { "tasks.u.retry.max", RECIPE_INT },
-    { "tasks.u.retry.backoff", RECIPE_DURATION },
-    { "tasks.u.cache", RECIPE_BOOL },
-    { "tasks.u.matrix.m", RECIPE_ANY },
-    { "checks.c.value", RECIPE_TEXT },
-    { "checks.c.than", RECIPE_ANY },
-    { "datasets.d.split.train", RECIPE_NUMBER },
-    { "datasets.d.split.seed", RECIPE_INT },
-    { "datasets.d.expect.rows", RECIPE_INT },
-    { "datasets.d.read.format", RECIPE_TEXT },
-    { "x-free", RECIPE_UNTYPED },
+    {"name", RECIPE_TEXT},
+    {"params.a", RECIPE_ANY},
+    {"params.b.default", RECIPE_ANY},
+    {"env.V", RECIPE_TEXT},
+    {"tasks.t.run", RECIPE_TEXT},
+    {"tasks.t.timeout", RECIPE_DURATION},
+    {"tasks.t.grace", RECIPE_DURATION},
+    {"tasks.t.retry", RECIPE_INT},
+    {"tasks.t.cache", RECIPE_BOOL},
+    {"tasks.t.log_limit", RECIPE_SIZE},
+    {"tasks.t.resources.cpu", RECIPE_NUMBER},
+    {"tasks.t.resources.memory", RECIPE_SIZE},
+    {"tasks.t.resources.custom.x", RECIPE_NUMBER},
+    {"tasks.t.retry", RECIPE_INT},
+    {"tasks.u.retry.max", RECIPE_INT},
+    {"tasks.u.retry.backoff", RECIPE_DURATION},
+    {"tasks.u.cache", RECIPE_BOOL},
+    {"tasks.u.matrix.m", RECIPE_ANY},
+    {"checks.c.value", RECIPE_TEXT},
+    {"checks.c.than", RECIPE_ANY},
+    {"datasets.d.split.train", RECIPE_NUMBER},
+    {"datasets.d.split.seed", RECIPE_INT},
+    {"datasets.d.expect.rows", RECIPE_INT},
+    {"datasets.d.read.format", RECIPE_TEXT},
+    {"x-free", RECIPE_UNTYPED},
 };
 
 START_TEST(gives_types)
 {
-    check_text("recipe: raywf/v1\nname: n\nparams: {a: 1, b: {default: 2}}\n"
-               "env: {V: 1}\nx-free: 1\ntasks:\n"
-               "  t: {run: 5, timeout: 5s, grace: 0, retry: 1, cache: true, log_limit: 1B,\n"
-               "      resources: {cpu: 1, memory: '${params.a}', custom: {x: 1}}}\n"
-               "  u: {run: x, retry: {max: '${params.a}', backoff: '${params.a}'},\n"
-               "      cache: '${params.a}', matrix: {m: '${params.a}'}}\n"
-               "checks: {c: {value: 1, than: 2}}\n"
-               "datasets: {d: {read: {path: a.csv, format: '${params.a}'},\n"
-               "  split: {train: '${params.a}', seed: 1}, expect: {rows: '${params.a}'}}}\n");
+    check_text(
+        "recipe: raywf/v1\nname: n\nparams: {a: 1, b: {default: 2}}\n"
+        "env: {V: 1}\nx-free: 1\ntasks:\n"
+        "  t: {run: 5, timeout: 5s, grace: 0, retry: 1, cache: true, log_limit: 1B,\n"
+        "      resources: {cpu: 1, memory: '${params.a}', custom: {x: 1}}}\n"
+        "  u: {run: x, retry: {max: '${params.a}', backoff: '${params.a}'},\n"
+        "      cache: '${params.a}', matrix: {m: '${params.a}'}}\n"
+        "checks: {c: {value: 1, than: 2}}\n"
+        "datasets: {d: {read: {path: a.csv, format: '${params.a}'},\n"
+        "  split: {train: '${params.a}', seed: 1}, expect: {rows: '${params.a}'}}}\n");
     ck_assert_uint_eq(recipe_diags_count(reader.diags), 0);
     const struct recipe_node *node = recipe_at(root, given_types[_i].path);
     ck_assert_ptr_nonnull(node);
@@ -206,23 +215,31 @@ static const struct {
     const char *path, *value;
     int rc;
 } values[] = {
-    { "tasks.t.retry.max", "3", 0 },      { "tasks.t.retry.max", "abc", -1 },
-    { "tasks.t.retry.max", "-1", -1 },    { "tasks.t.retry.max", "1.5", -1 },
-    { "tasks.t.timeout", "10m", 0 },      { "tasks.t.timeout", "10", -1 },
-    { "tasks.t.timeout", "0", 0 },        { "tasks.t.cache", "true", 0 },
-    { "tasks.t.cache", "yes", -1 },       { "tasks.t.run", "", 0 },
-    { "tasks.t.run", "3", 0 },            { "tasks.t.resources.cpu", "0.5", 0 },
-    { "tasks.t.resources.cpu", "x", -1 }, { "datasets.d.read.format", "csv", 0 },
-    { "datasets.d.read.format", "xls", -1 },
+    {"tasks.t.retry.max", "3", 0},
+    {"tasks.t.retry.max", "abc", -1},
+    {"tasks.t.retry.max", "-1", -1},
+    {"tasks.t.retry.max", "1.5", -1},
+    {"tasks.t.timeout", "10m", 0},
+    {"tasks.t.timeout", "10", -1},
+    {"tasks.t.timeout", "0", 0},
+    {"tasks.t.cache", "true", 0},
+    {"tasks.t.cache", "yes", -1},
+    {"tasks.t.run", "", 0},
+    {"tasks.t.run", "3", 0},
+    {"tasks.t.resources.cpu", "0.5", 0},
+    {"tasks.t.resources.cpu", "x", -1},
+    {"datasets.d.read.format", "csv", 0},
+    {"datasets.d.read.format", "xls", -1},
 };
 
 START_TEST(checks_resolved_values)
 {
     struct rwf_err err = RWF_ERR_INIT;
-    check_text("recipe: raywf/v1\ntasks:\n"
-               "  t: {run: '${params.a}', timeout: '${params.a}', cache: '${params.a}',\n"
-               "      retry: {max: '${params.a}'}, resources: {cpu: '${params.a}'}}\n"
-               "datasets: {d: {read: {path: a.csv, format: '${params.a}'}}}\n");
+    check_text(
+        "recipe: raywf/v1\ntasks:\n"
+        "  t: {run: '${params.a}', timeout: '${params.a}', cache: '${params.a}',\n"
+        "      retry: {max: '${params.a}'}, resources: {cpu: '${params.a}'}}\n"
+        "datasets: {d: {read: {path: a.csv, format: '${params.a}'}}}\n");
     ck_assert_uint_eq(recipe_diags_count(reader.diags), 0);
     const struct recipe_node *node = recipe_at(root, values[_i].path);
     ck_assert_msg(recipe_schema_value(node, values[_i].value, &err) == values[_i].rc,
@@ -294,25 +311,26 @@ END_TEST
 static const struct {
     const char *path, *title, *suggestion;
 } fields[] = {
-    { "tasks.*.retry.max", "retries", NULL },
-    { "tasks.train.retry.max", "retries", NULL },
-    { "tasks.*.timeout", "timeout", NULL },
-    { "datasets.d.steps.0.join.how", "kind", NULL },
-    { "datasets.*.steps.*.limit", "limit", NULL },
-    { "notify.*.url", "address", NULL },
-    { "profiles.ci.tasks.a.cache", "cache", NULL },
-    { "", "raywf recipe", NULL },
-    { "tasks.*.timout", NULL, "tasks.*.timeout" },
-    { "taks", NULL, "tasks" },
-    { "tasks.*.zzzzzz", NULL, "tasks.*" },
-    { "qqqqqqq", NULL, NULL },
+    {"tasks.*.retry.max", "retries", NULL},
+    {"tasks.train.retry.max", "retries", NULL},
+    {"tasks.*.timeout", "timeout", NULL},
+    {"datasets.d.steps.0.join.how", "kind", NULL},
+    {"datasets.*.steps.*.limit", "limit", NULL},
+    {"notify.*.url", "address", NULL},
+    {"profiles.ci.tasks.a.cache", "cache", NULL},
+    {"", "raywf recipe", NULL},
+    {"tasks.*.timout", NULL, "tasks.*.timeout"},
+    {"taks", NULL, "tasks"},
+    {"tasks.*.zzzzzz", NULL, "tasks.*"},
+    {"qqqqqqq", NULL, NULL},
 };
 
 START_TEST(finds_fields)
 {
     char *suggestion = NULL;
     const json_t *json = recipe_schema_at(fields[_i].path, &suggestion);
-    ck_assert_pstr_eq(json_string_value(json_object_get(json, "title")), fields[_i].title);
+    ck_assert_pstr_eq(json_string_value(json_object_get(json, "title")),
+                      fields[_i].title);
     ck_assert_pstr_eq(suggestion, fields[_i].suggestion);
     free(suggestion);
 }

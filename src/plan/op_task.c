@@ -252,22 +252,21 @@ void plan_add_code_word(const struct plan_graph *g, const char *dir, const char 
 void plan_add_code_text(const struct plan_graph *g, const char *dir, const char *text,
                         json_t *files)
 {
-    static const char ends[] = " \t\r\n;|&()`\"'$=";
+    static const char ends[] = " \t\r\n;|&()<>`\"'$=";
     char word[1024];
+    int words = 0;
 
-    for (int n = 0; n < WORDS_MAX && *text; n++) {
-        text += strspn(text, ends);
-        size_t len = strcspn(text, ends);
-        if (rwf_starts_with(text, RECIPE_DIR))
-            len = strcspn(text, " \t\r\n;|&()`\"'$");
+    while (*text && words < WORDS_MAX) {
+        size_t head = rwf_starts_with(text, RECIPE_DIR) ? strlen(RECIPE_DIR) : 0;
+        size_t len = head + strcspn(text + head, ends);
         if (len > 0 && len < sizeof(word)) {
-            size_t skip = rwf_starts_with(text, RECIPE_DIR) ? 0 : strspn(text, "<>");
-            skip = skip < len ? skip : len;
-            memcpy(word, text + skip, len - skip);
-            word[len - skip] = '\0';
+            memcpy(word, text, len);
+            word[len] = '\0';
             plan_add_code_word(g, dir, word, files);
+            words++;
         }
         text += len;
+        text += *text && !rwf_starts_with(text, RECIPE_DIR);
     }
 }
 

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+EXTRA_DIST += tests/unit/plan_support.h
 check_PROGRAMS += check_expr
 check_expr_SOURCES = tests/unit/check_expr.c
 check_expr_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
@@ -7,3 +8,19 @@ check_PROGRAMS += check_graph
 check_graph_SOURCES = tests/unit/check_graph.c tests/unit/plan_support.h
 check_graph_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 check_graph_LDADD = libplan.a librecipe.a libbase.a $(RWF_LIBS) $(CHECK_LIBS)
+check_PROGRAMS += check_matrix
+check_matrix_SOURCES = tests/unit/check_matrix.c
+check_matrix_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+check_matrix_LDADD = libplan.a librecipe.a libbase.a $(RWF_LIBS) $(CHECK_LIBS)
+check_PROGRAMS += check_key
+check_key_SOURCES = tests/unit/check_key.c
+check_key_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+check_key_LDADD = libplan.a librecipe.a libbase.a $(RWF_LIBS) $(CHECK_LIBS)
+check_PROGRAMS += check_planfile
+check_planfile_SOURCES = tests/unit/check_planfile.c
+check_planfile_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+check_planfile_LDADD = libplan.a librecipe.a libbase.a $(RWF_LIBS) $(CHECK_LIBS)
+check_PROGRAMS += check_picture
+check_picture_SOURCES = tests/unit/check_picture.c
+check_picture_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+check_picture_LDADD = libplan.a librecipe.a libbase.a $(RWF_LIBS) $(CHECK_LIBS)

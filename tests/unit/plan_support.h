@@ -16,8 +16,8 @@
 #include "plan/builtin.h"
 #include "plan/graph.h"
 
-static const struct op *const test_ops[] = {&plan_task_op, &plan_check_op, NULL};
-static const struct op *const mock_ops[] = {&plan_mock_op, &plan_check_op, NULL};
+static const struct op *const test_ops[] __attribute__((unused)) = {&plan_task_op, &plan_check_op, NULL};
+static const struct op *const mock_ops[] __attribute__((unused)) = {&plan_mock_op, &plan_check_op, NULL};
 
 struct fixture {
     char dir[64];
@@ -27,7 +27,7 @@ struct fixture {
     struct rwf_err err;
 };
 
-static void write_file(const struct fixture *f, const char *name, const char *text)
+static inline void write_file(const struct fixture *f, const char *name, const char *text)
 {
     char *path = rwf_fs_join(f->dir, name);
     char *folder = rwf_fs_dirname(path);
@@ -38,7 +38,7 @@ static void write_file(const struct fixture *f, const char *name, const char *te
     free(path);
 }
 
-static void fixture_open(struct fixture *f)
+static inline void fixture_open(struct fixture *f)
 {
     memset(f, 0, sizeof(*f));
     strcpy(f->dir, "/tmp/raywf-plan-XXXXXX");
@@ -47,7 +47,7 @@ static void fixture_open(struct fixture *f)
 }
 
 /* Loads text (with the first line added) and builds; f->graph is NULL after errors. */
-static void fixture_build(struct fixture *f, const char *text, const struct op *const *ops,
+static inline void fixture_build(struct fixture *f, const char *text, const struct op *const *ops,
                           const struct plan_options *options)
 {
     char *path = rwf_fs_join(f->dir, "recipe.yaml");
@@ -61,7 +61,7 @@ static void fixture_build(struct fixture *f, const char *text, const struct op *
     free(path);
 }
 
-static void fixture_close(struct fixture *f)
+static inline void fixture_close(struct fixture *f)
 {
     plan_graph_destroy(f->graph);
     recipe_destroy(f->recipe);
@@ -70,7 +70,7 @@ static void fixture_close(struct fixture *f)
 }
 
 /* All diagnostics, one per line: "E0202 3:14-20 message (hint)". */
-static char *diags_text(struct fixture *f)
+static inline char *diags_text(struct fixture *f)
 {
     struct rwf_str out = {0};
 
@@ -85,7 +85,7 @@ static char *diags_text(struct fixture *f)
     return rwf_str_take(&out);
 }
 
-static void assert_built(struct fixture *f)
+static inline void assert_built(struct fixture *f)
 {
     char *text = diags_text(f);
 
@@ -93,7 +93,7 @@ static void assert_built(struct fixture *f)
     free(text);
 }
 
-static void assert_diag(struct fixture *f, const char *part)
+static inline void assert_diag(struct fixture *f, const char *part)
 {
     char *text = diags_text(f);
 
@@ -102,7 +102,7 @@ static void assert_diag(struct fixture *f, const char *part)
     free(text);
 }
 
-static const struct plan_step *step_at(const struct fixture *f, const char *address)
+static inline const struct plan_step *step_at(const struct fixture *f, const char *address)
 {
     uint32_t i = plan_graph_find(f->graph, address);
 
@@ -111,7 +111,7 @@ static const struct plan_step *step_at(const struct fixture *f, const char *addr
 }
 
 /* "tasks.a tasks.b …" in order. */
-static char *addresses(const struct fixture *f)
+static inline char *addresses(const struct fixture *f)
 {
     struct rwf_str out = {0};
 
@@ -120,7 +120,7 @@ static char *addresses(const struct fixture *f)
     return rwf_str_take(&out);
 }
 
-static char *needs_of(const struct fixture *f, const char *address)
+static inline char *needs_of(const struct fixture *f, const char *address)
 {
     const struct plan_step *s = step_at(f, address);
     struct rwf_str out = {0};

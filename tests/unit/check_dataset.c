@@ -136,7 +136,9 @@ END_TEST
 
 START_TEST(many_files_and_gzip)
 {
-    ck_assert_int_eq(mkdir(rwf_fs_join(dir, "k=v"), 0755), 0);
+    char *folder = rwf_fs_join(dir, "k=v");
+    ck_assert_int_eq(mkdir(folder, 0755), 0);
+    free(folder);
     write_text(dir, "k=v/b.csv", "id,extra\n7,x\n");
     write_text(dir, "k=v/a.csv", "id\n5\n");
     run_ok(dir, "{'read': {'path': '@/k=v/*.csv'}}");

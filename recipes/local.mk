@@ -2,4 +2,5 @@
 # Recipes and what they need, installed as they are.
 nobase_dist_pkgdata_DATA += \
 	%D%/quickstart.yaml %D%/quickstart/iris.csv %D%/quickstart/knn.awk \
-	%D%/cache-resume.yaml %D%/matrix-ci.yaml
+	%D%/cache-resume.yaml %D%/matrix-ci.yaml \
+	%D%/datasets.yaml %D%/datasets/band.awk %D%/datasets/countries.csv

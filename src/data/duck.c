@@ -192,10 +192,11 @@ static void shorten(struct rwf_str *out, const char *text)
             end = at;
     }
     for (const char *p = text; p < end; p++) {
-        if (*p != '\n')
+        char last = out->len > 0 ? out->data[out->len - 1] : ' ';
+        if (*p == '\n' && last != ' ')
+            rwf_str_add(out, strchr("!.:", last) != NULL ? " " : "; ");
+        else if (*p != '\n' && *p != '\t' && *p != '\r')
             rwf_str_addc(out, *p);
-        else if (p + 1 < end && p[1] != '\n' && out->len > 0)
-            rwf_str_add(out, out->data[out->len - 1] == '!' ? " " : "; ");
     }
     while (out->len > 0 && strchr("\n.; ", out->data[out->len - 1]) != NULL)
         out->data[--out->len] = '\0';

@@ -47,7 +47,7 @@ struct execute {
     int64_t rows;
 };
 
-/* --- errors: dataset, step, key, place --- */
+/* --- errors: step, key, place; whoever shows them names the dataset --- */
 
 static int wrap_at(struct execute *x, const char *key, size_t index, const char *step,
                    struct rwf_err *err)
@@ -57,7 +57,7 @@ static int wrap_at(struct execute *x, const char *key, size_t index, const char 
     struct rwf_str where = { 0 };
     if (json_is_array(place))
         place = json_array_get(place, index);
-    rwf_str_addf(&where, "%s %s", x->job.run->address, key);
+    rwf_str_add(&where, key);
     if (step != NULL)
         rwf_str_addf(&where, "[%zu].%s", index, step);
     if (json_is_string(place))
@@ -488,8 +488,7 @@ static int set_limits(const struct op_run *run, int cores, struct duck_options *
     options->memory = run->memory - EXECUTE_MEMORY_BESIDE;
     if (options->memory < EXECUTE_MEMORY_MIN)
         return rwf_fail(err, RWF_E_FIT,
-                        "%s resources.memory: a dataset needs at least 128MiB",
-                        run->address);
+                        "resources.memory: a dataset needs at least 128MiB");
     int64_t threads = options->memory / EXECUTE_MEMORY_THREAD;
     if (threads < cores)
         options->threads = threads > 1 ? (int)threads : 1;

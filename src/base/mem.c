@@ -10,9 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static void out_of_memory(size_t size) __attribute__((noreturn));
-
-static void out_of_memory(size_t size)
+void rwf_out_of_memory(size_t size)
 {
     dprintf(STDERR_FILENO, "raywf: out of memory (asked for %zu bytes)\n", size);
     _exit(RWF_E_ENV - RWF_E_BASE);
@@ -22,7 +20,7 @@ void *rwf_xmalloc(size_t size)
 {
     void *p = malloc(size ? size : 1);
     if (!p)
-        out_of_memory(size);
+        rwf_out_of_memory(size);
     return p;
 }
 
@@ -30,7 +28,7 @@ void *rwf_xcalloc(size_t count, size_t size)
 {
     void *p = calloc(count ? count : 1, size ? size : 1);
     if (!p)
-        out_of_memory(count * size);
+        rwf_out_of_memory(count * size);
     return p;
 }
 
@@ -38,7 +36,7 @@ void *rwf_xrealloc(void *old, size_t size)
 {
     void *p = realloc(old, size ? size : 1);
     if (!p)
-        out_of_memory(size);
+        rwf_out_of_memory(size);
     return p;
 }
 
@@ -59,7 +57,7 @@ char *rwf_xvasprintf(const char *fmt, va_list ap)
 {
     char *text;
     if (vasprintf(&text, fmt, ap) < 0)
-        out_of_memory(0);
+        rwf_out_of_memory(0);
     return text;
 }
 

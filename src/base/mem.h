@@ -17,6 +17,9 @@ char *rwf_xstrndup(const char *text, size_t len);
 char *rwf_xasprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 char *rwf_xvasprintf(const char *fmt, va_list ap) __attribute__((format(printf, 1, 0)));
 
+/* How all of them end; for libraries that report exhaustion themselves. */
+void rwf_out_of_memory(size_t size) __attribute__((noreturn));
+
 /* NULL and *err when there is no memory for size bytes. */
 void *rwf_alloc(size_t size, struct rwf_err *err);
 

@@ -19,7 +19,7 @@
 #include "base/str.h"
 #include "recipe/diag_print.h"
 
-#define KEPT_MAX 200
+#define MESSAGE_MAX 600 /* bytes: a name in it may be a megabyte */
 
 struct recipe_diags {
     struct recipe_diag **items;
@@ -27,7 +27,7 @@ struct recipe_diags {
     size_t errors[2];          /* by severity, those not kept included */
     size_t input_errors;       /* of them: about missing or changed files */
     struct rwf_map *known;     /* "code file line col message" -> diag */
-    struct recipe_diag excess; /* what is beyond KEPT_MAX is written here */
+    struct recipe_diag excess; /* what is beyond RECIPE_DIAGS_KEPT is written here */
     bool sorted;
 };
 
@@ -89,6 +89,10 @@ static char *safe_text(const char *fmt, va_list ap)
     struct rwf_str out = {0};
     char *text = rwf_xvasprintf(fmt, ap);
     for (const char *p = text; *p != '\0'; p++) {
+        if (out.len >= MESSAGE_MAX && ((unsigned char)*p & 0xc0) != 0x80) {
+            rwf_str_add(&out, "...");
+            break;
+        }
         unsigned char c = (unsigned char)*p;
         bool c1 =
             c == 0xc2 && (unsigned char)p[1] >= 0x80 && (unsigned char)p[1] < 0xa0;
@@ -111,7 +115,7 @@ static void count_one(struct recipe_diags *d, enum recipe_code code)
 
 static struct recipe_diag *add_new(struct recipe_diags *d, const char *known)
 {
-    if (d->count == KEPT_MAX) {
+    if (d->count == RECIPE_DIAGS_KEPT) {
         diag_clear(&d->excess);
         rwf_map_set(d->known, known, &d->excess);
         return &d->excess;
@@ -208,7 +212,8 @@ static int compare_places(const struct recipe_span *a, const struct recipe_span 
     return order != 0 ? order : compare_numbers(a->col, b->col);
 }
 
-/* By insertion: stable, at most KEPT_MAX items, and mostly in order already. */
+/* By insertion: stable, at most RECIPE_DIAGS_KEPT items, and mostly in order already.
+ */
 static void sort(struct recipe_diags *d)
 {
     for (size_t i = 1; i < d->count; i++) {

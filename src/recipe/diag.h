@@ -42,11 +42,13 @@ struct recipe_diag {
 
 struct recipe_diags;
 
+#define RECIPE_DIAGS_KEPT 200
+
 struct recipe_diags *recipe_diags_create(void);
 void recipe_diags_destroy(struct recipe_diags *d);
 /* Adds one; returns it so that the caller may add hint, fix or related place. The same
- * code at the same place with the same message is kept once. After 200 the rest is
- * counted, not kept. */
+ * code at the same place with the same message is kept once. After RECIPE_DIAGS_KEPT
+ * the rest is counted, not kept. */
 struct recipe_diag *recipe_diag_add(struct recipe_diags *d, enum recipe_code code,
                                     struct recipe_span span, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));

@@ -6,6 +6,7 @@
  */
 #include "config.h"
 
+#include <errno.h>
 #include <glob.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,6 +50,14 @@ static void add_escaped(struct rwf_str *out, const char *text)
     }
 }
 
+/* A folder that cannot be listed has no matches, but that is said. */
+static int cannot_list(const char *path, int number)
+{
+    if (number != ENOENT && number != ENOTDIR)
+        rwf_log(RWF_LOG_WARN, "recipe", "cannot list %s: %s", path, strerror(number));
+    return 0;
+}
+
 /* Names are given relative to the recipe's folder; order is that of the bytes, so that
  * the locale does not change a plan. */
 static json_t *look_up(const struct recipe *r, const char *pattern)
@@ -62,7 +71,10 @@ static json_t *look_up(const struct recipe *r, const char *pattern)
         rwf_str_addc(&full, '/');
     }
     rwf_str_add(&full, pattern);
-    if (glob(full.data, GLOB_NOSORT, NULL, &found) == 0) {
+    int rc = glob(full.data, GLOB_NOSORT, cannot_list, &found);
+    if (rc == GLOB_NOSPACE)
+        rwf_out_of_memory(full.len);
+    if (rc == 0) {
         qsort(found.gl_pathv, found.gl_pathc, sizeof(char *), compare_texts);
         for (size_t i = 0; i < found.gl_pathc; i++) {
             json_t *name = json_string(found.gl_pathv[i] + skip);

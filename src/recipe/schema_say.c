@@ -561,8 +561,10 @@ bool recipe__say_unknown(struct recipe__check *c, const struct schema *s,
     rwf_str_add(&here, "");
     struct places p = {.here = here.data};
     rwf_suggest_init(&suggest, pair->key);
-    recipe__schema_suggest(s, &suggest);
-    recipe__schema_places(pair->key, found_place, &p);
+    if (recipe_diags_count(c->diags) < RECIPE_DIAGS_KEPT) { /* else nobody sees it */
+        recipe__schema_suggest(s, &suggest);
+        recipe__schema_places(pair->key, found_place, &p);
+    }
     const char *best = rwf_suggest_best(&suggest);
     qsort(p.items, p.count, sizeof(*p.items), compare_distance);
     if (p.count > 0 && (p.items[0].shared > 0 || best == NULL))

@@ -113,7 +113,8 @@ static int collect(int fd, int64_t deadline, struct rwf_str *out, struct rwf_err
 
 /* Waits for the end of pid, which may live on after it closed its output. rc < 0: it is
  * of no use any more and is killed with its group. */
-static int await(pid_t pid, int64_t deadline, int rc, struct rwf_err *err)
+static int await(pid_t pid, const char *name, int64_t deadline, int rc,
+                 struct rwf_err *err)
 {
     const struct timespec pause = {.tv_nsec = 5 * RWF_NS_PER_MS};
     int status = 0;
@@ -130,7 +131,7 @@ static int await(pid_t pid, int64_t deadline, int rc, struct rwf_err *err)
     }
     if (rc < 0 || (WIFEXITED(status) && WEXITSTATUS(status) == 0))
         return rc;
-    return rwf_fail(err, RWF_E_ENV, "its command failed (%s %d)",
+    return rwf_fail(err, RWF_E_ENV, "its command '%s' failed (%s %d)", name,
                     WIFEXITED(status) ? "exit code" : "signal",
                     WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status));
 }
@@ -150,7 +151,7 @@ static char *from_command(const struct recipe *r, const struct recipe_node *list
         return NULL;
     rc = collect(fd, deadline, &out, err);
     close(fd);
-    rc = await(pid, deadline, rc, err);
+    rc = await(pid, recipe_text(list->items[0], ""), deadline, rc, err);
     if (rc == 0)
         return rwf_str_take(&out);
     if (out.len > 0)

@@ -209,6 +209,33 @@ static bool is_null(const char *text, bool plain_style)
 
 /* --- events --- */
 
+/* A tag on nothing, as in "op: !=", was meant as text: one error for it is enough. */
+static void take_tag_as_text(struct parse *p, struct recipe_node *node,
+                             const yaml_char_t *tag)
+{
+    if (tag == NULL || node->len > 0)
+        return;
+    node->text = rwf_arena_strdup(p->reader->arena, (const char *)tag);
+    node->len = strlen(node->text);
+    node->plain = node->null = false;
+}
+
+static struct recipe_node *scalar_node(struct parse *p, const yaml_event_t *event,
+                                       struct recipe_span span, size_t start)
+{
+    struct recipe_node *node = new_node(p, RECIPE_SCALAR, span, start);
+    if (node == NULL)
+        return NULL;
+    node->len = event->data.scalar.length;
+    node->text = rwf_arena_strndup(p->reader->arena,
+                                   (const char *)event->data.scalar.value, node->len);
+    node->plain = event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
+    node->null = is_null(node->text, node->plain);
+    take_tag_as_text(p, node, event->data.scalar.tag);
+    set_anchor(p, event->data.scalar.anchor, node);
+    return node;
+}
+
 static void on_scalar(struct parse *p, const yaml_event_t *event)
 {
     const char *value = (const char *)event->data.scalar.value;
@@ -220,24 +247,14 @@ static void on_scalar(struct parse *p, const yaml_event_t *event)
         stop(p, RECIPE_E0002, start, p->last_end, "text may not hold a NUL byte (\\0)");
         return;
     }
-    struct recipe_node *node = new_node(p, RECIPE_SCALAR, span, start);
-    if (node == NULL)
+    if (wants_key(p) && event->data.scalar.anchor == NULL) {
+        take_key(p, rwf_arena_strndup(p->reader->arena, value, len), span);
         return;
-    node->text = rwf_arena_strndup(p->reader->arena, value, len);
-    node->len = len;
-    node->plain = event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
-    node->null = is_null(node->text, node->plain);
-    if (event->data.scalar.tag != NULL && len == 0) {
-        /* "op: !=" was meant as text: one error for it is enough. */
-        node->text =
-            rwf_arena_strdup(p->reader->arena, (const char *)event->data.scalar.tag);
-        node->len = strlen(node->text);
-        node->plain = node->null = false;
     }
-    set_anchor(p, event->data.scalar.anchor, node);
-    if (wants_key(p))
+    struct recipe_node *node = scalar_node(p, event, span, start);
+    if (node != NULL && wants_key(p))
         take_key(p, node->text, span);
-    else
+    else if (node != NULL)
         attach(p, node);
 }
 
@@ -377,7 +394,7 @@ static void on_document_end(struct parse *p, const yaml_event_t *event)
     else
         recipe_diag_hint(
             stop(p, RECIPE_E0001, at, at + 1,
-                 "this is not valid YAML: the recipe ended above this line"),
+                 "this is not valid YAML: the recipe has already ended here"),
             "check the indentation of this line and the ones above");
 }
 
@@ -409,8 +426,10 @@ static void (*const handlers[])(struct parse *, const yaml_event_t *) = {
 
 static void report_syntax(struct parse *p, const yaml_parser_t *parser)
 {
+    if (parser->error == YAML_MEMORY_ERROR || parser->problem == NULL)
+        rwf_out_of_memory(p->len);
     struct recipe__syntax_error e = {
-        .problem = parser->problem == NULL ? "no memory" : parser->problem,
+        .problem = parser->problem,
         .at = byte_offset(p, parser->problem_mark.index),
     };
     if (parser->error == YAML_READER_ERROR)
@@ -427,10 +446,8 @@ static void read_events(struct parse *p)
 {
     yaml_parser_t parser;
     yaml_event_t event;
-    if (!yaml_parser_initialize(&parser)) {
-        stop(p, RECIPE_E0001, 0, 0, "no memory for the YAML reader");
-        return;
-    }
+    if (!yaml_parser_initialize(&parser))
+        rwf_out_of_memory(p->len);
     yaml_parser_set_encoding(&parser, YAML_UTF8_ENCODING);
     yaml_parser_set_input_string(&parser, (const unsigned char *)p->text, p->len);
     while (!p->failed && !p->done) {

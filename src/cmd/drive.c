@@ -145,7 +145,9 @@ static int write_files(const struct cmd_call *call, const struct view_run *r,
     if (status == 0 && cmd_given(call, "report")) {
         status = view_report(r, &text, err);
         if (status == 0)
-            status = write_view(call, "report", &text, err);
+            status = cmd_write(cmd_text(call, "report", NULL), text.data, text.len, err);
+        if (status < 0)
+            rwf_wrap(err, "--report");
     }
     rwf_str_free(&text);
     return status;

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "base/fs.h"
-#include "base/redact.h"
 #include "base/str.h"
 #include "cmd/cmd.h"
 #include "cmd/opened.h"
@@ -16,21 +15,18 @@ static int write_report(struct cmd_call *call, const struct cmd_opened *o,
 {
     const char *given = cmd_text(call, "output", NULL);
     char *path = given ? NULL : rwf_fs_join(o->dir, "report.html");
-    struct rwf_str page = {0}, clean = {0};
+    struct rwf_str page = {0};
     struct view_run r = cmd_opened_view(o);
     int code = view_report(&r, &page, err);
 
-    if (code == 0) {
-        rwf_redact(&clean, page.data, page.len);
-        code = cmd_write(given ? given : path, clean.data, clean.len, err);
-    }
+    if (code == 0)
+        code = cmd_write(given ? given : path, page.data, page.len, err);
     if (code == 0)
         call->data = json_pack("{s:s, s:s, s:I}", "run", o->id, "file",
-                               given ? given : path, "bytes", (json_int_t)clean.len);
+                               given ? given : path, "bytes", (json_int_t)page.len);
     if (code == 0 && !call->json && !call->quiet && !given)
         puts(path);
     rwf_str_free(&page);
-    rwf_str_free(&clean);
     free(path);
     return code;
 }

@@ -1,1 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+check_PROGRAMS += check_report
+check_report_SOURCES = tests/unit/check_report.c tests/unit/plan_support.h
+check_report_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+check_report_LDADD = libview.a librun.a libschedule.a libplan.a librecipe.a libwire.a \
+	libbase.a $(RWF_LIBS) $(CHECK_LIBS)

@@ -2,8 +2,9 @@
  *
  * `read.url`: the file comes to ROOT/cache/downloads, outside the attempt's folder, so
  * that another attempt goes on where this one was cut off. Its name is made of the URL and
- * the checksum; a lock keeps two steps from writing one file. Once the step has its result
- * the download is dropped: the result is what the cache keeps.
+ * the checksum. NAME.lock is held alone by who writes it and together by who reads it.
+ * Once the step has its result and nobody else reads it, the download is dropped: the
+ * result is what the cache keeps.
  */
 #include "config.h"
 #include <errno.h>
@@ -12,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include "base/digest.h"
 #include "base/fs.h"
@@ -96,12 +98,19 @@ static char **make_headers(const json_t *headers)
     return list;
 }
 
+/* There already, whole, by its checksum. */
+static bool is_ready(const char *path, const char *sha256)
+{
+    char digest[RWF_DIGEST_LEN];
+    return sha256 != NULL && rwf_fs_is_file(path) &&
+           rwf_digest_file(path, digest, NULL, NULL) == 0 && strcmp(digest, sha256) == 0;
+}
+
 static int fetch(struct job *j, const json_t *read, const char *path, struct rwf_err *err)
 {
     const char *sha256 = json_string_value(json_object_get(read, "sha256"));
     char digest[RWF_DIGEST_LEN];
-    if (sha256 != NULL && rwf_fs_is_file(path) &&
-        rwf_digest_file(path, digest, NULL, NULL) == 0 && strcmp(digest, sha256) == 0)
+    if (is_ready(path, sha256))
         return 0;
     char **headers = make_headers(json_object_get(read, "headers"));
     struct http_fetch f = { .url = json_string_value(json_object_get(read, "url")),
@@ -119,34 +128,75 @@ static int fetch(struct job *j, const json_t *read, const char *path, struct rwf
     return r;
 }
 
-char *download__get(struct job *j, const json_t *read, struct rwf_err *err)
+static char *lock_name(const char *path)
 {
-    const char *url = json_string_value(json_object_get(read, "url"));
-    const char *sha256 = json_string_value(json_object_get(read, "sha256"));
-    char *dir = downloads_dir(j->run->dir);
-    char *path = download_path(dir, url, sha256);
-    char *lock_path = rwf_xasprintf("%s.lock", path);
-    int lock = -1, r = rwf_fs_mkdirs(dir, err);
-    if (r == 0) {
-        lock = open(lock_path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-        r = lock >= 0 && flock(lock, LOCK_EX) == 0
-                ? fetch(j, read, path, err)
-                : rwf_fail(err, errno, "%s: %s", lock_path, strerror(errno));
-    }
-    if (lock >= 0)
-        close(lock);
-    free(lock_path);
-    free(dir);
-    if (r == 0)
-        return path;
-    free(path);
-    return NULL;
+    return rwf_xasprintf("%s.lock", path);
 }
 
-void download__drop(const char *path)
+/* The lock file, locked; one that its last user has removed meanwhile is no lock. */
+static int lock_open(const char *path, int how, struct rwf_err *err)
 {
-    char *lock_path = rwf_xasprintf("%s.lock", path);
-    unlink(path);
-    unlink(lock_path);
-    free(lock_path);
+    struct stat held, there;
+    char *name = lock_name(path);
+    int fd;
+    for (;;) {
+        fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+        if (fd < 0 || flock(fd, how) < 0 || fstat(fd, &held) < 0) {
+            rwf_fail(err, errno, "%s: %s", name, strerror(errno));
+            if (fd >= 0)
+                close(fd);
+            fd = -1;
+            break;
+        }
+        if (stat(name, &there) == 0 && there.st_ino == held.st_ino)
+            break;
+        close(fd);
+    }
+    free(name);
+    return fd;
+}
+
+static int get(struct job *j, const json_t *read, struct download *d, struct rwf_err *err)
+{
+    d->lock = lock_open(d->path, LOCK_SH, err);
+    if (d->lock < 0)
+        return -1;
+    if (is_ready(d->path, json_string_value(json_object_get(read, "sha256"))))
+        return 0;
+    close(d->lock);
+    d->lock = lock_open(d->path, LOCK_EX, err);
+    if (d->lock < 0 || fetch(j, read, d->path, err) < 0)
+        return -1;
+    flock(d->lock, LOCK_SH);
+    return 0;
+}
+
+int download__get(struct job *j, const json_t *read, struct download *d,
+                  struct rwf_err *err)
+{
+    char *dir = downloads_dir(j->run->dir);
+    int r = rwf_fs_mkdirs(dir, err);
+    d->lock = -1;
+    d->path = download_path(dir, json_string_value(json_object_get(read, "url")),
+                            json_string_value(json_object_get(read, "sha256")));
+    if (r == 0)
+        r = get(j, read, d, err);
+    free(dir);
+    return r;
+}
+
+void download__done(struct download *d, bool drop)
+{
+    if (d->path == NULL)
+        return;
+    if (drop && d->lock >= 0 && flock(d->lock, LOCK_EX | LOCK_NB) == 0) {
+        char *name = lock_name(d->path);
+        unlink(d->path);
+        unlink(name);
+        free(name);
+    }
+    if (d->lock >= 0)
+        close(d->lock);
+    free(d->path);
+    d->path = NULL;
 }

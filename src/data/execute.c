@@ -39,7 +39,7 @@ struct execute {
     struct job job;
     const json_t *spec;
     struct query *query;
-    char *download;          /* or NULL */
+    struct download download;
     size_t first_step;       /* of the query: what stands before it is in files */
     int programs;            /* run so far */
     enum read_format format; /* of the outputs */
@@ -179,11 +179,8 @@ static int open_first(struct execute *x, struct rwf_err *err)
     if (from != NULL)
         json_object_set(read, "path", (json_t *)from);
     if (json_object_get(read, "url") != NULL) {
-        x->download = download__get(&x->job, read, err);
-        if (x->download != NULL)
-            json_object_set_new(read, "path", json_string(x->download));
-        else
-            r = -1;
+        r = download__get(&x->job, read, &x->download, err);
+        json_object_set_new(read, "path", json_string(x->download.path));
     }
     if (r == 0)
         r = open_source(x, read, err);
@@ -548,8 +545,6 @@ int execute_dataset(struct op_run *run, struct rwf_err *err)
         r = copy_out(&x, err);
     if (r == 0)
         report_metrics(&x);
-    if (r == 0 && x.download != NULL)
-        download__drop(x.download);
     if (r < 0)
         add_advice(err);
     query_destroy(x.query);
@@ -557,7 +552,7 @@ int execute_dataset(struct op_run *run, struct rwf_err *err)
     if (x.job.tmp != NULL)
         rwf_fs_rmtree(x.job.tmp, NULL);
     json_decref(x.metrics);
-    free(x.download);
+    download__done(&x.download, r == 0);
     free(x.job.tmp);
     return r;
 }

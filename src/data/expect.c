@@ -288,11 +288,12 @@ static void print_table(struct rwf_str *out, const json_t *rows)
             for (size_t c = 0; c < json_array_size(row) && c <= EXPECT_COLUMNS; c++) {
                 char *text = cell_text(json_array_get(row, c));
                 size_t w = width(text);
+                bool last = c + 1 == json_array_size(row);
                 if (pass == 0)
                     widths[c] = w > widths[c] ? w : widths[c];
                 else
                     rwf_str_addf(out, "%s%s%*s", c > 0 ? "  " : "    ", text,
-                                 (int)(widths[c] - w), "");
+                                 last ? 0 : (int)(widths[c] - w), "");
                 free(text);
             }
             if (pass == 1)
@@ -344,9 +345,9 @@ static int report(struct expect *e, struct rwf_str *out, struct rwf_err *err)
             continue;
         char *what = p->reason != NULL
                          ? rwf_xasprintf("%s, but %s", p->what, p->reason)
-                         : rwf_xasprintf("%s, but %lld row%s do%s not hold it", p->what,
-                                         (long long)p->count, p->count == 1 ? "" : "s",
-                                         p->count == 1 ? "es" : "");
+                         : rwf_xasprintf("%s, but %lld row%s it", p->what,
+                                         (long long)p->count,
+                                         p->count == 1 ? " breaks" : "s break");
         rwf_str_addf(&line, "%s%s", broken++ > 0 ? "; " : "", what);
         rwf_str_addf(out, "expect.%s\n", what);
         free(what);

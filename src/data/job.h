@@ -39,9 +39,14 @@ void job__progress(struct job *j, double done, int64_t rows);
 int program__run(struct job *j, const json_t *step, const char *rows, int64_t count,
                  int number, json_t **ret_read, struct rwf_err *err);
 
-/* Where a `read` with a url lies now, downloaded; the caller frees it. */
-char *download__get(struct job *j, const json_t *read, struct rwf_err *err);
-/* Drops the downloads of a step that has its result. */
-void download__drop(const char *path);
+/* A `read` with a url, downloaded: d->path, an own string, stays until done. */
+struct download {
+    char *path;
+    int lock;
+};
+int download__get(struct job *j, const json_t *read, struct download *d,
+                  struct rwf_err *err);
+/* drop: the step has its result. Harmless on one that was never begun. */
+void download__done(struct download *d, bool drop);
 
 #endif

@@ -444,6 +444,8 @@ int http_fetch(const struct http_fetch *f, struct rwf_err *err)
     if (r == 0) {
         load_tag(&d);
         r = run_download(&d, err);
+        if (r < 0 && d.fd >= 0 && part_size(&d) == 0)
+            unlink(d.part);
         if (d.fd >= 0)
             close(d.fd);
         if (r == 0)

@@ -27,10 +27,10 @@ static const struct {
     { "{'columns': {'ID': {'type': 'int'}}}", { NULL } },
     { "{'columns': {'id': {'not_null': false, 'unique': false}}}", { NULL } },
     { "{'columns': {'id': {'unique': true}}}",
-      { "columns.id.unique: true, but 2 rows do not hold it",
+      { "columns.id.unique: true, but 2 rows break it",
         "    row  id  na me  price  day", "    3    2   NULL   -3.0   2025-01-01" } },
     { "{'columns': {'na me': {'not_null': true}}}",
-      { "but 1 row does not hold it", "    row  na me  id" } },
+      { "but 1 row breaks it", "    row  na me  id" } },
     { "{'columns': {'price': {'min': 0}}}", { "columns.price.min: 0, but 1 row" } },
     { "{'columns': {'price': {'max': 7.5}}}", { "columns.price.max: 7.5, but 1 row" } },
     { "{'columns': {'day': {'min': '2024-03-01'}}}", { "but 1 row" } },
@@ -83,7 +83,7 @@ START_TEST(five_rows_are_shown)
                                   "(SELECT range AS n, range AS nr FROM range(1000))", "nr",
                                   &report, &err), -1);
     ck_assert_str_eq(report.data,
-                     "expect.columns.n.min: 100, but 100 rows do not hold it\n"
+                     "expect.columns.n.min: 100, but 100 rows break it\n"
                      "    row  n\n    1    0\n    2    1\n    3    2\n    4    3\n"
                      "    5    4\n");
     rwf_str_free(&report);

@@ -43,4 +43,4 @@ recipe_schema_json.c: schemas/recipe.schema.json tools/embed.sh
 	$(AM_V_GEN)$(EMBED) recipe_schema_json $(top_srcdir)/schemas/recipe.schema.json > $@.tmp \
 		&& mv $@.tmp $@
 CLEANFILES += recipe_schema_json.c
-EXTRA_DIST += schemas/recipe.schema.json
+nobase_dist_pkgdata_DATA += schemas/recipe.schema.json

@@ -17,7 +17,7 @@ tmp=$(mktemp -d "${TMPDIR:-/tmp}/raywf-t.XXXXXX")
 trap 'rm -rf "$tmp"' EXIT
 trap 'exit 130' INT TERM
 cd "$tmp" || exit 99
-# Tasks of the recipes below call raywf by name.
+# The tests call raywf by name.
 mkdir .bin && ln -s "$RAYWF" .bin/raywf && PATH=$tmp/.bin:$PATH && export PATH
 
 pass() { passed=$((passed + 1)); }

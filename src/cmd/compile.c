@@ -88,8 +88,7 @@ static int build(struct cmd_call *call, struct cmd_compiled *c, struct rwf_err *
         c->options.only = c->only = cmd_list(call, "only", &c->options.only_count);
     if (has_option(call, "from"))
         c->options.from = c->from = cmd_list(call, "from", &c->options.from_count);
-    if (recipe_diags_errors(c->diags) == 0)
-        c->graph = plan_graph_build(c->recipe, cmd_ops, &c->options, c->diags, &local);
+    c->graph = plan_graph_build(c->recipe, cmd_ops, &c->options, c->diags, &local);
     report_diags(call, c);
     int code = recipe_diags_exit_code(c->diags);
     if (c->graph || code)

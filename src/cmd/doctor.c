@@ -20,6 +20,7 @@
 #include "cmd/cmd.h"
 #include "data/duck.h"
 #include "run/engine.h"
+#include "run/proc.h"
 #include "view/style.h"
 
 enum level { OK, NOTE, BAD };
@@ -78,31 +79,15 @@ static void look_gpu(struct finding *f)
         rwf_str_add(&f->text, " (steps that ask for gpu cannot run here)");
 }
 
-static char *first_line(const char *path)
+static void look_limits_memory(struct finding *f)
 {
-    char *text = rwf_fs_read(path, 1 << 16, NULL, NULL);
+    char *how = proc_memory_limits();
 
-    if (text)
-        text[strcspn(text, "\n")] = '\0';
-    return text;
-}
-
-static void look_cgroup(struct finding *f)
-{
-    char *memory = first_line("/sys/fs/cgroup/memory.max");
-    char *cpu = first_line("/sys/fs/cgroup/cpu.max");
-
-    if (!rwf_fs_exists("/sys/fs/cgroup/cgroup.controllers")) {
-        rwf_str_add(&f->text, "no cgroup v2");
-        set(f, NOTE, "memory limits of steps are enforced by watching, not by the kernel");
-    } else if (access("/sys/fs/cgroup", W_OK) != 0 || !memory) {
-        rwf_str_addf(&f->text, "v2%s%s%s%s", memory ? ", memory.max " : "",
-                     memory ? memory : "", cpu ? ", cpu.max " : "", cpu ? cpu : "");
-    } else {
-        rwf_str_addf(&f->text, "v2, memory.max %s, cpu.max %s", memory, cpu ? cpu : "?");
-    }
-    free(memory);
-    free(cpu);
+    rwf_str_add(&f->text, how ? how : "none that we may write to: memory limits are kept by watching");
+    if (!how)
+        set(f, NOTE, "a step that allocates faster than ten looks a second may overshoot; "
+                     "run as root, or in a systemd scope with Delegate=yes");
+    free(how);
 }
 
 static void look_disk(struct finding *f)
@@ -202,7 +187,7 @@ static const struct {
     void (*look)(struct finding *f);
 } rows[] = {
     {"raywf", look_raywf},     {"cpu", look_cpu},       {"memory", look_memory},
-    {"gpu", look_gpu},         {"cgroup", look_cgroup}, {"disk", look_disk},
+    {"gpu", look_gpu},         {"cgroup", look_limits_memory}, {"disk", look_disk},
     {"/dev/shm", look_shm},    {"limits", look_limits}, {"duckdb", look_duckdb},
     {"libcurl", look_curl},    {"graphviz", look_graphviz},
 };

@@ -22,6 +22,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "run/proc.h"
 #include "run/procfs.h"
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -212,6 +213,14 @@ static void find_place(void)
     if (!find_v2() && !find_v1())
         rwf_log(RWF_LOG_INFO, "run",
                 "no cgroup for memory limits here, watching instead");
+}
+
+char *proc_memory_limits(void)
+{
+    pthread_once(&once, find_place);
+    if (place_kind == LIMIT_WATCH)
+        return NULL;
+    return rwf_xasprintf("cgroup %s at %s", place_kind == LIMIT_CGROUP2 ? "v2" : "v1", place);
 }
 
 void run__limit_begin(struct run__limit *l, const char *run_id, int64_t bytes)

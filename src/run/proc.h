@@ -70,4 +70,8 @@ void proc_free(struct proc *p);
  * environment, own user only). Returns how many. */
 int proc_sweep(const char *run_id);
 
+/* How memory limits are enforced here: "cgroup v2 at /sys/fs/cgroup/…", the caller's to
+ * free, or NULL: by watching what the processes use. For doctor. */
+char *proc_memory_limits(void);
+
 #endif

@@ -1,4 +1,9 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The level of detail of a picture: the finest that stays readable and that Graphviz lays
+ * out in well under a second. Its time explodes with dense graphs (minutes for 300 boxes with
+ * 1,300 long edges), so what counts is not only how many boxes there are.
+ */
 #include "config.h"
 #include "plan/boxes.h"
 
@@ -8,13 +13,12 @@
 #include "base/mem.h"
 #include "plan/inside.h"
 
-/* The most that a level may have; the last level takes everything. */
-static const struct {
-    size_t boxes, edges;
-} limits[] = {
-    [PLAN__BY_STEP] = {200, 1000},
-    [PLAN__BY_ENTRY] = {300, 1500},
-};
+#define EDGES_MAX 600
+#define SPAN_MAX 1500
+#define GATHER_MAX 50000 /* edges that are looked at to thin them out */
+
+/* The most boxes that a level may have; the last level takes everything. */
+static const size_t boxes_max[] = {[PLAN__BY_STEP] = 200, [PLAN__BY_ENTRY] = 300};
 
 static const char *box_name(const struct plan__step *s, enum plan__level level)
 {
@@ -30,7 +34,7 @@ static const char *box_name(const struct plan__step *s, enum plan__level level)
 static bool make_boxes(const struct plan_graph *g, struct plan__boxes *p, uint32_t *box_of)
 {
     struct rwf_map *known = rwf_map_create();
-    size_t most = p->level == PLAN__BY_SECTION ? SIZE_MAX : limits[p->level].boxes;
+    size_t most = p->level == PLAN__BY_SECTION ? SIZE_MAX : boxes_max[p->level];
     size_t cap = 0, count = 0;
     bool fits = true;
 
@@ -92,7 +96,7 @@ static void tidy_arrows(struct plan__boxes *p)
 
 static bool too_many(const struct plan__boxes *p)
 {
-    return p->level != PLAN__BY_SECTION && p->edge_count > limits[p->level].edges;
+    return p->level != PLAN__BY_SECTION && p->edge_count > GATHER_MAX;
 }
 
 static size_t step_arrows(const struct plan_graph *g, struct plan__boxes *p,
@@ -141,6 +145,70 @@ static void make_arrows(const struct plan_graph *g, struct plan__boxes *p,
     rwf_map_destroy(boxes, NULL);
 }
 
+/* A layout's time grows with the layers that edges cross. Boxes stand in topological order
+ * and edges are sorted, so one pass finds the layers. */
+static bool too_tangled(const struct plan__boxes *p)
+{
+    uint32_t *layer = rwf_xcalloc((size_t)p->count + 1, sizeof(*layer));
+    size_t span = 0;
+
+    for (size_t i = 0; i < p->edge_count; i++) {
+        const struct plan__arrow *e = &p->edges[i];
+        if (layer[e->to] <= layer[e->from])
+            layer[e->to] = layer[e->from] + 1;
+    }
+    for (size_t i = 0; i < p->edge_count; i++)
+        span += layer[p->edges[i].to] - layer[p->edges[i].from];
+    free(layer);
+    return p->edge_count > EDGES_MAX || span > SPAN_MAX;
+}
+
+static int compare_targets(const void *a, const void *b)
+{
+    const struct plan__arrow *x = a, *y = b;
+
+    if (x->to != y->to)
+        return x->to < y->to ? -1 : 1;
+    return x->from > y->from ? -1 : x->from < y->from;
+}
+
+/* Leaves out arrows that others imply (a -> c beside a -> b -> c). The nearest source of a
+ * box comes first: what it stands behind needs no arrow of its own. */
+static void thin_out(struct plan__boxes *p)
+{
+    size_t words = (p->count + 63) / 64, kept = 0;
+    uint64_t *before = rwf_xcalloc((size_t)p->count * words + 1, sizeof(*before));
+
+    if (p->edge_count > 1)
+        qsort(p->edges, p->edge_count, sizeof(*p->edges), compare_targets);
+    for (size_t i = 0; i < p->edge_count; i++) {
+        const struct plan__arrow e = p->edges[i];
+        uint64_t *mine = before + e.to * words, *its = before + e.from * words;
+        if (mine[e.from / 64] >> (e.from % 64) & 1)
+            continue;
+        mine[e.from / 64] |= UINT64_C(1) << (e.from % 64);
+        for (size_t k = 0; k < words; k++)
+            mine[k] |= its[k];
+        p->edges[kept++] = e;
+    }
+    p->edge_count = kept;
+    if (kept > 1)
+        qsort(p->edges, p->edge_count, sizeof(*p->edges), compare_arrows);
+    free(before);
+}
+
+/* True when the level can be laid out, perhaps with fewer arrows. */
+static bool is_drawable(struct plan__boxes *p)
+{
+    if (p->level == PLAN__BY_SECTION)
+        return true;
+    if (too_many(p))
+        return false;
+    if (too_tangled(p))
+        thin_out(p);
+    return !too_tangled(p);
+}
+
 static void forget(struct plan__boxes *p)
 {
     free(p->boxes);
@@ -159,7 +227,7 @@ struct plan__boxes *plan__boxes_create(const struct plan_graph *g)
         if (make_boxes(g, p, box_of)) {
             make_members(g, p, box_of);
             make_arrows(g, p, box_of);
-            if (!too_many(p))
+            if (is_drawable(p))
                 break;
         }
         forget(p);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Pictures of a graph: dot, mermaid, JSON, and SVG laid out by Graphviz (opened at
- * run time). Boxes are steps; above 200 steps or 1,000 edges they are entries with a
- * count; above 300 entries or 1,500 edges, sections: a layout always ends soon. JSON has
- * every step.
+ * run time). Boxes are steps; above 200 steps, entries with a count; above 300 entries,
+ * sections. When arrows are too many to follow, those that others imply are left out; when
+ * that is not enough, boxes are of the next kind. So a layout always ends soon. JSON has
+ * every step and all it needs.
  */
 #ifndef RWF_PLAN_PICTURE_H
 #define RWF_PLAN_PICTURE_H

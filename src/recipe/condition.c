@@ -283,17 +283,6 @@ static void fail_rest(struct parser *p)
                    expr__char_name(s[0], seen));
 }
 
-static size_t count_refs(const char *text)
-{
-    size_t n = 0;
-
-    while ((text = strstr(text, "${")) != NULL) {
-        n++;
-        text += 2;
-    }
-    return n;
-}
-
 struct expr_condition *expr_condition_parse_at(struct rwf_arena *a, const char *text,
                                                size_t *ret_at, struct rwf_err *err)
 {
@@ -303,7 +292,7 @@ struct expr_condition *expr_condition_parse_at(struct rwf_arena *a, const char *
         .condition = condition,
     };
 
-    condition->refs = rwf_arena_alloc(a, (count_refs(text) + 1) * sizeof(struct expr_ref));
+    condition->refs = rwf_arena_alloc(a, (expr__count_refs(text) + 1) * sizeof(struct expr_ref));
     condition->root = parse_or(&p);
     if (condition->root) {
         expr__skip_space(&p.c);

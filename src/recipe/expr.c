@@ -194,14 +194,13 @@ static bool seek_ref(struct expr_cursor *c)
     return false;
 }
 
-static size_t count_dollars(const char *text)
+/* An upper bound of the references in text. */
+size_t expr__count_refs(const char *text)
 {
     size_t n = 0;
 
-    while ((text = strstr(text, "${")) != NULL) {
-        n++;
-        text += 2;
-    }
+    for (; *text; text++)
+        n += text[0] == '$' && text[1] == '{';
     return n;
 }
 
@@ -210,7 +209,7 @@ struct expr_template *expr_template_parse_at(struct rwf_arena *a, const char *te
 {
     struct expr_template *t = rwf_arena_alloc(a, sizeof(*t));
     struct expr_cursor c = {.arena = a, .text = rwf_arena_strdup(a, text), .err = err};
-    size_t most = count_dollars(text);
+    size_t most = expr__count_refs(text);
 
     t->text = c.text;
     t->refs = most ? rwf_arena_alloc(a, most * sizeof(*t->refs)) : NULL;

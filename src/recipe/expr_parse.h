@@ -23,6 +23,7 @@ void expr__skip_space(struct expr_cursor *c);
 const char *expr__char_name(char ch, char out[EXPR_CHAR_NAME_LEN]);
 /* The cursor stands on an opening quote; NULL when it is never closed. */
 char *expr__parse_string(struct expr_cursor *c);
+size_t expr__count_refs(const char *text);
 /* The cursor stands on "${". */
 int expr__parse_ref(struct expr_cursor *c, struct expr_ref *ret);
 

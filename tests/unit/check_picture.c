@@ -146,10 +146,11 @@ static const struct {
     bool dense;
     size_t boxes;
 } sizes[] = {
-    {20, 10, false, 20},   /* 200 steps, but 1,900 edges */
+    {20, 10, false, 20}, /* 200 steps, but 1,900 edges of which none implies another */
     {2, 100, false, 2},    {2, 101, false, 2},   {200, 1, false, 200},
     {201, 1, false, 201},  {300, 2, false, 300}, {301, 1, false, 1},
-    {60, 1, true, 1},      {40, 1, true, 40},    {1000, 1, false, 1},
+    {60, 1, true, 60},     {190, 1, true, 190},  {15, 1, true, 15},
+    {1000, 1, false, 1},
 };
 
 START_TEST(test_levels)
@@ -166,6 +167,24 @@ START_TEST(test_levels)
 }
 END_TEST
 
+/* What is implied is left out only where it must be. */
+START_TEST(test_thin)
+{
+    struct rwf_str out = {0};
+
+    build_many(15, 1, true);
+    plan_picture_dot(f.graph, NULL, NULL, &out);
+    ck_assert_uint_eq(count_of(out.data, " -> \""), 105);
+    fixture_close(&f);
+    fixture_open(&f);
+    rwf_str_clear(&out);
+    build_many(60, 1, true);
+    plan_picture_dot(f.graph, NULL, NULL, &out);
+    ck_assert_uint_eq(count_of(out.data, " -> \""), 59);
+    rwf_str_free(&out);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("picture");
@@ -178,6 +197,7 @@ int main(void)
     tcase_add_test(tc, test_json);
     tcase_add_test(tc, test_svg);
     tcase_add_loop_test(tc, test_levels, 0, (int)RWF_COUNT(sizes));
+    tcase_add_test(tc, test_thin);
     suite_add_tcase(s, tc);
     return run_suite(s);
 }

@@ -22,11 +22,11 @@
 #include "data/job.h"
 #include "wire/http.h"
 
-/* An attempt's folder is ROOT/runs/ID/steps/NAME/N; anywhere else the step's own. */
+/* An attempt's folder is ROOT/runs/ID/steps/NAME; anywhere else the step's own. */
 static char *downloads_dir(const char *dir)
 {
     char *at = rwf_fs_absolute(dir);
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 3; i++) {
         char *up = rwf_fs_dirname(at);
         free(at);
         at = up;

@@ -76,20 +76,14 @@ static void launch_decide(struct engine *e, const struct plan_step *p,
 
 /* --- the folder --- */
 
-/* steps/NAME/N: of the two folders the first is new, too, at a first attempt. */
 static int make_dir(const char *dir, struct rwf_err *err)
 {
-    char *parent = rwf_fs_dirname(dir);
-    int made = mkdir(dir, 0755);
-    if (made != 0 && errno == ENOENT && mkdir(parent, 0755) == 0)
-        made = mkdir(dir, 0755);
-    free(parent);
-    if (made == 0)
+    if (mkdir(dir, 0755) == 0)
         return 0;
     /* An earlier head died between making this folder and saying so. */
     if (errno == EEXIST && rwf_fs_rmtree(dir, err) != 0)
         return -1;
-    return rwf_fs_mkdirs(dir, err);
+    return rwf_fs_mkdirs(dir, err); /* also "steps", for the first one of a run */
 }
 
 /* --- the command --- */

@@ -193,7 +193,8 @@ char *run_step_name(const char *address)
 char *run_attempt_dir(const char *address, int attempt)
 {
     char *name = run_step_name(address);
-    char *dir = rwf_xasprintf("steps/%s/%d", name, attempt);
+    char *dir = attempt <= 1 ? rwf_xasprintf("steps/%s", name)
+                             : rwf_xasprintf("steps/%s~%d", name, attempt);
     free(name);
     return dir;
 }

@@ -3,8 +3,9 @@
  * Where things are. ROOT is .raywf in the recipe's folder (RAYWF_DIR overrides it):
  *
  *   runs/ID/events.ndjson          the log            runs/ID/plan.json   what was run
- *   runs/ID/steps/ADDRESS/N/       attempt N: cmd.sh env.txt stdout stderr exit.json
+ *   runs/ID/steps/ADDRESS/         the first attempt: cmd.sh env.txt stdout stderr exit.json
  *                                  step.json, and the working files until they are kept
+ *   runs/ID/steps/ADDRESS~N/       attempt N, from the second on
  *   runs/ID/pid                    of the process that drives it (see log.h)
  *   runs/last                      symlink to the newest run
  *   cache/…                        see cache.h
@@ -27,7 +28,7 @@ char *run_resolve(const char *root, const char *name, struct rwf_err *err);
 /* Folder name for an address: as it is when short and harmless; else shortened with a
  * piece of its digest, so that it is always unique and legal (max 120 bytes). */
 char *run_step_name(const char *address);
-/* "steps/NAME/ATTEMPT", relative to the run's folder. */
+/* "steps/NAME" or "steps/NAME~ATTEMPT", relative to the run's folder. */
 char *run_attempt_dir(const char *address, int attempt);
 
 #endif

@@ -34,7 +34,7 @@ CANARY=$canary raywf run r.yaml --progress plain --events events.out --junit jun
     --summary summary.out --report report.out >run.out 2>run.err &
 pid=$!
 i=0
-while [ $i -lt 200 ] && ! grep -q 'long enough' .raywf/runs/last/steps/tasks.show/1/stdout 2>/dev/null; do
+while [ $i -lt 200 ] && ! grep -q 'long enough' .raywf/runs/last/steps/tasks.show/stdout 2>/dev/null; do
     sleep 0.05
     i=$((i + 1))
 done
@@ -50,8 +50,8 @@ for c in 'status' 'logs' 'events' 'why tasks.fails' 'report -o page.out' 'render
     # shellcheck disable=SC2086
     raywf $c >"look.$(echo "$c" | tr -c 'a-z\n' _)" 2>&1
 done
-ok 'the step saw the secret' grep -q 'long enough' .raywf/runs/last/steps/tasks.show/1/stdout
-ok 'logs say which secret it was' grep -q '\[secret:KEY\]' .raywf/runs/last/steps/tasks.show/1/stdout
+ok 'the step saw the secret' grep -q 'long enough' .raywf/runs/last/steps/tasks.show/stdout
+ok 'logs say which secret it was' grep -q '\[secret:KEY\]' .raywf/runs/last/steps/tasks.show/stdout
 rm -f key.txt
 found=$(grep -rlF -- "$canary" . 2>/dev/null)
 if [ -z "$found" ]; then pass; else fail 'the canary is in' "$found"; fi

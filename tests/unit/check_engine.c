@@ -267,8 +267,8 @@ START_TEST(runs_and_then_has_it)
     char *text = rwf_fs_read(json_string_value(json_object_get(c, "path")), 100, NULL, NULL);
     ck_assert_str_eq(text, "hello\n");
     free(text);
-    char *dir = run_dir(root, o.id), *junk = rwf_fs_join(dir, "steps/tasks.a/1/scratch.txt");
-    char *record = rwf_fs_join(dir, "steps/tasks.a/1/stdout");
+    char *dir = run_dir(root, o.id), *junk = rwf_fs_join(dir, "steps/tasks.a/scratch.txt");
+    char *record = rwf_fs_join(dir, "steps/tasks.a/stdout");
     ck_assert(!rwf_fs_exists(junk) && rwf_fs_exists(record));
     free(record);
     free(junk);
@@ -340,8 +340,8 @@ START_TEST(failure_and_what_depends_on_it)
                            "  d: {argv: [\"true\"]}\n");
     expect_code(&o, 1);
     expect_step(o.id, "tasks.a", STEP_FAILED, "exit", "exit code 3");
-    expect_step(o.id, "tasks.b", STEP_SKIPPED, NULL, "tasks.a was failed");
-    expect_step(o.id, "tasks.c", STEP_SKIPPED, NULL, "tasks.b was skipped");
+    expect_step(o.id, "tasks.b", STEP_SKIPPED, NULL, "needs tasks.a, which failed");
+    expect_step(o.id, "tasks.c", STEP_SKIPPED, NULL, "needs tasks.b, which was skipped");
     expect_step(o.id, "tasks.d", STEP_SUCCEEDED, NULL, NULL);
     ck_assert(in_log(o.id, "\"tail\":\"oh no"));
     ck_assert(in_log(o.id, "r.yaml:4:"));
@@ -397,7 +397,7 @@ START_TEST(a_false_condition_skips)
                            "  b: {argv: [\"true\"], needs: [tasks.a]}\n");
     expect_code(&o, 0);
     expect_step(o.id, "tasks.a", STEP_SKIPPED, NULL, "condition");
-    expect_step(o.id, "tasks.b", STEP_SKIPPED, NULL, "tasks.a was skipped");
+    expect_step(o.id, "tasks.b", STEP_SKIPPED, NULL, "needs tasks.a, which was skipped");
 }
 END_TEST
 
@@ -605,13 +605,13 @@ START_TEST(builtin_step_and_its_secret)
                              NULL);
     ck_assert_ptr_nonnull(strstr(text, "Bearer hunter2\\\"quoted"));
     free(text);
-    char *path = rwf_xasprintf("%s/runs/%s/steps/datasets.d/1/step.json", root, o.id);
+    char *path = rwf_xasprintf("%s/runs/%s/steps/datasets.d/step.json", root, o.id);
     text = rwf_fs_read(path, 10000, NULL, NULL);
     ck_assert_ptr_nonnull(strstr(text, "Bearer [secret:T]"));
     ck_assert_ptr_null(strstr(text, "hunter2"));
     free(text);
     free(path);
-    path = rwf_xasprintf("%s/runs/%s/steps/tasks.t/1/stdout", root, o.id);
+    path = rwf_xasprintf("%s/runs/%s/steps/tasks.t/stdout", root, o.id);
     text = rwf_fs_read(path, 10000, NULL, NULL);
     ck_assert_ptr_nonnull(strstr(text, "[secret:T]\n"));
     free(text);

@@ -28,6 +28,7 @@ struct audience {
     struct view_progress *progress;
     FILE *events;
     struct rwf_str line;
+    struct run_state *state; /* of a new run; NULL when it must be read from the log */
 };
 
 static void write_event(struct audience *a, const json_t *event)
@@ -46,6 +47,10 @@ static void on_event(void *ctx, enum run_event type, const json_t *event)
 {
     struct audience *a = ctx;
 
+    if (a->state && run_state_apply(a->state, event, NULL) < 0) {
+        run_state_destroy(a->state);
+        a->state = NULL;
+    }
     if (a->progress)
         view_progress_event(a->progress, type, event);
     if (a->events)
@@ -83,6 +88,8 @@ static int open_audience(const struct cmd_call *call, const struct cmd_drive *d,
             return rwf_fail(err, errno, "--events %s: cannot write: %s", path,
                             strerror(errno));
     }
+    if (!d->run)
+        a->state = run_state_create();
     if (strcmp(cmd_text(call, "progress", "auto"), "none") != 0)
         a->progress = view_progress_create(&options);
     return 0;
@@ -176,8 +183,8 @@ static json_t *failures_json(const struct view_run *r)
 }
 
 /* What is told when the run is over; a file that cannot be written is an error then. */
-static int look_back(struct cmd_call *call, const struct cmd_drive *d, const char *id,
-                     struct rwf_err *err)
+static int look_back(struct cmd_call *call, const struct cmd_drive *d, struct audience *a,
+                     const char *id, struct rwf_err *err)
 {
     struct cmd_opened o = {0};
     int status = -1;
@@ -186,7 +193,9 @@ static int look_back(struct cmd_call *call, const struct cmd_drive *d, const cha
     o.id = (char *)id;
     o.dir = run_dir(d->root, id);
     o.log = rwf_fs_join(o.dir, "events.ndjson");
-    if (cmd_reload_run(&o, err) < 0)
+    o.state = a->state;
+    a->state = NULL;
+    if (!o.state && cmd_reload_run(&o, err) < 0)
         goto out;
     struct view_run r = cmd_opened_view(&o);
     r.graph = d->c->graph;
@@ -271,17 +280,19 @@ int cmd_drive(struct cmd_call *call, const struct cmd_drive *d, struct rwf_err *
         return -1;
     if (open_audience(call, d, &a, err) < 0) {
         close_audience(&a);
+        run_state_destroy(a.state);
         return -1;
     }
     int code = execute(call, d, &a, id, err);
     close_audience(&a);
     if (code < 0) {
+        run_state_destroy(a.state);
         if (*id)
             rwf_fail(err, err->code, "%s; when that is mended: raywf resume %s",
                      strdupa(err->text), id);
         return -1;
     }
-    if (look_back(call, d, id, &later) < 0)
+    if (look_back(call, d, &a, id, &later) < 0)
         code = rwf_exit_worse(code, cmd_keep_error(call, &later));
     return code;
 }

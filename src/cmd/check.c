@@ -24,7 +24,7 @@ static int check_one(struct cmd_call *call, const char *path, json_t *files,
     struct cmd_compiled c;
     int code = cmd_compile(call, path, true, &c, err);
 
-    json_t *item = json_pack("{s:s, s:b}", "file", path, "ok", code == 0);
+    json_t *item = json_pack("{s:o, s:b}", "file", cmd_string(path), "ok", code == 0);
     if (code == 0) {
         say_good(call, &c, path);
         json_object_set_new(item, "name", json_string(recipe_name(c.recipe)));

@@ -133,6 +133,8 @@ json_t *cmd_json(const struct cmd *cmd);
 /* --- output.c --- */
 /* An error that does not end the command: main prints it. Returns its exit code. */
 int cmd_keep_error(struct cmd_call *call, const struct rwf_err *err);
+/* Text from outside, such as a path, as a JSON string: bytes that are no UTF-8 become "?". */
+json_t *cmd_string(const char *text);
 /* Takes item. */
 void cmd_diagnose(struct cmd_call *call, json_t *item);
 /* Writes text to path ("-": stdout). */

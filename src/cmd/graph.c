@@ -33,7 +33,7 @@ static int graph_json(struct cmd_call *call, const struct plan_graph *g, const c
     }
     char *text = json_dumps(graph, JSON_INDENT(2));
     int status = cmd_write(path, text, strlen(text), err);
-    call->data = json_pack("{s:s}", "file", path);
+    call->data = json_pack("{s:o}", "file", cmd_string(path));
     free(text);
     json_decref(graph);
     return status;

@@ -93,7 +93,7 @@ static int init_run(struct cmd_call *call, struct rwf_err *err)
         return -1;
     if (ci && write_workflow(path, err) < 0)
         return -1;
-    call->data = json_pack("{s:s, s:s, s:s?}", "template", name, "file", path, "workflow",
+    call->data = json_pack("{s:s, s:o, s:s?}", "template", name, "file", cmd_string(path), "workflow",
                            ci ? WORKFLOW : NULL);
     if (!call->json && !call->quiet) {
         fprintf(stderr, "wrote %s%s%s\nnext: raywf run %s\n", path, ci ? " and " : "",

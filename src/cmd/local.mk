@@ -22,3 +22,8 @@ cmd_templates.c: $(cmd_templates) tools/embed.sh
 		name=`basename $$f | sed 's/\..*//'`; \
 		$(EMBED) cmd_template_$$name $(top_srcdir)/$$f || exit 1; \
 	done > $@.tmp && mv $@.tmp $@
+
+# What --format json prints, by command.
+nobase_dist_pkgdata_DATA += schemas/outputs/check.json schemas/outputs/diff.json \
+	schemas/outputs/envelope.json schemas/outputs/plan.json schemas/outputs/ps.json \
+	schemas/outputs/run.json schemas/outputs/status.json schemas/outputs/why.json

@@ -36,9 +36,9 @@ static void print_error(struct cmd_call *call, const struct rwf_err *e)
 
     rwf_redact(&text, e->text, strlen(e->text));
     if (call->json) {
-        cmd_diagnose(call, json_pack("{s:s, s:s, s:s}", "code",
+        cmd_diagnose(call, json_pack("{s:s, s:s, s:o}", "code",
                                      code_name(rwf_exit_code(e)), "severity", "error",
-                                     "message", text.data ? text.data : ""));
+                                     "message", cmd_string(text.data ? text.data : "")));
     } else {
         fflush(stdout);
         fprintf(stderr, "raywf: %serror:%s %s\n", view_on(call->color_err, VIEW_ERROR),

@@ -160,11 +160,11 @@ json_t *cmd_run_json(const struct cmd_opened *o)
         if (s->counts[i])
             json_object_set_new(counts, schedule_state_name(i),
                                 json_integer((json_int_t)s->counts[i]));
-    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:f, s:o, s:i, s:o, s:s?, s:s}", "run",
+    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:f, s:o, s:i, s:o, s:s?, s:o}", "run",
                      o->id, "name", s->name ? s->name : "", "recipe",
                      s->recipe ? s->recipe : "", "status", cmd_run_status(o), "started",
                      time_json(s->started), "ended", time_json(s->ended), "duration",
                      (double)(end - s->started) / (double)RWF_NS_PER_S, "exit_code",
                      s->exit_code < 0 ? json_null() : json_integer(s->exit_code), "steps",
-                     (int)s->total, "counts", counts, "message", s->message, "dir", o->dir);
+                     (int)s->total, "counts", counts, "message", s->message, "dir", cmd_string(o->dir));
 }

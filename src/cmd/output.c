@@ -17,6 +17,21 @@ int cmd_keep_error(struct cmd_call *call, const struct rwf_err *err)
     return rwf_exit_code(err);
 }
 
+json_t *cmd_string(const char *text)
+{
+    json_t *out = json_string(text);
+
+    if (out)
+        return out;
+    char *copy = rwf_xstrdup(text);
+    for (char *p = copy; *p; p++)
+        if ((unsigned char)*p >= 0x80)
+            *p = '?';
+    out = json_string(copy);
+    free(copy);
+    return out;
+}
+
 void cmd_diagnose(struct cmd_call *call, json_t *item)
 {
     if (!call->diagnostics)

@@ -98,7 +98,7 @@ static int ps_run(struct cmd_call *call, struct rwf_err *err)
                                 err);
     if (status == 0)
         print_all(&l);
-    call->data = json_pack("{s:s, s:o}", "root", root, "runs", l.runs);
+    call->data = json_pack("{s:o, s:o}", "root", cmd_string(root), "runs", l.runs);
     free(root);
     return status;
 }

@@ -225,21 +225,6 @@ static json_t *notify_section(const struct recipe *r)
     return notify && notify->kind == RECIPE_LIST ? cmd_resolve(r, notify, true) : NULL;
 }
 
-/* Tasks may call raywf report-metric also when this program is not installed. */
-static void add_self_to_path(void)
-{
-    char *self = rwf_fs_self(), *dir = self ? rwf_fs_dirname(self) : NULL;
-    const char *path = getenv("PATH");
-
-    if (dir && path && *path) {
-        char *longer = rwf_xasprintf("%s:%s", path, dir);
-        setenv("PATH", longer, 1);
-        free(longer);
-    }
-    free(dir);
-    free(self);
-}
-
 static int execute(struct cmd_call *call, const struct cmd_drive *d, struct audience *a,
                    char *id, struct rwf_err *err)
 {
@@ -275,7 +260,6 @@ int cmd_drive(struct cmd_call *call, const struct cmd_drive *d, struct rwf_err *
         snprintf(id, sizeof(id), "%s", d->run);
     /* A reader of our output that goes away must not end the run. */
     signal(SIGPIPE, SIG_IGN);
-    add_self_to_path();
     if (recipe_secrets_read(d->c->recipe, err) < 0)
         return -1;
     if (open_audience(call, d, &a, err) < 0) {

@@ -22,8 +22,8 @@ static int write_report(struct cmd_call *call, const struct cmd_opened *o,
     if (code == 0)
         code = cmd_write(given ? given : path, page.data, page.len, err);
     if (code == 0)
-        call->data = json_pack("{s:s, s:s, s:I}", "run", o->id, "file",
-                               given ? given : path, "bytes", (json_int_t)page.len);
+        call->data = json_pack("{s:s, s:o, s:I}", "run", o->id, "file",
+                               cmd_string(given ? given : path), "bytes", (json_int_t)page.len);
     if (code == 0 && !call->json && !call->quiet && !given)
         puts(path);
     rwf_str_free(&page);

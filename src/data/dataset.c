@@ -2,9 +2,9 @@
  *
  * The dataset op: what a `datasets` entry means to the plan. Running it is execute.c.
  *
- * The spec says what decides the rows and nothing else: in PLAN_KEY mode neither headers
- * (they may hold secrets), nor where things lie in the recipe, nor the cores; the
- * content of files comes in through inputs. In PLAN_RUN mode paths are absolute and
+ * The spec says what decides the rows and nothing else: in PLAN_KEY mode neither
+ * headers (they may hold secrets), nor where things lie in the recipe, nor the cores;
+ * the content of files comes in through inputs. In PLAN_RUN mode paths are absolute and
  * "places" says where each key stands, for messages.
  */
 #include "config.h"
@@ -104,8 +104,8 @@ static bool is_pattern(const char *path, const char *real)
     return strpbrk(path, "*?[") != NULL && !rwf_fs_exists(real);
 }
 
-/* Adds where path really is, and for a pattern every file the recipe knows by it (a plan
- * file has frozen them): the same files as in the key. */
+/* Adds where path really is, and for a pattern every file the recipe knows by it (a
+ * plan file has frozen them): the same files as in the key. */
 static void add_real(const struct maker *m, json_t *list, const char *path)
 {
     const struct recipe *r = recipe_of(m);
@@ -121,7 +121,8 @@ static void add_real(const struct maker *m, json_t *list, const char *path)
     free(real);
 }
 
-/* In PLAN_RUN mode makes object[key], a path or a list of them, a list of absolute ones. */
+/* In PLAN_RUN mode makes object[key], a path or a list of them, a list of absolute
+ * ones. */
 static void make_real(const struct maker *m, json_t *object, const char *key)
 {
     json_t *value = json_object_get(object, key), *item, *list;
@@ -139,13 +140,15 @@ static void make_real(const struct maker *m, json_t *object, const char *key)
 
 static json_t *place_of(const struct maker *m, struct recipe_span span)
 {
-    char *where = span.line > 0 ? recipe_where(recipe_sources(recipe_of(m)), span) : NULL;
+    char *where =
+        span.line > 0 ? recipe_where(recipe_sources(recipe_of(m)), span) : NULL;
     json_t *text = where != NULL ? json_string(where) : json_null();
     free(where);
     return text;
 }
 
-/* spec[key] = the resolved value of body's key, and its place. 0 also when it is absent. */
+/* spec[key] = the resolved value of body's key, and its place. 0 also when it is
+ * absent. */
 static int add_key(struct maker *m, const char *key, struct rwf_err *err)
 {
     const struct recipe_pair *pair = recipe_pair_get(m->step->body, key);
@@ -204,7 +207,8 @@ static int add_steps(struct maker *m, struct rwf_err *err)
     for (size_t i = 0; i < steps->count; i++) {
         const struct recipe_node *node = steps->items[i];
         if (node->kind != RECIPE_MAP || node->count != 1)
-            return rwf_fail(err, RWF_E_RECIPE, "steps[%zu] is not a map with one key", i);
+            return rwf_fail(err, RWF_E_RECIPE, "steps[%zu] is not a map with one key",
+                            i);
         json_t *step = resolve_step(m, &node->pairs[0], err);
         if (step == NULL)
             return -1;

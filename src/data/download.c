@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * `read.url`: the file comes to ROOT/cache/downloads, outside the attempt's folder, so
- * that another attempt goes on where this one was cut off. Its name is made of the URL and
- * the checksum. NAME.lock is held alone by who writes it and together by who reads it.
- * Once the step has its result and nobody else reads it, the download is dropped: the
- * result is what the cache keeps.
+ * that another attempt goes on where this one was cut off. Its name is made of the URL
+ * and the checksum. NAME.lock is held alone by who writes it and together by who reads
+ * it. Once the step has its result and nobody else reads it, the download is dropped:
+ * the result is what the cache keeps.
  */
 #include "config.h"
 #include <errno.h>
@@ -103,10 +103,12 @@ static bool is_ready(const char *path, const char *sha256)
 {
     char digest[RWF_DIGEST_LEN];
     return sha256 != NULL && rwf_fs_is_file(path) &&
-           rwf_digest_file(path, digest, NULL, NULL) == 0 && strcmp(digest, sha256) == 0;
+           rwf_digest_file(path, digest, NULL, NULL) == 0 &&
+           strcmp(digest, sha256) == 0;
 }
 
-static int fetch(struct job *j, const json_t *read, const char *path, struct rwf_err *err)
+static int fetch(struct job *j, const json_t *read, const char *path,
+                 struct rwf_err *err)
 {
     const char *sha256 = json_string_value(json_object_get(read, "sha256"));
     char digest[RWF_DIGEST_LEN];
@@ -156,7 +158,8 @@ static int lock_open(const char *path, int how, struct rwf_err *err)
     return fd;
 }
 
-static int get(struct job *j, const json_t *read, struct download *d, struct rwf_err *err)
+static int get(struct job *j, const json_t *read, struct download *d,
+               struct rwf_err *err)
 {
     d->lock = lock_open(d->path, LOCK_SH, err);
     if (d->lock < 0)

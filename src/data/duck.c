@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The library is pinned to one minor version: split and shuffle stand on its hash(), and
- * results are kept by content, so another version could silently give other bytes.
+ * The library is pinned to one minor version: split and shuffle stand on its hash(),
+ * and results are kept by content, so another version could silently give other bytes.
  *
  * Without duckdb.h at build time this file still gives every function; opening then
  * fails with what to do. Nothing else in the tree includes duckdb.h.
@@ -73,10 +73,11 @@ static int check_version(const char *path, struct rwf_err *err)
 {
     if (rwf_starts_with(api.library_version(), DUCK_WANTED))
         return 0;
-    return rwf_fail(err, RWF_E_ENV,
-                    "%s is DuckDB %s, but datasets need 1.4.x: run ./bootstrap, or name "
-                    "the right library in RAYWF_DUCKDB",
-                    path, api.library_version());
+    return rwf_fail(
+        err, RWF_E_ENV,
+        "%s is DuckDB %s, but datasets need 1.4.x: run ./bootstrap, or name "
+        "the right library in RAYWF_DUCKDB",
+        path, api.library_version());
 }
 
 static int open_library(struct rwf_err *err)
@@ -276,8 +277,8 @@ static bool job_wait(struct job *job, int64_t ns)
 }
 
 int duck_exec_progress(struct duck *d, const char *sql,
-                       void (*tick)(void *ctx, double progress, int64_t rows), void *ctx,
-                       int64_t *ret_rows, struct rwf_err *err)
+                       void (*tick)(void *ctx, double progress, int64_t rows),
+                       void *ctx, int64_t *ret_rows, struct rwf_err *err)
 {
     struct job job = { .duck = d, .sql = sql, .lock = PTHREAD_MUTEX_INITIALIZER,
                        .ended = PTHREAD_COND_INITIALIZER };
@@ -440,8 +441,8 @@ int duck_exec(struct duck *d, const char *sql, struct rwf_err *err)
 }
 
 int duck_exec_progress(struct duck *d, const char *sql,
-                       void (*tick)(void *ctx, double progress, int64_t rows), void *ctx,
-                       int64_t *ret_rows, struct rwf_err *err)
+                       void (*tick)(void *ctx, double progress, int64_t rows),
+                       void *ctx, int64_t *ret_rows, struct rwf_err *err)
 {
     (void)d, (void)sql, (void)tick, (void)ctx, (void)ret_rows;
     return missing(err);

@@ -31,8 +31,8 @@ int duck_exec(struct duck *d, const char *sql, struct rwf_err *err);
  * progress 0..1 and rows so far. tick (may be NULL) runs in the caller's thread.
  * *ret_rows (may be NULL): rows that a COPY wrote. */
 int duck_exec_progress(struct duck *d, const char *sql,
-                       void (*tick)(void *ctx, double progress, int64_t rows), void *ctx,
-                       int64_t *ret_rows, struct rwf_err *err);
+                       void (*tick)(void *ctx, double progress, int64_t rows),
+                       void *ctx, int64_t *ret_rows, struct rwf_err *err);
 /* The line (from 1) of the last statement that failed on which DuckDB saw the cause;
  * 0 when it did not say. */
 int duck_error_line(const struct duck *d);

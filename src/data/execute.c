@@ -6,9 +6,9 @@
  *    "write": {"format", "path"}, "all_cores": true, "dir": the recipe's folder,
  *    "places": {"read": "file:line:column", "steps": […], …}}
  *
- * Without program, split and expect the whole dataset is one COPY: one pass, streaming. A
- * program, and split or expect, each cost one Parquet file in between.
- * Output NAME lies in NAME.FORMAT; NAME is "data" when there is no split.
+ * Without program, split and expect the whole dataset is one COPY: one pass, streaming.
+ * A program, and split or expect, each cost one Parquet file in between. Output NAME
+ * lies in NAME.FORMAT; NAME is "data" when there is no split.
  */
 #include "config.h"
 #include "data/execute.h"
@@ -29,8 +29,8 @@
 #include "data/split.h"
 #include "data/sql.h"
 
-/* What a process that uses DuckDB takes beside what DuckDB counts, and what it then needs
- * at least; measured with sorts and readers on one and on two threads. */
+/* What a process that uses DuckDB takes beside what DuckDB counts, and what it then
+ * needs at least; measured with sorts and readers on one and on two threads. */
 #define EXECUTE_MEMORY_BESIDE (96 << 20)
 #define EXECUTE_MEMORY_MIN (32 << 20)
 #define EXECUTE_MEMORY_THREAD (112 << 20) /* below it a thread more does harm */
@@ -502,7 +502,8 @@ static int set_up(struct execute *x, struct op_run *run, struct rwf_err *err)
     x->metrics = json_object();
     x->format = read_format_parse(format != NULL ? format : "parquet");
     if (x->format == READ_UNKNOWN) {
-        rwf_fail(err, RWF_E_FAILED, "format: %s is none of parquet, csv, jsonl", format);
+        rwf_fail(err, RWF_E_FAILED, "format: %s is none of parquet, csv, jsonl",
+                 format);
         return wrap_at(x, "write", 0, NULL, err);
     }
     /* a dataset that states no cpu shares all cores with whatever else runs */

@@ -88,9 +88,9 @@ static int promise_unique(struct column *c, const json_t *value, struct rwf_err 
 {
     (void)err;
     if (json_is_true(value))
-        add(c->e, c->name, "unique", value)->offends = rwf_xasprintf(
-            "%s IN (SELECT %s FROM %s GROUP BY ALL HAVING count(*) > 1)", c->quoted.data,
-            c->quoted.data, c->e->rows);
+        add(c->e, c->name, "unique", value)->offends =
+            rwf_xasprintf("%s IN (SELECT %s FROM %s GROUP BY ALL HAVING count(*) > 1)",
+                          c->quoted.data, c->quoted.data, c->e->rows);
     return 0;
 }
 

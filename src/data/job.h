@@ -12,7 +12,7 @@
 #include "data/read.h"
 #include "plan/op.h"
 
-/* DuckDB's own numbering of a Parquet file's rows, from 0; no column may be named so. */
+/* DuckDB's numbering of a Parquet file's rows, from 0; no column may be named so. */
 #define JOB_ROW_NUMBER "file_row_number"
 #define JOB_HASH "rwf_hash" /* where a row goes when it is split */
 
@@ -34,8 +34,8 @@ char *job__rows(const char *path);
 /* {"progress":…} of `done` (0..1) of the phase that runs. */
 void job__progress(struct job *j, double done, int64_t rows);
 
-/* Runs the user's program over all batches of the Parquet file at rows (count rows, with
- * columns). *ret_read is a `read` of what it gave; the caller decrefs. */
+/* Runs the user's program over all batches of the Parquet file at rows (count rows,
+ * with columns). *ret_read is a `read` of what it gave; the caller decrefs. */
 int program__run(struct job *j, const json_t *step, const char *rows, int64_t count,
                  int number, json_t **ret_read, struct rwf_err *err);
 

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * A user's program over batches of rows. Batch N is a file; the program finds it as
- * RAYWF_INPUT and, in a text format, on its standard input. What it writes to RAYWF_OUTPUT
- * or, in a text format, to its standard output, is the batch's result; results are read
- * back in the order of batches. As many run at once as the step has cores. They run in the
- * recipe's folder, so that `argv: [python3, clean.py]` finds the file that the key names.
+ * RAYWF_INPUT and, in a text format, on its standard input. What it writes to
+ * RAYWF_OUTPUT or, in a text format, to its standard output, is the batch's result;
+ * results are read back in the order of batches. As many run at once as the step has
+ * cores. They run in the recipe's folder, so that `argv: [python3, clean.py]` finds the
+ * file that the key names.
  *
- * Beneath run-K/ of the step's folder: N.EXT (input, kept when the program fails, so that
- * it can be run again by hand), N.out.EXT, N.stdout, N.stderr.
+ * Beneath run-K/ of the step's folder: N.EXT (input, kept when the program fails, so
+ * that it can be run again by hand), N.out.EXT, N.stdout, N.stderr.
  */
 #include "config.h"
 #include <errno.h>
@@ -74,17 +75,18 @@ static int batch_export(struct program *p, struct batch *b, struct rwf_err *err)
 {
     int64_t from = (b->number - 1) * p->batch_rows;
     char *rows = job__rows(p->rows);
-    char *select = rwf_xasprintf(
-        "SELECT * FROM %s WHERE " JOB_ROW_NUMBER " >= %lld AND " JOB_ROW_NUMBER " < %lld",
-        rows, (long long)from, (long long)(from + p->batch_rows));
+    char *select =
+        rwf_xasprintf("SELECT * FROM %s WHERE " JOB_ROW_NUMBER
+                      " >= %lld AND " JOB_ROW_NUMBER " < %lld",
+                      rows, (long long)from, (long long)(from + p->batch_rows));
     int r = job__copy(p->job, select, b->input, p->format, NULL, err);
     free(select);
     free(rows);
     return r;
 }
 
-/* Our environment with the batch's variables in front; the caller frees the list and its
- * first *ret_own strings. */
+/* Our environment with the batch's variables in front; the caller frees the list and
+ * its first *ret_own strings. */
 static char **batch_env(const struct batch *b, size_t *ret_own)
 {
     size_t n = 0, have = 0;
@@ -111,8 +113,8 @@ static int batch_spawn(struct program *p, struct batch *b, struct rwf_err *err)
     size_t own;
     char **env = batch_env(b, &own);
     posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_addopen(&actions, 0, text ? b->input : "/dev/null", O_RDONLY,
-                                     0);
+    posix_spawn_file_actions_addopen(&actions, 0, text ? b->input : "/dev/null",
+                                     O_RDONLY, 0);
     posix_spawn_file_actions_addopen(&actions, 1, b->out, flags, 0644);
     posix_spawn_file_actions_addopen(&actions, 2, b->log, flags, 0644);
     if (p->home != NULL)
@@ -129,8 +131,8 @@ static int batch_spawn(struct program *p, struct batch *b, struct rwf_err *err)
         return rwf_fail(err, RWF_E_FAILED,
                         "there is no program %s: install it, or correct its name; a "
                         "file beside the recipe is ./NAME", p->argv[0]);
-    return rwf_fail(err, RWF_E_FAILED, "%s does not start: %s%s", p->argv[0], strerror(e),
-                    e == EACCES ? " (is it executable? chmod +x)" : "");
+    return rwf_fail(err, RWF_E_FAILED, "%s does not start: %s%s", p->argv[0],
+                    strerror(e), e == EACCES ? " (is it executable? chmod +x)" : "");
 }
 
 /* The last lines of what it said, on one line. */
@@ -197,9 +199,11 @@ static int batch_take(struct program *p, struct batch *b, struct rwf_err *err)
 {
     bool text = p->format != READ_PARQUET;
     if (size_of(b->output) < 0 && !text)
-        return rwf_fail(err, RWF_E_FAILED,
-                        "the program wrote no file RAYWF_OUTPUT (batch %lld; its input is "
-                        "kept in %s)", (long long)b->number, b->input);
+        return rwf_fail(
+            err, RWF_E_FAILED,
+            "the program wrote no file RAYWF_OUTPUT (batch %lld; its input is "
+            "kept in %s)",
+            (long long)b->number, b->input);
     if (size_of(b->output) < 0 && rename(b->out, b->output) < 0)
         return rwf_fail(err, errno, "%s: %s", b->out, strerror(errno));
     if (has_rows(p, b->output))
@@ -311,7 +315,8 @@ static char **make_argv(const json_t *step, struct rwf_err *err)
     return out;
 }
 
-static int set_up(struct program *p, const json_t *step, int number, struct rwf_err *err)
+static int set_up(struct program *p, const json_t *step, int number,
+                  struct rwf_err *err)
 {
     const char *format = json_string_value(json_object_get(step, "format"));
     int64_t batch_rows = json_integer_value(json_object_get(step, "batch_rows"));

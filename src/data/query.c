@@ -6,10 +6,10 @@
  * several times, which DuckDB then computes once.
  *
  * Order: DuckDB keeps the order of rows through everything that streams. It does not in
- * a join, nor in a `sql` that groups: their order is nobody's promise. These steps depend
- * on the rows and the seed alone, never on threads or the order of their input:
+ * a join, nor in a `sql` that groups: their order is nobody's promise. These steps
+ * depend on the rows and the seed alone, never on threads or the order of their input:
  *   distinct true     all rows once, sorted by all columns
- *   distinct [cols]   of the rows with equal cols the one that sorts first by all columns
+ *   distinct [cols]   of rows with equal cols the one that sorts first by all columns
  *   sample rows       the n rows with the smallest (hash(row, seed), row), in that order
  *   sample fraction   the rows with hash(row, seed) below fraction * 2^64
  *   shuffle           all rows, sorted by (hash(row, seed), row)
@@ -145,8 +145,9 @@ static void add_cte(struct query *q, const struct writer *w)
     int n = q->count++;
     q->lines = rwf_grow(q->lines, (size_t)n, &q->lines_cap, sizeof(*q->lines));
     q->lines[n] = count_lines(q->ctes.data) + 1;
-    rwf_str_addf(&q->ctes, ",\nrwf_%d AS NOT MATERIALIZED (WITH input AS %s(FROM rwf_%d)",
-                 n, w->reads_once ? "NOT MATERIALIZED " : "", n - 1);
+    rwf_str_addf(&q->ctes,
+                 ",\nrwf_%d AS NOT MATERIALIZED (WITH input AS %s(FROM rwf_%d)", n,
+                 w->reads_once ? "NOT MATERIALIZED " : "", n - 1);
     if (w->other != NULL)
         rwf_str_addf(&q->ctes, ", other AS NOT MATERIALIZED (%s)", w->other);
     rwf_str_addf(&q->ctes, " %s)", w->out.data);
@@ -320,8 +321,8 @@ static int write_select_list(struct writer *w, const json_t *items, struct rwf_e
     return 0;
 }
 
-/* [{name: expression}, …]: replaces columns in place, adds new ones at the end. A list of
- * one-key maps, because the order of a map's keys is no part of a step's key. */
+/* [{name: expression}, …]: replaces columns in place, adds new ones at the end. A list
+ * of one-key maps, because the order of a map's keys is no part of a step's key. */
 static int write_select_maps(struct writer *w, const json_t *maps, struct rwf_err *err)
 {
     rwf_str_add(&w->out, "SELECT *");
@@ -521,7 +522,8 @@ static int write_join(struct writer *w, const json_t *value, struct rwf_err *err
     }
     const char *text = json_string_value(on);
     if (text == NULL)
-        return rwf_fail(err, RWF_E_FAILED, "on must be a list of columns or a condition");
+        return rwf_fail(err, RWF_E_FAILED,
+                        "on must be a list of columns or a condition");
     if (sql_check(w->q->duck, text, SQL_EXPRESSION, err) < 0)
         return rwf_wrap(err, "on");
     rwf_str_addf(&w->out, "ON (%s\n)", text);

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A row's place is h = hash of its content (or of its `by` columns) mixed with the seed:
- * 64 bits that depend on nothing else, not on the order of rows nor on threads. The
- * splits, sorted by name, cut the range of h into intervals:
+ * A row's place is h = hash of its content (or of its `by` columns) mixed with the
+ * seed: 64 bits that depend on nothing else, not on the order of rows nor on threads.
+ * The splits, sorted by name, cut the range of h into intervals:
  *
- *   1. sizes: fraction * rows, rounded by largest remainder (ties: by name), so that they
- *      add up to all rows;
+ *   1. sizes: fraction * rows, rounded by largest remainder (ties: by name), so that
+ *      they add up to all rows;
  *   2. a boundary between two splits is the value of h below which the right number of
  *      rows lie. Rows with equal h stay together, so where a boundary falls into such a
  *      group, the group goes to the side that leaves the sizes nearer to what was asked.
  *
- * So equal rows, and with `by` rows with equal keys, never lie in two splits, and every row
- * lies in one. A boundary is found in two scans of one column: a histogram of the top 16
- * bits of h, then the exact values inside the one bucket that holds it.
+ * So equal rows, and with `by` rows with equal keys, never lie in two splits, and every
+ * row lies in one. A boundary is found in two scans of one column: a histogram of the
+ * top 16 bits of h, then the exact values inside the one bucket that holds it.
  */
 #include "config.h"
 #include "data/split.h"
@@ -44,7 +44,8 @@ static int check_fractions(const json_t *split, struct rwf_err *err)
         if (split_is_option(name))
             continue;
         if (!json_is_number(value) || !(json_number_value(value) > 0))
-            return rwf_fail(err, RWF_E_FAILED, "%s: a fraction is a number above 0", name);
+            return rwf_fail(err, RWF_E_FAILED, "%s: a fraction is a number above 0",
+                            name);
         sum += json_number_value(value);
     }
     if (fabs(sum - 1) > SPLIT_SLACK)
@@ -135,7 +136,8 @@ static char *find_boundary(struct duck *d, const char *rows, const char *hash,
         "(SELECT b FROM bucket) GROUP BY h), "
         "exact AS (SELECT h, n, (SELECT lo FROM bucket) + sum(n) OVER (ORDER BY h) - n "
         "AS lo FROM same) "
-        "SELECT h::VARCHAR, lo::BIGINT, n::BIGINT FROM exact WHERE lo < %lld AND lo + n "
+        "SELECT h::VARCHAR, lo::BIGINT, n::BIGINT FROM exact WHERE lo < %lld AND lo + "
+        "n "
         ">= %lld",
         hash, rows, (long long)below, (long long)below, (long long)below,
         (long long)below);
@@ -147,8 +149,8 @@ static char *find_boundary(struct duck *d, const char *rows, const char *hash,
     int64_t lo = json_integer_value(json_array_get(row, 1));
     int64_t n = json_integer_value(json_array_get(row, 2));
     bool with = lo + n - below <= below - lo;
-    char *condition =
-        rwf_xasprintf("%s %s %s::UBIGINT", hash, with ? "<=" : "<", h != NULL ? h : "0");
+    char *condition = rwf_xasprintf("%s %s %s::UBIGINT", hash, with ? "<=" : "<",
+                                    h != NULL ? h : "0");
     json_decref(row);
     return condition;
 }

@@ -12,12 +12,12 @@
 
 #define SPLIT_SLACK 1e-9 /* fractions add up to 1, this near */
 
-/* split: {NAME: fraction, …, "seed", "by"}. Adds the expression that decides where a row of
- * q goes. */
+/* split: {NAME: fraction, …, "seed", "by"}. Adds the expression that decides where a
+ * row of q goes. */
 int split_add_hash(const json_t *split, const struct query *q, struct rwf_str *out,
                    struct rwf_err *err);
-/* rows: a table expression with that expression's value in column hash. Gives, sorted by
- * name, [{"name", "where": condition on hash}]; the caller decrefs. */
+/* rows: a table expression with that expression's value in column hash. Gives, sorted
+ * by name, [{"name", "where": condition on hash}]; the caller decrefs. */
 json_t *split_plan(struct duck *d, const json_t *split, const char *rows,
                    const char *hash, struct rwf_err *err);
 /* True for a key of split that is no split's name. */

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The judge is DuckDB's own parser (json_serialize_sql), which takes nothing but SELECT
- * statements and returns their syntax tree. Text that, between SELECT and ", NULL", gives
- * one statement with two items and no clause at all can neither end our statement, nor
- * add another, nor read a table outside a subquery; a newline before what we put
- * behind it ends its comments. A whole SELECT must stand alone and inside parentheses.
+ * statements and returns their syntax tree. Text that, between SELECT and ", NULL",
+ * gives one statement with two items and no clause at all can neither end our
+ * statement, nor add another, nor read a table outside a subquery; a newline before
+ * what we put behind it ends its comments. A whole SELECT must stand alone and inside
+ * parentheses.
  */
 #include "config.h"
 #include "data/sql.h"
@@ -94,7 +95,8 @@ static bool item_fits(const json_t *item, enum sql_use use)
 {
     if (item == NULL || use == SQL_ITEM)
         return item != NULL;
-    if (text_of(item, "alias")[0] != '\0' || strcmp(text_of(item, "class"), "STAR") == 0)
+    if (text_of(item, "alias")[0] != '\0' ||
+        strcmp(text_of(item, "class"), "STAR") == 0)
         return false;
     const json_t *child = json_object_get(item, "child");
     return use == SQL_EXPRESSION || (strcmp(text_of(item, "class"), "CAST") == 0 &&
@@ -121,8 +123,9 @@ static int judge(const json_t *tree, enum sql_use use, enum sql_use as,
 }
 
 /* Parses head text tail and judges the tree as the use `as`. */
-static int check_as(struct duck *d, const char *head, const char *text, const char *tail,
-                    enum sql_use use, enum sql_use as, struct rwf_err *err)
+static int check_as(struct duck *d, const char *head, const char *text,
+                    const char *tail, enum sql_use use, enum sql_use as,
+                    struct rwf_err *err)
 {
     struct rwf_str statement = { 0 }, query = { 0 };
     rwf_str_addf(&statement, "%s%s%s", head, text, tail);

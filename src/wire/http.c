@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A download grows in PATH.part; PATH.part.tag holds what the server called this version
- * (its ETag or Last-Modified), so that a later try, also of a later process, asks for the
- * rest only of the very same content (Range with If-Range). A server that answers
- * with the whole starts the part anew. PATH appears by a rename, checked.
+ * A download grows in PATH.part; PATH.part.tag holds what the server called this
+ * version (its ETag or Last-Modified), so that a later try, also of a later process,
+ * asks for the rest only of the very same content (Range with If-Range). A server that
+ * answers with the whole starts the part anew. PATH appears by a rename, checked.
  *
  * Redirects are followed here and not by libcurl: a redirect may not leave http and
  * https, and to another host the caller's headers, which may hold secrets, do not go.
@@ -268,8 +268,10 @@ static CURLcode request(struct exchange *x, struct rwf_err *err)
     x->url = url;
     while ((code = request_once(x, err)) == CURLE_OK && x->location != NULL) {
         if (!is_http(x->location)) {
-            rwf_fail(err, RWF_E_INPUT, "it redirects to %.200s: only http and https are "
-                                       "followed", x->location);
+            rwf_fail(err, RWF_E_INPUT,
+                     "it redirects to %.200s: only http and https are "
+                     "followed",
+                     x->location);
             code = CURLE_UNSUPPORTED_PROTOCOL;
             break;
         }
@@ -316,7 +318,8 @@ static int answer_failed(const struct exchange *x, struct rwf_err *err)
     text[n] = '\0';
     int code = x->status / 100 == 4 && x->status != 429 ? RWF_E_INPUT : RWF_E_ENV;
     if (x->status == 401 || x->status == 403)
-        return rwf_fail(err, code, "the server answered %ld: it wants other headers%s%s",
+        return rwf_fail(err, code,
+                        "the server answered %ld: it wants other headers%s%s",
                         x->status, n > 0 ? ": " : "", text);
     return rwf_fail(err, code, "the server answered %ld%s%s", x->status,
                     n > 0 ? ": " : "", text);
@@ -433,8 +436,8 @@ int http_fetch(const struct http_fetch *f, struct rwf_err *err)
 {
     struct download d = { .f = f };
     if (!is_http(f->url))
-        return rwf_fail(err, RWF_E_INPUT, "%.200s: only http:// and https:// are fetched",
-                        f->url);
+        return rwf_fail(err, RWF_E_INPUT,
+                        "%.200s: only http:// and https:// are fetched", f->url);
     if (open_library(err) < 0)
         return -1;
     d.part = rwf_xasprintf("%s.part", f->path);

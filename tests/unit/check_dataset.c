@@ -107,8 +107,10 @@ static const char *const formats[] = { "csv", "jsonl", "parquet" };
 
 START_TEST(every_format_both_ways)
 {
-    char *spec = rwf_xasprintf("{'read': {'path': '@/in.csv'}, 'write': {'format': '%s', "
-                               "'path': '@/out/copy.%s'}}", formats[_i], formats[_i]);
+    char *spec =
+        rwf_xasprintf("{'read': {'path': '@/in.csv'}, 'write': {'format': '%s', "
+                      "'path': '@/out/copy.%s'}}",
+                      formats[_i], formats[_i]);
     run_ok(dir, spec);
     free(spec);
     spec = rwf_xasprintf("{'from': '@/out/copy.%s', 'write': {'format': 'csv'}}",
@@ -128,7 +130,8 @@ START_TEST(options_of_csv)
     write_text(dir, "o.txt", "1;NA\n02;x\n");
     run_ok(dir, "{'read': {'path': '@/o.txt', 'format': 'csv', 'header': false, "
                 "'delimiter': ';', 'null': 'NA', 'types': {'column0': 'VARCHAR'}}}");
-    expect_row(dir, "SELECT string_agg(column0, '|'), count(column1) FROM '@/data.parquet'",
+    expect_row(dir,
+               "SELECT string_agg(column0, '|'), count(column1) FROM '@/data.parquet'",
                "[\"1|02\",1]");
 }
 END_TEST
@@ -175,9 +178,10 @@ END_TEST
 
 START_TEST(a_query_makes_rows)
 {
-    run_ok(dir, "{'read': {'sql': 'SELECT range AS n, range * 2.0 AS d FROM range(1000)'},"
-                "'steps': [{'sql': 'SELECT sum(n) AS s FROM input'}], "
-                "'write': {'format': 'csv'}}");
+    run_ok(dir,
+           "{'read': {'sql': 'SELECT range AS n, range * 2.0 AS d FROM range(1000)'},"
+           "'steps': [{'sql': 'SELECT sum(n) AS s FROM input'}], "
+           "'write': {'format': 'csv'}}");
     char *path = rwf_fs_join(dir, "data.csv");
     char *text = rwf_fs_read(path, 100, NULL, NULL);
     ck_assert_str_eq(text, "s\n499500\n"); /* not 499500.0 */
@@ -190,8 +194,10 @@ START_TEST(wide_numbers)
 {
     run_ok(dir, "{'read': {'sql': 'SELECT sum(range) AS s FROM range(10)'}}");
     expect_row(dir, "SELECT typeof(s), s FROM '@/data.parquet'", "[\"BIGINT\",45]");
-    run_fails(dir, "{'read': {'sql': 'SELECT 170141183460469231731687303715884105727 AS s'}"
-                   "}", RWF_E_FAILED, "cast the column");
+    run_fails(dir,
+              "{'read': {'sql': 'SELECT 170141183460469231731687303715884105727 AS s'}"
+              "}",
+              RWF_E_FAILED, "cast the column");
 }
 END_TEST
 
@@ -202,45 +208,50 @@ static const struct {
     int code;
     const char *says;
 } wrong[] = {
-    { "{'read': {'path': '@/nosuch.csv'}, 'places': {'read': 'r.yaml:5:3'}}", RWF_E_INPUT,
-      "read (r.yaml:5:3): there is no file" },
-    { "{'read': {'path': '@/no*.csv'}}", RWF_E_INPUT, "no file matches" },
-    { "{'read': {'path': []}}", RWF_E_INPUT, "empty" },
-    { "{'from': '@/in.txt'}", RWF_E_INPUT, "from: there is no file" },
-    { "{'read': {'path': '@/in.csv', 'types': {'nosuch': 'BIGINT'}}}", RWF_E_FAILED,
-      "\"nosuch\"" },
-    { "{'read': {'path': '@/in.csv', 'types': {'id': 'NOSUCH'}}}", RWF_E_FAILED, "NOSUCH" },
-    { "{'read': {'path': '@/in.csv', 'types': {'name': 'BIGINT'}}}", RWF_E_FAILED,
-      "Line: 2" },
-    { "{'read': {'sql': 'COPY x TO y'}}", RWF_E_FAILED, "one SELECT" },
-    { "{'read': {'path': '@/in.csv'}, 'steps': [{'limit': 5}, {'where': 'idd = 1'}], "
-      "'places': {'steps': ['r.yaml:7:9', 'r.yaml:8:9']}}", RWF_E_FAILED,
-      "steps[1].where (r.yaml:8:9): Binder Error" },
-    { "{'read': {'path': '@/in.csv'}, 'steps': [{'limit': 5}, {'where': 'id > 0\\nAND "
-      "id\\n< 9'}, {'select': [{'n': 'CAST(name AS INTEGER)'}]}, {'limit': 3}], "
-      "'places': {'steps': ['r:1', 'r:2', 'r:3', 'r:4']}}", RWF_E_FAILED,
-      "steps[2].select (r:3): Conversion Error" },
-    { "{'read': {'path': '@/in.csv'}, 'steps': [{'limit': 5}, {'run': {'run': 'cat'}}, "
-      "{'select': [{'n': 'CAST(name AS INTEGER)'}]}]}", RWF_E_FAILED,
-      "steps[2].select: Conversion Error" },
-    { "{'read': {'path': '@/in.csv'}, 'split': {'a': 0.5, 'b': 0.4}}", RWF_E_FAILED,
-      "add up to 0.9" },
-    { "{'read': {'path': '@/in.csv'}, 'split': {'a': 1, 'by': ['nosuch']}}", RWF_E_FAILED,
-      "no column nosuch" },
-    { "{'read': {'path': '@/in.csv'}, 'steps': [{'select': ['id AS file_row_number']}], "
-      "'split': {'a': 1}}", RWF_E_FAILED, "rename it" },
-    { "{'read': {'path': '@/in.csv'}, 'steps': [{'run': {'argv': ['/nosuch/program']}}]}",
-      RWF_E_FAILED, "steps[0].run: there is no program /nosuch/program" },
-    { "{'read': {'path': '@/in.csv'}, 'steps': [{'run': {'run': 'echo oh no >&2; exit "
-      "3'}}]}", RWF_E_FAILED, "ended with exit code 3; it said: oh no (batch 1" },
-    { "{'read': {'path': '@/in.csv'}, 'steps': [{'run': {'run': 'kill -SEGV $$'}}]}",
-      RWF_E_FAILED, "killed by signal 11" },
-    { "{'read': {'path': '@/in.csv'}, 'steps': [{'run': {'run': 'true', "
-      "'format': 'parquet'}}]}", RWF_E_FAILED, "wrote no file RAYWF_OUTPUT" },
-    { "{'read': {'path': '@/in.csv'}, 'steps': [{'run': {'run': 'echo {oops'}}]}",
-      RWF_E_FAILED, "what the program gave" },
-    { "{'read': {'path': '@/in.csv'}, 'expect': {'rows': 2}}", RWF_E_FAILED,
-      "rows: 2, but there are 3" },
+    {"{'read': {'path': '@/nosuch.csv'}, 'places': {'read': 'r.yaml:5:3'}}",
+     RWF_E_INPUT, "read (r.yaml:5:3): there is no file"},
+    {"{'read': {'path': '@/no*.csv'}}", RWF_E_INPUT, "no file matches"},
+    {"{'read': {'path': []}}", RWF_E_INPUT, "empty"},
+    {"{'from': '@/in.txt'}", RWF_E_INPUT, "from: there is no file"},
+    {"{'read': {'path': '@/in.csv', 'types': {'nosuch': 'BIGINT'}}}", RWF_E_FAILED,
+     "\"nosuch\""},
+    {"{'read': {'path': '@/in.csv', 'types': {'id': 'NOSUCH'}}}", RWF_E_FAILED,
+     "NOSUCH"},
+    {"{'read': {'path': '@/in.csv', 'types': {'name': 'BIGINT'}}}", RWF_E_FAILED,
+     "Line: 2"},
+    {"{'read': {'sql': 'COPY x TO y'}}", RWF_E_FAILED, "one SELECT"},
+    {"{'read': {'path': '@/in.csv'}, 'steps': [{'limit': 5}, {'where': 'idd = 1'}], "
+     "'places': {'steps': ['r.yaml:7:9', 'r.yaml:8:9']}}",
+     RWF_E_FAILED, "steps[1].where (r.yaml:8:9): Binder Error"},
+    {"{'read': {'path': '@/in.csv'}, 'steps': [{'limit': 5}, {'where': 'id > 0\\nAND "
+     "id\\n< 9'}, {'select': [{'n': 'CAST(name AS INTEGER)'}]}, {'limit': 3}], "
+     "'places': {'steps': ['r:1', 'r:2', 'r:3', 'r:4']}}",
+     RWF_E_FAILED, "steps[2].select (r:3): Conversion Error"},
+    {"{'read': {'path': '@/in.csv'}, 'steps': [{'limit': 5}, {'run': {'run': 'cat'}}, "
+     "{'select': [{'n': 'CAST(name AS INTEGER)'}]}]}",
+     RWF_E_FAILED, "steps[2].select: Conversion Error"},
+    {"{'read': {'path': '@/in.csv'}, 'split': {'a': 0.5, 'b': 0.4}}", RWF_E_FAILED,
+     "add up to 0.9"},
+    {"{'read': {'path': '@/in.csv'}, 'split': {'a': 1, 'by': ['nosuch']}}",
+     RWF_E_FAILED, "no column nosuch"},
+    {"{'read': {'path': '@/in.csv'}, 'steps': [{'select': ['id AS file_row_number']}], "
+     "'split': {'a': 1}}",
+     RWF_E_FAILED, "rename it"},
+    {"{'read': {'path': '@/in.csv'}, 'steps': [{'run': {'argv': "
+     "['/nosuch/program']}}]}",
+     RWF_E_FAILED, "steps[0].run: there is no program /nosuch/program"},
+    {"{'read': {'path': '@/in.csv'}, 'steps': [{'run': {'run': 'echo oh no >&2; exit "
+     "3'}}]}",
+     RWF_E_FAILED, "ended with exit code 3; it said: oh no (batch 1"},
+    {"{'read': {'path': '@/in.csv'}, 'steps': [{'run': {'run': 'kill -SEGV $$'}}]}",
+     RWF_E_FAILED, "killed by signal 11"},
+    {"{'read': {'path': '@/in.csv'}, 'steps': [{'run': {'run': 'true', "
+     "'format': 'parquet'}}]}",
+     RWF_E_FAILED, "wrote no file RAYWF_OUTPUT"},
+    {"{'read': {'path': '@/in.csv'}, 'steps': [{'run': {'run': 'echo {oops'}}]}",
+     RWF_E_FAILED, "what the program gave"},
+    {"{'read': {'path': '@/in.csv'}, 'expect': {'rows': 2}}", RWF_E_FAILED,
+     "rows: 2, but there are 3"},
 };
 
 START_TEST(what_is_wrong_is_said)
@@ -299,9 +310,10 @@ static const struct {
 
 START_TEST(programs_over_batches)
 {
-    char *spec = rwf_xasprintf(
-        "{'read': {'sql': 'SELECT range AS n, (range * 3)::VARCHAR AS t FROM range(100)'}, "
-        "'steps': [{'run': {%s}}, {'where': 'n >= 0'}]}", programs[_i].run);
+    char *spec = rwf_xasprintf("{'read': {'sql': 'SELECT range AS n, (range * "
+                               "3)::VARCHAR AS t FROM range(100)'}, "
+                               "'steps': [{'run': {%s}}, {'where': 'n >= 0'}]}",
+                               programs[_i].run);
     run_ok(dir, spec);
     free(spec);
     expect_row(dir, "SELECT count(*), sum(n)::BIGINT, bool_and(ok) FROM (SELECT n, n > "
@@ -313,8 +325,9 @@ END_TEST
 START_TEST(a_failed_batch_can_be_replayed)
 {
     struct rwf_err err = RWF_ERR_INIT;
-    const char *spec = "{'read': {'sql': 'SELECT range AS n FROM range(30)'}, 'steps': ["
-                       "{'run': {'run': 'test $RAYWF_BATCH != 2; cat', 'batch_rows': 10}}]}";
+    const char *spec =
+        "{'read': {'sql': 'SELECT range AS n FROM range(30)'}, 'steps': ["
+        "{'run': {'run': 'test $RAYWF_BATCH != 2; cat', 'batch_rows': 10}}]}";
     ck_assert_int_eq(run_with(dir, spec, 0, &err), -1);
     ck_assert_msg(strstr(err.text, "batch 2") != NULL, "%s", err.text);
     char *kept = rwf_fs_join(dir, "run-1/2.jsonl");
@@ -355,11 +368,13 @@ END_TEST
 
 START_TEST(same_input_same_bytes)
 {
-    const char *spec = "{'read': {'sql': 'SELECT range AS n, md5(range::VARCHAR) AS a FROM "
-                       "range(500000)'}, 'steps': [{'where': 'n % 3 <> 0'}, {'select': "
-                       "[{'m': 'n * 2'}]}], 'split': {'x': 0.9, 'y': 0.1, 'seed': 4}}";
+    const char *spec =
+        "{'read': {'sql': 'SELECT range AS n, md5(range::VARCHAR) AS a FROM "
+        "range(500000)'}, 'steps': [{'where': 'n % 3 <> 0'}, {'select': "
+        "[{'m': 'n * 2'}]}], 'split': {'x': 0.9, 'y': 0.1, 'seed': 4}}";
     struct duck *d = open_duck();
-    char *sql = rwf_xasprintf("SELECT md5(content) FROM read_blob('%s/x.parquet')", dir);
+    char *sql =
+        rwf_xasprintf("SELECT md5(content) FROM read_blob('%s/x.parquet')", dir);
     run_ok(dir, spec);
     char *one = row_text(d, sql);
     run_ok(dir, spec);

@@ -47,8 +47,9 @@ static void expect_row(struct duck *d, const char *sql, const char *row)
     free(got);
 }
 
-#define SIZES \
-    "SELECT string_agg(part || ' ' || n, ', ' ORDER BY part) FROM (SELECT part, count(*) " \
+#define SIZES                                                                          \
+    "SELECT string_agg(part || ' ' || n, ', ' ORDER BY part) FROM (SELECT part, "      \
+    "count(*) "                                                                        \
     "AS n FROM r GROUP BY part)"
 
 static const struct {
@@ -75,21 +76,26 @@ START_TEST(sizes_are_exact)
     struct duck *d = split_rows(sizes[_i].source, sizes[_i].split, 2);
     if (sizes[_i].sizes != NULL)
         expect_row(d, SIZES, sizes[_i].sizes);
-    expect_row(d, "SELECT (SELECT count(*) FROM r) = (SELECT count(*) FROM t)", "[true]");
+    expect_row(d, "SELECT (SELECT count(*) FROM r) = (SELECT count(*) FROM t)",
+               "[true]");
     duck_close(d);
 }
 END_TEST
 
 /* rows with many duplicates, NULLs, text */
-#define DUPLICATES \
-    "SELECT range % 50 AS k, CASE WHEN range % 5 = 0 THEN NULL ELSE 'v' || (range % 7) END " \
+#define DUPLICATES                                                                     \
+    "SELECT range % 50 AS k, CASE WHEN range % 5 = 0 THEN NULL ELSE 'v' || (range % "  \
+    "7) END "                                                                          \
     "AS v FROM range(10000)"
 
 START_TEST(equal_rows_stay_together)
 {
     struct duck *d = split_rows(DUPLICATES, "{'a': 0.5, 'b': 0.3, 'c': 0.2}", 2);
-    expect_row(d, "SELECT max(n)::BIGINT FROM (SELECT k, v, count(DISTINCT part) AS n FROM r "
-                  "GROUP BY k, v)", "[1]");
+    expect_row(
+        d,
+        "SELECT max(n)::BIGINT FROM (SELECT k, v, count(DISTINCT part) AS n FROM r "
+        "GROUP BY k, v)",
+        "[1]");
     expect_row(d, "SELECT count(*), (SELECT count(*) FROM (FROM t EXCEPT ALL (SELECT * "
                   "EXCLUDE (part) FROM r))) FROM r", "[10000,0]");
     duck_close(d);
@@ -100,18 +106,23 @@ START_TEST(by_keeps_keys_together)
 {
     struct duck *d = split_rows("SELECT range % 997 AS k, range AS n FROM range(20000)",
                                 "{'a': 0.8, 'b': 0.2, 'by': ['K'], 'seed': 9}", 2);
-    expect_row(d, "SELECT max(n)::BIGINT FROM (SELECT k, count(DISTINCT part) AS n FROM r "
-                  "GROUP BY k)", "[1]");
+    expect_row(d,
+               "SELECT max(n)::BIGINT FROM (SELECT k, count(DISTINCT part) AS n FROM r "
+               "GROUP BY k)",
+               "[1]");
     /* as near as groups of 20 or 21 allow */
-    expect_row(d, "SELECT abs(count(*) - 16000) <= 11 FROM r WHERE part = 'a'", "[true]");
+    expect_row(d, "SELECT abs(count(*) - 16000) <= 11 FROM r WHERE part = 'a'",
+               "[true]");
     duck_close(d);
 }
 END_TEST
 
 static char *membership(const char *order, const char *split, int threads)
 {
-    char *source = rwf_xasprintf("SELECT * FROM (SELECT range AS n, 'x' || range AS s FROM "
-                                 "range(50000)) ORDER BY n %s", order);
+    char *source =
+        rwf_xasprintf("SELECT * FROM (SELECT range AS n, 'x' || range AS s FROM "
+                      "range(50000)) ORDER BY n %s",
+                      order);
     struct duck *d = split_rows(source, split, threads);
     char *row = row_text(d, "SELECT md5(string_agg(n || part, ',' ORDER BY n)) FROM r");
     duck_close(d);
@@ -143,7 +154,8 @@ START_TEST(near_seeds_are_unrelated)
     json_t *two = duck_lists(e, "SELECT n FROM r WHERE part = 'a' ORDER BY n", NULL);
     size_t both = 0, j = 0;
     for (size_t i = 0; i < json_array_size(one); i++) {
-        json_int_t n = json_integer_value(json_array_get(json_array_get(one, i), 0)), m = -1;
+        json_int_t n = json_integer_value(json_array_get(json_array_get(one, i), 0)),
+                   m = -1;
         while (j < json_array_size(two) &&
                (m = json_integer_value(json_array_get(json_array_get(two, j), 0))) < n)
             j++;

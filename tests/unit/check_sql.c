@@ -95,42 +95,44 @@ END_TEST
 
 /* --- steps --- */
 
-#define SOURCE \
-    "SELECT * FROM (VALUES (1, 'a', 1.5), (2, 'b', NULL), (3, 'a', 2.5), (3, 'a', 2.5)) " \
+#define SOURCE                                                                         \
+    "SELECT * FROM (VALUES (1, 'a', 1.5), (2, 'b', NULL), (3, 'a', 2.5), (3, 'a', "    \
+    "2.5)) "                                                                           \
     "t(id, \"näme\", \"we ird\")"
 
 static const struct {
     const char *step, *query, *row; /* a query on the result `r` and its first row */
 } good[] = {
-    { "{'where': 'id > 1'}", "SELECT count(*) FROM r", "[3]" },
-    { "{'where': 'id > 1 -- all but one'}", "SELECT count(*) FROM r", "[3]" },
-    { "{'select': ['id', 'we ird', 'näme']}", "SELECT * FROM (DESCRIBE FROM r) LIMIT 0",
-      NULL },
-    { "{'select': ['we ird', 'id * 2 AS two']}",
-      "SELECT string_agg(column_name, '|') FROM (DESCRIBE FROM r)", "[\"we ird|two\"]" },
-    { "{'select': [{'id': 'id + 10'}, {'new': 'id'}]}",
-      "SELECT min(id)::BIGINT, max(new)::BIGINT FROM r", "[11,3]" },
-    { "{'select': [{'new': 'upper(näme)'}]}",
-      "SELECT string_agg(column_name, '|') FROM (DESCRIBE FROM r)",
-      "[\"id|näme|we ird|new\"]" },
-    { "{'select': [{'one': 1}, {'yes': true}]}", "SELECT sum(one)::BIGINT FROM r", "[4]" },
-    { "{'sql': 'SELECT id, count(*) AS n FROM input GROUP BY id ORDER BY id DESC'}",
-      "SELECT id, n FROM r", "[3,2]" },
-    { "{'sql': 'SELECT a.id FROM input a JOIN input b USING (id)'}",
-      "SELECT count(*) FROM r", "[6]" },
-    { "{'sql': 'WITH input2 AS (FROM input) SELECT * FROM input2 -- end'}",
-      "SELECT count(*) FROM r", "[4]" },
-    { "{'distinct': true}", "SELECT count(*) FROM r", "[3]" },
-    { "{'distinct': ['NÄME']}", NULL, NULL },
-    { "{'distinct': ['näme']}",
-      "SELECT string_agg(id, ',' ORDER BY id) FROM r", "[\"1,2\"]" },
-    { "{'sample': {'rows': 2, 'seed': 7}}", "SELECT count(*) FROM r", "[2]" },
-    { "{'sample': {'rows': 99}}", "SELECT count(*) FROM r", "[4]" },
-    { "{'sample': {'fraction': 0}}", "SELECT count(*) FROM r", "[0]" },
-    { "{'sample': {'fraction': 1}}", "SELECT count(*) FROM r", "[4]" },
-    { "{'shuffle': {'seed': 3}}", "SELECT count(*) FROM r", "[4]" },
-    { "{'limit': 2}", "SELECT max(id)::BIGINT FROM r", "[2]" },
-    { "{'limit': 0}", "SELECT count(*) FROM r", "[0]" },
+    {"{'where': 'id > 1'}", "SELECT count(*) FROM r", "[3]"},
+    {"{'where': 'id > 1 -- all but one'}", "SELECT count(*) FROM r", "[3]"},
+    {"{'select': ['id', 'we ird', 'näme']}", "SELECT * FROM (DESCRIBE FROM r) LIMIT 0",
+     NULL},
+    {"{'select': ['we ird', 'id * 2 AS two']}",
+     "SELECT string_agg(column_name, '|') FROM (DESCRIBE FROM r)", "[\"we ird|two\"]"},
+    {"{'select': [{'id': 'id + 10'}, {'new': 'id'}]}",
+     "SELECT min(id)::BIGINT, max(new)::BIGINT FROM r", "[11,3]"},
+    {"{'select': [{'new': 'upper(näme)'}]}",
+     "SELECT string_agg(column_name, '|') FROM (DESCRIBE FROM r)",
+     "[\"id|näme|we ird|new\"]"},
+    {"{'select': [{'one': 1}, {'yes': true}]}", "SELECT sum(one)::BIGINT FROM r",
+     "[4]"},
+    {"{'sql': 'SELECT id, count(*) AS n FROM input GROUP BY id ORDER BY id DESC'}",
+     "SELECT id, n FROM r", "[3,2]"},
+    {"{'sql': 'SELECT a.id FROM input a JOIN input b USING (id)'}",
+     "SELECT count(*) FROM r", "[6]"},
+    {"{'sql': 'WITH input2 AS (FROM input) SELECT * FROM input2 -- end'}",
+     "SELECT count(*) FROM r", "[4]"},
+    {"{'distinct': true}", "SELECT count(*) FROM r", "[3]"},
+    {"{'distinct': ['NÄME']}", NULL, NULL},
+    {"{'distinct': ['näme']}", "SELECT string_agg(id, ',' ORDER BY id) FROM r",
+     "[\"1,2\"]"},
+    {"{'sample': {'rows': 2, 'seed': 7}}", "SELECT count(*) FROM r", "[2]"},
+    {"{'sample': {'rows': 99}}", "SELECT count(*) FROM r", "[4]"},
+    {"{'sample': {'fraction': 0}}", "SELECT count(*) FROM r", "[0]"},
+    {"{'sample': {'fraction': 1}}", "SELECT count(*) FROM r", "[4]"},
+    {"{'shuffle': {'seed': 3}}", "SELECT count(*) FROM r", "[4]"},
+    {"{'limit': 2}", "SELECT max(id)::BIGINT FROM r", "[2]"},
+    {"{'limit': 0}", "SELECT count(*) FROM r", "[0]"},
 };
 
 START_TEST(steps_do_what_they_say)
@@ -218,9 +220,10 @@ static char *digest_of(int threads, const char *order, const char *step_text)
     struct rwf_err err = RWF_ERR_INIT;
     struct duck_options options = { .threads = threads };
     struct duck *d = duck_open(&options, &err);
-    char *source = rwf_xasprintf("SELECT * FROM (SELECT i AS id, 'n' || (i %% 97) AS name, "
-                                 "i / 7 AS x FROM range(200000) r(i)) ORDER BY id %s",
-                                 order);
+    char *source =
+        rwf_xasprintf("SELECT * FROM (SELECT i AS id, 'n' || (i %% 97) AS name, "
+                      "i / 7 AS x FROM range(200000) r(i)) ORDER BY id %s",
+                      order);
     struct query *q = query_create(d, source, &err);
     json_t *step = json_of(step_text);
     int64_t bytes;
@@ -280,20 +283,20 @@ END_TEST
 static const struct {
     const char *join, *query, *row;
 } joined[] = {
-    { "'on': ['id']", "SELECT count(*), string_agg(DISTINCT color, '') FROM r",
-      "[1,\"red\"]" },
-    { "'on': ['id']",
-      "SELECT string_agg(column_name, '|') FROM (DESCRIBE FROM r)",
-      "[\"id|näme|we ird|color|other_näme\"]" },
-    { "'on': ['id'], 'how': 'left'", "SELECT count(*), count(color) FROM r", "[4,1]" },
-    { "'on': ['id'], 'how': 'right'", "SELECT count(*), max(id)::BIGINT FROM r", "[2,9]" },
-    { "'on': ['id'], 'how': 'full'", "SELECT count(*) FROM r", "[5]" },
-    { "'on': ['id'], 'how': 'semi'", "SELECT count(*) FROM r", "[1]" },
-    { "'on': ['id'], 'how': 'anti'", "SELECT count(*) FROM r", "[3]" },
-    { "'on': 'input.id > other.id'", "SELECT count(*) FROM r", "[3]" },
-    { "'on': 'input.id > other.id'",
-      "SELECT string_agg(column_name, '|') FROM (DESCRIBE FROM r)",
-      "[\"id|näme|we ird|other_id|color|other_näme\"]" },
+    {"'on': ['id']", "SELECT count(*), string_agg(DISTINCT color, '') FROM r",
+     "[1,\"red\"]"},
+    {"'on': ['id']", "SELECT string_agg(column_name, '|') FROM (DESCRIBE FROM r)",
+     "[\"id|näme|we ird|color|other_näme\"]"},
+    {"'on': ['id'], 'how': 'left'", "SELECT count(*), count(color) FROM r", "[4,1]"},
+    {"'on': ['id'], 'how': 'right'", "SELECT count(*), max(id)::BIGINT FROM r",
+     "[2,9]"},
+    {"'on': ['id'], 'how': 'full'", "SELECT count(*) FROM r", "[5]"},
+    {"'on': ['id'], 'how': 'semi'", "SELECT count(*) FROM r", "[1]"},
+    {"'on': ['id'], 'how': 'anti'", "SELECT count(*) FROM r", "[3]"},
+    {"'on': 'input.id > other.id'", "SELECT count(*) FROM r", "[3]"},
+    {"'on': 'input.id > other.id'",
+     "SELECT string_agg(column_name, '|') FROM (DESCRIBE FROM r)",
+     "[\"id|näme|we ird|other_id|color|other_näme\"]"},
 };
 
 START_TEST(joins)

@@ -656,9 +656,8 @@ void plan__matrix_expand(struct plan__build *b, struct plan__entry *e)
     struct recipe_node *foreach = recipe_get(e->body, "foreach");
     struct plan__scope s = {.g = b->g, .entry = e, .stage = PLAN__STATIC};
 
-    if (matrix && foreach) {
-        complain(b, foreach->span, "an entry has either matrix or foreach, not both");
-    } else if (matrix && matrix->kind == RECIPE_MAP) {
+    /* Both at once: the schema has said so. */
+    if (matrix && matrix->kind == RECIPE_MAP) {
         expand_matrix(b, e, &s, matrix);
     } else if (foreach && !foreach->null) {
         expand_foreach(b, e, &s, foreach);

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 
 #include <jansson.h>
+#include <openssl/crypto.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -88,7 +89,34 @@ void *rwf_grow(void *items, size_t count, size_t *cap, size_t item_size)
     return rwf_xrealloc(items, more * item_size);
 }
 
+/* As libcrypto's own: nothing is NULL. */
+static void *crypto_malloc(size_t size, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    return size ? rwf_xmalloc(size) : NULL;
+}
+
+static void *crypto_realloc(void *old, size_t size, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    if (size)
+        return rwf_xrealloc(old, size);
+    free(old);
+    return NULL;
+}
+
+static void crypto_free(void *p, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    free(p);
+}
+
+/* libcrypto 3.0 crashes when an allocation of its start-up fails. */
 void rwf_mem_init(void)
 {
     json_set_alloc_funcs(rwf_xmalloc, free);
+    CRYPTO_set_mem_functions(crypto_malloc, crypto_realloc, crypto_free);
 }

@@ -29,7 +29,7 @@ void *rwf_grow(void *items, size_t count, size_t *cap, size_t item_size);
 #define RWF_PUSH(items, count, cap) \
     ((items) = rwf_grow((items), (count), &(cap), sizeof(*(items))), &(items)[(count)++])
 
-/* Routes jansson's allocations here. Call once, first thing in main. */
+/* Routes the allocations of jansson and libcrypto here. Call once, first thing in main. */
 void rwf_mem_init(void);
 
 #define RWF_COUNT(array) (sizeof(array) / sizeof((array)[0]))

@@ -3,7 +3,7 @@
 #
 # Several `raywf run` at once in one directory: all end well, identical steps are executed
 # once, different ones do not disturb each other, and every log can be read afterwards.
-. "$abs_top_srcdir/tests/fault/lib.sh"
+. "$(dirname "$0")/lib.sh" || exit 99
 export SIDE=$dir/side
 
 recipe()

@@ -10,6 +10,7 @@
  * Counting begins when the libraries of the program are initialised; programs that it starts
  * run without this one. Exactly one call fails, so what is tested is each single failure.
  */
+#define _GNU_SOURCE
 #include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>

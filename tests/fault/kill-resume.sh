@@ -5,7 +5,7 @@
 # through; then the next run. After each kill, what the log says succeeded is final: those
 # steps never run again, none is lost, and in the end every output is what an undisturbed run
 # gives. Also with a torn last line of the log and with the index deleted after each kill.
-. "$abs_top_srcdir/tests/fault/lib.sh"
+. "$(dirname "$0")/lib.sh" || exit 99
 kills=${RAYWF_KILLS:-210}
 most_seconds=${RAYWF_KILL_SECONDS:-240}
 

@@ -2,7 +2,10 @@
 # shellcheck shell=bash
 # What the fault tests share. Each result is one line; the last line of a test says how many.
 set -u
-: "${RAYWF:?the program to test}" "${abs_top_srcdir:?}" "${abs_top_builddir:?}"
+# Run by hand, what build/ has is tested.
+: "${abs_top_srcdir:=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)}"
+: "${abs_top_builddir:=$abs_top_srcdir/build}"
+: "${RAYWF:=$abs_top_builddir/raywf}"
 passed=0 failed=0 skipped=0
 
 dir=$(mktemp -d "${TMPDIR:-/tmp}/raywf-fault.XXXXXX")

@@ -258,7 +258,7 @@ START_TEST(test_surroundings)
     sigprocmask(SIG_BLOCK, &usr1, NULL);
     run_shell(
         &o,
-        "read x; echo $?; ls /proc/self/fd | wc -l; ls -l /proc/$$/fd | grep -c pipe;"
+        "read x; echo $?; ls /proc/self/fd | wc -l; ls -l /proc/$$/fd >fds; grep -c pipe fds;"
         "cut -d' ' -f6 /proc/$$/stat | grep -qx $$ && echo leads;"
         "grep -E '^(SigBlk|NoNewPrivs)' /proc/$$/status | sort;"
         /* Signals 32 and 33 are libc's own: nobody can set them. */

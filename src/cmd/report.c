@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/fs.h"
+#include "base/log.h"
 #include "base/str.h"
 #include "cmd/cmd.h"
 #include "cmd/opened.h"
@@ -38,7 +39,15 @@ static int report_run(struct cmd_call *call, struct rwf_err *err)
     if (call->json && strcmp(cmd_text(call, "output", ""), "-") == 0)
         return rwf_fail(err, RWF_E_USAGE,
                         "--format json and -o - both want standard output");
-    int code = cmd_open_run(call, cmd_operand(call, 0, "last"), true, &o, err);
+    const char *name = cmd_operand(call, 0, "last");
+    int code = cmd_open_run(call, name, true, &o, err);
+    /* What happened can be told when the recipe of it can no longer be read. */
+    if (code != 0 && o.state != NULL) {
+        cmd_opened_free(&o);
+        rwf_log(RWF_LOG_WARN, "report", "without the graph: the plan of this run cannot "
+                "be read any more");
+        code = cmd_open_run(call, name, false, &o, err);
+    }
     if (code == 0)
         code = write_report(call, &o, err);
     cmd_opened_free(&o);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The page: a template with marks ("<!--@name-->"), each filled by a function of the table
- * below. The browser draws from the data, as text only; a content policy names the one
- * script that may run by its digest, so nothing that a step wrote can run even by a mistake.
+ * The page: a template with marks ("<!--@name-->"), each filled by a function of the
+ * table below. The browser draws from the data, as text only; a content policy names
+ * the one script that may run by its digest, so nothing that a step wrote can run even
+ * by a mistake.
  */
 #include "config.h"
 #include "view/report.h"
@@ -22,10 +23,8 @@
 #define SVG_MAX (4 * 1024 * 1024)
 
 /* The template and what goes into it, embedded by tools/embed.sh. */
-#define ASSET(name) extern const char name[]; extern const size_t name##_len
-ASSET(view_report_html);
-ASSET(view_report_css);
-ASSET(view_report_js);
+extern const char view_report_html[], view_report_css[], view_report_js[];
+extern const size_t view_report_css_len, view_report_js_len;
 
 /* --- which steps --- */
 
@@ -123,9 +122,10 @@ static void add_hash(struct rwf_str *out, const char *bytes, size_t len)
 static void fill_policy(struct rwf_str *out, const struct view__report *r)
 {
     (void)r;
-    rwf_str_add(out, "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src "
-                     "'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action "
-                     "'none'; script-src '");
+    rwf_str_add(out,
+                "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src "
+                "'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action "
+                "'none'; script-src '");
     add_hash(out, view_report_js, view_report_js_len);
     rwf_str_add(out, "'\">");
 }
@@ -150,7 +150,7 @@ static void fill_script(struct rwf_str *out, const struct view__report *r)
     rwf_str_addn(out, view_report_js, view_report_js_len);
 }
 
-/* What no script may read as markup or as the end of a line: it stands in strings only. */
+/* What no script may read as markup or as the end of a line; it stands in strings. */
 static void fill_data(struct rwf_str *out, const struct view__report *r)
 {
     json_t *data = view__report_data(r);
@@ -159,7 +159,8 @@ static void fill_data(struct rwf_str *out, const struct view__report *r)
     for (const char *c = text; *c != '\0'; c++) {
         if (*c == '<')
             rwf_str_add(out, "\\u003c");
-        else if (strncmp(c, "\xe2\x80\xa8", 3) == 0 || strncmp(c, "\xe2\x80\xa9", 3) == 0) {
+        else if (strncmp(c, "\xe2\x80\xa8", 3) == 0 ||
+                 strncmp(c, "\xe2\x80\xa9", 3) == 0) {
             rwf_str_add(out, c[2] == '\xa8' ? "\\u2028" : "\\u2029");
             c += 2;
         } else
@@ -184,7 +185,8 @@ static void fill_graph(struct rwf_str *out, const struct view__report *r)
     if (r->run->graph == NULL)
         rwf_fail(&why, RWF_E_INPUT, "the run's folder holds no plan that can be read");
     else
-        rc = plan_picture_svg(r->run->graph, class_of, (void *)(uintptr_t)r, &svg, &why);
+        rc = plan_picture_svg(r->run->graph, class_of, (void *)(uintptr_t)r, &svg,
+                              &why);
     if (rc == 0 && svg.len > SVG_MAX)
         rc = rwf_fail(&why, RWF_E_FIT, "it is too large for a page");
     if (rc == 0)
@@ -209,8 +211,8 @@ static void fill(struct rwf_str *out, const char *mark, size_t len,
                  const struct view__report *r)
 {
     size_t i = 0;
-    while (i < RWF_COUNT(fillers) && (strncmp(fillers[i].mark, mark, len) != 0 ||
-                                      fillers[i].mark[len] != '\0'))
+    while (i < RWF_COUNT(fillers) &&
+           (strncmp(fillers[i].mark, mark, len) != 0 || fillers[i].mark[len] != '\0'))
         i++;
     rwf_assert(i < RWF_COUNT(fillers));
     fillers[i].fill(out, r);

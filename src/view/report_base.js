@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The page's data and the small things that all of it is made with. Whatever a step or a
- * recipe wrote is only ever set as text, never as markup.
+ * The page's data and the small things that all of it is made with. Whatever a step or
+ * a recipe wrote is only ever set as text, never as markup.
  */
 'use strict';
 
@@ -60,7 +60,8 @@ function el(tag, attrs, ...kids)
 
 function svg(tag, attrs, ...kids)
 {
-    return fill(document.createElementNS('http://www.w3.org/2000/svg', tag), attrs, kids);
+    const space = 'http://www.w3.org/2000/svg';
+    return fill(document.createElementNS(space, tag), attrs, kids);
 }
 
 function icon(state)
@@ -74,8 +75,9 @@ function icon(state)
 
 function facts(rows)
 {
-    return el('dl', { class: 'facts' }, rows.filter((row) => row && row[1] !== undefined &&
-        row[1] !== '').map(([name, value]) => [el('dt', null, name), el('dd', null, value)]));
+    const told = rows.filter((row) => row && row[1] !== undefined && row[1] !== '');
+    return el('dl', { class: 'facts' }, told.map(([name, value]) =>
+        [el('dt', null, name), el('dd', null, value)]));
 }
 
 /* Shows a section and gives the box that its content goes into. */
@@ -129,8 +131,8 @@ function number(value)
         return String(value);
     if (Number.isInteger(value) && Math.abs(value) < 1e15)
         return wholeFormat.format(value);
-    const size = Math.abs(value);
-    return size < 1e-4 || size >= 1e9 ? value.toExponential(3) : realFormat.format(value);
+    const large = Math.abs(value) >= 1e9, small = Math.abs(value) < 1e-4;
+    return large || small ? value.toExponential(3) : realFormat.format(value);
 }
 
 function when(ms)
@@ -150,12 +152,15 @@ function plural(count, one, many)
     return number(count) + ' ' + (count === 1 ? one : many || one + 's');
 }
 
-/* Terminals' control sequences mean nothing here; a line that was written over and over,
- * such as a progress bar, counts as it stood last. */
+/* Control sequences of terminals: CSI, OSC up to its end, and those of one letter. */
+const CONTROLS =
+    /\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[@-_]/g;
+
+/* What they draw is left out; a line that was written over and over, such as a progress
+ * bar, counts as it stood last. */
 function plainText(text)
 {
-    return text
-        .replace(/\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[@-_]/g, '')
+    return text.replace(CONTROLS, '')
         .replace(/\r+\n/g, '\n').replace(/[^\n]*\r/g, '');
 }
 

@@ -2,9 +2,9 @@
  *
  * All that the page shows, as one JSON document:
  *
- *   run       id, name, status, times, exit code, counts     segments, notices, machine
- *   steps     those kept: state, attempts, metrics, curves, outputs, logs …
- *   checks    value, bound and verdict of each              config   parameters, recipe's text
+ *   run     id, name, status, times, exit code, counts      segments, notices, machine
+ *   steps   those kept: state, attempts, metrics, curves, outputs, logs …
+ *   checks  value, bound and verdict of each       config   parameters, recipe's text
  *
  * Text of other people goes through run_text: it is always UTF-8, never markup.
  */
@@ -63,10 +63,10 @@ static json_t *counts_json(const struct run_state *s)
 static json_t *run_json(const struct view__report *r)
 {
     const struct run_state *s = r->run->state;
-    json_t *run = json_pack("{s:s, s:o, s:I, s:I, s:I, s:f}", "status", r->status,
-                            "counts", counts_json(s), "total", (json_int_t)s->total,
-                            "events", (json_int_t)s->seq, "made",
-                            (json_int_t)(rwf_clock_wall() / RWF_NS_PER_MS), "last", r->last);
+    json_t *run = json_pack(
+        "{s:s, s:o, s:I, s:I, s:I, s:f}", "status", r->status, "counts", counts_json(s),
+        "total", (json_int_t)s->total, "events", (json_int_t)s->seq, "made",
+        (json_int_t)(rwf_clock_wall() / RWF_NS_PER_MS), "last", r->last);
     set_text(run, "id", s->id);
     set_text(run, "name", s->name);
     set_text(run, "recipe", s->recipe);
@@ -119,7 +119,8 @@ static void add_plan(const struct view__report *r, json_t *json,
     json_object_set_new(json, "line", json_integer(line));
     if (plan->need_count > 0) {
         json_object_set_new(json, "needs", needs_json(r, plan));
-        json_object_set_new(json, "need_count", json_integer((json_int_t)plan->need_count));
+        json_object_set_new(json, "need_count",
+                            json_integer((json_int_t)plan->need_count));
     }
     if (policy == NULL)
         return;
@@ -129,7 +130,8 @@ static void add_plan(const struct view__report *r, json_t *json,
     if (policy->gpu > 0)
         json_object_set_new(asked, "gpu", json_real(policy->gpu));
     if (policy->timeout > 0)
-        json_object_set_new(asked, "timeout", json_integer(policy->timeout / RWF_NS_PER_MS));
+        json_object_set_new(asked, "timeout",
+                            json_integer(policy->timeout / RWF_NS_PER_MS));
     json_object_set_new(asked, "retries", json_integer(policy->retry_max));
     json_object_set_new(json, "asked", asked);
 }
@@ -161,8 +163,9 @@ static void add_state(const struct view__report *r, json_t *json,
 static json_t *step_json(const struct view__report *r, const struct view__step *step)
 {
     enum schedule_state state = step->state == NULL ? STEP_PENDING : step->state->state;
-    json_t *json = json_pack("{s:o, s:s, s:O}", "address", run_text(step->address), "state",
-                             schedule_state_name(state), "attempts", step->attempts);
+    json_t *json =
+        json_pack("{s:o, s:s, s:O}", "address", run_text(step->address), "state",
+                  schedule_state_name(state), "attempts", step->attempts);
     if (step->plan != NULL)
         add_plan(r, json, step->plan);
     if (step->state != NULL)
@@ -190,8 +193,8 @@ static json_t *told_checks(const struct view__report *r)
         if (!step->kept || !rwf_starts_with(step->address, "checks."))
             continue;
         json_t *check = json_pack("{s:o, s:o, s:s}", "address", run_text(step->address),
-                                  "name", run_text(strchr(step->address, '.') + 1), "state",
-                                  schedule_state_name(step->state->state));
+                                  "name", run_text(strchr(step->address, '.') + 1),
+                                  "state", schedule_state_name(step->state->state));
         set_text(check, "message", step->state->message);
         json_array_append_new(list, check);
     }
@@ -277,9 +280,9 @@ json_t *view__report_data(const struct view__report *r)
         if (r->steps[i].kept)
             json_array_append_new(steps, step_json(r, &r->steps[i]));
     json_t *data = json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:O, s:O}", "v", "1.0",
-                             "version", PACKAGE_VERSION, "run", run_json(r), "steps", steps,
-                             "checks", checks_json(r), "config", config_json(r), "segments",
-                             r->segments, "notices", r->notices);
+                             "version", PACKAGE_VERSION, "run", run_json(r), "steps",
+                             steps, "checks", checks_json(r), "config", config_json(r),
+                             "segments", r->segments, "notices", r->notices);
     set_ref(data, "machine", r->machine);
     if (!rwf_redact_active())
         return data;

@@ -12,11 +12,12 @@ function graphEntries(box)
         entries.set(entry, (entries.get(entry) || []).concat(step));
     }
     box.append(el('ul', { class: 'entries' }, [...entries].map(([entry, list]) =>
-        el('li', null, el('span', { class: 'name' }, entry), el('span', { class: 'dots' },
-            list.slice(0, 500).map((step) => el('button', { class: 's-' + step.state,
-                title: step.address + ': ' + stateWord(step.state),
-                'aria-label': step.address + ': ' + stateWord(step.state),
-                on: { click: () => openStep(step.address) } })),
+        el('li', null, el('span', { class: 'name' }, entry),
+            el('span', { class: 'dots' }, list.slice(0, 500).map((step) =>
+                el('button', { class: 's-' + step.state,
+                    title: step.address + ': ' + stateWord(step.state),
+                    'aria-label': step.address + ': ' + stateWord(step.state),
+                    on: { click: () => openStep(step.address) } })),
             list.length > 500 && el('span', { class: 'soft' }, '500 of ' +
                 number(list.length)))))));
 }
@@ -90,7 +91,8 @@ function graph()
     drawing.setAttribute('role', 'group');
     drawing.setAttribute('aria-label', 'Graph of the steps');
     drawing.querySelectorAll('g.node').forEach(graphNode);
-    drawing.querySelectorAll('g.edge > title, g.graph > title').forEach((t) => t.remove());
+    drawing.querySelectorAll('g.edge > title, g.graph > title').forEach((title) =>
+        title.remove());
 
     function zoom(to, clientX, clientY)
     {
@@ -109,7 +111,7 @@ function graph()
         zoom(Math.min(1, (box.clientWidth - 34) / natural.w, 600 / natural.h));
     }
 
-    /* A graph that would be too small to read starts at its left, in a size that one can. */
+    /* A graph that would be too small to read starts at its left, large enough. */
     function begin()
     {
         const least = (box.clientWidth - 34) / natural.w;
@@ -126,10 +128,10 @@ function graph()
     }, { passive: false });
     const tools = document.getElementById('graph-tools');
     tools.hidden = false;
-    const button = (text, label, fn) => el('button', { class: 'btn', 'aria-label': label,
-        on: { click: fn } }, text);
+    const button = (text, label, fn) => el('button', { class: 'btn',
+        'aria-label': label, on: { click: fn } }, text);
     tools.append(button('+', 'Zoom in', () => zoom(scale * 1.3)),
-        button('−', 'Zoom out', () => zoom(scale / 1.3)), button('Fit', 'Show all', fit),
-        button('1:1', 'Natural size', () => zoom(1)));
+        button('−', 'Zoom out', () => zoom(scale / 1.3)),
+        button('Fit', 'Show all', fit), button('1:1', 'Natural size', () => zoom(1)));
     begin();
 }

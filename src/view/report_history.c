@@ -80,7 +80,8 @@ static struct view__series *series_of(struct view__step *step, const char *name)
             return &step->series[i];
     if (step->series_count == SERIES_PER_STEP)
         return NULL;
-    struct view__series *s = RWF_PUSH(step->series, step->series_count, step->series_cap);
+    struct view__series *s =
+        RWF_PUSH(step->series, step->series_count, step->series_cap);
     *s = (struct view__series){.name = rwf_xstrdup(name), .stride = 1};
     return s;
 }
@@ -155,8 +156,9 @@ json_t *view__history_series(const struct view__step *step)
             put_point(points, s->points + k, counter);
         if ((s->seen - 1) % s->stride != 0)
             put_point(points, s->last, counter);
-        json_object_set_new(all, s->name, json_pack("{s:s, s:O}", "x",
-                                                    counter ? "step" : "time", "p", points));
+        json_object_set_new(
+            all, s->name,
+            json_pack("{s:s, s:O}", "x", counter ? "step" : "time", "p", points));
     next:
         json_decref(points);
     }
@@ -236,8 +238,8 @@ static const char *outcome(enum run_event type)
     }
 }
 
-static void on_step(struct view__report *r, enum run_event type, struct view__step *step,
-                    const json_t *event)
+static void on_step(struct view__report *r, enum run_event type,
+                    struct view__step *step, const json_t *event)
 {
     static const char *const told[] = {"because_step", "where", "tail", "exit", NULL};
     const char *how = outcome(type);
@@ -258,7 +260,8 @@ static int on_event(void *ctx, const json_t *event)
     enum run_event type =
         run_event_parse(json_string_value(json_object_get(event, "type")));
     const char *address = json_string_value(json_object_get(event, "step"));
-    struct view__step *step = address == NULL ? NULL : rwf_map_get(r->by_address, address);
+    struct view__step *step =
+        address == NULL ? NULL : rwf_map_get(r->by_address, address);
     if (step != NULL)
         on_step(r, type, step, event);
     else if (address == NULL)
@@ -268,7 +271,8 @@ static int on_event(void *ctx, const json_t *event)
     return 0;
 }
 
-int view__history_read(struct view__report *r, const char *log_path, struct rwf_err *err)
+int view__history_read(struct view__report *r, const char *log_path,
+                       struct rwf_err *err)
 {
     return run_log_read(log_path, 0, on_event, r, NULL, err);
 }

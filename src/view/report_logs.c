@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the folders of attempts hold: the end of what a step wrote, and its command. Logs
- * were redacted when they were written.
+ * What the folders of attempts hold: the end of what a step wrote, and its command.
+ * Logs were redacted when they were written.
  */
 #include "config.h"
 #include "view/report_parts.h"
@@ -18,17 +18,17 @@
 #include "run/layout.h"
 #include "run/log.h"
 
-#define STREAM_MAX (16 * 1024)      /* of one stream of the last attempt */
-#define EARLIER_MAX (4 * 1024)      /* of an earlier one */
+#define STREAM_MAX (16 * 1024) /* of one stream of the last attempt */
+#define EARLIER_MAX (4 * 1024) /* of an earlier one */
 #define EARLIER_ATTEMPTS 5
 #define COMMAND_MAX (8 * 1024)
-#define ALL_MAX (8 * 1024 * 1024)   /* of everything */
+#define ALL_MAX (8 * 1024 * 1024) /* of everything */
 
 struct reading {
     size_t left; /* bytes that may still go into the page */
 };
 
-/* At most max bytes of a regular file, from its end or its start. NULL: there are none. */
+/* At most max bytes of a regular file, from its end or its start; NULL: it has none. */
 static char *read_part(const char *path, size_t max, bool end, size_t *ret_len,
                        int64_t *ret_size)
 {
@@ -39,7 +39,8 @@ static char *read_part(const char *path, size_t max, bool end, size_t *ret_len,
     size_t len = 0;
     if (fd < 0 || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size == 0)
         goto out;
-    if (end && st.st_size > (off_t)max && lseek(fd, st.st_size - (off_t)max, SEEK_SET) < 0)
+    if (end && st.st_size > (off_t)max &&
+        lseek(fd, st.st_size - (off_t)max, SEEK_SET) < 0)
         goto out;
     bytes = rwf_xmalloc(max + 1);
     for (ssize_t n; len < max; len += (size_t)n) {
@@ -88,8 +89,8 @@ static json_t *read_stream(struct reading *reading, const char *dir, const char 
                      (json_int_t)size, "shown", (json_int_t)(len - cut));
 }
 
-static void add_streams(struct view__step *step, struct reading *reading, const char *dir,
-                        const json_t *number, size_t max)
+static void add_streams(struct view__step *step, struct reading *reading,
+                        const char *dir, const json_t *number, size_t max)
 {
     static const char *const streams[] = {"stderr", "stdout"};
     for (size_t i = 0; i < RWF_COUNT(streams); i++) {
@@ -102,7 +103,8 @@ static void add_streams(struct view__step *step, struct reading *reading, const 
 }
 
 /* cmd.sh sets things up and ends in "exec …": that is the command. */
-static void add_command(struct view__step *step, struct reading *reading, const char *dir)
+static void add_command(struct view__step *step, struct reading *reading,
+                        const char *dir)
 {
     size_t len = 0;
     int64_t size = 0;

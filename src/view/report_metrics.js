@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Metrics: a chart for each metric that has a course, one line a step; the last values as
- * tables; and the checks that compare them.
+ * Metrics: a chart for each metric that has a course, one line a step; the last values
+ * as tables; and the checks that compare them.
  */
 
 /* "tasks.train[lr=0.1,seed=1]" without the kind of thing it is. */
@@ -20,7 +20,8 @@ function entryOf(address)
 function axesOf(address)
 {
     const inner = address.slice(entryOf(address).length + 1, -1);
-    const parts = inner.split(',').map((part) => part.match(/^([A-Za-z_]\w*)=([^=]*)$/));
+    const parts = inner.split(',').map((part) =>
+        part.match(/^([A-Za-z_]\w*)=([^=]*)$/));
     if (inner === '' || parts.some((part) => part === null))
         return { '': inner };
     return Object.fromEntries(parts.map((part) => [part[1], part[2]]));
@@ -127,13 +128,15 @@ function chartCursor(drawing, layer, scales, lines, isTime)
         event.preventDefault();
         const p = lines[0].p;
         const i = at === undefined ? p.length - 2 : nearest(p, at) + 2 * by;
-        const k = Math.min(Math.max(i, 0), p.length - 2), box = drawing.getBoundingClientRect();
-        at = show(p[k], 0, box.left + scales.x(p[k]) / CHART.width * box.width, box.top + 40);
+        const k = Math.min(Math.max(i, 0), p.length - 2);
+        const box = drawing.getBoundingClientRect();
+        const left = scales.x(p[k]) / CHART.width * box.width;
+        at = show(p[k], 0, box.left + left, box.top + 40);
     });
 }
 
-/* A colour for each line; with many, for each value of an axis that has few. Returns what
- * the colours mean. */
+/* A colour for each line; with many, for each value of an axis that has few. Returns
+ * what the colours mean. */
 function colorLines(lines)
 {
     if (lines.length <= 8)
@@ -146,7 +149,9 @@ function colorLines(lines)
         const values = [...new Set(axes.map((one) => one[axis]))];
         if (axis === '' || values.length < 2 || values.length > 8)
             continue;
-        lines.forEach((line, i) => { line.color = 'k' + values.indexOf(axes[i][axis]); });
+        lines.forEach((line, i) => {
+            line.color = 'k' + values.indexOf(axes[i][axis]);
+        });
         return values.map((value, i) => ['k' + i, axis + '=' + value]);
     }
     lines.forEach((line) => { line.color = 'k0'; });
@@ -171,8 +176,8 @@ function chart(name, lines)
         for (let i = 0; i < line.p.length; i += 2)
             path += (i === 0 ? 'M' : 'L') + scales.x(line.p[i]).toFixed(1) + ' ' +
                 scales.y(line.p[i + 1]).toFixed(1);
-        drawing.append(svg('path', { class: 'curve ' + line.color + (many ? ' many' : ''),
-            d: path }));
+        drawing.append(svg('path', { d: path,
+            class: 'curve ' + line.color + (many ? ' many' : '') }));
     }
     const layer = svg('g');
     drawing.append(layer);
@@ -208,7 +213,8 @@ function sortedTable(columns, rows, limit)
             ? head.setAttribute('aria-sort', down ? 'descending' : 'ascending')
             : head.removeAttribute('aria-sort'));
         body.replaceChildren(...list.slice(0, all ? list.length : limit).map((row) =>
-            el('tr', null, columns.map((column) => el('td', { class: column.num && 'num' },
+            el('tr', null, columns.map((column) => el('td',
+                { class: column.num && 'num' },
                 column.show ? column.show(row) : column.value(row))))));
         more.hidden = all || list.length <= limit;
         more.replaceChildren('Showing ' + number(limit) + ' of ' + number(list.length),
@@ -242,7 +248,8 @@ function stepLink(address, text)
 /* The instances of one entry: its axes, then its metrics. */
 function sweepTable(entry, rows)
 {
-    const axes = [...new Set(rows.flatMap((step) => Object.keys(axesOf(step.address))))];
+    const axes = [...new Set(rows.flatMap((step) =>
+        Object.keys(axesOf(step.address))))];
     const names = [...new Set(rows.flatMap((step) => Object.keys(step.metrics)))];
     const value = (text) => text !== undefined && text !== '' && !isNaN(text)
         ? Number(text) : text;

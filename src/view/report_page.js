@@ -28,9 +28,9 @@ function headline()
             ? ', ' + number(cached) + ' of them from the cache.' : '.')
         : number(good) + ' of ' + plural(run.total, 'step') + ' are done; ' +
             left.join(', ') + '.';
-    const gone = run.status === 'interrupted' ? ' Whoever drove the run is gone; ' +
-        'raywf resume ' + run.id + ' goes on with it.' : '';
-    return all + (run.message ? ' ' + run.message : '') + gone;
+    return [all, run.message && ' ' + run.message, run.status === 'interrupted' && [
+        ' The process that drove it is gone; ',
+        el('code', null, 'raywf resume ' + run.id), ' goes on with it.']];
 }
 
 function figure(name, value, small)
@@ -53,7 +53,8 @@ function figures()
             : null),
         figure('Steps done', number(goodSteps()) + ' / ' + number(run.total),
             run.counts.cached ? number(run.counts.cached) + ' from the cache' : null),
-        data.checks.length > 0 && figure('Checks met', met + ' / ' + data.checks.length),
+        data.checks.length > 0 && figure('Checks met',
+            met + ' / ' + data.checks.length),
         work > 0 && figure('Work', duration(work), work > activeTime * 1.05
             ? (work / activeTime).toFixed(1) + ' at once' : null),
         cpu > 0 && figure('CPU time', duration(cpu * 1000)),
@@ -106,8 +107,8 @@ function head()
         el('p', { class: 'sub' }, run.started && el('span', null, when(run.started)),
             run.recipe && el('span', null, run.recipe),
             el('span', { class: 'mono' }, run.id),
-            run.status === 'running' && el('span', null, 'still running when this page ' +
-                'was made')),
+            run.status === 'running' && el('span', null,
+                'still running when this page was made')),
         el('p', { class: 'headline' }, headline()), figures(), stateBar(), legend);
 }
 
@@ -132,22 +133,32 @@ function navigation()
 
 /* --- what went wrong --- */
 
-function problem(step)
+function lastLines(step)
 {
-    const lost = steps.filter((one) => one.because_step === step.address).length;
     const logs = (step.logs || []).filter((log) => log.name === 'stderr')
         .concat(step.logs || []);
-    const tail = step.tail || (logs[0] && logs[0].text);
-    const lines = tail ? plainText(tail).trimEnd().split('\n').slice(-15).join('\n') : '';
+    const text = step.tail || (logs[0] && logs[0].text);
+    return text ? plainText(text).trimEnd().split('\n').slice(-15).join('\n') : '';
+}
+
+/* The same failure of several instances is told once: steps are all that had it. */
+function problem(group)
+{
+    const step = group.steps[0], others = group.steps.slice(1);
+    const names = new Set(group.steps.map((one) => one.address));
+    const lost = steps.filter((one) => names.has(one.because_step)).length;
     const where = step.line ? sourceLink(step.file, step.line) : step.where;
-    return el('div', { class: 'card problem s-failed' }, el('header', null, icon('failed'),
-        stepLink(step.address), where && el('span', { class: 'soft' }, where),
+    return el('div', { class: 'card problem s-failed' }, el('header', null,
+        icon('failed'), el('b', null, stepLink(step.address)),
+        where && el('span', { class: 'soft' }, where),
         step.attempts.length > 1 && el('span', { class: 'soft' }, 'after ' +
             plural(step.attempts.length, 'attempt'))),
     el('p', null, step.message || step.cause || 'failed'),
+    others.length > 0 && el('p', { class: 'soft' }, 'The same in ', listOfSteps(
+        others.slice(0, 10).map((one) => one.address), others.length), '.'),
     lost > 0 && el('p', { class: 'soft' }, plural(lost, 'step') +
         (lost === 1 ? ' was' : ' were') + ' not run because of it.'),
-    lines && el('pre', { tabindex: 0 }, lines));
+    group.lines && el('pre', { tabindex: 0 }, group.lines));
 }
 
 function problems()
@@ -155,15 +166,24 @@ function problems()
     const failed = steps.filter((step) => step.state === 'failed');
     if (failed.length === 0)
         return;
+    const groups = new Map();
+    for (const step of failed) {
+        const lines = lastLines(step);
+        const same = JSON.stringify([entryOf(step.address), step.message, lines]);
+        if (!groups.has(same))
+            groups.set(same, { steps: [], lines });
+        groups.get(same).steps.push(step);
+    }
     const LIMIT = 5;
     const box = section('problems');
-    box.append(...failed.slice(0, LIMIT).map(problem));
-    if (failed.length > LIMIT)
+    box.append(...[...groups.values()].slice(0, LIMIT).map(problem));
+    if (groups.size > LIMIT)
         box.append(el('button', { class: 'link', on: { click: () => {
             table.states = new Set(['failed']);
             drawTable();
             document.getElementById('steps').scrollIntoView();
-        } } }, 'Show all ' + plural(run.counts.failed || failed.length, 'failed step')));
+        } } }, 'Show all ' + plural(run.counts.failed || failed.length,
+            'failed step')));
 }
 
 /* --- configuration --- */
@@ -205,7 +225,8 @@ function sourceLine(line, i)
 
 function source(file, i)
 {
-    const lines = file.text === undefined ? [] : file.text.replace(/\n$/, '').split('\n');
+    const lines = file.text === undefined ? []
+        : file.text.replace(/\n$/, '').split('\n');
     const box = el('details', { class: 'card source', id: 'source-' + i },
         el('summary', null, file.shown || file.path || 'recipe', ' ',
             el('span', { class: 'soft' }, file.text === undefined
@@ -273,7 +294,8 @@ configuration();
 machine();
 navigation();
 document.getElementById('foot').append('Made by raywf ' + data.version + ' on ' +
-    when(run.made) + ' from ' + plural(run.events, 'event') + ' of run ' + run.id + '.');
+    when(run.made) + ' from ' + plural(run.events, 'event') + ' of run ' + run.id +
+    '.');
 /* A link to one step opens it. */
 try {
     const wanted = decodeURIComponent(location.hash.slice(1));

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The table of steps: filtered, sorted, drawn in pieces so that thousands stay quick, and
+ * The table of steps: filtered, sorted, drawn in pieces so that thousands stay quick;
  * each row opens into all that is known of the step.
  */
 
@@ -28,7 +28,7 @@ const COLUMNS = [
 
 /* --- the inside of a row --- */
 
-/* The words of a command as a shell reads them, if it is as plain as raywf writes it. */
+/* The words of a command as a shell reads them, if it is as plain as ours are. */
 function shellWords(text)
 {
     const words = [];
@@ -74,25 +74,27 @@ function logBlocks(step)
 
 function attemptRows(step)
 {
-    return el('div', { class: 'sub-table' }, el('table', null, step.attempts.map((attempt) =>
+    const rows = step.attempts.map((attempt) =>
         el('tr', null, el('td', null, el('span', { class: 'verdict' },
             icon(attempt.how === 'retry' ? 'failed' : attempt.how === 'lost' ? 'stopped'
                 : attempt.how || 'running'), 'attempt ' + attempt.n)),
         el('td', { class: 'num' }, offset(attempt.start)),
         el('td', { class: 'num' }, duration(attemptTook(attempt))),
         el('td', { class: 'rest' }, attempt.message ||
-            (attempt.how === 'lost' ? HOW.lost : ''))))));
+            (attempt.how === 'lost' ? HOW.lost : ''))));
+    return el('div', { class: 'sub-table' }, el('table', null, rows));
 }
 
 function outputRows(step)
 {
-    return el('div', { class: 'sub-table' }, el('table', null, step.outputs.map((output) =>
+    const rows = step.outputs.map((output) =>
         el('tr', null, el('td', null, output.name || 'data'),
             el('td', { class: 'num' }, size(output.size) +
                 (output.files ? ', ' + plural(output.files, 'file') : '')),
             el('td', { class: 'mono soft', title: output.digest },
                 (output.digest || '').replace(/^sha256:/, '').slice(0, 16)),
-            el('td', { class: 'mono path' }, output.path || '')))));
+            el('td', { class: 'mono path' }, output.path || '')));
+    return el('div', { class: 'sub-table' }, el('table', null, rows));
 }
 
 function metricRows(step)
@@ -106,7 +108,8 @@ function metricRows(step)
 function listOfSteps(addresses, count)
 {
     return [addresses.map((address, i) => [i > 0 && ', ', stepLink(address)]),
-        count > addresses.length && ' and ' + number(count - addresses.length) + ' more'];
+        count > addresses.length && ' and ' + number(count - addresses.length) +
+            ' more'];
 }
 
 function whyText(step)
@@ -157,7 +160,8 @@ function details(step)
     if (step.logs)
         parts.push(...logBlocks(step).flat());
     else if (step.tail)
-        parts.push(...block('Output', el('pre', { tabindex: 0 }, plainText(step.tail))));
+        parts.push(...block('Output', el('pre', { tabindex: 0 },
+            plainText(step.tail))));
     return el('tr', { class: 'more' }, el('td', { colspan: COLUMNS.length }, parts));
 }
 
@@ -187,7 +191,8 @@ function tookCell(step)
 function cells(step)
 {
     const used = step.usage || {};
-    const name = el('button', { class: 'name', 'aria-expanded': 'false' }, step.address);
+    const name = el('button', { class: 'name', 'aria-expanded': 'false' },
+        step.address);
     return [
         el('span', { class: 'verdict' }, icon(step.state),
             el('span', { class: 'word' }, stateWord(step.state))),
@@ -232,8 +237,8 @@ function matches(step)
     if (table.states.size > 0 && !table.states.has(step.state))
         return false;
     const words = table.text.toLowerCase().split(/\s+/).filter(Boolean);
-    const hay = (step.address + ' ' + (step.cause || '') + ' ' + (step.message || '') + ' ' +
-        (step.help || '')).toLowerCase();
+    const hay = [step.address, step.cause, step.message, step.help].join(' ')
+        .toLowerCase();
     return words.every((word) => hay.includes(word));
 }
 
@@ -300,7 +305,8 @@ function toggleState(state)
 
 function stateChips()
 {
-    return STATE_ORDER.filter((state) => run.counts[state]).map((state) => el('button', {
+    const seen = STATE_ORDER.filter((state) => run.counts[state]);
+    return seen.map((state) => el('button', {
         class: 'chip', 'data-state': state, 'aria-pressed': 'false',
         on: { click: () => toggleState(state) } }, icon(state),
     el('b', null, number(run.counts[state])), stateWord(state)));
@@ -343,7 +349,8 @@ function stepTable()
         class: [column.num && 'num', column.opt && 'opt'].filter(Boolean).join(' ') },
     el('button', { on: { click: () => sortBy(column.id) } }, column.name)));
     table.count = el('span', { class: 'count', 'aria-live': 'polite' });
-    table.input = el('input', { type: 'search', placeholder: 'Filter by name or message',
+    table.input = el('input', { type: 'search',
+        placeholder: 'Filter by name or message',
         'aria-label': 'Filter steps by name or message', on: { input: () => {
             table.text = table.input.value;
             table.shown = CHUNK;
@@ -351,14 +358,15 @@ function stepTable()
         } } });
     table.more = el('div', { class: 'below' }, el('span'), el('button', { class: 'link',
         on: { click: () => showMore(CHUNK) } }, 'Show ' + CHUNK + ' more'),
-    el('button', { class: 'link', on: { click: () => showMore(Infinity) } }, 'Show all'));
+    el('button', { class: 'link', on: { click: () => showMore(Infinity) } },
+        'Show all'));
     box.className = 'steps';
     box.append(el('div', { class: 'filter' }, table.input, stateChips(), table.count),
         el('div', { class: 'card' }, el('div', { class: 'scroll' }, el('table', null,
             el('thead', null, el('tr', null, table.heads)), table.body)), table.more));
     if (steps.length < run.total)
         box.append(el('p', { class: 'note' }, 'The page holds ' + number(steps.length) +
-            ' of ' + plural(run.total, 'step') + ': those that failed or were tried again ' +
-            'first. The run’s folder has them all.'));
+            ' of ' + plural(run.total, 'step') + ': those that failed or were tried ' +
+            'again first. The run’s folder has them all.'));
     drawTable();
 }

@@ -20,7 +20,8 @@ function timeline()
         let i = spans.length - 1;
         while (i > 0 && t < spans[i].a)
             i--;
-        return starts[i] + Math.min(Math.max(t - spans[i].a, 0), spans[i].b - spans[i].a);
+        const { a, b } = spans[i];
+        return starts[i] + Math.min(Math.max(t - a, 0), b - a);
     }
 
     function spanOf(t)
@@ -54,7 +55,8 @@ function timeline()
             const pieces = chain.pieces;
             let lane = lanes.findIndex((end) => end <= pieces[0].a);
             lane = lane < 0 ? lanes.length : lane;
-            lanes[lane] = Math.max(pieces[pieces.length - 1].b, pieces[0].a + total * 5e-4);
+            lanes[lane] = Math.max(pieces[pieces.length - 1].b,
+                pieces[0].a + total * 5e-4);
             chain.lane = lane;
         }
         return lanes.length;
@@ -88,8 +90,8 @@ function timeline()
 
     function niceStep(rough)
     {
-        const units = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 15e3, 3e4,
-            6e4, 12e4, 3e5, 6e5, 9e5, 18e5, 36e5, 72e5, 216e5, 432e5, 864e5];
+        const units = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 15e3,
+            3e4, 6e4, 12e4, 3e5, 6e5, 9e5, 18e5, 36e5, 72e5, 216e5, 432e5, 864e5];
         return units.find((unit) => unit >= rough) ||
             Math.ceil(rough / 864e5) * 864e5;
     }
@@ -152,8 +154,9 @@ function timeline()
         for (const chain of chains)
             for (let i = 1; i < chain.pieces.length; i++) {
                 const y = top + chain.lane * rowHeight + rowHeight / 2;
-                layer.append(svg('line', { class: 'wait', x1: xOf(chain.pieces[i - 1].b),
-                    x2: xOf(chain.pieces[i].a), y1: y, y2: y }));
+                layer.append(svg('line', { class: 'wait',
+                    x1: xOf(chain.pieces[i - 1].b), x2: xOf(chain.pieces[i].a),
+                    y1: y, y2: y }));
             }
     }
 
@@ -170,14 +173,14 @@ function timeline()
                 piece.b - piece.a > best.b - best.a ? piece : best);
             const name = shortName(last.step.address);
             const room = xOf(longest.b) - xOf(longest.a), need = name.length * 6.3 + 12;
-            const free = (next[chain.lane] === undefined ? width : next[chain.lane]) - end;
+            const free = (next[chain.lane] || width) - end;
             const inside = room >= need && longest.state !== 'retry' &&
                 longest.state !== 'lost';
             next[chain.lane] = x;
             if (end < 0 || x > width || (!inside && free < need))
                 continue;
-            layer.append(svg('text', { class: !inside ? 'label' : longest.state === 'failed'
-                ? 'label inside strong' : 'label inside',
+            layer.append(svg('text', { class: 'label' + (inside ? ' inside' : '') +
+                (longest.state === 'failed' ? ' strong' : ''),
                 x: inside ? Math.max(xOf(longest.a), 0) + 7 : end + 6,
                 y: top + chain.lane * rowHeight + rowHeight / 2 + 3.5 }, name));
         }
@@ -326,10 +329,10 @@ function timeline()
     const tools = document.querySelector('#timeline .tools');
     tools.append(el('span', { class: 'soft hint' },
         'drag to zoom'),
-    el('button', { class: 'btn', 'aria-label': 'Zoom in', on: { click: () => scale(0.6) } },
-        '+'),
-    el('button', { class: 'btn', 'aria-label': 'Zoom out', on: { click: () => scale(1.6) } },
-        '−'),
+    el('button', { class: 'btn', 'aria-label': 'Zoom in',
+        on: { click: () => scale(0.6) } }, '+'),
+    el('button', { class: 'btn', 'aria-label': 'Zoom out',
+        on: { click: () => scale(1.6) } }, '−'),
     el('button', { class: 'btn', on: { click: () => zoom(0, total) } }, 'All'));
     box.append(drawing, key());
     new ResizeObserver(draw).observe(box);
@@ -339,7 +342,7 @@ function timeline()
         const seen = new Set(pieces.map((piece) => piece.state));
         const thin = new Set(ticks.map((tick) => tick.state));
         const entry = (state, kind) => el('span', null, el('i', { class: 's-' + state +
-            kind }), stateWord(state) + (kind && state !== 'cached' ? ' (took no time)' : ''));
+            kind }), stateWord(state), kind && state !== 'cached' && ' (took no time)');
         return el('div', { class: 'key' }, [...seen].map((state) => entry(state, '')),
             [...thin].map((state) => entry(state, ' thin')));
     }

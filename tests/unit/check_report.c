@@ -37,8 +37,8 @@ static void teardown(void)
 }
 
 /* One line; rest is the JSON of its own members, which starts with a comma. */
-__attribute__((format(printf, 2, 3)))
-static void event(const char *type, const char *rest, ...)
+__attribute__((format(printf, 2, 3))) static void event(const char *type,
+                                                        const char *rest, ...)
 {
     char ts[RWF_TIME_LEN];
     va_list ap;
@@ -54,19 +54,23 @@ static void event(const char *type, const char *rest, ...)
 static void begin(int steps)
 {
     event("version", ",\"v\":\"1.0\",\"raywf\":\"0.1.0\",\"run\":\"" ID "\",\"recipe\":"
-          "\"r.yaml\",\"name\":\"sweep\",\"pid\":1");
-    event("run.started", ",\"steps\":%d,\"machine\":{\"name\":\"box\",\"cpu\":2}", steps);
+                     "\"r.yaml\",\"name\":\"sweep\",\"pid\":1");
+    event("run.started", ",\"steps\":%d,\"machine\":{\"name\":\"box\",\"cpu\":2}",
+          steps);
 }
 
 static void start(const char *step, int attempt)
 {
-    event("step.started", ",\"step\":\"%s\",\"attempt\":%d,\"pid\":9,\"dir\":"
-          "\"steps/%s/%d\"", step, attempt, step, attempt);
+    event("step.started",
+          ",\"step\":\"%s\",\"attempt\":%d,\"pid\":9,\"dir\":"
+          "\"steps/%s/%d\"",
+          step, attempt, step, attempt);
 }
 
 static void succeed(const char *step, int attempt)
 {
-    event("step.succeeded", ",\"step\":\"%s\",\"attempt\":%d,\"key\":\"ab\",\"outputs\":"
+    event("step.succeeded",
+          ",\"step\":\"%s\",\"attempt\":%d,\"key\":\"ab\",\"outputs\":"
           "{\"m\":{\"path\":\"/m\",\"digest\":\"sha256:cd\",\"size\":7}},\"metrics\":"
           "{\"acc\":0.5},\"usage\":{\"wall\":1.5,\"cpu\":1.25,\"max_rss\":4096}",
           step, attempt);
@@ -149,10 +153,10 @@ static char *at(const json_t *from, const char *path)
          part = strtok_r(NULL, ".", &rest))
         from = json_is_array(from) ? json_array_get(from, (size_t)atoi(part))
                                    : json_object_get(from, part);
-    char *text = from == NULL ? rwf_xstrdup("")
-                              : json_dumps(from, JSON_ENCODE_ANY | JSON_COMPACT |
-                                                     JSON_SORT_KEYS |
-                                                     JSON_REAL_PRECISION(12));
+    char *text = from == NULL
+                     ? rwf_xstrdup("")
+                     : json_dumps(from, JSON_ENCODE_ANY | JSON_COMPACT |
+                                            JSON_SORT_KEYS | JSON_REAL_PRECISION(12));
     free(copy);
     return text;
 }
@@ -166,30 +170,33 @@ START_TEST(test_facts)
     start("tasks.a", 1);
     now = 2500;
     event("step.retry", ",\"step\":\"tasks.a\",\"attempt\":1,\"cause\":\"exit\","
-          "\"message\":\"exit code 3\",\"delay\":1,\"exit\":3");
+                        "\"message\":\"exit code 3\",\"delay\":1,\"exit\":3");
     now = 3500;
     start("tasks.a", 2);
     now = 5000;
     succeed("tasks.a", 2);
     event("step.cached", ",\"step\":\"tasks.b\",\"key\":\"ef\",\"outputs\":{},"
-          "\"metrics\":{},\"origin\":\"OLD/tasks.b\"");
+                         "\"metrics\":{},\"origin\":\"OLD/tasks.b\"");
     start("tasks.c", 1);
-    event("step.failed", ",\"step\":\"tasks.c\",\"attempt\":1,\"cause\":\"signal\","
+    event("step.failed",
+          ",\"step\":\"tasks.c\",\"attempt\":1,\"cause\":\"signal\","
           "\"message\":\"killed\",\"where\":\"r.yaml:3\",\"tail\":\"oh\"");
     event("step.skipped", ",\"step\":\"tasks.d\",\"because\":\"tasks.c failed\","
-          "\"because_step\":\"tasks.c\"");
+                          "\"because_step\":\"tasks.c\"");
     finish("failed", 1);
     make(NULL);
     ASSERT_AT(data, "run.status", "\"failed\"");
-    ASSERT_AT(data, "run.counts", "{\"cached\":1,\"failed\":1,\"skipped\":1,\"succeeded\":1}");
+    ASSERT_AT(data, "run.counts",
+              "{\"cached\":1,\"failed\":1,\"skipped\":1,\"succeeded\":1}");
     ASSERT_AT(data, "run.started", "1795375203000");
     ASSERT_AT(data, "run.exit_code", "1");
     ASSERT_AT(data, "machine.name", "\"box\"");
     ASSERT_AT(data, "segments", "[{\"end\":5000.0,\"how\":\"ended\",\"start\":0.0}]");
-    ASSERT_AT(step("tasks.a"), "attempts.0",
-              "{\"cause\":\"exit\",\"delay\":1,\"dir\":\"steps/tasks.a/1\",\"end\":2500.0,"
-              "\"exit\":3,\"how\":\"retry\",\"message\":\"exit code 3\",\"n\":1,"
-              "\"start\":1000.0}");
+    ASSERT_AT(
+        step("tasks.a"), "attempts.0",
+        "{\"cause\":\"exit\",\"delay\":1,\"dir\":\"steps/tasks.a/1\",\"end\":2500.0,"
+        "\"exit\":3,\"how\":\"retry\",\"message\":\"exit code 3\",\"n\":1,"
+        "\"start\":1000.0}");
     ASSERT_AT(step("tasks.a"), "attempts.1.how", "\"succeeded\"");
     ASSERT_AT(step("tasks.a"), "outputs.0",
               "{\"digest\":\"sha256:cd\",\"name\":\"m\",\"path\":\"/m\",\"size\":7}");
@@ -207,12 +214,17 @@ END_TEST
 START_TEST(test_hostile)
 {
     static const char bad[] = "</script><script>alert(1)</script><!--";
-    static const char log[] = "</script><img src=x onerror=alert(1)>\n\xe2\x80\xa8\xff\0z";
+    static const char log[] =
+        "</script><img src=x onerror=alert(1)>\n\xe2\x80\xa8\xff\0z";
     begin(1);
-    event("step.started", ",\"step\":\"tasks.x[v=%s]\",\"attempt\":1,\"pid\":1,"
-          "\"dir\":\"steps/x/1\"", bad);
-    event("step.failed", ",\"step\":\"tasks.x[v=%s]\",\"attempt\":1,\"cause\":\"exit\","
-          "\"message\":\"%s\xe2\x80\xa9\"", bad, bad);
+    event("step.started",
+          ",\"step\":\"tasks.x[v=%s]\",\"attempt\":1,\"pid\":1,"
+          "\"dir\":\"steps/x/1\"",
+          bad);
+    event("step.failed",
+          ",\"step\":\"tasks.x[v=%s]\",\"attempt\":1,\"cause\":\"exit\","
+          "\"message\":\"%s\xe2\x80\xa9\"",
+          bad, bad);
     run_file("steps/x/1/stderr", log, sizeof(log) - 1);
     finish("failed", 1);
     make(NULL);
@@ -221,8 +233,8 @@ START_TEST(test_hostile)
     ck_assert_ptr_null(strstr(page, "\xe2\x80\xa8"));
     ck_assert_ptr_null(strstr(page, "\xe2\x80\xa9"));
     char *address = rwf_xasprintf("tasks.x[v=%s]", bad);
-    const json_t *text = json_object_get(json_array_get(
-        json_object_get(step(address), "logs"), 0), "text");
+    const json_t *text = json_object_get(
+        json_array_get(json_object_get(step(address), "logs"), 0), "text");
     ck_assert_str_eq(json_string_value(text), "</script><img src=x onerror=alert(1)>\n"
                                               "\xe2\x80\xa8\xef\xbf\xbd\xef\xbf\xbdz");
     free(address);
@@ -268,7 +280,8 @@ START_TEST(test_resumed)
     finish("succeeded", 0);
     make(NULL);
     ASSERT_AT(data, "segments.0", "{\"end\":400.0,\"how\":\"lost\",\"start\":0.0}");
-    ASSERT_AT(data, "segments.1", "{\"end\":91000.0,\"how\":\"ended\",\"start\":90000.0}");
+    ASSERT_AT(data, "segments.1",
+              "{\"end\":91000.0,\"how\":\"ended\",\"start\":90000.0}");
     ASSERT_AT(step("tasks.a"), "attempts.0.how", "\"lost\"");
     ASSERT_AT(step("tasks.a"), "attempts.0.end", "400.0");
     ASSERT_AT(step("tasks.a"), "attempts.1.how", "\"succeeded\"");
@@ -281,8 +294,8 @@ START_TEST(test_series)
     start("tasks.a", 1);
     start("tasks.b", 1);
     for (int i = 0; i <= 5000; i++)
-        event("step.metric", ",\"step\":\"tasks.a\",\"metrics\":{\"loss\":%d},\"at\":%d",
-              5000 - i, i);
+        event("step.metric",
+              ",\"step\":\"tasks.a\",\"metrics\":{\"loss\":%d},\"at\":%d", 5000 - i, i);
     event("step.metric", ",\"step\":\"tasks.b\",\"metrics\":{\"once\":1,\"two\":1}");
     now = 2000;
     event("step.metric", ",\"step\":\"tasks.b\",\"metrics\":{\"two\":2}");
@@ -290,8 +303,8 @@ START_TEST(test_series)
     ASSERT_AT(step("tasks.b"), "series",
               "{\"two\":{\"p\":[0.0,1.0,2000.0,2.0],\"x\":\"time\"}}");
     ASSERT_AT(step("tasks.a"), "series.loss.x", "\"step\"");
-    const json_t *points = json_object_get(json_object_get(
-        json_object_get(step("tasks.a"), "series"), "loss"), "p");
+    const json_t *points = json_object_get(
+        json_object_get(json_object_get(step("tasks.a"), "series"), "loss"), "p");
     size_t count = json_array_size(points);
     ck_assert_uint_ge(count, 2 * 400);
     ck_assert_uint_le(count, 2 * 1001);
@@ -316,8 +329,10 @@ START_TEST(test_many_steps)
         snprintf(name, sizeof(name), "tasks.s%d", i);
         start(name, 1);
         if (i % 1000 == 999)
-            event("step.failed", ",\"step\":\"%s\",\"attempt\":1,\"cause\":\"exit\","
-                  "\"message\":\"exit code 1\"", name);
+            event("step.failed",
+                  ",\"step\":\"%s\",\"attempt\":1,\"cause\":\"exit\","
+                  "\"message\":\"exit code 1\"",
+                  name);
         else
             succeed(name, 1);
     }
@@ -345,7 +360,7 @@ START_TEST(test_logs)
     succeed("tasks.a", 1);
     start("tasks.b", 1);
     event("step.started", ",\"step\":\"tasks.c\",\"attempt\":1,\"pid\":1,\"dir\":"
-          "\"../../runs/" ID "\"");
+                          "\"../../runs/" ID "\"");
     char *link = rwf_xasprintf("%s/.raywf/runs/" ID "/steps/tasks.b/1/stderr", f.dir);
     ck_assert_int_eq(symlink("../../../secret", link), 0);
     run_file("stdout", "outside", 7);
@@ -377,7 +392,8 @@ START_TEST(test_log_budget)
         snprintf(name, sizeof(name), "tasks.s%d", i);
         start(name, 1);
         if (i == 699)
-            event("step.failed", ",\"step\":\"%s\",\"attempt\":1,\"cause\":\"exit\"", name);
+            event("step.failed", ",\"step\":\"%s\",\"attempt\":1,\"cause\":\"exit\"",
+                  name);
         else
             succeed(name, 1);
         snprintf(name, sizeof(name), "steps/tasks.s%d/1/stdout", i);
@@ -395,12 +411,13 @@ END_TEST
 
 START_TEST(test_graph)
 {
-    fixture_build(&f, "params: {lr: 0.1}\n"
-                      "tasks:\n"
-                      "  a: {help: learns, run: 'true ${params.lr}', retry: 2}\n"
-                      "  b: {run: 'true', needs: [tasks.a]}\n"
-                      "checks:\n"
-                      "  good: {value: '${tasks.a.metrics.acc}', op: '>=', than: 0.4}\n",
+    fixture_build(&f,
+                  "params: {lr: 0.1}\n"
+                  "tasks:\n"
+                  "  a: {help: learns, run: 'true ${params.lr}', retry: 2}\n"
+                  "  b: {run: 'true', needs: [tasks.a]}\n"
+                  "checks:\n"
+                  "  good: {value: '${tasks.a.metrics.acc}', op: '>=', than: 0.4}\n",
                   test_ops, NULL);
     assert_built(&f);
     begin(3);
@@ -419,7 +436,8 @@ START_TEST(test_graph)
     ASSERT_AT(data, "checks.0.actual", "0.5");
     ASSERT_AT(data, "checks.0.op", "\">=\"");
     ASSERT_AT(data, "checks.0.than", "0.4");
-    ASSERT_AT(data, "config.params", "[{\"given\":false,\"name\":\"lr\",\"value\":\"0.1\"}]");
+    ASSERT_AT(data, "config.params",
+              "[{\"given\":false,\"name\":\"lr\",\"value\":\"0.1\"}]");
     /* Graphviz need not be there: then the page says so. */
     if (strstr(page, "The graph is not drawn: ") == NULL) {
         ck_assert_ptr_nonnull(strstr(page, "<svg"));
@@ -436,7 +454,7 @@ START_TEST(test_secret)
     begin(1);
     start("tasks.a", 1);
     event("step.failed", ",\"step\":\"tasks.a\",\"attempt\":1,\"cause\":\"exit\","
-          "\"message\":\"no function here\"");
+                         "\"message\":\"no function here\"");
     make(NULL);
     ASSERT_AT(step("tasks.a"), "message", "\"no [secret:WORD] here\"");
     ck_assert_ptr_nonnull(strstr(page, "function "));

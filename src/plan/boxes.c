@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The level of detail of a picture: the finest that stays readable and that Graphviz lays
- * out in well under a second. Its time explodes with dense graphs (minutes for 300 boxes with
- * 1,300 long edges), so what counts is not only how many boxes there are.
+ * The level of detail of a picture: the finest that stays readable and that Graphviz
+ * lays out in well under a second. Its time explodes with dense graphs (minutes for 300
+ * boxes with 1,300 long edges), so what counts is not only how many boxes there are.
  */
 #include "config.h"
 #include "plan/boxes.h"
@@ -23,15 +23,19 @@ static const size_t boxes_max[] = {[PLAN__BY_STEP] = 200, [PLAN__BY_ENTRY] = 300
 static const char *box_name(const struct plan__step *s, enum plan__level level)
 {
     switch (level) {
-    case PLAN__BY_STEP: return s->step.address;
-    case PLAN__BY_ENTRY: return s->step.entry;
-    case PLAN__BY_SECTION: return s->entry->section;
+    case PLAN__BY_STEP:
+        return s->step.address;
+    case PLAN__BY_ENTRY:
+        return s->step.entry;
+    case PLAN__BY_SECTION:
+        return s->entry->section;
     }
     return s->step.address;
 }
 
 /* The box of every step; false when there are too many. */
-static bool make_boxes(const struct plan_graph *g, struct plan__boxes *p, uint32_t *box_of)
+static bool make_boxes(const struct plan_graph *g, struct plan__boxes *p,
+                       uint32_t *box_of)
 {
     struct rwf_map *known = rwf_map_create();
     size_t most = p->level == PLAN__BY_SECTION ? SIZE_MAX : boxes_max[p->level];
@@ -119,7 +123,8 @@ static size_t entry_arrows(struct plan__boxes *p, struct rwf_map *boxes,
 
     for (size_t k = 0; to && k < e->dep_count; k++) {
         const struct plan__entry *d = e->deps[k].entry;
-        uintptr_t from = (uintptr_t)rwf_map_get(boxes, sections ? d->section : d->address);
+        uintptr_t from =
+            (uintptr_t)rwf_map_get(boxes, sections ? d->section : d->address);
         if (from && from != to)
             *RWF_PUSH(p->edges, p->edge_count, cap) =
                 (struct plan__arrow){(uint32_t)from - 1, (uint32_t)to - 1};
@@ -145,8 +150,8 @@ static void make_arrows(const struct plan_graph *g, struct plan__boxes *p,
     rwf_map_destroy(boxes, NULL);
 }
 
-/* A layout's time grows with the layers that edges cross. Boxes stand in topological order
- * and edges are sorted, so one pass finds the layers. */
+/* A layout's time grows with the layers that edges cross. Boxes stand in topological
+ * order and edges are sorted, so one pass finds the layers. */
 static bool too_tangled(const struct plan__boxes *p)
 {
     uint32_t *layer = rwf_xcalloc((size_t)p->count + 1, sizeof(*layer));
@@ -172,8 +177,8 @@ static int compare_targets(const void *a, const void *b)
     return x->from > y->from ? -1 : x->from < y->from;
 }
 
-/* Leaves out arrows that others imply (a -> c beside a -> b -> c). The nearest source of a
- * box comes first: what it stands behind needs no arrow of its own. */
+/* Leaves out arrows that others imply (a -> c beside a -> b -> c). The nearest source
+ * of a box comes first: what it stands behind needs no arrow of its own. */
 static void thin_out(struct plan__boxes *p)
 {
     size_t words = (p->count + 63) / 64, kept = 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The ops that need nothing but a recipe and a plan: a command, a comparison, and the mock
- * that tests the engine without any real work.
+ * The ops that need nothing but a recipe and a plan: a command, a comparison, and the
+ * mock that tests the engine without any real work.
  */
 #ifndef RWF_PLAN_BUILTIN_H
 #define RWF_PLAN_BUILTIN_H

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Every string of the recipe is parsed and every reference looked up before anything runs.
- * Problems become diagnostics at the reference itself; what an entry refers to becomes its
- * dependencies. x-* is never looked at.
+ * Every string of the recipe is parsed and every reference looked up before anything
+ * runs. Problems become diagnostics at the reference itself; what an entry refers to
+ * becomes its dependencies. x-* is never looked at.
  */
 #include "config.h"
 #include "plan/inside.h"
@@ -15,10 +15,10 @@
 enum {
     IS_CONDITION = 1, /* when */
     IS_NEEDS = 2,
-    IS_SECRET = 4,    /* secrets allowed beneath */
-    IS_STATIC = 8,    /* must be known when planning */
-    IS_SKIPPED = 16,  /* looked at elsewhere */
-    IS_READ = 32,     /* secrets allowed beneath its headers */
+    IS_SECRET = 4,   /* secrets allowed beneath */
+    IS_STATIC = 8,   /* must be known when planning */
+    IS_SKIPPED = 16, /* looked at elsewhere */
+    IS_READ = 32,    /* secrets allowed beneath its headers */
 };
 
 static const struct {
@@ -69,8 +69,9 @@ static void report_syntax(struct plan__build *b, enum recipe_code code,
     struct recipe_diag *d = recipe_diag_add(b->diags, code, span, "%s", text);
 
     if (d && code == RECIPE_E0201 && !d->hint)
-        recipe_diag_hint(d, "a literal ${ is written $${; a variable of the shell is $NAME "
-                            "or $${NAME}");
+        recipe_diag_hint(
+            d, "a literal ${ is written $${; a variable of the shell is $NAME "
+               "or $${NAME}");
 }
 
 /* Looks up the references of a text one by one, so that each failure has its place. */
@@ -96,8 +97,9 @@ static bool look_each(struct plan__build *b, struct plan__scope *s,
             break;
     next:
         if (s->target && s->entry)
-            plan__dep_add(s->entry, s->target,
-                          plan__span_in(b->g->recipe, node, refs[i].offset, refs[i].len));
+            plan__dep_add(
+                s->entry, s->target,
+                plan__span_in(b->g->recipe, node, refs[i].offset, refs[i].len));
     }
     return good;
 }
@@ -132,8 +134,8 @@ bool plan__check_value(struct plan__build *b, struct plan__scope *s,
 /* --- types --- */
 
 static const char *const type_names[] = {
-    [RECIPE_INT] = "a whole number", [RECIPE_NUMBER] = "a number",
-    [RECIPE_BOOL] = "true or false", [RECIPE_SIZE] = "a size",
+    [RECIPE_INT] = "a whole number",  [RECIPE_NUMBER] = "a number",
+    [RECIPE_BOOL] = "true or false",  [RECIPE_SIZE] = "a size",
     [RECIPE_DURATION] = "a duration",
 };
 
@@ -155,8 +157,8 @@ static void check_pending(struct walk *w, const struct recipe_node *node,
     if (s->metric && (node->type == RECIPE_INT || node->type == RECIPE_NUMBER))
         return;
     recipe_diag_add(w->b->diags, RECIPE_E0203, node->span,
-                    "this wants %s, but '${%s}' is %s", type_names[node->type], ref->text,
-                    s->metric ? "a number" : "the path of a file");
+                    "this wants %s, but '${%s}' is %s", type_names[node->type],
+                    ref->text, s->metric ? "a number" : "the path of a file");
 }
 
 /* A whole reference in a field that is not text keeps its type, which must fit. */
@@ -169,19 +171,21 @@ static void check_type(struct walk *w, const struct recipe_node *node,
     bool number = node->type == RECIPE_INT || node->type == RECIPE_NUMBER;
 
     if (v->type == EXPR_LIST) {
-        if (!w->in_list && (is_typed(node) || (w->e && strcmp(w->e->section, "tasks") == 0)))
+        if (!w->in_list &&
+            (is_typed(node) || (w->e && strcmp(w->e->section, "tasks") == 0)))
             recipe_diag_add(w->b->diags, RECIPE_E0208, node->span,
                             "'${%s}' is a list, but one value is wanted here", ref);
     } else if (v->type == EXPR_PENDING) {
         check_pending(w, node, s, &t->refs[0]);
     } else if (is_typed(node) && v->type == EXPR_STRING && came_from(t, "params") &&
                (number || node->type == RECIPE_BOOL)) {
-        struct recipe_diag *d = recipe_diag_add(
-            w->b->diags, RECIPE_E0203, node->span, "this wants %s, but '${%s}' is a text",
-            type_names[node->type], ref);
+        struct recipe_diag *d = recipe_diag_add(w->b->diags, RECIPE_E0203, node->span,
+                                                "this wants %s, but '${%s}' is a text",
+                                                type_names[node->type], ref);
         recipe_diag_hint(d, "declare it with type: %s",
                          node->type == RECIPE_BOOL  ? "bool"
-                         : node->type == RECIPE_INT ? "int" : "float");
+                         : node->type == RECIPE_INT ? "int"
+                                                    : "float");
     } else if (v->text && is_typed(node) &&
                recipe_schema_value(node, v->text, &err) < 0) {
         recipe_diag_add(w->b->diags, RECIPE_E0203, node->span, "'${%s}' is '%.80s': %s",
@@ -218,12 +222,13 @@ static void fail_need(struct walk *w, const struct recipe_node *node)
     struct rwf_suggest near;
     struct recipe_diag *d;
 
-    d = recipe_diag_add(w->b->diags, RECIPE_E0302, node->span, "there is no '%s' to wait for",
-                        node->text);
+    d = recipe_diag_add(w->b->diags, RECIPE_E0302, node->span,
+                        "there is no '%s' to wait for", node->text);
     rwf_suggest_init(&near, node->text);
     for (size_t i = 0; i < g->entry_count; i++) {
         if (strcmp(g->entries[i]->name, node->text) == 0) {
-            recipe_diag_hint(d, "needs takes addresses: write %s", g->entries[i]->address);
+            recipe_diag_hint(d, "needs takes addresses: write %s",
+                             g->entries[i]->address);
             recipe_diag_fix(d, g->entries[i]->address);
             return;
         }
@@ -233,8 +238,9 @@ static void fail_need(struct walk *w, const struct recipe_node *node)
         recipe_diag_hint(d, "did you mean '%s'?", rwf_suggest_best(&near));
         recipe_diag_fix(d, rwf_suggest_best(&near));
     } else {
-        recipe_diag_hint(d, "write the address of an entry: tasks.NAME, datasets.NAME or "
-                            "checks.NAME");
+        recipe_diag_hint(d,
+                         "write the address of an entry: tasks.NAME, datasets.NAME or "
+                         "checks.NAME");
     }
 }
 
@@ -327,8 +333,8 @@ void plan__check_entry(struct plan__build *b, struct plan__entry *e)
 /* --- outside of entries --- */
 
 /* A profile that is not in use: only its syntax can be judged. */
-static void walk_syntax(struct plan__build *b, const struct recipe_node *node, bool when,
-                        int depth)
+static void walk_syntax(struct plan__build *b, const struct recipe_node *node,
+                        bool when, int depth)
 {
     struct rwf_err err = RWF_ERR_INIT;
     size_t at = 0;
@@ -347,7 +353,8 @@ static void walk_syntax(struct plan__build *b, const struct recipe_node *node, b
         if (map && strncmp(node->pairs[i].key, "x-", 2) == 0)
             continue;
         walk_syntax(b, map ? node->pairs[i].value : node->items[i],
-                    map && depth == 3 && strcmp(node->pairs[i].key, "when") == 0, depth + 1);
+                    map && depth == 3 && strcmp(node->pairs[i].key, "when") == 0,
+                    depth + 1);
     }
 }
 
@@ -368,7 +375,8 @@ static void check_notify(struct plan__build *b, const struct recipe_node *list)
 /* Sections whose strings stand for themselves, or which entries brought in already. */
 static bool is_elsewhere(const struct plan_graph *g, const char *key)
 {
-    static const char *const words[] = {"recipe", "name", "requires", "include", "defaults"};
+    static const char *const words[] = {"recipe", "name", "requires", "include",
+                                        "defaults"};
 
     for (size_t i = 0; i < RWF_COUNT(words); i++)
         if (strcmp(words[i], key) == 0)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Instances -> steps and edges. A reference to an entry with axes means its instances with
- * our values on the axes both have: they are found through an index by those values, never by
- * comparing all with all. Instances that need the same steps share one list.
+ * Instances -> steps and edges. A reference to an entry with axes means its instances
+ * with our values on the axes both have: they are found through an index by those
+ * values, never by comparing all with all. Instances that need the same steps share one
+ * list.
  */
 #include "config.h"
 #include "plan/inside.h"
@@ -40,8 +41,8 @@ static void settle_deps(struct plan_graph *g, struct plan__entry *e)
 {
     for (size_t i = 0; i < e->dep_count; i++) {
         struct plan__dep *dep = &e->deps[i];
-        dep->shared =
-            rwf_arena_alloc(g->arena, (dep->entry->axis_count + 1) * sizeof(*dep->shared));
+        dep->shared = rwf_arena_alloc(g->arena, (dep->entry->axis_count + 1) *
+                                                    sizeof(*dep->shared));
         share_axes(dep, e);
         rwf_map_set(e->dep_by_address, dep->entry->address, dep);
     }
@@ -105,7 +106,8 @@ static struct plan__index *make_index(struct plan_graph *g, struct plan__entry *
     x->groups = rwf_map_create();
     groups = group_instances(e, x, group);
     x->starts = rwf_arena_alloc(g->arena, ((size_t)groups + 1) * sizeof(*x->starts));
-    x->instances = rwf_arena_alloc(g->arena, ((size_t)e->count + 1) * sizeof(*x->instances));
+    x->instances =
+        rwf_arena_alloc(g->arena, ((size_t)e->count + 1) * sizeof(*x->instances));
     for (uint32_t i = 0; i < e->count; i++)
         x->starts[group[i] + 1]++;
     for (uint32_t k = 0; k < groups; k++)
@@ -208,7 +210,8 @@ static bool too_many_edges(struct plan_lowering *l, size_t count)
     if (!before)
         recipe_diag_add(l->diags, RECIPE_E0303, l->entry->span,
                         "the steps wait for each other in more than %d ways; give the "
-                        "entries common axes, or collect in between", PLAN__EDGES_MAX);
+                        "entries common axes, or collect in between",
+                        PLAN__EDGES_MAX);
     return true;
 }
 
@@ -298,18 +301,19 @@ static void add_step(struct plan_lowering *l, const struct recipe_node *body,
     uint32_t index = (uint32_t)g->step_count;
 
     *RWF_PUSH(g->steps, g->step_count, g->step_cap) = (struct plan__step){
-        .step = {
-            .index = index,
-            .address = step_address(l),
-            .entry = l->entry->address,
-            .op = l->entry->op,
-            .body = body,
-            .policy = policy,
-            .bindings = i->bindings,
-            .binding_count = i->count,
-            .needs = needs->ids,
-            .need_count = needs->count,
-        },
+        .step =
+            {
+                .index = index,
+                .address = step_address(l),
+                .entry = l->entry->address,
+                .op = l->entry->op,
+                .body = body,
+                .policy = policy,
+                .bindings = i->bindings,
+                .binding_count = i->count,
+                .needs = needs->ids,
+                .need_count = needs->count,
+            },
         .entry = l->entry,
         .instance = l->instance,
     };
@@ -333,7 +337,8 @@ int plan_lower_one(struct plan_lowering *l, const char *name,
     return 0;
 }
 
-static int lower_entry(struct plan__build *b, struct plan__entry *e, struct rwf_err *err)
+static int lower_entry(struct plan__build *b, struct plan__entry *e,
+                       struct rwf_err *err)
 {
     struct plan_lowering l = {b->g, e, 0, b->diags};
 
@@ -356,7 +361,8 @@ void plan__lower(struct plan__build *b)
     for (size_t i = 0; i < b->g->entry_count; i++) {
         struct plan__entry *e = b->g->order[i];
         if (lower_entry(b, e, &why) < 0)
-            recipe_diag_add(b->diags, RECIPE_E0303, e->span, "%s: %s", e->address, why.text);
+            recipe_diag_add(b->diags, RECIPE_E0303, e->span, "%s: %s", e->address,
+                            why.text);
     }
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Sections -> entries: each named thing of a section that an op serves, with the recipe's
- * defaults merged under it. Merging makes new maps and shares the scalars, so spans
- * and remembered parses stay those of the source.
+ * Sections -> entries: each named thing of a section that an op serves, with the
+ * recipe's defaults merged under it. Merging makes new maps and shares the scalars, so
+ * spans and remembered parses stay those of the source.
  */
 #include "config.h"
 #include "plan/inside.h"
@@ -12,8 +12,8 @@
 #include "base/mem.h"
 
 /* What defaults: may give to the entries of a section; NULL: everything it holds. */
-static const char *const dataset_defaults[] = {"retry", "timeout", "grace", "resources",
-                                               "cache", NULL};
+static const char *const dataset_defaults[] = {"retry",     "timeout", "grace",
+                                               "resources", "cache",   NULL};
 static const char *const no_defaults[] = {NULL};
 static const struct {
     const char *section;
@@ -84,7 +84,8 @@ static struct recipe_node *section_defaults(struct plan_graph *g, const char *se
     return merge(g->arena, out, taken);
 }
 
-static struct recipe_node *merge_entry(struct plan_graph *g, struct recipe_node *defaults,
+static struct recipe_node *merge_entry(struct plan_graph *g,
+                                       struct recipe_node *defaults,
                                        struct recipe_node *body)
 {
     struct recipe_node *merged;

@@ -90,8 +90,8 @@ struct plan_graph *plan_graph_build(const struct recipe *r, const struct op *con
     };
 
     if (!compile(&b))
-        rwf_fail(err, RWF_E_BASE + recipe_diags_exit_code(diags), "%s: the recipe has errors",
-                 recipe_path(r));
+        rwf_fail(err, RWF_E_BASE + recipe_diags_exit_code(diags),
+                 "%s: the recipe has errors", recipe_path(r));
     else if (plan__prune(b.g, options, err) == 0)
         return b.g;
     plan_graph_destroy(b.g);

@@ -3,11 +3,10 @@
  * What the files of plan/ share. A graph is built in stages, each in a file of its own:
  *
  *   entries.c  sections -> entries, defaults merged under them
- *   matrix.c   entry -> instances
- *   check.c    every string is parsed, every reference looked up; gives the dependencies
- *   order.c    entries in topological order, or the cycle
- *   edges.c    instances -> steps and edges
- *   prune.c    --only and --from
+ *   expand.c   entry -> instances (matrix.c, address.c)
+ *   check.c    every string is parsed, every reference looked up; gives the
+ * dependencies order.c    entries in topological order, or the cycle edges.c instances
+ * -> steps and edges prune.c    --only and --from
  *
  * and read through scope.c (what a name means) and resolve.c (text -> JSON).
  */
@@ -19,10 +18,10 @@
 #include "plan/graph.h"
 #include "recipe/expr.h"
 
-#define PLAN__DEPTH_MAX 32       /* of values that refer to values */
+#define PLAN__DEPTH_MAX 32         /* of values that refer to values */
 #define PLAN__VALUE_MAX (16 << 20) /* bytes that one text may gather */
-#define PLAN__STEPS_MAX 1000000  /* in a graph */
-#define PLAN__EDGES_MAX 50000000 /* kept; shared lists count once */
+#define PLAN__STEPS_MAX 1000000    /* in a graph */
+#define PLAN__EDGES_MAX 50000000   /* kept; shared lists count once */
 
 struct plan__instance {
     const struct plan_binding *bindings;
@@ -44,8 +43,8 @@ struct plan__entry;
 
 struct plan__dep {
     struct plan__entry *entry;
-    struct recipe_span span;   /* of the first reference */
-    const char **shared;       /* axes of both */
+    struct recipe_span span; /* of the first reference */
+    const char **shared;     /* axes of both */
     size_t shared_count;
     struct plan__index *index; /* made on first use */
 };
@@ -109,7 +108,7 @@ struct plan_graph {
     uint32_t *renumber; /* by first number; PLAN_NO_STEP: pruned. NULL: none was */
     struct rwf_map *step_by_address;
     struct rwf_map *is_file; /* word -> whether it names code; see key.c */
-    size_t fuel; /* left for the evaluation going on */
+    size_t fuel;             /* left for the evaluation going on */
     enum plan_mode mode;
     struct plan_results results;
 };
@@ -132,15 +131,17 @@ struct plan__build {
 void plan__entries_collect(struct plan__build *b);
 void plan__entry_release(struct plan__entry *e);
 
-/* --- matrix.c --- */
+/* --- expand.c, address.c --- */
 void plan__matrix_expand(struct plan__build *b, struct plan__entry *e);
 /* "[lr=0.1,seed=1]", or nothing. */
-void plan__add_suffix(struct rwf_str *out, const struct plan__entry *e, uint32_t instance);
-const struct recipe_node *plan__binding(const struct plan__instance *i, const char *axis);
+void plan__add_suffix(struct rwf_str *out, const struct plan__entry *e,
+                      uint32_t instance);
+const struct recipe_node *plan__binding(const struct plan__instance *i,
+                                        const char *axis);
 /* The text by which two values of an axis are the same. */
 void plan__add_value(struct rwf_str *out, const struct recipe_node *value);
 
-/* --- scope.c --- */
+/* --- scope.c, scope_steps.c --- */
 enum plan__stage {
     PLAN__CHECK,   /* types and names; what steps give is EXPR_PENDING */
     PLAN__STATIC,  /* values; what steps give is an error */
@@ -149,18 +150,18 @@ enum plan__stage {
 
 struct plan__scope {
     struct plan_graph *g;
-    struct plan__entry *entry;              /* NULL: outside of entries */
-    const struct plan__instance *instance;  /* NULL: matrix and item are unknown */
-    uint32_t number;                        /* of instance */
+    struct plan__entry *entry;             /* NULL: outside of entries */
+    const struct plan__instance *instance; /* NULL: matrix and item are unknown */
+    uint32_t number;                       /* of instance */
     enum plan__stage stage;
     bool secrets; /* allowed here */
     int depth;
     /* Of the last look-up: */
     struct plan__entry *target; /* the entry whose output or metric it was */
     bool metric;
-    enum recipe_code code;      /* of the failure */
-    bool elsewhere;             /* the failure is reported where a value is defined */
-    char hint[200];             /* or "" */
+    enum recipe_code code; /* of the failure */
+    bool elsewhere;        /* the failure is reported where a value is defined */
+    char hint[200];        /* or "" */
     const struct recipe_node *failed; /* what plan__resolve_in could not resolve */
 };
 
@@ -178,11 +179,11 @@ struct plan__texts *plan__texts_create(void);
 void plan__texts_destroy(struct plan__texts *t);
 /* NULL when the text holds no ${…} (or does not parse: then *err and *ret_at). */
 const struct expr_template *plan__template(struct plan_graph *g,
-                                           const struct recipe_node *node, size_t *ret_at,
-                                           struct rwf_err *err);
+                                           const struct recipe_node *node,
+                                           size_t *ret_at, struct rwf_err *err);
 const struct expr_condition *plan__condition(struct plan_graph *g,
-                                             const struct recipe_node *node, size_t *ret_at,
-                                             struct rwf_err *err);
+                                             const struct recipe_node *node,
+                                             size_t *ret_at, struct rwf_err *err);
 bool plan__has_refs(const struct recipe_node *node);
 /* Where text[at..at+len) of a scalar stands in its file. */
 struct recipe_span plan__span_in(const struct recipe *r, const struct recipe_node *node,

@@ -14,16 +14,17 @@
 #include "base/str.h"
 
 /* The scalar of a body that holds this path, to blame its line. */
-static const struct recipe_node *find_text(const struct recipe_node *node, const char *text,
-                                           int depth)
+static const struct recipe_node *find_text(const struct recipe_node *node,
+                                           const char *text, int depth)
 {
     const struct recipe_node *found = NULL;
 
     if (node->kind == RECIPE_SCALAR)
         return node->text && strstr(node->text, text) ? node : NULL;
     for (size_t i = 0; i < node->count && !found && depth < 100; i++)
-        found = find_text(node->kind == RECIPE_MAP ? node->pairs[i].value : node->items[i],
-                          text, depth + 1);
+        found =
+            find_text(node->kind == RECIPE_MAP ? node->pairs[i].value : node->items[i],
+                      text, depth + 1);
     return found;
 }
 
@@ -35,8 +36,8 @@ static int fail_input(const struct plan_graph *g, const struct plan_step *step,
     char *where = recipe_where(recipe_sources(r), (node ? node : step->body)->span);
 
     if (!rwf_fs_exists(full))
-        rwf_fail(err, RWF_E_INPUT, "%s: input '%s' does not exist (looked for %s)", where,
-                 path, full);
+        rwf_fail(err, RWF_E_INPUT, "%s: input '%s' does not exist (looked for %s)",
+                 where, path, full);
     else
         rwf_wrap(err, "%s: input '%s'", where, path);
     if (err && err->code != RWF_E_INPUT)
@@ -46,8 +47,8 @@ static int fail_input(const struct plan_graph *g, const struct plan_step *step,
 }
 
 static int digest_file(const struct plan_graph *g, const struct plan_step *step,
-                       const char *path, plan_digest_fn digest, void *ctx, json_t *files,
-                       struct rwf_err *err)
+                       const char *path, plan_digest_fn digest, void *ctx,
+                       json_t *files, struct rwf_err *err)
 {
     char hex[RWF_DIGEST_LEN], value[RWF_DIGEST_LEN + 8];
     char *full = rwf_fs_join(recipe_dir(plan_graph_recipe(g)), path);
@@ -134,8 +135,8 @@ static void diff_member(const char *part, const char *key, const json_t *was,
     free(inner);
 }
 
-static void diff_objects(const char *part, const json_t *was, const json_t *now, json_t *out,
-                         int depth)
+static void diff_objects(const char *part, const json_t *was, const json_t *now,
+                         json_t *out, int depth)
 {
     const char *key;
     json_t *value;
@@ -147,8 +148,8 @@ static void diff_objects(const char *part, const json_t *was, const json_t *now,
             diff_member(part, key, NULL, value, out, depth);
 }
 
-static void diff_arrays(const char *part, const json_t *was, const json_t *now, json_t *out,
-                        int depth)
+static void diff_arrays(const char *part, const json_t *was, const json_t *now,
+                        json_t *out, int depth)
 {
     size_t a = json_array_size(was), b = json_array_size(now);
 

@@ -24,8 +24,8 @@ int plan_step_key(const struct plan_graph *g, const struct plan_step *step,
                   plan_digest_fn digest, void *ctx, char out[RWF_DIGEST_LEN],
                   json_t **ret_parts, struct rwf_err *err);
 
-/* What differs between two key parts: a list of {"part":"spec.argv[2]","was":…,"now":…}.
- * Caller decrefs. */
+/* What differs between two key parts: a list of
+ * {"part":"spec.argv[2]","was":…,"now":…}. Caller decrefs. */
 json_t *plan_key_diff(const json_t *was, const json_t *now);
 
 #endif

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * matrix and foreach -> instances. The product of the axes is numbered in mixed radix, the
- * first axis slowest; exclude clears positions, include adds values to positions or makes
- * instances of its own. A pattern of exclude or include visits only the positions that
- * it means, and their sum is bounded.
+ * matrix and foreach -> instances. The product of the axes is numbered in mixed radix,
+ * the first axis slowest; exclude clears positions, include adds values to positions or
+ * makes instances of its own. A pattern of exclude or include visits only the positions
+ * that it means, and their sum is bounded.
  */
 #include "config.h"
-#include "plan/inside.h"
+#include "plan/expand.h"
 
 #include <stdlib.h>
 #include <stdarg.h>
@@ -22,8 +22,8 @@
 struct axis {
     const char *name;
     struct recipe_span span;
-    const struct recipe_node **values;
-    size_t count, cap;
+    struct plan__values values;
+    size_t count;         /* of values */
     size_t stride;        /* of one step of this axis in positions */
     struct rwf_map *find; /* text -> index + 1 */
 };
@@ -54,170 +54,45 @@ struct matrix {
     bool failed;
 };
 
-static struct recipe_diag *complain(struct plan__build *b, struct recipe_span span,
-                                    const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
-
-static struct recipe_diag *complain(struct plan__build *b, struct recipe_span span,
-                                    const char *fmt, ...)
-{
-    va_list ap;
-
-    va_start(ap, fmt);
-    char *text = rwf_xvasprintf(fmt, ap);
-    va_end(ap);
-    struct recipe_diag *d = recipe_diag_add(b->diags, RECIPE_E0303, span, "%s", text);
-    free(text);
-    return d;
-}
-
-/* --- values --- */
-
-void plan__add_value(struct rwf_str *out, const struct recipe_node *value)
-{
-    if (value->kind == RECIPE_SCALAR) {
-        rwf_str_add(out, value->text);
-        return;
-    }
-    json_t *json = recipe_to_json(value);
-    char *text = json_dumps(json, JSON_SORT_KEYS | JSON_COMPACT);
-    rwf_str_add(out, text ? text : "");
-    free(text);
-    json_decref(json);
-}
-
-static enum recipe_type type_of(const struct expr_value *v)
-{
-    static const enum recipe_type types[] = {
-        [EXPR_STRING] = RECIPE_TEXT, [EXPR_INT] = RECIPE_INT,
-        [EXPR_FLOAT] = RECIPE_NUMBER, [EXPR_BOOL] = RECIPE_BOOL,
-        [EXPR_LIST] = RECIPE_TEXT, [EXPR_SECRET] = RECIPE_TEXT,
-        [EXPR_PENDING] = RECIPE_TEXT,
-    };
-    return types[v->type];
-}
-
-static bool has_refs_deep(const struct recipe_node *node)
-{
-    bool found = plan__has_refs(node);
-
-    for (size_t i = 0; i < node->count && !found && node->kind != RECIPE_SCALAR; i++)
-        found = has_refs_deep(node->kind == RECIPE_MAP ? node->pairs[i].value
-                                                       : node->items[i]);
-    return found;
-}
-
-static void add_items(struct plan__build *b, struct plan__scope *s,
-                      struct recipe_node *node, struct axis *axis);
-
-/* node with its references replaced; NULL after a complaint. Lists come from items. */
-static const struct recipe_node *fix_value(struct plan__build *b, struct plan__scope *s,
-                                           struct recipe_node *node)
-{
-    struct rwf_arena *a = b->g->arena;
-    struct expr_value v = {.type = EXPR_STRING};
-
-    if (!has_refs_deep(node))
-        return node;
-    if (node->kind == RECIPE_SCALAR) {
-        if (!plan__check_value(b, s, node, &v))
-            return NULL;
-        if (v.type != EXPR_LIST)
-            return recipe_scalar_new(a, rwf_arena_strdup(a, v.text), type_of(&v),
-                                     node->span);
-        complain(b, node->span, "a list cannot stand inside a value");
-        return NULL;
-    }
-    struct recipe_node *out = recipe_node_new(a, node->kind, node->span);
-    for (size_t i = 0; i < node->count; i++) {
-        bool map = node->kind == RECIPE_MAP;
-        const struct recipe_node *item =
-            fix_value(b, s, map ? node->pairs[i].value : node->items[i]);
-        if (!item)
-            return NULL;
-        if (map)
-            recipe_map_add(a, out, node->pairs[i].key, node->pairs[i].key_span,
-                           (struct recipe_node *)item);
-        else
-            recipe_list_add(a, out, (struct recipe_node *)item);
-    }
-    return out;
-}
-
-static void push_value(struct axis *axis, const struct recipe_node *value)
-{
-    *RWF_PUSH(axis->values, axis->count, axis->cap) = value;
-}
-
-/* One item of a list of values, or a whole ${list} in its place. */
-static void add_item(struct plan__build *b, struct plan__scope *s, struct recipe_node *node,
-                     struct axis *axis)
-{
-    struct rwf_arena *a = b->g->arena;
-    struct expr_value v = {.type = EXPR_STRING};
-
-    if (node->kind != RECIPE_SCALAR || !plan__has_refs(node)) {
-        const struct recipe_node *value = fix_value(b, s, node);
-        if (value)
-            push_value(axis, value);
-        return;
-    }
-    if (!plan__check_value(b, s, node, &v))
-        return;
-    size_t count = v.type == EXPR_LIST ? v.count : 1;
-    const struct expr_value *items = v.type == EXPR_LIST ? v.items : &v;
-    for (size_t i = 0; i < count; i++)
-        push_value(axis, recipe_scalar_new(a, rwf_arena_strdup(a, items[i].text),
-                                           type_of(&items[i]), node->span));
-}
-
-static void add_items(struct plan__build *b, struct plan__scope *s,
-                      struct recipe_node *node, struct axis *axis)
-{
-    if (node->kind == RECIPE_SCALAR) {
-        if (plan__has_refs(node))
-            add_item(b, s, node, axis);
-        return;
-    }
-    for (size_t i = 0; node->kind == RECIPE_LIST && i < node->count; i++)
-        add_item(b, s, node->items[i], axis);
-}
-
 /* --- the axes --- */
 
 static void index_axis(struct matrix *m, struct axis *axis)
 {
     axis->find = rwf_map_create();
     for (size_t i = 0; i < axis->count; i++) {
-        const struct recipe_node *v = axis->values[i];
+        const struct recipe_node *v = axis->values.nodes[i];
         if (v->kind != RECIPE_SCALAR) {
-            complain(m->b, v->span, "a value of the axis '%s' is a map or a list; an axis "
-                                    "holds plain values", axis->name);
+            plan__complain(m->b, v->span,
+                           "a value of the axis '%s' is a map or a list; an axis "
+                           "holds plain values",
+                           axis->name);
             m->failed = true;
         } else if (rwf_map_set(axis->find, v->text, (void *)(uintptr_t)(i + 1))) {
-            complain(m->b, v->span, "the axis '%s' has the value '%s' twice", axis->name,
-                     v->text);
+            plan__complain(m->b, v->span, "the axis '%s' has the value '%s' twice",
+                           axis->name, v->text);
             m->failed = true;
         }
     }
 }
 
-static void add_axis(struct matrix *m, struct plan__scope *s, const struct recipe_pair *p)
+static void add_axis(struct matrix *m, struct plan__scope *s,
+                     const struct recipe_pair *p)
 {
     if (m->axis_count == AXES_MAX) {
-        complain(m->b, p->key_span, "a matrix has at most %d axes", AXES_MAX);
+        plan__complain(m->b, p->key_span, "a matrix has at most %d axes", AXES_MAX);
         m->failed = true;
         return;
     }
     struct axis *axis = &m->axes[m->axis_count++];
     size_t errors = recipe_diags_errors(m->b->diags);
     *axis = (struct axis){.name = p->key, .span = p->key_span};
-    add_items(m->b, s, p->value, axis);
+    plan__add_items(m->b, s, p->value, &axis->values);
+    axis->count = axis->values.count;
     index_axis(m, axis);
     if (recipe_diags_errors(m->b->diags) > errors)
         m->failed = true;
     if (axis->count == 0 && !m->failed) {
-        complain(m->b, p->value->span, "the axis '%s' has no values", p->key);
+        plan__complain(m->b, p->value->span, "the axis '%s' has no values", p->key);
         m->failed = true;
     }
 }
@@ -242,8 +117,8 @@ static void measure(struct matrix *m, const struct recipe_node *node)
     for (size_t i = m->axis_count; i-- > 0 && !m->failed;) {
         m->axes[i].stride = m->positions;
         if (m->axes[i].count > PLAN__STEPS_MAX / m->positions) {
-            complain(m->b, node->span, "this matrix makes more than %d instances",
-                     PLAN__STEPS_MAX);
+            plan__complain(m->b, node->span, "this matrix makes more than %d instances",
+                           PLAN__STEPS_MAX);
             m->failed = true;
         } else {
             m->positions *= m->axes[i].count;
@@ -256,9 +131,9 @@ static void measure(struct matrix *m, const struct recipe_node *node)
 /* Which positions a map of values means: fixed axes, and the rest free. */
 struct pattern {
     bool fixed[AXES_MAX];
-    size_t start;   /* position of the fixed values */
-    bool possible;  /* every fixed value exists */
-    size_t total;   /* positions that match */
+    size_t start;  /* position of the fixed values */
+    bool possible; /* every fixed value exists */
+    size_t total;  /* positions that match */
 };
 
 static void pattern_of(struct matrix *m, const struct recipe_node *map,
@@ -270,8 +145,8 @@ static void pattern_of(struct matrix *m, const struct recipe_node *map,
         const struct recipe_node *v = map->pairs[i].value;
         if (!axis)
             continue;
-        uintptr_t at = v->kind == RECIPE_SCALAR ? (uintptr_t)rwf_map_get(axis->find, v->text)
-                                                : 0;
+        uintptr_t at =
+            v->kind == RECIPE_SCALAR ? (uintptr_t)rwf_map_get(axis->find, v->text) : 0;
         ret->fixed[axis - m->axes] = true;
         ret->total /= axis->count;
         if (at == 0)
@@ -300,8 +175,10 @@ static bool may_visit(struct matrix *m, const struct recipe_node *at, size_t cou
     m->visits += count;
     if (m->visits <= VISITS_MAX)
         return true;
-    complain(m->b, at->span, "include and exclude touch more than %d combinations; name "
-                             "more axes in each", VISITS_MAX);
+    plan__complain(m->b, at->span,
+                   "include and exclude touch more than %d combinations; name "
+                   "more axes in each",
+                   VISITS_MAX);
     m->failed = true;
     return false;
 }
@@ -318,15 +195,19 @@ static void exclude(struct matrix *m, const struct recipe_node *map)
             rwf_suggest_init(&near, pair->key);
             for (size_t k = 0; k < m->axis_count; k++)
                 rwf_suggest_try(&near, m->axes[k].name);
-            struct recipe_diag *d = complain(m->b, pair->key_span, "exclude names '%s', "
-                                             "which is no axis of this matrix", pair->key);
+            struct recipe_diag *d = plan__complain(m->b, pair->key_span,
+                                                   "exclude names '%s', "
+                                                   "which is no axis of this matrix",
+                                                   pair->key);
             if (rwf_suggest_best(&near))
                 recipe_diag_hint(d, "did you mean '%s'?", rwf_suggest_best(&near));
             m->failed = true;
         } else if (pair->value->kind != RECIPE_SCALAR ||
                    !rwf_map_get(axis->find, pair->value->text)) {
-            complain(m->b, pair->value->span, "exclude names a value that the axis '%s' "
-                                              "does not have", pair->key);
+            plan__complain(m->b, pair->value->span,
+                           "exclude names a value that the axis '%s' "
+                           "does not have",
+                           pair->key);
             m->failed = true;
         }
     }
@@ -395,8 +276,9 @@ static void include(struct matrix *m, const struct recipe_node *map)
 
     for (size_t i = 0; i < map->count; i++) {
         if (map->pairs[i].value->kind != RECIPE_SCALAR) {
-            complain(m->b, map->pairs[i].value->span, "include takes plain values, not a "
-                                                      "map or a list");
+            plan__complain(m->b, map->pairs[i].value->span,
+                           "include takes plain values, not a "
+                           "map or a list");
             m->failed = true;
             return;
         }
@@ -423,7 +305,7 @@ static void each_map(struct matrix *m, struct plan__scope *s, struct recipe_node
     for (size_t i = 0; list && list->kind == RECIPE_LIST && i < list->count; i++) {
         if (list->items[i]->kind != RECIPE_MAP)
             continue;
-        const struct recipe_node *map = fix_value(m->b, s, list->items[i]);
+        const struct recipe_node *map = plan__fix_value(m->b, s, list->items[i]);
         if (!map)
             m->failed = true;
         if (m->failed)
@@ -433,15 +315,6 @@ static void each_map(struct matrix *m, struct plan__scope *s, struct recipe_node
 }
 
 /* --- instances --- */
-
-static bool take_total(struct plan__build *b, struct recipe_span span, size_t count)
-{
-    b->total += count;
-    if (b->total <= PLAN__STEPS_MAX)
-        return true;
-    complain(b, span, "the recipe makes more than %d steps", PLAN__STEPS_MAX);
-    return false;
-}
 
 static void fill_position(struct matrix *m, size_t position, struct plan__instance *ret)
 {
@@ -455,45 +328,12 @@ static void fill_position(struct matrix *m, size_t position, struct plan__instan
     for (size_t i = 0; i < m->axis_count; i++) {
         const struct axis *axis = &m->axes[i];
         bindings[i].axis = axis->name;
-        bindings[i].value = axis->values[position / axis->stride % axis->count];
+        bindings[i].value = axis->values.nodes[position / axis->stride % axis->count];
     }
     size_t at = m->axis_count;
     for (const struct extra *x = extras; x; x = x->next)
         bindings[at++] = (struct plan_binding){x->name, x->value};
     *ret = (struct plan__instance){bindings, (uint32_t)count, false};
-}
-
-static bool is_unique(struct plan__entry *e, uint32_t *ret_twice)
-{
-    struct rwf_map *seen = rwf_map_create();
-    struct rwf_str suffix = {0};
-    bool unique = true;
-
-    for (uint32_t i = 0; i < e->count && unique; i++) {
-        rwf_str_clear(&suffix);
-        plan__add_suffix(&suffix, e, i);
-        unique = !rwf_map_set(seen, suffix.data ? suffix.data : "", e);
-        *ret_twice = i;
-    }
-    rwf_map_destroy(seen, NULL);
-    rwf_str_free(&suffix);
-    return unique;
-}
-
-static void check_unique(struct plan__build *b, struct plan__entry *e)
-{
-    struct rwf_str suffix = {0};
-    uint32_t twice = 0;
-
-    if (e->count < 2 || is_unique(e, &twice))
-        return;
-    const struct plan__instance *i = &e->instances[twice];
-    plan__add_suffix(&suffix, e, twice);
-    complain(b, i->count ? i->bindings[0].value->span : e->span,
-             "two instances are both named %s%s", e->address,
-             suffix.data ? suffix.data : "");
-    rwf_str_free(&suffix);
-    e->count = 0;
 }
 
 static void make_instances(struct matrix *m, const struct recipe_node *node)
@@ -504,7 +344,7 @@ static void make_instances(struct matrix *m, const struct recipe_node *node)
     for (size_t i = 0; i < m->positions; i++)
         count += !m->excluded[i];
     if (count == 0) {
-        complain(m->b, node->span, "this matrix has no instances");
+        plan__complain(m->b, node->span, "this matrix has no instances");
         return;
     }
     if (m->axis_count == 0) { /* include alone: what it names are the axes */
@@ -512,7 +352,7 @@ static void make_instances(struct matrix *m, const struct recipe_node *node)
         e->axis_count = e->extra_count;
         e->extra_count = 0;
     }
-    if (!take_total(m->b, node->span, count))
+    if (!plan__take_total(m->b, node->span, count))
         return;
     e->instances = rwf_arena_alloc(m->b->g->arena, count * sizeof(*e->instances));
     for (size_t i = 0; i < m->positions; i++)
@@ -522,7 +362,7 @@ static void make_instances(struct matrix *m, const struct recipe_node *node)
         e->instances[e->count++] =
             (struct plan__instance){m->added[i].bindings, m->added[i].count, true};
     if (m->added_count)
-        check_unique(m->b, e);
+        plan__check_unique(m->b, e);
 }
 
 static void name_axes(struct matrix *m)
@@ -535,23 +375,8 @@ static void name_axes(struct matrix *m)
     e->axis_count = m->axis_count;
 }
 
-static int parallel_of(struct plan__build *b, struct plan__scope *s,
-                       const struct recipe_node *map)
-{
-    struct recipe_node *node = recipe_get(map, "max_parallel");
-    struct expr_value v = {.type = EXPR_STRING};
-    int64_t n = 0;
-
-    if (!node || node->kind != RECIPE_SCALAR || node->null ||
-        !plan__check_value(b, s, node, &v) || !v.text)
-        return 0;
-    if ((!recipe_looks_int(v.text, &n) || n < 1 || n > PLAN__STEPS_MAX) && !b->quiet)
-        complain(b, node->span, "max_parallel is a whole number of at least 1");
-    return n > 0 && n <= PLAN__STEPS_MAX ? (int)n : 0;
-}
-
-static void expand_matrix(struct plan__build *b, struct plan__entry *e,
-                          struct plan__scope *s, struct recipe_node *node)
+void plan__expand_matrix(struct plan__build *b, struct plan__entry *e,
+                         struct plan__scope *s, struct recipe_node *node)
 {
     struct matrix *m = rwf_xcalloc(1, sizeof(*m));
 
@@ -571,155 +396,13 @@ static void expand_matrix(struct plan__build *b, struct plan__entry *e,
     }
     if (!m->failed)
         make_instances(m, node);
-    e->max_parallel = parallel_of(b, s, node);
+    e->max_parallel = plan__max_parallel(b, s, node);
     for (size_t i = 0; i < m->axis_count; i++) {
         rwf_map_destroy(m->axes[i].find, NULL);
-        free(m->axes[i].values);
+        free(m->axes[i].values.nodes);
     }
     free(m->excluded);
     free(m->extras);
     free(m->added);
     free(m);
-}
-
-/* --- foreach --- */
-
-static void add_files(struct plan__build *b, struct plan__entry *e, struct plan__scope *s,
-                      const struct recipe_node *glob, struct axis *axis)
-{
-    struct expr_value v = {.type = EXPR_STRING};
-    const json_t *paths;
-    json_t *path;
-    size_t i;
-
-    if (glob->kind != RECIPE_SCALAR || !plan__check_value(b, s, glob, &v) || !v.text)
-        return;
-    e->by_file = true;
-    paths = recipe_glob(b->g->recipe, v.text);
-    json_array_foreach(paths, i, path)
-        push_value(axis, recipe_scalar_new(b->g->arena, json_string_value(path),
-                                           RECIPE_TEXT, glob->span));
-    if (axis->count == 0)
-        recipe_diag_add(b->diags, RECIPE_E0401, glob->span,
-                        "'%s' matches no file beneath %s", v.text, recipe_dir(b->g->recipe));
-}
-
-static void foreach_items(struct plan__build *b, struct plan__entry *e,
-                          struct plan__scope *s, struct recipe_node *node,
-                          struct axis *axis)
-{
-    struct recipe_node *items = recipe_get(node, "items");
-    struct recipe_node *glob = recipe_get(node, "glob");
-
-    if (node->kind != RECIPE_MAP)
-        add_items(b, s, node, axis);
-    else if (glob)
-        add_files(b, e, s, glob, axis);
-    else if (items)
-        add_items(b, s, items, axis);
-}
-
-static void expand_foreach(struct plan__build *b, struct plan__entry *e,
-                           struct plan__scope *s, struct recipe_node *node)
-{
-    struct axis axis = {.name = "item"};
-    size_t errors = recipe_diags_errors(b->diags);
-
-    foreach_items(b, e, s, node, &axis);
-    e->axes = rwf_arena_alloc(b->g->arena, sizeof(*e->axes));
-    e->axes[0] = "item";
-    e->axis_count = 1;
-    if (node->kind == RECIPE_MAP)
-        e->max_parallel = parallel_of(b, s, node);
-    if (axis.count == 0 && recipe_diags_errors(b->diags) == errors && !b->quiet)
-        complain(b, node->span, "foreach has no items");
-    if (axis.count == 0 || !take_total(b, node->span, axis.count))
-        goto out;
-    e->instances = rwf_arena_alloc(b->g->arena, axis.count * sizeof(*e->instances));
-    struct plan_binding *bindings =
-        rwf_arena_alloc(b->g->arena, axis.count * sizeof(*bindings));
-    for (size_t i = 0; i < axis.count; i++) {
-        bindings[i] = (struct plan_binding){"item", axis.values[i]};
-        e->instances[i] = (struct plan__instance){&bindings[i], 1, false};
-    }
-    e->count = (uint32_t)axis.count;
-    check_unique(b, e);
-out:
-    free(axis.values);
-}
-
-/* --- both --- */
-
-void plan__matrix_expand(struct plan__build *b, struct plan__entry *e)
-{
-    struct recipe_node *matrix = recipe_get(e->body, "matrix");
-    struct recipe_node *foreach = recipe_get(e->body, "foreach");
-    struct plan__scope s = {.g = b->g, .entry = e, .stage = PLAN__STATIC};
-
-    /* Both at once: the schema has said so. */
-    if (matrix && matrix->kind == RECIPE_MAP) {
-        expand_matrix(b, e, &s, matrix);
-    } else if (foreach && !foreach->null) {
-        expand_foreach(b, e, &s, foreach);
-    } else if (take_total(b, e->span, 1)) {
-        e->instances = rwf_arena_alloc(b->g->arena, sizeof(*e->instances));
-        e->count = 1;
-    }
-}
-
-const struct recipe_node *plan__binding(const struct plan__instance *i, const char *axis)
-{
-    for (uint32_t k = 0; k < i->count; k++)
-        if (strcmp(i->bindings[k].axis, axis) == 0)
-            return i->bindings[k].value;
-    return NULL;
-}
-
-/* --- addresses --- */
-
-/* A value as it is when that is unmistakable, else in double quotes. */
-static void add_address_value(struct rwf_str *out, const char *text)
-{
-    size_t len = strlen(text);
-    bool plain = len > 0 && text[0] != ' ' && text[len - 1] != ' ';
-
-    for (size_t i = 0; i < len && plain; i++)
-        plain = (unsigned char)text[i] >= ' ' && text[i] != 0x7f &&
-                !strchr("[],=\"\\", text[i]);
-    if (plain) {
-        rwf_str_addn(out, text, len);
-        return;
-    }
-    rwf_str_addc(out, '"');
-    for (; *text; text++) {
-        if ((unsigned char)*text < ' ' || *text == 0x7f)
-            rwf_str_addf(out, "\\x%02x", (unsigned char)*text);
-        else if (*text == '"' || *text == '\\')
-            rwf_str_addf(out, "\\%c", *text);
-        else
-            rwf_str_addc(out, *text);
-    }
-    rwf_str_addc(out, '"');
-}
-
-void plan__add_suffix(struct rwf_str *out, const struct plan__entry *e, uint32_t instance)
-{
-    const struct plan__instance *i = &e->instances[instance];
-    size_t shown = i->added ? i->count : e->axis_count;
-
-    if (shown == 0)
-        return;
-    rwf_str_addc(out, '[');
-    if (strcmp(i->bindings[0].axis, "item") == 0 && e->axis_count == 1) {
-        if (i->bindings[0].value->kind == RECIPE_SCALAR)
-            add_address_value(out, i->bindings[0].value->text);
-        else
-            rwf_str_addf(out, "%u", (unsigned)instance);
-        shown = 0;
-    }
-    for (size_t k = 0; k < shown; k++) {
-        rwf_str_addf(out, "%s%s=", k ? "," : "", i->bindings[k].axis);
-        add_address_value(out, i->bindings[k].value->text);
-    }
-    rwf_str_addc(out, ']');
 }

@@ -23,17 +23,18 @@ struct plan_step;
 /* What starts a process; filled by command, owned by the caller (jansson arrays). */
 struct op_command {
     json_t *argv; /* ["sh", "-c", "…"] */
-    json_t *env;  /* {NAME: value}, on top of the inherited environment; may hold secrets */
-    char *dir;    /* working folder; NULL: the step's folder */
+    json_t
+        *env; /* {NAME: value}, on top of the inherited environment; may hold secrets */
+    char *dir; /* working folder; NULL: the step's folder */
 };
 
 /* A built-in step while it runs, in its own process. */
 struct op_run {
     const char *address;
-    const json_t *spec;   /* resolved: every reference is a path or a value */
-    const char *dir;      /* working folder; outputs are written relative to it */
-    int64_t memory;       /* limit in bytes, 0: none */
-    double cpu;           /* cores granted */
+    const json_t *spec; /* resolved: every reference is a path or a value */
+    const char *dir;    /* working folder; outputs are written relative to it */
+    int64_t memory;     /* limit in bytes, 0: none */
+    double cpu;         /* cores granted */
     /* To the head: {"progress":0.5,"rows":…,"bytes":…} or {"metric":value}. */
     void (*report)(const struct op_run *r, const json_t *line);
     int report_fd;
@@ -42,34 +43,34 @@ struct op_run {
 /* The outcome of decide. */
 struct op_outcome {
     bool ok;
-    int exit_code;     /* RWF_E_… - RWF_E_BASE when not ok */
-    char *message;     /* one line for people; freed by the caller */
-    json_t *metrics;   /* {name: number} or NULL */
+    int exit_code;   /* RWF_E_… - RWF_E_BASE when not ok */
+    char *message;   /* one line for people; freed by the caller */
+    json_t *metrics; /* {name: number} or NULL */
 };
 
 struct op {
-    const char *name;     /* "task" */
-    const char *section;  /* of the recipe: "tasks" */
-    const char *summary;  /* one line for explain and the docs */
-    int version;          /* part of the key: raise it when results change */
+    const char *name;    /* "task" */
+    const char *section; /* of the recipe: "tasks" */
+    const char *summary; /* one line for explain and the docs */
+    int version;         /* part of the key: raise it when results change */
 
     /* What the schema cannot say, for one entry. Optional. */
     void (*validate)(const struct recipe *r, const char *name,
                      const struct recipe_node *body, struct recipe_diags *diags);
     /* Adds the step of one instance of an entry (matrix and foreach are done): calls
      * plan_lower_one, once. */
-    int (*lower)(struct plan_lowering *l, const char *name, const struct recipe_node *body,
-                 struct rwf_err *err);
+    int (*lower)(struct plan_lowering *l, const char *name,
+                 const struct recipe_node *body, struct rwf_err *err);
     /* The outputs an entry has: {name: path relative to the step's folder}, with the
      * one that ${section.name} alone means under "" if there is one. Optional. */
     json_t *(*outputs)(const struct recipe_node *body);
-    /* The resolved body as the op wants it: what run/command/decide get and what the key
-     * is made of. plan_resolve gives typed JSON of any node. */
+    /* The resolved body as the op wants it: what run/command/decide get and what the
+     * key is made of. plan_resolve gives typed JSON of any node. */
     json_t *(*spec)(const struct plan_graph *g, const struct plan_step *step,
                     struct rwf_err *err);
     /* Paths in spec (resolved in PLAN_KEY mode) whose content decides the result: sets
-     * files[PATH] = true for each, relative to the recipe's folder or absolute. A file that
-     * does not exist may be named: the key reports it, with its line. Optional. */
+     * files[PATH] = true for each, relative to the recipe's folder or absolute. A file
+     * that does not exist may be named: the key reports it, with its line. Optional. */
     int (*inputs)(const struct plan_graph *g, const struct plan_step *step,
                   const json_t *spec, json_t *files, struct rwf_err *err);
 

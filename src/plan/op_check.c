@@ -16,12 +16,30 @@
 #include "base/mem.h"
 #include "plan/inside.h"
 
-static bool is_eq(double a, double b) { return a == b; }
-static bool is_ne(double a, double b) { return a != b; }
-static bool is_lt(double a, double b) { return a < b; }
-static bool is_le(double a, double b) { return a <= b; }
-static bool is_gt(double a, double b) { return a > b; }
-static bool is_ge(double a, double b) { return a >= b; }
+static bool is_eq(double a, double b)
+{
+    return a == b;
+}
+static bool is_ne(double a, double b)
+{
+    return a != b;
+}
+static bool is_lt(double a, double b)
+{
+    return a < b;
+}
+static bool is_le(double a, double b)
+{
+    return a <= b;
+}
+static bool is_gt(double a, double b)
+{
+    return a > b;
+}
+static bool is_ge(double a, double b)
+{
+    return a >= b;
+}
 
 static const struct comparison {
     const char *name;
@@ -29,8 +47,9 @@ static const struct comparison {
     bool for_text;
     bool when_same; /* texts: the answer for equal ones */
 } comparisons[] = {
-    {">=", is_ge, false, false}, {">", is_gt, false, false}, {"<=", is_le, false, false},
-    {"<", is_lt, false, false},  {"==", is_eq, true, true},  {"!=", is_ne, true, false},
+    {">=", is_ge, false, false}, {">", is_gt, false, false},
+    {"<=", is_le, false, false}, {"<", is_lt, false, false},
+    {"==", is_eq, true, true},   {"!=", is_ne, true, false},
 };
 
 static const struct comparison *find_comparison(const char *name)
@@ -41,8 +60,8 @@ static const struct comparison *find_comparison(const char *name)
     return NULL;
 }
 
-static int lower(struct plan_lowering *l, const char *name, const struct recipe_node *body,
-                 struct rwf_err *err)
+static int lower(struct plan_lowering *l, const char *name,
+                 const struct recipe_node *body, struct rwf_err *err)
 {
     return plan_lower_one(l, name, body, err);
 }
@@ -53,7 +72,8 @@ static const char *label(const struct plan_graph *g, const struct plan_step *ste
 {
     size_t at;
     const struct expr_template *t =
-        plan__has_refs(node) ? plan__template((struct plan_graph *)g, node, &at, NULL) : NULL;
+        plan__has_refs(node) ? plan__template((struct plan_graph *)g, node, &at, NULL)
+                             : NULL;
 
     if (!t || !t->whole)
         return step->entry;
@@ -108,7 +128,9 @@ static void add_json(struct rwf_str *out, const json_t *json)
     else if (json_is_string(json))
         rwf_str_addf(out, "'%.200s'", json_string_value(json));
     else
-        rwf_str_add(out, json_is_true(json) ? "true" : json_is_false(json) ? "false" : "?");
+        rwf_str_add(out, json_is_true(json)    ? "true"
+                         : json_is_false(json) ? "false"
+                                               : "?");
 }
 
 /* 1 holds, 0 does not, -1 cannot be compared. */
@@ -134,13 +156,16 @@ static int decide(const json_t *spec, struct op_outcome *ret, struct rwf_err *er
     int holds;
 
     if (!c || !value || !than)
-        return rwf_fail(err, RWF_E_RECIPE, "a check wants op (>= > <= < == !=), value and "
-                                           "than");
+        return rwf_fail(err, RWF_E_RECIPE,
+                        "a check wants op (>= > <= < == !=), value and "
+                        "than");
     holds = compare(c, value, than);
     rwf_str_addf(&message, "%s = ", name ? name : "value");
     add_json(&message, value);
-    rwf_str_addf(&message, holds < 0 ? ", and %s compares only numbers, not with "
-                                     : ", expected %s ", c->name);
+    rwf_str_addf(&message,
+                 holds < 0 ? ", and %s compares only numbers, not with "
+                           : ", expected %s ",
+                 c->name);
     add_json(&message, than);
     ret->ok = holds > 0;
     ret->exit_code = ret->ok ? 0 : RWF_E_CHECK - RWF_E_BASE;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The mock op: stands in for tasks, so that plan, schedule and engine are tested without
- * any process. What happens is said by the words of run (or the items of argv):
+ * The mock op: stands in for tasks, so that plan, schedule and engine are tested
+ * without any process. What happens is said by the words of run (or the items of argv):
  *
  *   fail          the step fails with exit code 1
  *   NAME=NUMBER   it reports a metric
@@ -13,8 +13,8 @@
 #include "base/mem.h"
 #include "plan/graph.h"
 
-static int lower(struct plan_lowering *l, const char *name, const struct recipe_node *body,
-                 struct rwf_err *err)
+static int lower(struct plan_lowering *l, const char *name,
+                 const struct recipe_node *body, struct rwf_err *err)
 {
     return plan_lower_one(l, name, body, err);
 }
@@ -44,7 +44,8 @@ static void take_word(const char *word, size_t len, struct op_outcome *ret)
         ret->ok = false;
         ret->exit_code = RWF_E_FAILED - RWF_E_BASE;
     }
-    if (!eq || (size_t)(eq - word) >= sizeof(name) || len - (size_t)(eq - word) > sizeof(value))
+    if (!eq || (size_t)(eq - word) >= sizeof(name) ||
+        len - (size_t)(eq - word) > sizeof(value))
         return;
     memcpy(name, word, (size_t)(eq - word));
     name[eq - word] = '\0';

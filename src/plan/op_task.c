@@ -18,7 +18,7 @@
 #include "base/mem.h"
 #include "plan/inside.h"
 
-#define WORDS_MAX 1000   /* of a command that are looked at for code */
+#define WORDS_MAX 1000    /* of a command that are looked at for code */
 #define FOLDER_MAX 100000 /* files of a folder that is an input */
 #define RECIPE_DIR "<recipe.dir>/"
 
@@ -28,14 +28,17 @@ static void validate(const struct recipe *r, const char *name,
     const struct recipe_node *outputs = recipe_get(body, "outputs");
 
     (void)r;
-    for (size_t i = 0; outputs && outputs->kind == RECIPE_MAP && i < outputs->count; i++) {
+    for (size_t i = 0; outputs && outputs->kind == RECIPE_MAP && i < outputs->count;
+         i++) {
         const struct recipe_node *path = outputs->pairs[i].value;
         if (path->kind != RECIPE_SCALAR || plan__has_refs(path))
             continue;
         if (!rwf_fs_is_beneath(path->text))
-            recipe_diag_add(diags, RECIPE_E0304, path->span,
-                            "output '%s' of tasks.%s: '%s' is no path beneath the task's "
-                            "folder", outputs->pairs[i].key, name, path->text);
+            recipe_diag_add(
+                diags, RECIPE_E0304, path->span,
+                "output '%s' of tasks.%s: '%s' is no path beneath the task's "
+                "folder",
+                outputs->pairs[i].key, name, path->text);
         for (size_t k = 0; k < i; k++) {
             const struct recipe_node *other = outputs->pairs[k].value;
             if (other->kind == RECIPE_SCALAR && strcmp(other->text, path->text) == 0)
@@ -46,8 +49,8 @@ static void validate(const struct recipe *r, const char *name,
     }
 }
 
-static int lower(struct plan_lowering *l, const char *name, const struct recipe_node *body,
-                 struct rwf_err *err)
+static int lower(struct plan_lowering *l, const char *name,
+                 const struct recipe_node *body, struct rwf_err *err)
 {
     return plan_lower_one(l, name, body, err);
 }
@@ -115,14 +118,16 @@ static int add_outputs(const struct plan_graph *g, const struct plan_step *step,
 
     json_object_foreach((json_t *)out, name, path)
         if (!rwf_fs_is_beneath(json_string_value(path)))
-            return rwf_fail(err, RWF_E_RECIPE, "%s: output '%s': '%s' is no path beneath the "
-                            "task's folder", step->address, name, json_string_value(path));
+            return rwf_fail(err, RWF_E_RECIPE,
+                            "%s: output '%s': '%s' is no path beneath the "
+                            "task's folder",
+                            step->address, name, json_string_value(path));
     return json_object_set(spec, "outputs", (json_t *)out);
 }
 
 /* The working folder: absolute when the step runs. */
-static int add_dir(const struct plan_graph *g, const struct plan_step *step, json_t *spec,
-                   struct rwf_err *err)
+static int add_dir(const struct plan_graph *g, const struct plan_step *step,
+                   json_t *spec, struct rwf_err *err)
 {
     const struct recipe_node *node = recipe_get(step->body, "dir");
     json_t *dir;
@@ -167,7 +172,8 @@ static int add_item(const struct plan_step *step, json_t *spec)
 
     if (!s->entry->by_file)
         return 0;
-    return json_object_set_new(spec, "item", json_string(step->bindings[0].value->text));
+    return json_object_set_new(spec, "item",
+                               json_string(step->bindings[0].value->text));
 }
 
 static json_t *spec(const struct plan_graph *g, const struct plan_step *step,
@@ -208,7 +214,8 @@ static const char *beneath(const struct plan_graph *g, const char *path)
     return rwf_fs_is_beneath(path) ? path : NULL;
 }
 
-/* Whether a path beneath the recipe's folder is a regular file: asked once per graph. */
+/* Whether a path beneath the recipe's folder is a regular file: asked once per graph.
+ */
 static bool is_code(const struct plan_graph *g, const char *path)
 {
     static char yes, no;
@@ -248,7 +255,8 @@ void plan_add_code_word(const struct plan_graph *g, const char *dir, const char 
     rwf_str_free(&inside);
 }
 
-/* The words of a shell text: only what could be a path, so quoting need not be understood. */
+/* The words of a shell text: only what could be a path, so quoting need not be
+ * understood. */
 void plan_add_code_text(const struct plan_graph *g, const char *dir, const char *text,
                         json_t *files)
 {
@@ -311,8 +319,8 @@ static int add_folder(const char *full, const char *path, json_t *files, int dep
         else if (rwf_fs_is_file(inner_full))
             json_object_set_new(files, inner, json_true());
         if (json_object_size(files) > FOLDER_MAX)
-            rc = rwf_fail(err, RWF_E_INPUT, "the folder %s has more than %d files", path,
-                          FOLDER_MAX);
+            rc = rwf_fail(err, RWF_E_INPUT, "the folder %s has more than %d files",
+                          path, FOLDER_MAX);
         free(inner_full);
         free(inner);
     }
@@ -386,7 +394,8 @@ static int command(const json_t *spec, struct op_command *ret, struct rwf_err *e
     const char *dir = json_string_value(json_object_get(spec, "dir"));
 
     if (!program || !program[0])
-        return rwf_fail(err, RWF_E_RECIPE, "the command is empty: argv[0] names the program");
+        return rwf_fail(err, RWF_E_RECIPE,
+                        "the command is empty: argv[0] names the program");
     ret->argv = json_deep_copy(argv);
     ret->env = json_deep_copy(json_object_get(spec, "env"));
     ret->dir = dir ? rwf_xstrdup(dir) : NULL;

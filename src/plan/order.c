@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Entries in topological order. A walk in depth, in the order of the recipe, with a stack of
- * its own: what an entry needs comes before it, otherwise the recipe's order stays.
- * An entry found on the stack closes a circle, which is shown as a path with lines.
+ * Entries in topological order. A walk in depth, in the order of the recipe, with a
+ * stack of its own: what an entry needs comes before it, otherwise the recipe's order
+ * stays. An entry found on the stack closes a circle, which is shown as a path with
+ * lines.
  */
 #include "config.h"
 #include "plan/inside.h"
@@ -48,11 +49,12 @@ static void report_cycle(struct sorting *s, const struct plan__dep *closing)
         rwf_str_add(&path, " -> ");
     }
     rwf_str_add(&path, closing->entry->address);
-    struct recipe_diag *d = recipe_diag_add(s->b->diags, RECIPE_E0301, closing->span, "%s",
-                                            path.data);
+    struct recipe_diag *d =
+        recipe_diag_add(s->b->diags, RECIPE_E0301, closing->span, "%s", path.data);
     if (length == 1)
-        recipe_diag_hint(d, "a step cannot wait for itself; its own outputs lie beneath "
-                            "${step.dir}");
+        recipe_diag_hint(d,
+                         "a step cannot wait for itself; its own outputs lie beneath "
+                         "${step.dir}");
     else
         recipe_diag_hint(d, "remove one reference or one needs: entry of this circle");
     rwf_str_free(&path);

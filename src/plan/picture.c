@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A graph as boxes and arrows, at the level of detail that can still be laid out and read,
- * and as text: dot, mermaid, JSON. Colours are fills with their own dark text, and edges of
- * a middle grey, so that a picture reads on a light and on a dark page.
+ * A graph as boxes and arrows, at the level of detail that can still be laid out and
+ * read, and as text: dot, mermaid, JSON. Colours are fills with their own dark text,
+ * and edges of a middle grey, so that a picture reads on a light and on a dark page.
  */
 #include "config.h"
 #include "plan/picture.h"
@@ -19,10 +19,10 @@ static const struct look {
     const char *class;
     const char *fill, *line;
 } looks[] = {
-    {"failed", "#ffc9c9", "#c92a2a"},   {"running", "#a5d8ff", "#1971c2"},
-    {"retry", "#ffd8a8", "#d9480f"},    {"stopped", "#ffe8cc", "#d9480f"},
-    {"queued", "#e7f5ff", "#4dabf7"},   {"ready", "#e7f5ff", "#4dabf7"},
-    {"pending", "#f1f3f5", "#868e96"},  {"skipped", "#f8f9fa", "#adb5bd"},
+    {"failed", "#ffc9c9", "#c92a2a"},    {"running", "#a5d8ff", "#1971c2"},
+    {"retry", "#ffd8a8", "#d9480f"},     {"stopped", "#ffe8cc", "#d9480f"},
+    {"queued", "#e7f5ff", "#4dabf7"},    {"ready", "#e7f5ff", "#4dabf7"},
+    {"pending", "#f1f3f5", "#868e96"},   {"skipped", "#f8f9fa", "#adb5bd"},
     {"succeeded", "#b2f2bb", "#2f9e44"}, {"cached", "#c3fae8", "#0c8599"},
 };
 static const struct look plain = {"", "#f1f3f5", "#868e96"};
@@ -73,7 +73,8 @@ static const struct look *box_look(const struct plan__boxes *p, uint32_t box,
 
 /* --- dot --- */
 
-/* Inside double quotes. Graphviz reads \X and &x; in labels: neither comes from a name. */
+/* Inside double quotes. Graphviz reads \X and &x; in labels: neither comes from a name.
+ */
 static void add_dot(struct rwf_str *out, const char *text, size_t len)
 {
     for (size_t i = 0; i < len; i++) {
@@ -107,8 +108,8 @@ static void add_name(struct rwf_str *out, const char *name)
     rwf_str_addc(out, '"');
 }
 
-static void dot_box(const struct plan__boxes *p, uint32_t i,
-                    const struct look *look, struct rwf_str *out)
+static void dot_box(const struct plan__boxes *p, uint32_t i, const struct look *look,
+                    struct rwf_str *out)
 {
     const struct plan__box *box = &p->boxes[i];
     size_t shown = shown_length(box->name);
@@ -132,13 +133,14 @@ void plan_picture_dot(const struct plan_graph *g, plan_class_fn cls, void *ctx,
 {
     struct plan__boxes *p = plan__boxes_create(g);
 
-    rwf_str_add(out,
-                "digraph plan {\n"
-                "  rankdir=LR; bgcolor=\"transparent\"; nodesep=0.25; ranksep=0.45;\n"
-                "  nslimit=2; nslimit1=2; mclimit=0.5;\n"
-                "  node [style=\"filled,rounded\", fontname=\"Helvetica,Arial,sans-serif\", "
-                "fontsize=11, fontcolor=\"#212529\", margin=\"0.12,0.06\"];\n"
-                "  edge [color=\"#868e96\", arrowsize=0.6];\n");
+    rwf_str_add(
+        out,
+        "digraph plan {\n"
+        "  rankdir=LR; bgcolor=\"transparent\"; nodesep=0.25; ranksep=0.45;\n"
+        "  nslimit=2; nslimit1=2; mclimit=0.5;\n"
+        "  node [style=\"filled,rounded\", fontname=\"Helvetica,Arial,sans-serif\", "
+        "fontsize=11, fontcolor=\"#212529\", margin=\"0.12,0.06\"];\n"
+        "  edge [color=\"#868e96\", arrowsize=0.6];\n");
     for (uint32_t i = 0; i < p->count; i++)
         dot_box(p, i, box_look(p, i, cls, ctx), out);
     for (size_t i = 0; i < p->edge_count; i++) {
@@ -208,7 +210,8 @@ static json_t *step_json(const struct plan_graph *g, const struct plan_step *ste
         json_array_append_new(needs,
                               json_string(plan_graph_step(g, step->needs[i])->address));
     for (size_t i = 0; i < step->binding_count; i++)
-        json_object_set_new(axes, step->bindings[i].axis, binding_json(&step->bindings[i]));
+        json_object_set_new(axes, step->bindings[i].axis,
+                            binding_json(&step->bindings[i]));
     json_object_set_new(out, "address", json_string(step->address));
     json_object_set_new(out, "entry", json_string(step->entry));
     json_object_set_new(out, "op", json_string(step->op->name));

@@ -2,9 +2,9 @@
  *
  * Pictures of a graph: dot, mermaid, JSON, and SVG laid out by Graphviz (opened at
  * run time). Boxes are steps; above 200 steps, entries with a count; above 300 entries,
- * sections. When arrows are too many to follow, those that others imply are left out; when
- * that is not enough, boxes are of the next kind. So a layout always ends soon. JSON has
- * every step and all it needs.
+ * sections. When arrows are too many to follow, those that others imply are left out;
+ * when that is not enough, boxes are of the next kind. So a layout always ends soon.
+ * JSON has every step and all it needs.
  */
 #ifndef RWF_PLAN_PICTURE_H
 #define RWF_PLAN_PICTURE_H
@@ -18,7 +18,8 @@ void plan_picture_dot(const struct plan_graph *g, plan_class_fn cls, void *ctx,
                       struct rwf_str *out);
 void plan_picture_mermaid(const struct plan_graph *g, struct rwf_str *out);
 json_t *plan_picture_json(const struct plan_graph *g);
-/* An <svg> element without XML prologue, fit for HTML. RWF_E_ENV when Graphviz is missing. */
+/* An <svg> element without XML prologue, fit for HTML. RWF_E_ENV when Graphviz is
+ * missing. */
 int plan_picture_svg(const struct plan_graph *g, plan_class_fn cls, void *ctx,
                      struct rwf_str *out, struct rwf_err *err);
 

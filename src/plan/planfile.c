@@ -29,7 +29,8 @@ static json_t *steps_json(const struct plan_graph *g, const char *const *keys)
 
     for (uint32_t i = 0; i < plan_graph_count(g); i++) {
         json_t *step = json_object();
-        json_object_set_new(step, "address", json_string(plan_graph_step(g, i)->address));
+        json_object_set_new(step, "address",
+                            json_string(plan_graph_step(g, i)->address));
         json_object_set_new(step, "key",
                             keys && keys[i] ? json_string(keys[i]) : json_null());
         json_array_append_new(out, step);
@@ -74,21 +75,25 @@ static int check_head(const json_t *plan, struct rwf_err *err)
     const char *by = json_string_value(json_object_get(plan, "raywf"));
 
     if (!kind || strcmp(kind, KIND) != 0)
-        return rwf_fail(err, RWF_E_INPUT, "this is not a plan: make one with "
-                                          "`raywf plan -o FILE`");
+        return rwf_fail(err, RWF_E_INPUT,
+                        "this is not a plan: make one with "
+                        "`raywf plan -o FILE`");
     if (!v || strncmp(v, "1.", 2) != 0)
-        return rwf_fail(err, RWF_E_LOCK, "this plan has format %.20s (raywf %.20s); this "
-                        "raywf reads 1.x: make the plan anew", v ? v : "unknown",
-                        by ? by : "unknown");
+        return rwf_fail(err, RWF_E_LOCK,
+                        "this plan has format %.20s (raywf %.20s); this "
+                        "raywf reads 1.x: make the plan anew",
+                        v ? v : "unknown", by ? by : "unknown");
     if (!json_is_object(json_object_get(plan, "recipe")) ||
         !json_is_array(json_object_get(plan, "steps")))
-        return rwf_fail(err, RWF_E_INPUT, "the plan is damaged: its recipe or its steps are "
-                                          "missing");
+        return rwf_fail(err, RWF_E_INPUT,
+                        "the plan is damaged: its recipe or its steps are "
+                        "missing");
     return 0;
 }
 
 /* The strings of an array; NULL when it holds something else. */
-static const char **take_names(const json_t *list, size_t *ret_count, struct rwf_err *err)
+static const char **take_names(const json_t *list, size_t *ret_count,
+                               struct rwf_err *err)
 {
     const char **out = rwf_xcalloc(json_array_size(list) + 1, sizeof(*out));
     json_t *item;
@@ -97,7 +102,8 @@ static const char **take_names(const json_t *list, size_t *ret_count, struct rwf
     json_array_foreach((json_t *)list, i, item) {
         out[i] = json_string_value(item);
         if (!out[i]) {
-            rwf_fail(err, RWF_E_INPUT, "the plan is damaged: only and from hold addresses");
+            rwf_fail(err, RWF_E_INPUT,
+                     "the plan is damaged: only and from hold addresses");
             free(out);
             return NULL;
         }
@@ -113,16 +119,19 @@ static int compare_steps(const struct plan_graph *g, const json_t *steps,
 
     for (uint32_t i = 0; i < count; i++) {
         const char *now = plan_graph_step(g, i)->address;
-        const char *was = json_string_value(json_object_get(json_array_get(steps, i),
-                                                            "address"));
+        const char *was =
+            json_string_value(json_object_get(json_array_get(steps, i), "address"));
         if (!was || strcmp(was, now) != 0)
-            return rwf_fail(err, RWF_E_LOCK, "the plan's step %u is %s, but its recipe gives "
-                            "%s: make the plan anew", (unsigned)i + 1, was ? was : "absent",
-                            now);
+            return rwf_fail(err, RWF_E_LOCK,
+                            "the plan's step %u is %s, but its recipe gives "
+                            "%s: make the plan anew",
+                            (unsigned)i + 1, was ? was : "absent", now);
     }
     if (json_array_size(steps) != count)
-        return rwf_fail(err, RWF_E_LOCK, "the plan has %zu steps, but its recipe gives %zu: "
-                        "make the plan anew", json_array_size(steps), count);
+        return rwf_fail(err, RWF_E_LOCK,
+                        "the plan has %zu steps, but its recipe gives %zu: "
+                        "make the plan anew",
+                        json_array_size(steps), count);
     return 0;
 }
 

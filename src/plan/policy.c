@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * How an entry is run: resources, retries, times, limits. Read once per entry, unless it
- * refers to matrix or item: then once per instance. Defaults of the language are here.
+ * How an entry is run: resources, retries, times, limits. Read once per entry, unless
+ * it refers to matrix or item: then once per instance. Defaults of the language are
+ * here.
  */
 #include "config.h"
 #include "plan/inside.h"
@@ -14,11 +15,16 @@ static const struct {
     const char *name;
     enum plan_cause cause;
 } causes[] = {
-    {"exit", PLAN_CAUSE_EXIT},           {"signal", PLAN_CAUSE_SIGNAL},
-    {"oom", PLAN_CAUSE_OOM},             {"timeout", PLAN_CAUSE_TIMEOUT},
-    {"start", PLAN_CAUSE_START},         {"output", PLAN_CAUSE_OUTPUT},
-    {"input", PLAN_CAUSE_INPUT},         {"stopped", PLAN_CAUSE_STOPPED},
-    {"node_lost", PLAN_CAUSE_NODE_LOST}, {"check", PLAN_CAUSE_CHECK},
+    {"exit", PLAN_CAUSE_EXIT},
+    {"signal", PLAN_CAUSE_SIGNAL},
+    {"oom", PLAN_CAUSE_OOM},
+    {"timeout", PLAN_CAUSE_TIMEOUT},
+    {"start", PLAN_CAUSE_START},
+    {"output", PLAN_CAUSE_OUTPUT},
+    {"input", PLAN_CAUSE_INPUT},
+    {"stopped", PLAN_CAUSE_STOPPED},
+    {"node_lost", PLAN_CAUSE_NODE_LOST},
+    {"check", PLAN_CAUSE_CHECK},
 };
 
 const char *plan_cause_name(enum plan_cause cause)
@@ -39,8 +45,8 @@ enum plan_cause plan_cause_parse(const char *name)
 
 static const struct plan_policy language_defaults = {
     .cpu = 1,
-    .retry_on = PLAN_CAUSE_EXIT | PLAN_CAUSE_SIGNAL | PLAN_CAUSE_TIMEOUT |
-                PLAN_CAUSE_NODE_LOST,
+    .retry_on =
+        PLAN_CAUSE_EXIT | PLAN_CAUSE_SIGNAL | PLAN_CAUSE_TIMEOUT | PLAN_CAUSE_NODE_LOST,
     .backoff_initial = RWF_NS_PER_S,
     .backoff_max = 60 * RWF_NS_PER_S,
     .backoff_factor = 2,
@@ -55,7 +61,8 @@ struct reader {
     struct plan_policy *p;
 };
 
-/* A node as JSON, or NULL after a diagnostic (or when the schema has already spoken). */
+/* A node as JSON, or NULL after a diagnostic (or when the schema has already spoken).
+ */
 static json_t *read_node(struct reader *r, const struct recipe_node *node)
 {
     struct rwf_err err = RWF_ERR_INIT;
@@ -70,7 +77,8 @@ static json_t *read_node(struct reader *r, const struct recipe_node *node)
     return json;
 }
 
-static int64_t read_whole(struct reader *r, const struct recipe_node *node, int64_t fallback)
+static int64_t read_whole(struct reader *r, const struct recipe_node *node,
+                          int64_t fallback)
 {
     json_t *json = read_node(r, node);
     int64_t out = json_is_integer(json) ? json_integer_value(json) : fallback;
@@ -79,7 +87,8 @@ static int64_t read_whole(struct reader *r, const struct recipe_node *node, int6
     return out;
 }
 
-static double read_number(struct reader *r, const struct recipe_node *node, double fallback)
+static double read_number(struct reader *r, const struct recipe_node *node,
+                          double fallback)
 {
     json_t *json = read_node(r, node);
     double out = json_is_number(json) ? json_number_value(json) : fallback;
@@ -106,8 +115,10 @@ static void read_backoff(struct reader *r, const struct recipe_node *node)
     if (node->kind == RECIPE_SCALAR) {
         p->backoff_initial = read_whole(r, node, p->backoff_initial);
     } else {
-        p->backoff_initial = read_whole(r, recipe_get(node, "initial"), p->backoff_initial);
-        p->backoff_factor = read_number(r, recipe_get(node, "factor"), p->backoff_factor);
+        p->backoff_initial =
+            read_whole(r, recipe_get(node, "initial"), p->backoff_initial);
+        p->backoff_factor =
+            read_number(r, recipe_get(node, "factor"), p->backoff_factor);
         p->backoff_max = read_whole(r, recipe_get(node, "max"), p->backoff_max);
     }
     if (p->backoff_max < p->backoff_initial)
@@ -172,8 +183,8 @@ static void read_resources(struct reader *r, const struct recipe_node *node)
     read_custom(r, recipe_get(node, "custom"));
 }
 
-static const char *const policy_keys[] = {"resources", "retry", "timeout", "grace", "cache",
-                                          "log_limit"};
+static const char *const policy_keys[] = {"resources", "retry", "timeout",
+                                          "grace",     "cache", "log_limit"};
 
 /* True when a node beneath refers to what differs between instances. */
 static bool varies(struct plan_graph *g, const struct recipe_node *node)
@@ -197,8 +208,8 @@ static bool varies(struct plan_graph *g, const struct recipe_node *node)
     return found;
 }
 
-static const struct plan_policy *read_policy(struct plan__build *b, struct plan__entry *e,
-                                             uint32_t instance)
+static const struct plan_policy *read_policy(struct plan__build *b,
+                                             struct plan__entry *e, uint32_t instance)
 {
     struct reader r = {.b = b, .scope = {.g = b->g, .stage = PLAN__STATIC}};
     const struct recipe_node *body = e->body;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * --only and --from. Steps stand in topological order, so what depends on a step is found
- * going up once, and what it needs going down once. What is left is numbered anew; lists of
- * needs are shared, so each is renumbered once.
+ * --only and --from. Steps stand in topological order, so what depends on a step is
+ * found going up once, and what it needs going down once. What is left is numbered
+ * anew; lists of needs are shared, so each is renumbered once.
  */
 #include "config.h"
 #include "plan/inside.h"
@@ -30,10 +30,13 @@ static int mark_name(struct plan_graph *g, const char *name, bool *mark,
     }
     const char *near = plan_graph_suggest(g, name);
     if (near)
-        return rwf_fail(err, RWF_E_NORUN, "there is no step '%s' in %s: did you mean '%s'?",
-                        name, recipe_path(g->recipe), near);
-    return rwf_fail(err, RWF_E_NORUN, "there is no step '%s' in %s: `raywf graph --format "
-                                      "mermaid` lists all", name, recipe_path(g->recipe));
+        return rwf_fail(err, RWF_E_NORUN,
+                        "there is no step '%s' in %s: did you mean '%s'?", name,
+                        recipe_path(g->recipe), near);
+    return rwf_fail(err, RWF_E_NORUN,
+                    "there is no step '%s' in %s: `raywf graph --format "
+                    "mermaid` lists all",
+                    name, recipe_path(g->recipe));
 }
 
 /* Whatever needs something marked is marked. */

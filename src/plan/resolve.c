@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Nodes of a step's body -> typed JSON, on demand. Text without "${" takes the short way.
- * The type is the schema's; a whole reference brings its own, which must fit.
+ * Nodes of a step's body -> typed JSON, on demand. Text without "${" takes the short
+ * way. The type is the schema's; a whole reference brings its own, which must fit.
  */
 #include "config.h"
 #include "plan/inside.h"
@@ -81,7 +81,8 @@ static json_t *int_json(const char *text, struct rwf_err *err)
 
     if (recipe_looks_int(text, &whole))
         return json_integer(whole);
-    if (recipe_looks_number(text, &number) && fabs(number) < 9e15 && number == floor(number))
+    if (recipe_looks_number(text, &number) && fabs(number) < 9e15 &&
+        number == floor(number))
         return json_integer((json_int_t)number);
     return fail_type(text, "a whole number", err);
 }
@@ -160,17 +161,18 @@ static json_t *scalar_json(struct plan__scope *s, const struct recipe_node *node
         return NULL;
     }
     *ret_splice = v.type == EXPR_LIST;
-    out = *ret_splice ? list_json(node->type, &v, err) : typed_json(node->type, &v, err);
+    out =
+        *ret_splice ? list_json(node->type, &v, err) : typed_json(node->type, &v, err);
     if (!out)
         s->failed = node;
     return out;
 }
 
-static json_t *node_json(struct plan__scope *s, const struct recipe_node *node, int depth,
-                         bool *ret_splice, struct rwf_err *err);
+static json_t *node_json(struct plan__scope *s, const struct recipe_node *node,
+                         int depth, bool *ret_splice, struct rwf_err *err);
 
-static json_t *items_json(struct plan__scope *s, const struct recipe_node *node, int depth,
-                          struct rwf_err *err)
+static json_t *items_json(struct plan__scope *s, const struct recipe_node *node,
+                          int depth, struct rwf_err *err)
 {
     json_t *out = json_array(), *item;
     bool splice;
@@ -191,8 +193,8 @@ static json_t *items_json(struct plan__scope *s, const struct recipe_node *node,
     return out;
 }
 
-static json_t *pairs_json(struct plan__scope *s, const struct recipe_node *node, int depth,
-                          struct rwf_err *err)
+static json_t *pairs_json(struct plan__scope *s, const struct recipe_node *node,
+                          int depth, struct rwf_err *err)
 {
     json_t *out = json_object(), *value;
     bool splice;
@@ -210,8 +212,8 @@ static json_t *pairs_json(struct plan__scope *s, const struct recipe_node *node,
     return out;
 }
 
-static json_t *node_json(struct plan__scope *s, const struct recipe_node *node, int depth,
-                         bool *ret_splice, struct rwf_err *err)
+static json_t *node_json(struct plan__scope *s, const struct recipe_node *node,
+                         int depth, bool *ret_splice, struct rwf_err *err)
 {
     *ret_splice = false;
     if (depth > 100) {
@@ -288,8 +290,8 @@ json_t *plan_resolve(const struct plan_graph *g, const struct plan_step *step,
                      const struct recipe_node *node, struct rwf_err *err)
 {
     const struct plan__step *s = (const struct plan__step *)step;
-    struct plan__scope scope = {.g = (struct plan_graph *)g, .stage = PLAN__RESOLVE,
-                                .secrets = true};
+    struct plan__scope scope = {
+        .g = (struct plan_graph *)g, .stage = PLAN__RESOLVE, .secrets = true};
 
     plan__scope_enter(&scope, s->entry, s->instance);
     return resolve_placed(&scope, node, err);
@@ -298,8 +300,8 @@ json_t *plan_resolve(const struct plan_graph *g, const struct plan_step *step,
 json_t *plan_resolve_top(const struct plan_graph *g, const struct recipe_node *node,
                          struct rwf_err *err)
 {
-    struct plan__scope scope = {.g = (struct plan_graph *)g, .stage = PLAN__RESOLVE,
-                                .secrets = true};
+    struct plan__scope scope = {
+        .g = (struct plan_graph *)g, .stage = PLAN__RESOLVE, .secrets = true};
 
     return resolve_placed(&scope, node, err);
 }
@@ -339,7 +341,8 @@ static bool outputs_vary(const json_t *outputs)
     return false;
 }
 
-const json_t *plan_step_outputs(const struct plan_graph *g, const struct plan_step *step)
+const json_t *plan_step_outputs(const struct plan_graph *g,
+                                const struct plan_step *step)
 {
     const struct plan__step *s = (const struct plan__step *)step;
     struct plan__entry *e = s->entry;
@@ -355,10 +358,11 @@ const json_t *plan_step_outputs(const struct plan_graph *g, const struct plan_st
         return *slot;
     *slot = json_object();
     json_object_foreach(e->outputs, name, path)
-        json_object_set_new(*slot, name, json_is_string(path)
-                                             ? output_path((struct plan_graph *)g, s,
-                                                           json_string_value(path))
-                                             : json_incref(path));
+        json_object_set_new(
+            *slot, name,
+            json_is_string(path)
+                ? output_path((struct plan_graph *)g, s, json_string_value(path))
+                : json_incref(path));
     return *slot;
 }
 

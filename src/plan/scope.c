@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What a reference means: one row per first part of a name. The same rows serve the three
- * stages: checking (types only), planning (values that need no step), resolving (all of
- * them, by the graph's mode).
+ * What a reference means: one row per first part of a name. The same rows serve the
+ * three stages: checking (types only), planning (values that need no step), resolving
+ * (all of them, by the graph's mode).
  */
 #include "config.h"
-#include "plan/inside.h"
+#include "plan/lookup.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -13,21 +13,9 @@
 #include <string.h>
 #include "base/fs.h"
 #include "base/mem.h"
-#include "base/suggest.h"
 
-struct lookup {
-    struct plan__scope *s;
-    struct rwf_arena *a;
-    const struct expr_ref *ref;
-    struct expr_value *ret;
-    struct rwf_err *err;
-};
-
-/* Every failure has a code, and often a hint. */
-static int fail(struct lookup *l, enum recipe_code code, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
-
-static int fail(struct lookup *l, enum recipe_code code, const char *fmt, ...)
+int plan__lookup_fail(struct plan__lookup *l, enum recipe_code code, const char *fmt,
+                      ...)
 {
     char text[600];
     va_list ap;
@@ -39,10 +27,7 @@ static int fail(struct lookup *l, enum recipe_code code, const char *fmt, ...)
     return rwf_fail(l->err, RWF_E_RECIPE, "%s", text);
 }
 
-static void hint(struct lookup *l, const char *fmt, ...)
-    __attribute__((format(printf, 2, 3)));
-
-static void hint(struct lookup *l, const char *fmt, ...)
+void plan__lookup_hint(struct plan__lookup *l, const char *fmt, ...)
 {
     va_list ap;
 
@@ -51,32 +36,33 @@ static void hint(struct lookup *l, const char *fmt, ...)
     va_end(ap);
 }
 
-static void hint_near(struct lookup *l, const struct rwf_suggest *near)
+void plan__lookup_near(struct plan__lookup *l, const struct rwf_suggest *near)
 {
     if (rwf_suggest_best(near))
-        hint(l, "did you mean '%s'?", rwf_suggest_best(near));
+        plan__lookup_hint(l, "did you mean '%s'?", rwf_suggest_best(near));
 }
 
-static int give(struct lookup *l, enum expr_type type, const char *text)
+int plan__lookup_give(struct plan__lookup *l, enum expr_type type, const char *text)
 {
     *l->ret = (struct expr_value){.type = type, .text = text};
     return 0;
 }
 
-static int want_parts(struct lookup *l, size_t count, const char *shape)
+static int want_parts(struct plan__lookup *l, size_t count, const char *shape)
 {
     if (l->ref->count == count)
         return 0;
-    return fail(l, RECIPE_E0202, "'${%s}' is not complete or too long: it is written ${%s}",
-                l->ref->text, shape);
+    return plan__lookup_fail(l, RECIPE_E0202,
+                             "'${%s}' is not complete or too long: it is written ${%s}",
+                             l->ref->text, shape);
 }
 
-static bool showing(const struct lookup *l)
+bool plan__lookup_shows(const struct plan__lookup *l)
 {
     return l->s->stage != PLAN__RESOLVE || l->s->g->mode == PLAN_SHOW;
 }
 
-static bool running(const struct lookup *l)
+static bool running(const struct plan__lookup *l)
 {
     return l->s->stage == PLAN__RESOLVE && l->s->g->mode == PLAN_RUN;
 }
@@ -105,8 +91,9 @@ struct expr_value plan__scalar_value(const struct recipe_node *node)
     return v;
 }
 
-/* A node of the recipe as a value: itself, or what its text evaluates to in scope in. */
-static int give_node(struct lookup *l, struct plan__scope *in,
+/* A node of the recipe as a value: itself, or what its text evaluates to in scope in.
+ */
+static int give_node(struct plan__lookup *l, struct plan__scope *in,
                      const struct recipe_node *node)
 {
     struct expr_scope scope;
@@ -115,15 +102,17 @@ static int give_node(struct lookup *l, struct plan__scope *in,
     int rc = -1;
 
     if (node->kind != RECIPE_SCALAR)
-        return fail(l, RECIPE_E0203, "'${%s}' is a map or a list, not a value",
-                    l->ref->text);
+        return plan__lookup_fail(
+            l, RECIPE_E0203, "'${%s}' is a map or a list, not a value", l->ref->text);
     if (!plan__has_refs(node)) {
         *l->ret = plan__scalar_value(node);
         return 0;
     }
     if (l->s->depth >= PLAN__DEPTH_MAX)
-        return fail(l, RECIPE_E0201, "'${%s}' refers to itself, or to more than %d others "
-                                     "in a row", l->ref->text, PLAN__DEPTH_MAX);
+        return plan__lookup_fail(l, RECIPE_E0201,
+                                 "'${%s}' refers to itself, or to more than %d others "
+                                 "in a row",
+                                 l->ref->text, PLAN__DEPTH_MAX);
     in->depth = l->s->depth + 1;
     scope = plan__scope(in);
     t = plan__template(l->s->g, node, &at, l->err);
@@ -133,8 +122,8 @@ static int give_node(struct lookup *l, struct plan__scope *in,
         in->code = RECIPE_E0201;
     l->s->code = in->code;
     if (rc < 0)
-        l->s->elsewhere = node->span.line > 0 && (!t || in->elsewhere ||
-                                                  in->code != RECIPE_E0201);
+        l->s->elsewhere =
+            node->span.line > 0 && (!t || in->elsewhere || in->code != RECIPE_E0201);
     if (in->target) {
         l->s->target = in->target;
         l->s->metric = in->metric;
@@ -151,14 +140,18 @@ static bool fits(enum recipe_type type, const char *text)
     bool truth;
 
     switch (type) {
-    case RECIPE_INT: return recipe_looks_int(text, &whole);
-    case RECIPE_NUMBER: return recipe_looks_number(text, &number);
-    case RECIPE_BOOL: return recipe_looks_bool(text, &truth);
-    default: return true;
+    case RECIPE_INT:
+        return recipe_looks_int(text, &whole);
+    case RECIPE_NUMBER:
+        return recipe_looks_number(text, &number);
+    case RECIPE_BOOL:
+        return recipe_looks_bool(text, &truth);
+    default:
+        return true;
     }
 }
 
-static int look_params(struct lookup *l)
+static int look_params(struct plan__lookup *l)
 {
     const struct recipe *r = l->s->g->recipe;
     struct plan__scope in = {.g = l->s->g, .stage = l->s->stage};
@@ -175,23 +168,26 @@ static int look_params(struct lookup *l)
         if (l->ret->type == EXPR_STRING && node->type != RECIPE_ANY)
             l->ret->type = plan__scalar_value(node).type;
         if (l->ret->text && !fits(node->type, l->ret->text))
-            return fail(l, RECIPE_E0207, "parameter '%s' is '%.80s', which is not of its "
-                                         "declared type", name, l->ret->text);
+            return plan__lookup_fail(l, RECIPE_E0207,
+                                     "parameter '%s' is '%.80s', which is not of its "
+                                     "declared type",
+                                     name, l->ret->text);
         return 0;
     }
     rwf_suggest_init(&near, name);
     for (size_t i = 0; (known = recipe_param_at(r, i)) != NULL; i++) {
         if (strcmp(known, name) == 0)
-            return fail(l, RECIPE_E0207, "parameter '%s' has no value", name);
+            return plan__lookup_fail(l, RECIPE_E0207, "parameter '%s' has no value",
+                                     name);
         rwf_suggest_try(&near, known);
     }
-    fail(l, RECIPE_E0202, "there is no parameter '%s'", name);
-    hint(l, "declare it: params: {%s: {type: …}}", name);
-    hint_near(l, &near);
+    plan__lookup_fail(l, RECIPE_E0202, "there is no parameter '%s'", name);
+    plan__lookup_hint(l, "declare it: params: {%s: {type: …}}", name);
+    plan__lookup_near(l, &near);
     return -1;
 }
 
-static int look_env(struct lookup *l)
+static int look_env(struct plan__lookup *l)
 {
     const char *value;
 
@@ -201,13 +197,15 @@ static int look_env(struct lookup *l)
     if (!value)
         value = l->ref->fallback;
     if (value)
-        return give(l, EXPR_STRING, value);
-    fail(l, RECIPE_E0204, "the environment variable %s is not set", l->ref->parts[1]);
-    hint(l, "set it, or give a default: ${env.%s ?? \"…\"}", l->ref->parts[1]);
+        return plan__lookup_give(l, EXPR_STRING, value);
+    plan__lookup_fail(l, RECIPE_E0204, "the environment variable %s is not set",
+                      l->ref->parts[1]);
+    plan__lookup_hint(l, "set it, or give a default: ${env.%s ?? \"…\"}",
+                      l->ref->parts[1]);
     return -1;
 }
 
-static int look_secrets(struct lookup *l)
+static int look_secrets(struct plan__lookup *l)
 {
     const struct recipe *r = l->s->g->recipe;
     struct recipe_node *secrets = recipe_get(recipe_root(r), "secrets");
@@ -218,26 +216,30 @@ static int look_secrets(struct lookup *l)
     const char *name = l->ref->parts[1];
     if (!recipe_get(secrets, name)) {
         rwf_suggest_init(&near, name);
-        for (size_t i = 0; secrets && secrets->kind == RECIPE_MAP && i < secrets->count; i++)
+        for (size_t i = 0; secrets && secrets->kind == RECIPE_MAP && i < secrets->count;
+             i++)
             rwf_suggest_try(&near, secrets->pairs[i].key);
-        fail(l, RECIPE_E0202, "there is no secret '%s'", name);
-        hint(l, "declare it: secrets: {%s: {env: %s}}", name, name);
-        hint_near(l, &near);
+        plan__lookup_fail(l, RECIPE_E0202, "there is no secret '%s'", name);
+        plan__lookup_hint(l, "declare it: secrets: {%s: {env: %s}}", name, name);
+        plan__lookup_near(l, &near);
         return -1;
     }
     if (!l->s->secrets) {
-        fail(l, RECIPE_E0205, "the secret '%s' may not stand here", name);
-        hint(l, "put it in env: and use \"$%s\" in the command", name);
+        plan__lookup_fail(l, RECIPE_E0205, "the secret '%s' may not stand here", name);
+        plan__lookup_hint(l, "put it in env: and use \"$%s\" in the command", name);
         return -1;
     }
     if (running(l)) {
         const char *value = recipe_secret(r, name);
         if (!value)
-            return fail(l, RECIPE_E0211, "the secret '%s' was not read", name);
-        return give(l, EXPR_SECRET, value);
+            return plan__lookup_fail(l, RECIPE_E0211, "the secret '%s' was not read",
+                                     name);
+        return plan__lookup_give(l, EXPR_SECRET, value);
     }
-    return give(l, EXPR_SECRET, rwf_arena_printf(l->a, showing(l) ? "[secret:%s]"
-                                                                  : "secret:%s", name));
+    return plan__lookup_give(
+        l, EXPR_SECRET,
+        rwf_arena_printf(l->a, plan__lookup_shows(l) ? "[secret:%s]" : "secret:%s",
+                         name));
 }
 
 /* --- matrix, item, inputs --- */
@@ -258,7 +260,8 @@ static bool names_extra(const struct plan__entry *e, const char *name)
     return false;
 }
 
-static int fail_axis(struct lookup *l, const struct plan__entry *e, const char *name)
+static int fail_axis(struct plan__lookup *l, const struct plan__entry *e,
+                     const char *name)
 {
     struct rwf_suggest near;
 
@@ -267,12 +270,13 @@ static int fail_axis(struct lookup *l, const struct plan__entry *e, const char *
         rwf_suggest_try(&near, e->axes[i]);
     for (size_t i = 0; i < e->extra_count; i++)
         rwf_suggest_try(&near, e->extras[i]);
-    fail(l, RECIPE_E0202, "the matrix of %s has no axis '%s'", e->address, name);
-    hint_near(l, &near);
+    plan__lookup_fail(l, RECIPE_E0202, "the matrix of %s has no axis '%s'", e->address,
+                      name);
+    plan__lookup_near(l, &near);
     return -1;
 }
 
-static int look_matrix(struct lookup *l)
+static int look_matrix(struct plan__lookup *l)
 {
     const struct plan__entry *e = l->s->entry;
     const struct recipe_node *value;
@@ -280,12 +284,13 @@ static int look_matrix(struct lookup *l)
     if (want_parts(l, 2, "matrix.AXIS") < 0)
         return -1;
     if (!e || !recipe_get(e->body, "matrix"))
-        return fail(l, RECIPE_E0202, "there is no matrix here");
+        return plan__lookup_fail(l, RECIPE_E0202, "there is no matrix here");
     const char *name = l->ref->parts[1];
     if (!l->s->instance && e->count == 0)
         return l->s->stage == PLAN__CHECK
-                   ? give(l, EXPR_PENDING, NULL)
-                   : fail(l, RECIPE_E0303, "the matrix is not known yet at this place");
+                   ? plan__lookup_give(l, EXPR_PENDING, NULL)
+                   : plan__lookup_fail(l, RECIPE_E0303,
+                                       "the matrix is not known yet at this place");
     if (!plan__has_axis(e, name) && !names_extra(e, name))
         return fail_axis(l, e, name);
     value = l->s->instance ? plan__binding(l->s->instance, name) : NULL;
@@ -294,26 +299,28 @@ static int look_matrix(struct lookup *l)
         return 0;
     }
     if (l->ref->fallback)
-        return give(l, EXPR_STRING, l->ref->fallback);
+        return plan__lookup_give(l, EXPR_STRING, l->ref->fallback);
     if (l->s->stage == PLAN__CHECK)
-        return give(l, EXPR_PENDING, NULL);
-    fail(l, RECIPE_E0303, "this instance of %s has no '%s', only others have", e->address,
-         name);
-    hint(l, "give a default: ${matrix.%s ?? \"…\"}", name);
+        return plan__lookup_give(l, EXPR_PENDING, NULL);
+    plan__lookup_fail(l, RECIPE_E0303,
+                      "this instance of %s has no '%s', only others have", e->address,
+                      name);
+    plan__lookup_hint(l, "give a default: ${matrix.%s ?? \"…\"}", name);
     return -1;
 }
 
-static int look_item(struct lookup *l)
+static int look_item(struct plan__lookup *l)
 {
     const struct plan__entry *e = l->s->entry;
     const struct recipe_node *value;
 
     if (!e || !recipe_get(e->body, "foreach"))
-        return fail(l, RECIPE_E0202, "there is no foreach here");
+        return plan__lookup_fail(l, RECIPE_E0202, "there is no foreach here");
     if (!l->s->instance || !(value = plan__binding(l->s->instance, "item")))
         return l->s->stage == PLAN__CHECK
-                   ? give(l, EXPR_PENDING, NULL)
-                   : fail(l, RECIPE_E0303, "the items are not known yet at this place");
+                   ? plan__lookup_give(l, EXPR_PENDING, NULL)
+                   : plan__lookup_fail(l, RECIPE_E0303,
+                                       "the items are not known yet at this place");
     for (size_t i = 1; i < l->ref->count; i++) {
         const struct recipe_node *next = recipe_get(value, l->ref->parts[i]);
         struct rwf_suggest near;
@@ -321,17 +328,20 @@ static int look_item(struct lookup *l)
         for (size_t k = 0; !next && value->kind == RECIPE_MAP && k < value->count; k++)
             rwf_suggest_try(&near, value->pairs[k].key);
         if (!next && l->ref->fallback)
-            return give(l, EXPR_STRING, l->ref->fallback);
+            return plan__lookup_give(l, EXPR_STRING, l->ref->fallback);
         if (!next) {
-            fail(l, RECIPE_E0202, "the item has no '%s'", l->ref->parts[i]);
-            hint_near(l, &near);
+            plan__lookup_fail(l, RECIPE_E0202, "the item has no '%s'",
+                              l->ref->parts[i]);
+            plan__lookup_near(l, &near);
             return -1;
         }
         value = next;
     }
     if (value->kind != RECIPE_SCALAR)
-        return fail(l, RECIPE_E0203, "'${%s}' is a map or a list: name one of its values, "
-                                     "as in ${item.name}", l->ref->text);
+        return plan__lookup_fail(l, RECIPE_E0203,
+                                 "'${%s}' is a map or a list: name one of its values, "
+                                 "as in ${item.name}",
+                                 l->ref->text);
     *l->ret = plan__scalar_value(value);
     if (e->by_file && running(l)) {
         char *path = rwf_fs_join(recipe_dir(l->s->g->recipe), value->text);
@@ -342,7 +352,7 @@ static int look_item(struct lookup *l)
 }
 
 /* A path of an input: absolute when the step runs, as written otherwise. */
-static const char *input_path(struct lookup *l, const char *path)
+static const char *input_path(struct plan__lookup *l, const char *path)
 {
     char *joined;
     const char *out;
@@ -355,7 +365,7 @@ static const char *input_path(struct lookup *l, const char *path)
     return out;
 }
 
-static void give_glob(struct lookup *l, const char *pattern)
+static void give_glob(struct plan__lookup *l, const char *pattern)
 {
     const json_t *paths = recipe_glob(l->s->g->recipe, pattern);
     struct expr_value *items =
@@ -367,24 +377,26 @@ static void give_glob(struct lookup *l, const char *pattern)
         items[i] = (struct expr_value){
             .type = EXPR_STRING,
             .text = input_path(l, rwf_arena_strdup(l->a, json_string_value(path)))};
-    *l->ret = (struct expr_value){.type = EXPR_LIST, .items = items,
-                                  .count = json_array_size(paths)};
+    *l->ret = (struct expr_value){
+        .type = EXPR_LIST, .items = items, .count = json_array_size(paths)};
 }
 
-static int pick_item(struct lookup *l, const char *index)
+static int pick_item(struct plan__lookup *l, const char *index)
 {
     size_t i = (size_t)strtoul(index, NULL, 10);
 
     if (l->ret->type != EXPR_LIST)
-        return fail(l, RECIPE_E0203, "'${%s}': this is one value, not a list", l->ref->text);
+        return plan__lookup_fail(
+            l, RECIPE_E0203, "'${%s}': this is one value, not a list", l->ref->text);
     if (i >= l->ret->count)
-        return fail(l, RECIPE_E0203, "'${%s}': the list has %zu items, counted from 0",
-                    l->ref->text, l->ret->count);
+        return plan__lookup_fail(l, RECIPE_E0203,
+                                 "'${%s}': the list has %zu items, counted from 0",
+                                 l->ref->text, l->ret->count);
     *l->ret = l->ret->items[i];
     return 0;
 }
 
-static int look_inputs(struct lookup *l)
+static int look_inputs(struct plan__lookup *l)
 {
     struct plan__entry *e = l->s->entry;
     struct recipe_node *inputs = e ? recipe_get(e->body, "inputs") : NULL;
@@ -397,11 +409,14 @@ static int look_inputs(struct lookup *l)
         return -1;
     if (!node) {
         rwf_suggest_init(&near, name);
-        for (size_t i = 0; inputs && inputs->kind == RECIPE_MAP && i < inputs->count; i++)
+        for (size_t i = 0; inputs && inputs->kind == RECIPE_MAP && i < inputs->count;
+             i++)
             rwf_suggest_try(&near, inputs->pairs[i].key);
-        fail(l, RECIPE_E0202, inputs ? "there is no input '%s' here"
-                                     : "there is no inputs: with '%s' here", name);
-        hint_near(l, &near);
+        plan__lookup_fail(l, RECIPE_E0202,
+                          inputs ? "there is no input '%s' here"
+                                 : "there is no inputs: with '%s' here",
+                          name);
+        plan__lookup_near(l, &near);
         return -1;
     }
     in.target = NULL;
@@ -412,55 +427,60 @@ static int look_inputs(struct lookup *l)
         if (strpbrk(l->ret->text, "*?["))
             give_glob(l, l->ret->text);
         else
-            give(l, EXPR_STRING, input_path(l, l->ret->text));
+            plan__lookup_give(l, EXPR_STRING, input_path(l, l->ret->text));
     }
     return l->ref->count == 3 ? pick_item(l, l->ref->parts[2]) : 0;
 }
 
 /* --- recipe, run, step --- */
 
-static int look_recipe(struct lookup *l)
+static int look_recipe(struct plan__lookup *l)
 {
     const struct recipe *r = l->s->g->recipe;
 
     if (want_parts(l, 2, "recipe.name} or ${recipe.dir") < 0)
         return -1;
     if (strcmp(l->ref->parts[1], "name") == 0)
-        return give(l, EXPR_STRING, recipe_name(r));
+        return plan__lookup_give(l, EXPR_STRING, recipe_name(r));
     if (strcmp(l->ref->parts[1], "dir") == 0)
-        return give(l, EXPR_STRING, l->s->stage == PLAN__RESOLVE && !running(l) && !showing(l)
-                                        ? "<recipe.dir>" : recipe_dir(r));
-    fail(l, RECIPE_E0202, "there is no recipe.%s", l->ref->parts[1]);
-    hint(l, "there are recipe.name and recipe.dir");
+        return plan__lookup_give(l, EXPR_STRING,
+                                 l->s->stage == PLAN__RESOLVE && !running(l) &&
+                                         !plan__lookup_shows(l)
+                                     ? "<recipe.dir>"
+                                     : recipe_dir(r));
+    plan__lookup_fail(l, RECIPE_E0202, "there is no recipe.%s", l->ref->parts[1]);
+    plan__lookup_hint(l, "there are recipe.name and recipe.dir");
     return -1;
 }
 
 /* Known only when the run exists; no part of keys. */
-static int give_at_run(struct lookup *l, const char *value)
+static int give_at_run(struct plan__lookup *l, const char *value)
 {
     if (l->s->stage == PLAN__STATIC)
-        return fail(l, RECIPE_E0203, "'${%s}' is known only when the step runs",
-                    l->ref->text);
+        return plan__lookup_fail(
+            l, RECIPE_E0203, "'${%s}' is known only when the step runs", l->ref->text);
     if (!running(l))
-        return give(l, EXPR_STRING, rwf_arena_printf(l->a, "<%s>", l->ref->text));
+        return plan__lookup_give(l, EXPR_STRING,
+                                 rwf_arena_printf(l->a, "<%s>", l->ref->text));
     if (!value)
-        return fail(l, RECIPE_E0203, "'${%s}' is not known here", l->ref->text);
-    return give(l, EXPR_STRING, rwf_arena_strdup(l->a, value));
+        return plan__lookup_fail(l, RECIPE_E0203, "'${%s}' is not known here",
+                                 l->ref->text);
+    return plan__lookup_give(l, EXPR_STRING, rwf_arena_strdup(l->a, value));
 }
 
-static int look_run(struct lookup *l)
+static int look_run(struct plan__lookup *l)
 {
     if (want_parts(l, 2, "run.id") < 0)
         return -1;
     if (strcmp(l->ref->parts[1], "id") != 0) {
-        fail(l, RECIPE_E0202, "there is no run.%s", l->ref->parts[1]);
-        hint(l, "there is run.id");
+        plan__lookup_fail(l, RECIPE_E0202, "there is no run.%s", l->ref->parts[1]);
+        plan__lookup_hint(l, "there is run.id");
         return -1;
     }
     return give_at_run(l, l->s->g->results.run_id);
 }
 
-static int look_step(struct lookup *l)
+static int look_step(struct plan__lookup *l)
 {
     const struct plan_results *results = &l->s->g->results;
     const char *dir = NULL;
@@ -468,8 +488,9 @@ static int look_step(struct lookup *l)
     if (want_parts(l, 2, "step.dir") < 0)
         return -1;
     if (strcmp(l->ref->parts[1], "dir") != 0 || !l->s->entry) {
-        fail(l, RECIPE_E0202, "there is no step.%s here", l->ref->parts[1]);
-        hint(l, "there is step.dir, in tasks and datasets");
+        plan__lookup_fail(l, RECIPE_E0202, "there is no step.%s here",
+                          l->ref->parts[1]);
+        plan__lookup_hint(l, "there is step.dir, in tasks and datasets");
         return -1;
     }
     if (running(l) && results->dir)
@@ -478,234 +499,15 @@ static int look_step(struct lookup *l)
     return give_at_run(l, dir);
 }
 
-/* --- what other steps give --- */
-
-static int fail_entry(struct lookup *l, const char *section)
-{
-    struct plan_graph *g = l->s->g;
-    struct rwf_suggest near;
-    const char *name = l->ref->count > 1 ? l->ref->parts[1] : "";
-    char other[300];
-
-    rwf_suggest_init(&near, name);
-    for (size_t i = 0; i < g->entry_count; i++)
-        if (strcmp(g->entries[i]->section, section) == 0)
-            rwf_suggest_try(&near, g->entries[i]->name);
-    fail(l, RECIPE_E0202, "there is no %s.%s", section, name);
-    hint_near(l, &near);
-    for (size_t i = 0; i < g->entry_count && !rwf_suggest_best(&near); i++) {
-        if (strcmp(g->entries[i]->name, name) != 0)
-            continue;
-        snprintf(other, sizeof(other), "%s", g->entries[i]->address);
-        hint(l, "did you mean '%s'?", other);
-    }
-    return -1;
-}
-
-bool plan__is_single(const struct plan__entry *e, const struct plan__entry *target)
-{
-    for (size_t i = 0; i < target->axis_count; i++)
-        if (!e || !plan__has_axis(e, target->axes[i]))
-            return false;
-    return true;
-}
-
-/* The name of the output meant, or NULL after an error. */
-static const char *output_name(struct lookup *l, const struct plan__entry *target)
-{
-    const char *name, *first = json_object_iter_key(json_object_iter(target->outputs));
-    struct rwf_suggest near;
-    json_t *value;
-
-    if (l->ref->count == 2) {
-        if (target->main_output)
-            return target->main_output;
-        fail(l, RECIPE_E0202, "%s is a step, not a value", target->address);
-        if (first)
-            hint(l, "name one of its outputs: ${%s.outputs.%s}", target->address, first);
-        else
-            hint(l, "to run after it without using what it gives, write needs: [%s]",
-                 target->address);
-        return NULL;
-    }
-    if (json_object_get(target->outputs, l->ref->parts[3]))
-        return l->ref->parts[3];
-    rwf_suggest_init(&near, l->ref->parts[3]);
-    json_object_foreach(target->outputs, name, value)
-        rwf_suggest_try(&near, name);
-    fail(l, RECIPE_E0202, "%s has no output '%s'", target->address, l->ref->parts[3]);
-    if (first)
-        hint(l, "its outputs begin with '%s'", first);
-    else
-        hint(l, "it declares no outputs");
-    hint_near(l, &near);
-    return NULL;
-}
-
-/* parts[3] and what follows: a metric may have dots in its name. */
-static const char *metric_name(struct lookup *l)
-{
-    struct rwf_str name = {0};
-    const char *out;
-
-    for (size_t i = 3; i < l->ref->count; i++) {
-        rwf_str_add(&name, i > 3 ? "." : "");
-        rwf_str_add(&name, l->ref->parts[i]);
-    }
-    out = rwf_arena_strdup(l->a, name.data);
-    rwf_str_free(&name);
-    return out;
-}
-
-static int give_metric(struct lookup *l, uint32_t step, const char *name,
-                       const char *address)
-{
-    const struct plan_results *results = &l->s->g->results;
-    double value;
-
-    if (showing(l))
-        return give(l, EXPR_PENDING, rwf_arena_printf(l->a, "<%s.metrics.%s>", address, name));
-    if (results->metric && results->metric(results->ctx, step, name, &value) == 0)
-        return give(l, EXPR_FLOAT, rwf_arena_printf(l->a, "%.17g", value));
-    if (l->ref->fallback)
-        return give(l, EXPR_STRING, l->ref->fallback);
-    const char *names =
-        results->metric_names ? results->metric_names(results->ctx, step) : NULL;
-    fail(l, RECIPE_E0202, "%s reported no metric '%s'; it reported: %s", address, name,
-         names && *names ? names : "none");
-    l->err->code = names ? RWF_E_FAILED : PLAN_E_PENDING;
-    return -1;
-}
-
-static int give_output(struct lookup *l, uint32_t step, const char *name,
-                       const char *address, struct expr_value *ret)
-{
-    const struct plan_results *results = &l->s->g->results;
-    const char *value;
-
-    if (showing(l)) {
-        *ret = (struct expr_value){
-            .type = EXPR_PENDING,
-            .text = rwf_arena_printf(l->a, "<%s.outputs.%s>", address, name)};
-        return 0;
-    }
-    value = results->output ? results->output(results->ctx, step, name, l->s->g->mode) : NULL;
-    if (!value) {
-        fail(l, RECIPE_E0202, "the output '%s' of %s is not there yet", name, address);
-        l->err->code = PLAN_E_PENDING;
-        return -1;
-    }
-    *ret = (struct expr_value){.type = EXPR_STRING, .text = rwf_arena_strdup(l->a, value)};
-    return 0;
-}
-
-/* Types only: a pending value, or a list with one of them. */
-static int give_pending(struct lookup *l, bool single)
-{
-    struct expr_value *item = rwf_arena_alloc(l->a, sizeof(*item));
-
-    item->type = EXPR_PENDING;
-    item->text = rwf_arena_printf(l->a, "<%s>", l->ref->text);
-    *l->ret = *item;
-    if (!single)
-        *l->ret = (struct expr_value){.type = EXPR_LIST, .items = item, .count = 1};
-    return 0;
-}
-
-static int fail_metric_list(struct lookup *l, const struct plan__entry *target)
-{
-    struct rwf_str some = {0};
-
-    for (uint32_t i = 0; i < target->count && i < 3; i++) {
-        rwf_str_addf(&some, "%s%s", i ? ", " : "", target->address);
-        plan__add_suffix(&some, target, i);
-    }
-    fail(l, RECIPE_E0208, "%s has %u instances (%s%s), so '${%s}' is no single number",
-         target->address, (unsigned)target->count, some.data ? some.data : "",
-         target->count > 3 ? ", …" : "", l->ref->text);
-    hint(l, "give the entry that asks the same matrix, or collect the numbers in a task");
-    rwf_str_free(&some);
-    return -1;
-}
-
-static struct plan__dep *dep_of(const struct plan__entry *e,
-                                const struct plan__entry *target)
-{
-    return e && e->dep_by_address ? rwf_map_get(e->dep_by_address, target->address) : NULL;
-}
-
-static int give_results(struct lookup *l, struct plan__entry *target, bool single,
-                        const char *name)
-{
-    struct plan_graph *g = l->s->g;
-    struct plan__dep *dep = dep_of(l->s->entry, target);
-    size_t count = 0;
-
-    rwf_assert(dep != NULL);
-    const uint32_t *ids = plan__targets(g, l->s->entry, dep, l->s->number, &count);
-    if (single && count != 1)
-        return fail(l, RECIPE_E0208, "'${%s}' means %zu instances here", l->ref->text, count);
-    struct expr_value *items = rwf_arena_alloc(l->a, (count + 1) * sizeof(*items));
-    for (size_t i = 0; i < count; i++) {
-        uint32_t step = plan__step_number(g, target, ids[i]);
-        const char *address =
-            step == PLAN_NO_STEP ? target->address : g->steps[step].step.address;
-        if (l->s->metric)
-            return give_metric(l, step, name, address);
-        if (give_output(l, step, name, address, &items[i]) < 0)
-            return -1;
-    }
-    *l->ret = single ? items[0]
-                     : (struct expr_value){.type = EXPR_LIST, .items = items, .count = count};
-    return 0;
-}
-
-static int look_entry(struct lookup *l)
-{
-    struct plan__scope *s = l->s;
-    const struct expr_ref *ref = l->ref;
-    struct plan__entry *target = NULL;
-    const char *name;
-    char address[300];
-
-    if (ref->count > 1) {
-        snprintf(address, sizeof(address), "%s.%s", ref->parts[0], ref->parts[1]);
-        target = rwf_map_get(s->g->by_address, address);
-    }
-    if (!target)
-        return fail_entry(l, ref->parts[0]);
-    s->metric = ref->count > 3 && strcmp(ref->parts[2], "metrics") == 0;
-    if (ref->count == 3 || (ref->count > 3 && !s->metric &&
-                            (ref->count > 4 || strcmp(ref->parts[2], "outputs") != 0))) {
-        fail(l, RECIPE_E0202, "'${%s}' is not how a step is referred to", ref->text);
-        hint(l, "write ${%s.outputs.NAME} or ${%s.metrics.NAME}", target->address,
-             target->address);
-        return -1;
-    }
-    name = s->metric ? metric_name(l) : output_name(l, target);
-    if (!name)
-        return -1;
-    s->target = target;
-    bool single = plan__is_single(s->entry, target);
-    if (s->metric && !single)
-        return fail_metric_list(l, target);
-    if (s->stage == PLAN__CHECK)
-        return give_pending(l, single);
-    if (s->stage == PLAN__STATIC || !s->entry)
-        return fail(l, RECIPE_E0203, "'${%s}' is known only after %s has run, but this must "
-                                     "be known when planning", ref->text, target->address);
-    return give_results(l, target, single, name);
-}
-
 /* --- the table --- */
 
 static const struct {
     const char *name;
-    int (*look)(struct lookup *l);
+    int (*look)(struct plan__lookup *l);
 } roots[] = {
-    {"params", look_params}, {"env", look_env},       {"secrets", look_secrets},
-    {"matrix", look_matrix}, {"item", look_item},     {"inputs", look_inputs},
-    {"recipe", look_recipe}, {"run", look_run},       {"step", look_step},
+    {"params", look_params}, {"env", look_env},   {"secrets", look_secrets},
+    {"matrix", look_matrix}, {"item", look_item}, {"inputs", look_inputs},
+    {"recipe", look_recipe}, {"run", look_run},   {"step", look_step},
 };
 
 static bool gives_something(const struct op *op)
@@ -713,7 +515,7 @@ static bool gives_something(const struct op *op)
     return op->decide == NULL || op->outputs != NULL;
 }
 
-static int fail_root(struct lookup *l)
+static int fail_root(struct plan__lookup *l)
 {
     const struct expr_ref *ref = l->ref;
     struct rwf_suggest near;
@@ -723,23 +525,26 @@ static int fail_root(struct lookup *l)
         rwf_suggest_try(&near, roots[i].name);
     for (const struct op *const *op = l->s->g->ops; *op; op++)
         rwf_suggest_try(&near, (*op)->section);
-    fail(l, RECIPE_E0202, "'${%s}' is unknown: a reference starts with params, env, secrets, "
-                          "matrix, item, inputs, recipe, run, step, datasets or tasks",
-         ref->text);
+    plan__lookup_fail(
+        l, RECIPE_E0202,
+        "'${%s}' is unknown: a reference starts with params, env, secrets, "
+        "matrix, item, inputs, recipe, run, step, datasets or tasks",
+        ref->text);
     if (ref->count == 1)
-        hint(l, "for a variable of the shell write $%s or $${%s}", ref->text, ref->text);
+        plan__lookup_hint(l, "for a variable of the shell write $%s or $${%s}",
+                          ref->text, ref->text);
     else
-        hint_near(l, &near);
+        plan__lookup_near(l, &near);
     return -1;
 }
 
-static int look_root(struct lookup *l)
+static int look_root(struct plan__lookup *l)
 {
     for (size_t i = 0; i < RWF_COUNT(roots); i++)
         if (strcmp(roots[i].name, l->ref->parts[0]) == 0)
             return roots[i].look(l);
     const struct op *op = op_for_section(l->s->g->ops, l->ref->parts[0]);
-    return op && gives_something(op) ? look_entry(l) : fail_root(l);
+    return op && gives_something(op) ? plan__lookup_entry(l) : fail_root(l);
 }
 
 static size_t weight(const struct expr_value *v)
@@ -757,7 +562,7 @@ static int look(void *ctx, struct rwf_arena *a, const struct expr_ref *ref,
                 struct expr_value *ret, struct rwf_err *err)
 {
     struct plan__scope *s = ctx;
-    struct lookup l = {s, a, ref, ret, err};
+    struct plan__lookup l = {s, a, ref, ret, err};
 
     s->hint[0] = '\0';
     s->elsewhere = false;
@@ -766,8 +571,9 @@ static int look(void *ctx, struct rwf_arena *a, const struct expr_ref *ref,
     size_t used = weight(ret);
     if (used > s->g->fuel) {
         s->g->fuel = 0;
-        return fail(&l, RECIPE_E0201, "'${%s}': the references expand to more than %d MiB",
-                    ref->text, PLAN__VALUE_MAX >> 20);
+        return plan__lookup_fail(&l, RECIPE_E0201,
+                                 "'${%s}': the references expand to more than %d MiB",
+                                 ref->text, PLAN__VALUE_MAX >> 20);
     }
     s->g->fuel -= used;
     return 0;

@@ -15,7 +15,8 @@ static struct {
     void *(*context)(void);
     int (*layout)(void *gvc, void *graph, const char *engine);
     int (*free_layout)(void *gvc, void *graph);
-    int (*render)(void *gvc, void *graph, const char *format, char **result, size_t *len);
+    int (*render)(void *gvc, void *graph, const char *format, char **result,
+                  size_t *len);
     void (*free_render)(char *result);
     void *(*read)(const char *text);
     int (*close)(void *graph);
@@ -39,12 +40,16 @@ static int open_graphviz(struct rwf_err *err)
     static const char *const cgraph[] = {"libcgraph.so.6", "libcgraph.so.8",
                                          "libcgraph.so", NULL};
     static const struct rwf_dl_symbol gvc_symbols[] = {
-        {"gvContext", &api.context},     {"gvLayout", &api.layout},
-        {"gvFreeLayout", &api.free_layout}, {"gvRenderData", &api.render},
+        {"gvContext", &api.context},
+        {"gvLayout", &api.layout},
+        {"gvFreeLayout", &api.free_layout},
+        {"gvRenderData", &api.render},
         {"gvFreeRenderData", &api.free_render},
     };
     static const struct rwf_dl_symbol cgraph_symbols[] = {
-        {"agmemread", &api.read}, {"agclose", &api.close}, {"agseterr", &api.set_errors},
+        {"agmemread", &api.read},
+        {"agclose", &api.close},
+        {"agseterr", &api.set_errors},
     };
 
     if (api.set_errors)
@@ -53,8 +58,9 @@ static int open_graphviz(struct rwf_err *err)
         rwf_dl_open(cgraph, cgraph_symbols, RWF_COUNT(cgraph_symbols), err) < 0) {
         if (err)
             err->code = RWF_E_ENV;
-        return rwf_wrap(err, "drawing SVG needs Graphviz (install libgraphviz-dev, or use "
-                             "--format dot or mermaid)");
+        return rwf_wrap(err,
+                        "drawing SVG needs Graphviz (install libgraphviz-dev, or use "
+                        "--format dot or mermaid)");
     }
     return 0;
 }
@@ -74,14 +80,16 @@ static int draw(void *gvc, void *graph, struct rwf_str *out, struct rwf_err *err
     int rc = -1;
 
     if (api.layout(gvc, graph, "dot") != 0)
-        return rwf_fail(err, RWF_E_ENV, "Graphviz has no layout 'dot': its plug-ins are not "
-                                        "installed (try `dot -c` as root)");
+        return rwf_fail(err, RWF_E_ENV,
+                        "Graphviz has no layout 'dot': its plug-ins are not "
+                        "installed (try `dot -c` as root)");
     if (api.render(gvc, graph, "svg", &svg, &len) == 0 && svg) {
         add_element(out, svg);
         rc = 0;
     } else {
-        rwf_fail(err, RWF_E_ENV, "Graphviz cannot write SVG: its plug-ins are not installed "
-                                 "(try `dot -c` as root)");
+        rwf_fail(err, RWF_E_ENV,
+                 "Graphviz cannot write SVG: its plug-ins are not installed "
+                 "(try `dot -c` as root)");
     }
     if (svg)
         api.free_render(svg);

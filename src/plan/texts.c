@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Parsed strings, remembered by the node they come from, so that 100,000 instances of an
- * entry share one parse. A hash of pointers; nodes never move.
+ * Parsed strings, remembered by the node they come from, so that 100,000 instances of
+ * an entry share one parse. A hash of pointers; nodes never move.
  */
 #include "config.h"
 #include "plan/inside.h"
@@ -74,8 +74,8 @@ bool plan__has_refs(const struct recipe_node *node)
 }
 
 const struct expr_template *plan__template(struct plan_graph *g,
-                                           const struct recipe_node *node, size_t *ret_at,
-                                           struct rwf_err *err)
+                                           const struct recipe_node *node,
+                                           size_t *ret_at, struct rwf_err *err)
 {
     const struct slot *slot = find(g->texts, node);
     const struct expr_template *t = slot->parsed;
@@ -89,8 +89,8 @@ const struct expr_template *plan__template(struct plan_graph *g,
 }
 
 const struct expr_condition *plan__condition(struct plan_graph *g,
-                                             const struct recipe_node *node, size_t *ret_at,
-                                             struct rwf_err *err)
+                                             const struct recipe_node *node,
+                                             size_t *ret_at, struct rwf_err *err)
 {
     const struct slot *slot = find(g->texts, node);
     const struct expr_condition *c = slot->parsed;

@@ -7,8 +7,8 @@
  *   compare  unary ( ( "==" | "!=" | "<" | "<=" | ">" | ">=" ) unary )?
  *   unary    "!" unary | "(" or ")" | ${ref} | number | 'text' | "text" | true | false
  *
- * Depth grows only with "!" and "(", and is bounded, so neither parsing nor evaluation can
- * exhaust the stack: chains of && and || are siblings, not nested.
+ * Depth grows only with "!" and "(", and is bounded, so neither parsing nor evaluation
+ * can exhaust the stack: chains of && and || are siblings, not nested.
  */
 #include "config.h"
 #include "recipe/expr.h"
@@ -32,8 +32,10 @@ static const char *const compare_text[] = {
 enum operand_type { OF_BOOL, OF_INT, OF_FLOAT, OF_TEXT, OF_PENDING };
 
 static const char *const operand_name[] = {
-    [OF_BOOL] = "a boolean",   [OF_INT] = "a number",
-    [OF_FLOAT] = "a number",   [OF_TEXT] = "a text",
+    [OF_BOOL] = "a boolean",
+    [OF_INT] = "a number",
+    [OF_FLOAT] = "a number",
+    [OF_TEXT] = "a text",
     [OF_PENDING] = "a number or a text",
 };
 
@@ -131,7 +133,10 @@ static void fail_word(struct parser *p, const char *word)
 {
     static const struct {
         const char *word, *use;
-    } other[] = {{"and", "&&"}, {"or", "||"}, {"not", "!"}, {"True", "true"},
+    } other[] = {{"and", "&&"},
+                 {"or", "||"},
+                 {"not", "!"},
+                 {"True", "true"},
                  {"False", "false"}};
 
     for (size_t i = 0; i < RWF_COUNT(other); i++) {
@@ -140,9 +145,10 @@ static void fail_word(struct parser *p, const char *word)
             return;
         }
     }
-    expr__fail(&p->c, p->c.at,
-               "'%.60s' is no number; a text needs quotes ('%.60s') and a reference ${…}",
-               word, word);
+    expr__fail(
+        &p->c, p->c.at,
+        "'%.60s' is no number; a text needs quotes ('%.60s') and a reference ${…}",
+        word, word);
 }
 
 static struct node *parse_word(struct parser *p)
@@ -243,7 +249,8 @@ static struct node *parse_compare(struct parser *p)
 }
 
 /* A chain of operands joined by token; one alone stands for itself. */
-static struct node *parse_chain(struct parser *p, enum node_kind kind, const char *token,
+static struct node *parse_chain(struct parser *p, enum node_kind kind,
+                                const char *token,
                                 struct node *(*operand)(struct parser *))
 {
     struct node *first = operand(p), *last = first, *n;
@@ -274,7 +281,10 @@ static void fail_rest(struct parser *p)
 {
     const char *s = p->c.text + p->c.at;
     char seen[EXPR_CHAR_NAME_LEN];
-    const char *use = s[0] == '=' ? "==" : s[0] == '&' ? "&&" : s[0] == '|' ? "||" : NULL;
+    const char *use = s[0] == '='   ? "=="
+                      : s[0] == '&' ? "&&"
+                      : s[0] == '|' ? "||"
+                                    : NULL;
 
     if (use)
         expr__fail(&p->c, p->c.at, "'%c' alone means nothing here: use %s", s[0], use);
@@ -292,7 +302,8 @@ struct expr_condition *expr_condition_parse_at(struct rwf_arena *a, const char *
         .condition = condition,
     };
 
-    condition->refs = rwf_arena_alloc(a, (expr__count_refs(text) + 1) * sizeof(struct expr_ref));
+    condition->refs =
+        rwf_arena_alloc(a, (expr__count_refs(text) + 1) * sizeof(struct expr_ref));
     condition->root = parse_or(&p);
     if (condition->root) {
         expr__skip_space(&p.c);
@@ -315,7 +326,8 @@ struct expr_condition *expr_condition_parse(struct rwf_arena *a, const char *tex
     return c;
 }
 
-const struct expr_ref *expr_condition_refs(const struct expr_condition *c, size_t *count)
+const struct expr_ref *expr_condition_refs(const struct expr_condition *c,
+                                           size_t *count)
 {
     *count = c->count;
     return c->refs;
@@ -343,12 +355,13 @@ static int from_number(const struct evaluation *e, const struct expr_ref *ref,
     }
     ret->type = OF_FLOAT;
     if (!recipe_looks_number(v->text, &ret->number))
-        return rwf_fail(e->err, RWF_E_RECIPE, "${%s} is '%.80s', not a number", ref->text,
-                        v->text);
+        return rwf_fail(e->err, RWF_E_RECIPE, "${%s} is '%.80s', not a number",
+                        ref->text, v->text);
     return 0;
 }
 
-static int eval_ref(const struct evaluation *e, const struct node *n, struct operand *ret)
+static int eval_ref(const struct evaluation *e, const struct node *n,
+                    struct operand *ret)
 {
     const struct expr_ref *ref = &e->condition->refs[n->ref];
     struct expr_value v = {.type = EXPR_STRING};
@@ -366,11 +379,11 @@ static int eval_ref(const struct evaluation *e, const struct node *n, struct ope
         *ret = (struct operand){.type = OF_BOOL, .truth = strcmp(v.text, "true") == 0};
         return 0;
     case EXPR_LIST:
-        return rwf_fail(e->err, RWF_E_RECIPE, "${%s} is a list; a condition wants one value",
-                        ref->text);
+        return rwf_fail(e->err, RWF_E_RECIPE,
+                        "${%s} is a list; a condition wants one value", ref->text);
     case EXPR_SECRET:
-        return rwf_fail(e->err, RWF_E_RECIPE, "${%s} is a secret; it cannot be compared",
-                        ref->text);
+        return rwf_fail(e->err, RWF_E_RECIPE,
+                        "${%s} is a secret; it cannot be compared", ref->text);
     case EXPR_PENDING:
         break;
     }
@@ -400,8 +413,8 @@ static int check_operands(const struct evaluation *e, enum compare op,
     bool ordered = op != CMP_EQ && op != CMP_NE;
 
     if (!compatible(a, b))
-        return rwf_fail(e->err, RWF_E_RECIPE, "%s compares %s with %s", compare_text[op],
-                        operand_name[a->type], operand_name[b->type]);
+        return rwf_fail(e->err, RWF_E_RECIPE, "%s compares %s with %s",
+                        compare_text[op], operand_name[a->type], operand_name[b->type]);
     if (ordered && (a->type == OF_TEXT || a->type == OF_BOOL || b->type == OF_TEXT))
         return rwf_fail(e->err, RWF_E_RECIPE, "%s compares numbers, not %s",
                         compare_text[op],
@@ -430,13 +443,20 @@ static bool less(const struct operand *a, const struct operand *b)
 static bool compare(enum compare op, const struct operand *a, const struct operand *b)
 {
     switch (op) {
-    case CMP_EQ: return equal(a, b);
-    case CMP_NE: return !equal(a, b);
-    case CMP_LT: return less(a, b);
-    case CMP_GT: return less(b, a);
-    case CMP_LE: return less(a, b) || equal(a, b);
-    case CMP_GE: return less(b, a) || equal(a, b);
-    case CMP_NONE: break;
+    case CMP_EQ:
+        return equal(a, b);
+    case CMP_NE:
+        return !equal(a, b);
+    case CMP_LT:
+        return less(a, b);
+    case CMP_GT:
+        return less(b, a);
+    case CMP_LE:
+        return less(a, b) || equal(a, b);
+    case CMP_GE:
+        return less(b, a) || equal(a, b);
+    case CMP_NONE:
+        break;
     }
     rwf_assert(!"a comparison without an operator");
     return false;
@@ -451,7 +471,8 @@ static int eval_compare(const struct evaluation *e, const struct node *n,
         check_operands(e, n->compare, &a, &b) < 0)
         return -1;
     ret->type = OF_BOOL;
-    ret->truth = a.type != OF_PENDING && b.type != OF_PENDING && compare(n->compare, &a, &b);
+    ret->truth =
+        a.type != OF_PENDING && b.type != OF_PENDING && compare(n->compare, &a, &b);
     return 0;
 }
 
@@ -465,14 +486,16 @@ static int eval_bool(const struct evaluation *e, const struct node *n, bool *ret
         const char *what = n->kind == NODE_REF ? e->condition->refs[n->ref].text : NULL;
         return rwf_fail(e->err, RWF_E_RECIPE,
                         "%s%s%s is %s where true or false is wanted; compare it with "
-                        "something", what ? "${" : "the value", what ? what : "",
-                        what ? "}" : "", operand_name[o.type]);
+                        "something",
+                        what ? "${" : "the value", what ? what : "", what ? "}" : "",
+                        operand_name[o.type]);
     }
     *ret = o.truth;
     return 0;
 }
 
-static int eval_chain(const struct evaluation *e, const struct node *n, struct operand *ret)
+static int eval_chain(const struct evaluation *e, const struct node *n,
+                      struct operand *ret)
 {
     bool decisive = n->kind == NODE_OR, truth = !decisive;
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Templates: scanning text for ${ref} and putting values in their place. A scanner by hand:
- * one pass, no recursion, no memory beyond the arena. What a name means is the
+ * Templates: scanning text for ${ref} and putting values in their place. A scanner by
+ * hand: one pass, no recursion, no memory beyond the arena. What a name means is the
  * scope's business; conditions (condition.c) share the reference parser.
  *
- * Invariants: refs stand in the order of the text and do not overlap; every `parts` has at
- * least one element; offset and len always lie inside the text.
+ * Invariants: refs stand in the order of the text and do not overlap; every `parts` has
+ * at least one element; offset and len always lie inside the text.
  */
 #include "config.h"
 #include "recipe/expr.h"
@@ -148,8 +148,9 @@ static int parse_fallback(struct expr_cursor *c, struct expr_ref *ref)
     c->at += 2;
     expr__skip_space(c);
     if (c->text[c->at] != '"' && c->text[c->at] != '\'')
-        return expr__fail(c, c->at, "the default after ?? is a quoted string, "
-                                    "as in ${env.NAME ?? \"value\"}");
+        return expr__fail(c, c->at,
+                          "the default after ?? is a quoted string, "
+                          "as in ${env.NAME ?? \"value\"}");
     ref->fallback = expr__parse_string(c);
     return ref->fallback ? 0 : -1;
 }
@@ -170,7 +171,8 @@ int expr__parse_ref(struct expr_cursor *c, struct expr_ref *ret)
     if (c->text[c->at] == '\0')
         return expr__fail(c, ref.offset, "this '${' has no closing '}'");
     if (c->text[c->at] != '}')
-        return expr__fail(c, c->at, "expected '}' after the reference '%.80s', found %s",
+        return expr__fail(c, c->at,
+                          "expected '}' after the reference '%.80s', found %s",
                           ref.text, expr__char_name(c->text[c->at], seen));
     c->at++;
     ref.len = c->at - ref.offset;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Templates and conditions: what parses, what it gives, and what it says when it does not. */
+ * Templates and conditions: what parses, what it gives, and what it says when it does
+ * not. */
 #include "config.h"
 #include <check.h>
 #include <stdlib.h>
@@ -77,7 +78,9 @@ static const struct {
     {"${nope ?? \"d\"}", "d"},
     {"${nope ?? 'it''s'}", NULL},
     {"${nope ?? \"a \\\"q\\\" }\"}", "a \"q\" }"},
-    {"${nope?" "?''}x", "x"},
+    {"${nope?"
+     "?''}x",
+     "x"},
     {"in ${list} out", "in 'a b' 'c'\\''d' plain out"},
     {"${s", NULL},
     {"${", NULL},
@@ -140,8 +143,9 @@ START_TEST(test_types)
         const char *text;
         enum expr_type type;
     } rows[] = {
-        {"${n}", EXPR_INT},          {"${n} ", EXPR_STRING},      {"${yes}", EXPR_BOOL},
-        {"${list}", EXPR_LIST},      {"x${key}", EXPR_SECRET},    {"${key}", EXPR_SECRET},
+        {"${n}", EXPR_INT},          {"${n} ", EXPR_STRING},
+        {"${yes}", EXPR_BOOL},       {"${list}", EXPR_LIST},
+        {"x${key}", EXPR_SECRET},    {"${key}", EXPR_SECRET},
         {"x${later}", EXPR_PENDING}, {"${key}${later}", EXPR_SECRET},
     };
 
@@ -253,15 +257,16 @@ START_TEST(test_condition_check)
         const char *text;
         int want;
     } rows[] = {
-        {"${later} > 0.5", 0},       {"${later} == 'x'", 0}, {"${later} == true", -1},
-        {"${later}", -1},            {"${no} && ${s}", -1},  {"${yes} || ${n} == 'x'", -1},
-        {"${later} < ${later}", 0},  {"${later} < 'x'", -1},
+        {"${later} > 0.5", 0},      {"${later} == 'x'", 0},
+        {"${later} == true", -1},   {"${later}", -1},
+        {"${no} && ${s}", -1},      {"${yes} || ${n} == 'x'", -1},
+        {"${later} < ${later}", 0}, {"${later} < 'x'", -1},
     };
 
     for (size_t i = 0; i < RWF_COUNT(rows); i++) {
         struct expr_condition *c = expr_condition_parse(arena, rows[i].text, NULL);
-        ck_assert_msg(expr_condition_check(c, &scope, arena, NULL) == rows[i].want, "%s",
-                      rows[i].text);
+        ck_assert_msg(expr_condition_check(c, &scope, arena, NULL) == rows[i].want,
+                      "%s", rows[i].text);
     }
 }
 END_TEST
@@ -282,7 +287,8 @@ static char *nest(const char *open, int n, const char *middle, const char *close
 START_TEST(test_depth)
 {
     char *fits = nest("(", 30, "true", ")"), *deep = nest("(", 100000, "true", ")");
-    char *nots = nest("!", 100000, "true", ""), *chain = nest("true && ", 100000, "true", "");
+    char *nots = nest("!", 100000, "true", ""),
+         *chain = nest("true && ", 100000, "true", "");
     struct expr_condition *c;
     struct rwf_err err = RWF_ERR_INIT;
 

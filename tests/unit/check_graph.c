@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * From recipe to steps: references, defaults, policies, order, cycles, pruning, resolving. */
+ * From recipe to steps: references, defaults, policies, order, cycles, pruning,
+ * resolving. */
 #include "config.h"
 #include "plan_support.h"
 
@@ -55,7 +56,8 @@ END_TEST
 static const struct {
     const char *text, *want;
 } bad[] = {
-    {"tasks:\n  a: {run: 'x ${params.lr} y'}\n", "E0202 3:15-27 there is no parameter 'lr'"},
+    {"tasks:\n  a: {run: 'x ${params.lr} y'}\n",
+     "E0202 3:15-27 there is no parameter 'lr'"},
     {"params: {rate: 1}\ntasks:\n  a: {run: 'x ${params.rat}'}\n",
      "did you mean 'rate'?"},
     {"tasks:\n  a: {run: 'echo ${HOME}'}\n", "E0202 3:18-25"},
@@ -65,14 +67,16 @@ static const struct {
      "E0202 6:11-22 there is no parameter 'q'"},
     {"tasks:\n  a: {run: 'x'}\n  b: {run: '${tasks.aa.outputs.x}'}\n",
      "there is no tasks.aa (did you mean 'a'?)"},
-    {"tasks:\n  a: {run: 'x', outputs: {model: m}}\n  b: {run: '${tasks.a.outputs.modle}'}\n",
+    {"tasks:\n  a: {run: 'x', outputs: {model: m}}\n  b: {run: "
+     "'${tasks.a.outputs.modle}'}\n",
      "did you mean 'model'?"},
     {"tasks:\n  a: {run: 'x', outputs: {model: m}}\n  b: {run: '${tasks.a}'}\n",
      "${tasks.a.outputs.model}"},
     {"tasks:\n  a: {run: 'x'}\n  b: {run: '${tasks.a.output.x}'}\n",
      "write ${tasks.a.outputs.NAME}"},
     {"tasks:\n  a: {run: 'x'}\n  b: {run: 'y', needs: [a]}\n",
-     "E0302 4:25-26 there is no 'a' to wait for (needs takes addresses: write tasks.a)"},
+     "E0302 4:25-26 there is no 'a' to wait for (needs takes addresses: write "
+     "tasks.a)"},
     {"tasks:\n  a: {run: 'x'}\n  b: {run: 'y', needs: [tasks.b2]}\n", "E0302"},
     {"secrets: {K: {env: K}}\ntasks:\n  a: {run: 'x ${secrets.K}'}\n",
      "E0205 4:15-27 the secret 'K' may not stand here (put it in env: and use \"$K\""},
@@ -82,13 +86,14 @@ static const struct {
     {"tasks:\n  a: {run: '${item}'}\n", "there is no foreach here"},
     {"tasks:\n  a: {run: '${inputs.x}'}\n", "E0202"},
     {"tasks:\n  a: {run: '${recipe.nam}'}\n", "there are recipe.name and recipe.dir"},
-    {"tasks:\n  a: {run: 'x', when: '${params.x} == 1'}\n", "there is no parameter 'x'"},
-    {"params: {n: 3}\ntasks:\n  a: {run: 'x', when: '${params.n}'}\n",
-     "E0206 4:23-36"},
+    {"tasks:\n  a: {run: 'x', when: '${params.x} == 1'}\n",
+     "there is no parameter 'x'"},
+    {"params: {n: 3}\ntasks:\n  a: {run: 'x', when: '${params.n}'}\n", "E0206 4:23-36"},
     {"params: {n: 3}\ntasks:\n  a: {run: 'x', when: '${params.n} = 3'}\n",
      "E0206 4:36-37"},
     {"params: {n: {type: string, default: '3'}}\ntasks:\n"
-     "  a: {run: 'x', retry: {max: '${params.n}'}}\n", "E0203"},
+     "  a: {run: 'x', retry: {max: '${params.n}'}}\n",
+     "E0203"},
     {"params: {n: three}\ntasks:\n  a: {run: 'x', timeout: '${params.n}'}\n", "E0203"},
     {"tasks:\n  b: {run: 'x'}\n  a: {run: 'x', timeout: '${tasks.b.metrics.t}'}\n",
      "must be known when planning"},
@@ -100,13 +105,16 @@ static const struct {
      "tasks.a (line 3) -> tasks.c (line 5) -> tasks.b (line 4) -> tasks.a"},
     {"tasks:\n  a: {run: 'x', outputs: {m: ../m}}\n", "E0304"},
     {"tasks:\n  a: {run: 'x', outputs: {m: f, n: f}}\n", "are the same file"},
-    {"params: {a: '${params.b}', b: '${params.a}'}\ntasks:\n  t: {run: '${params.a}'}\n",
+    {"params: {a: '${params.b}', b: '${params.a}'}\ntasks:\n  t: {run: "
+     "'${params.a}'}\n",
      "E0201"},
     {"env: {A: '${matrix.x}'}\ntasks:\n  t: {run: 'x'}\n", "there is no matrix here"},
-    {"notify: [{on: [failed], url: 'http://x/${params.no}'}]\ntasks:\n  t: {run: 'x'}\n",
+    {"notify: [{on: [failed], url: 'http://x/${params.no}'}]\ntasks:\n  t: {run: "
+     "'x'}\n",
      "there is no parameter 'no'"},
     {"profiles: {p: {tasks: {t: {run: '${'}}}}\ntasks:\n  t: {run: 'x'}\n", "E0201"},
-    {"checks:\n  c: {value: '${tasks.no.metrics.x}', than: 1}\ntasks:\n  t: {run: 'x'}\n",
+    {"checks:\n  c: {value: '${tasks.no.metrics.x}', than: 1}\ntasks:\n  t: {run: "
+     "'x'}\n",
      "there is no tasks.no"},
 };
 
@@ -131,20 +139,22 @@ END_TEST
 
 START_TEST(test_defaults)
 {
-    build("env: {A: top, B: top}\n"
-          "defaults:\n"
-          "  timeout: 5m\n"
-          "  env: {B: mid, C: mid}\n"
-          "  retry: {max: 2, backoff: {initial: 2s, factor: 3, max: 9s}}\n"
-          "  resources: {cpu: 2, custom: {disk: 4}}\n"
-          "tasks:\n"
-          "  a: {run: 'x', env: {C: own}, retry: {max: 5}}\n"
-          "  b: {argv: [x], timeout: 1s, retry: 1, resources: {memory: 1GiB, gpu: 0.5}}\n"
-          "checks:\n"
-          "  c: {value: '${tasks.a.metrics.m}', than: 1}\n");
+    build(
+        "env: {A: top, B: top}\n"
+        "defaults:\n"
+        "  timeout: 5m\n"
+        "  env: {B: mid, C: mid}\n"
+        "  retry: {max: 2, backoff: {initial: 2s, factor: 3, max: 9s}}\n"
+        "  resources: {cpu: 2, custom: {disk: 4}}\n"
+        "tasks:\n"
+        "  a: {run: 'x', env: {C: own}, retry: {max: 5}}\n"
+        "  b: {argv: [x], timeout: 1s, retry: 1, resources: {memory: 1GiB, gpu: 0.5}}\n"
+        "checks:\n"
+        "  c: {value: '${tasks.a.metrics.m}', than: 1}\n");
     assert_built(&f);
-    ASSERT_TAKEN(spec_of("tasks.a"), "{\"argv\":[\"sh\",\"-euc\",\"x\"],\"env\":{\"A\":"
-                                     "\"top\",\"B\":\"mid\",\"C\":\"own\"},\"outputs\":{}}");
+    ASSERT_TAKEN(spec_of("tasks.a"),
+                 "{\"argv\":[\"sh\",\"-euc\",\"x\"],\"env\":{\"A\":"
+                 "\"top\",\"B\":\"mid\",\"C\":\"own\"},\"outputs\":{}}");
     const struct plan_policy *a = step_at(&f, "tasks.a")->policy;
     const struct plan_policy *b = step_at(&f, "tasks.b")->policy;
     const struct plan_policy *c = step_at(&f, "checks.c")->policy;
@@ -170,18 +180,19 @@ END_TEST
 
 START_TEST(test_typed)
 {
-    build("params:\n"
-          "  n: {type: int, default: 3}\n"
-          "  mem: {type: size, default: 2GiB}\n"
-          "  on: {type: bool, default: false}\n"
-          "  derived: {type: string, default: 'n=${params.n}'}\n"
-          "tasks:\n"
-          "  a:\n"
-          "    argv: [x, '${params.n}', '${params.derived}', 3.10, 1e-4, no, '$${HOME}', "
-          "'${env.RAYWF_SURELY_NOT_SET ?? \"dflt\"}', '${recipe.name}']\n"
-          "    retry: {max: '${params.n}'}\n"
-          "    cache: ${params.on}\n"
-          "    resources: {memory: '${params.mem}'}\n");
+    build(
+        "params:\n"
+        "  n: {type: int, default: 3}\n"
+        "  mem: {type: size, default: 2GiB}\n"
+        "  on: {type: bool, default: false}\n"
+        "  derived: {type: string, default: 'n=${params.n}'}\n"
+        "tasks:\n"
+        "  a:\n"
+        "    argv: [x, '${params.n}', '${params.derived}', 3.10, 1e-4, no, '$${HOME}', "
+        "'${env.RAYWF_SURELY_NOT_SET ?? \"dflt\"}', '${recipe.name}']\n"
+        "    retry: {max: '${params.n}'}\n"
+        "    cache: ${params.on}\n"
+        "    resources: {memory: '${params.mem}'}\n");
     assert_built(&f);
     ASSERT_TAKEN(spec_of("tasks.a"),
                  "{\"argv\":[\"x\",\"3\",\"n=3\",\"3.10\",\"1e-4\",\"no\",\"${HOME}\","
@@ -199,8 +210,10 @@ START_TEST(test_bomb)
 
     rwf_str_add(&text, "params:\n  p0: {type: string, default: xxxxxxxxxxxxxxxx}\n");
     for (int i = 1; i < 30; i++)
-        rwf_str_addf(&text, "  p%d: {type: string, default: '${params.p%d}${params.p%d}"
-                            "${params.p%d}'}\n", i, i - 1, i - 1, i - 1);
+        rwf_str_addf(&text,
+                     "  p%d: {type: string, default: '${params.p%d}${params.p%d}"
+                     "${params.p%d}'}\n",
+                     i, i - 1, i - 1, i - 1);
     rwf_str_add(&text, "tasks:\n  a: {run: '${params.p29}'}\n");
     build(text.data);
     assert_diag(&f, "expand to more than");
@@ -213,20 +226,22 @@ START_TEST(test_prune)
     static const char *const only[] = {"tasks.c"}, *const from[] = {"tasks.b"};
     static const struct plan_options only_c = {.only = only, .only_count = 1};
     static const struct plan_options from_b = {.from = from, .from_count = 1};
-    static const char text[] = "tasks:\n"
-                               "  z: {run: 'x'}\n"
-                               "  a: {run: 'x', outputs: {o: o}}\n"
-                               "  b: {run: 'x'}\n"
-                               "  c: {run: 'x ${tasks.a.outputs.o}', outputs: {o: o}}\n"
-                               "  d: {run: 'x ${tasks.c.outputs.o}', needs: [tasks.b]}\n";
+    static const char text[] =
+        "tasks:\n"
+        "  z: {run: 'x'}\n"
+        "  a: {run: 'x', outputs: {o: o}}\n"
+        "  b: {run: 'x'}\n"
+        "  c: {run: 'x ${tasks.a.outputs.o}', outputs: {o: o}}\n"
+        "  d: {run: 'x ${tasks.c.outputs.o}', needs: [tasks.b]}\n";
 
     fixture_build(&f, text, test_ops, &only_c);
     assert_built(&f);
     ASSERT_TAKEN(addresses(&f), "tasks.a tasks.c");
     ASSERT_TAKEN(needs_of(&f, "tasks.c"), "tasks.a");
     ck_assert_uint_eq(plan_graph_find(f.graph, "tasks.z"), PLAN_NO_STEP);
-    ASSERT_TAKEN(spec_of("tasks.c"), "{\"argv\":[\"sh\",\"-euc\",\"x <tasks.a.outputs.o>\"],"
-                                     "\"env\":{},\"outputs\":{\"o\":\"o\"}}");
+    ASSERT_TAKEN(spec_of("tasks.c"),
+                 "{\"argv\":[\"sh\",\"-euc\",\"x <tasks.a.outputs.o>\"],"
+                 "\"env\":{},\"outputs\":{\"o\":\"o\"}}");
     fixture_close(&f);
     fixture_open(&f);
     fixture_build(&f, text, test_ops, &from_b);
@@ -253,7 +268,8 @@ static const char *give_output(void *ctx, uint32_t step, const char *name,
     static char text[100];
 
     (void)ctx;
-    snprintf(text, sizeof(text), mode == PLAN_KEY ? "sha256:%u%s" : "/out/%u/%s", step, name);
+    snprintf(text, sizeof(text), mode == PLAN_KEY ? "sha256:%u%s" : "/out/%u/%s", step,
+             name);
     return step < 100 ? text : NULL;
 }
 
@@ -280,42 +296,51 @@ static const char *give_dir(void *ctx, uint32_t step)
 }
 
 static const struct plan_results results = {
-    .output = give_output, .metric = give_metric, .metric_names = give_names,
-    .run_id = "R1", .dir = give_dir,
+    .output = give_output,
+    .metric = give_metric,
+    .metric_names = give_names,
+    .run_id = "R1",
+    .dir = give_dir,
 };
 
 START_TEST(test_modes)
 {
     setenv("RAYWF_TEST_SECRET", "canary-value", 1);
-    build("secrets: {K: {env: RAYWF_TEST_SECRET}}\n"
-          "tasks:\n"
-          "  a: {run: 'x', outputs: {o: o}}\n"
-          "  b:\n"
-          "    argv: [x, '${tasks.a.outputs.o}', '${tasks.a.metrics.acc}', '${run.id}', "
-          "'${step.dir}', '${inputs.d}', '${recipe.dir}/s']\n"
-          "    env: {K: '${secrets.K}'}\n"
-          "    inputs: {d: d.csv}\n"
-          "    dir: sub\n");
+    build(
+        "secrets: {K: {env: RAYWF_TEST_SECRET}}\n"
+        "tasks:\n"
+        "  a: {run: 'x', outputs: {o: o}}\n"
+        "  b:\n"
+        "    argv: [x, '${tasks.a.outputs.o}', '${tasks.a.metrics.acc}', '${run.id}', "
+        "'${step.dir}', '${inputs.d}', '${recipe.dir}/s']\n"
+        "    env: {K: '${secrets.K}'}\n"
+        "    inputs: {d: d.csv}\n"
+        "    dir: sub\n");
     assert_built(&f);
-    ASSERT_TAKEN(spec_of("tasks.b"),
-                 rwf_arena_printf(recipe_arena(f.recipe),
-                 "{\"argv\":[\"x\",\"<tasks.a.outputs.o>\",\"<tasks.a.metrics.acc>\","
-                 "\"<run.id>\",\"<step.dir>\",\"d.csv\",\"%s/s\"],\"dir\":\"sub\",\"env\":"
-                 "{\"K\":\"[secret:K]\"},\"inputs\":{\"d\":\"d.csv\"},\"outputs\":{}}",
-                 f.dir));
+    ASSERT_TAKEN(
+        spec_of("tasks.b"),
+        rwf_arena_printf(
+            recipe_arena(f.recipe),
+            "{\"argv\":[\"x\",\"<tasks.a.outputs.o>\",\"<tasks.a.metrics.acc>\","
+            "\"<run.id>\",\"<step.dir>\",\"d.csv\",\"%s/s\"],\"dir\":\"sub\",\"env\":"
+            "{\"K\":\"[secret:K]\"},\"inputs\":{\"d\":\"d.csv\"},\"outputs\":{}}",
+            f.dir));
     plan_graph_resolve_as(f.graph, PLAN_KEY, &results);
-    ASSERT_TAKEN(spec_of("tasks.b"),
-                 "{\"argv\":[\"x\",\"sha256:0o\",\"0.25\",\"<run.id>\",\"<step.dir>\","
-                 "\"d.csv\",\"<recipe.dir>/s\"],\"dir\":\"sub\",\"env\":{\"K\":\"secret:K\"},"
-                 "\"inputs\":{\"d\":\"d.csv\"},\"outputs\":{}}");
+    ASSERT_TAKEN(
+        spec_of("tasks.b"),
+        "{\"argv\":[\"x\",\"sha256:0o\",\"0.25\",\"<run.id>\",\"<step.dir>\","
+        "\"d.csv\",\"<recipe.dir>/s\"],\"dir\":\"sub\",\"env\":{\"K\":\"secret:K\"},"
+        "\"inputs\":{\"d\":\"d.csv\"},\"outputs\":{}}");
     ck_assert_int_eq(recipe_secrets_read(f.recipe, &f.err), 0);
     plan_graph_resolve_as(f.graph, PLAN_RUN, &results);
-    ASSERT_TAKEN(spec_of("tasks.b"),
-                 rwf_arena_printf(recipe_arena(f.recipe),
-                 "{\"argv\":[\"x\",\"/out/0/o\",\"0.25\",\"R1\",\"/attempt\","
-                 "\"%s/d.csv\",\"%s/s\"],\"dir\":\"%s/sub\",\"env\":{\"K\":"
-                 "\"canary-value\"},\"inputs\":{\"d\":\"%s/d.csv\"},\"outputs\":{}}",
-                 f.dir, f.dir, f.dir, f.dir));
+    ASSERT_TAKEN(
+        spec_of("tasks.b"),
+        rwf_arena_printf(
+            recipe_arena(f.recipe),
+            "{\"argv\":[\"x\",\"/out/0/o\",\"0.25\",\"R1\",\"/attempt\","
+            "\"%s/d.csv\",\"%s/s\"],\"dir\":\"%s/sub\",\"env\":{\"K\":"
+            "\"canary-value\"},\"inputs\":{\"d\":\"%s/d.csv\"},\"outputs\":{}}",
+            f.dir, f.dir, f.dir, f.dir));
 }
 END_TEST
 
@@ -388,9 +413,11 @@ START_TEST(test_check_op)
     ck_assert(ok);
     ASSERT_TAKEN(outcome("checks.dflt", &ok), "acc = 0.25, expected >= 0.25");
     ck_assert(ok);
-    ASSERT_TAKEN(outcome("checks.text", &ok), "params.mode = 'fast', expected == 'fast'");
+    ASSERT_TAKEN(outcome("checks.text", &ok),
+                 "params.mode = 'fast', expected == 'fast'");
     ck_assert(ok);
-    ASSERT_TAKEN(outcome("checks.other", &ok), "params.mode = 'fast', expected != 'fast'");
+    ASSERT_TAKEN(outcome("checks.other", &ok),
+                 "params.mode = 'fast', expected != 'fast'");
     ck_assert(!ok);
     ASSERT_TAKEN(outcome("checks.mixed", &ok),
                  "params.mode = 'fast', and > compares only numbers, not with 3");
@@ -403,8 +430,8 @@ START_TEST(test_mock_op)
     struct op_outcome out = {0};
     json_t *spec;
 
-    fixture_build(&f, "tasks:\n  a: {run: 'acc=0.5 n=3'}\n  b: {argv: [fail]}\n", mock_ops,
-                  NULL);
+    fixture_build(&f, "tasks:\n  a: {run: 'acc=0.5 n=3'}\n  b: {argv: [fail]}\n",
+                  mock_ops, NULL);
     assert_built(&f);
     spec = plan_step_spec(f.graph, step_at(&f, "tasks.a"), &f.err);
     ck_assert_int_eq(plan_mock_op.decide(spec, &out, &f.err), 0);
@@ -440,7 +467,8 @@ START_TEST(test_shell_and_command)
     json_decref(c.argv);
     json_decref(c.env);
     free(c.dir);
-    ASSERT_TAKEN(spec_of("tasks.b"), "{\"argv\":[\"echo\",\"hi\"],\"env\":{},\"outputs\":{}}");
+    ASSERT_TAKEN(spec_of("tasks.b"),
+                 "{\"argv\":[\"echo\",\"hi\"],\"env\":{},\"outputs\":{}}");
 }
 END_TEST
 
@@ -450,8 +478,8 @@ START_TEST(test_long_chain)
 
     rwf_str_add(&text, "tasks:\n  t0: {run: 'x', outputs: {o: o}}\n");
     for (int i = 1; i < 3000; i++)
-        rwf_str_addf(&text, "  t%d: {run: '${tasks.t%d.outputs.o}', outputs: {o: o}}\n", i,
-                     i - 1);
+        rwf_str_addf(&text, "  t%d: {run: '${tasks.t%d.outputs.o}', outputs: {o: o}}\n",
+                     i, i - 1);
     build(text.data);
     assert_built(&f);
     ck_assert_uint_eq(plan_graph_count(f.graph), 3000);
@@ -465,7 +493,8 @@ START_TEST(test_long_cycle)
 
     rwf_str_add(&text, "tasks:\n");
     for (int i = 0; i < 2000; i++)
-        rwf_str_addf(&text, "  t%d: {run: 'x', needs: [tasks.t%d]}\n", i, (i + 1) % 2000);
+        rwf_str_addf(&text, "  t%d: {run: 'x', needs: [tasks.t%d]}\n", i,
+                     (i + 1) % 2000);
     build(text.data);
     assert_diag(&f, "more …");
     rwf_str_free(&text);
@@ -474,7 +503,8 @@ END_TEST
 
 START_TEST(test_schema_errors_do_not_crash)
 {
-    build("tasks: {a: 3, b: [x], c: {run: {}, outputs: [], needs: {}, matrix: 3, when: [], "
+    build("tasks: {a: 3, b: [x], c: {run: {}, outputs: [], needs: {}, matrix: 3, when: "
+          "[], "
           "inputs: x, env: 3}, d: null, e: {argv: 3, retry: [], resources: 1, "
           "foreach: {items: {}}}}\nchecks: {x: {value: [], than: {}}}\nenv: 3\n"
           "defaults: 4\nnotify: {}\n");

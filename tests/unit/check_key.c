@@ -16,7 +16,8 @@ static void teardown(void)
     fixture_close(&f);
 }
 
-static int digest(void *ctx, const char *path, char out[RWF_DIGEST_LEN], struct rwf_err *err)
+static int digest(void *ctx, const char *path, char out[RWF_DIGEST_LEN],
+                  struct rwf_err *err)
 {
     (void)ctx;
     return rwf_digest_file(path, out, NULL, err);
@@ -31,7 +32,8 @@ static const char *give_output(void *ctx, uint32_t step, const char *name,
     return ctx;
 }
 
-/* The key of an address in a recipe, built anew; outputs of other steps have `given`. */
+/* The key of an address in a recipe, built anew; outputs of other steps have `given`.
+ */
 static void key_given(const char *text, const char *address, const char *given,
                       char out[RWF_DIGEST_LEN], json_t **parts)
 {
@@ -43,7 +45,8 @@ static void key_given(const char *text, const char *address, const char *given,
     assert_built(&f);
     plan_graph_resolve_as(f.graph, PLAN_KEY, &results);
     ck_assert_msg(plan_step_key(f.graph, step_at(&f, address), digest, NULL, out, parts,
-                                &f.err) == 0, "%s", f.err.text);
+                                &f.err) == 0,
+                  "%s", f.err.text);
 }
 
 static void key_of(const char *text, const char *address, char out[RWF_DIGEST_LEN])
@@ -62,8 +65,10 @@ static const struct {
     {"name: other\n" BASE, true},
     {"tasks:\n  u: {run: y}\n  t: {outputs: {o: o}, env: {A: b}, run: 'x 1'}\n", true},
     {"tasks:\n  t: {run: 'x 1', env: {A: b}, outputs: {o: o}, retry: 3, timeout: 9m, "
-     "resources: {cpu: 4}, log_limit: 1MiB, help: h, x-note: n}\n", true},
-    {"params: {n: 1}\ntasks:\n  t: {run: 'x ${params.n}', env: {A: b}, outputs: {o: o}}\n",
+     "resources: {cpu: 4}, log_limit: 1MiB, help: h, x-note: n}\n",
+     true},
+    {"params: {n: 1}\ntasks:\n  t: {run: 'x ${params.n}', env: {A: b}, outputs: {o: "
+     "o}}\n",
      true},
     {"tasks:\n  t: {run: 'x 2', env: {A: b}, outputs: {o: o}}\n", false},
     {"tasks:\n  t: {run: 'x 1', env: {A: c}, outputs: {o: o}}\n", false},
@@ -79,7 +84,8 @@ START_TEST(test_variants)
 
     key_of(BASE, "tasks.t", base);
     key_of(variants[_i].text, "tasks.t", other);
-    ck_assert_msg((strcmp(base, other) == 0) == variants[_i].same, "%s", variants[_i].text);
+    ck_assert_msg((strcmp(base, other) == 0) == variants[_i].same, "%s",
+                  variants[_i].text);
 }
 END_TEST
 
@@ -111,9 +117,10 @@ END_TEST
 
 START_TEST(test_elsewhere)
 {
-    static const char text[] = "tasks:\n"
-                               "  t: {run: 'python train.py ${recipe.dir}/d ${inputs.i}', "
-                               "inputs: {i: in.csv}, dir: .}\n";
+    static const char text[] =
+        "tasks:\n"
+        "  t: {run: 'python train.py ${recipe.dir}/d ${inputs.i}', "
+        "inputs: {i: in.csv}, dir: .}\n";
     char here[RWF_DIGEST_LEN], there[RWF_DIGEST_LEN];
 
     write_file(&f, "train.py", "one\n");
@@ -147,12 +154,15 @@ START_TEST(test_pending)
     char key[RWF_DIGEST_LEN];
     struct plan_results none = {.output = give_output};
 
-    fixture_build(&f, "tasks:\n  a: {run: x, outputs: {o: o}}\n"
-                      "  b: {run: 'y ${tasks.a.outputs.o}'}\n", test_ops, NULL);
+    fixture_build(&f,
+                  "tasks:\n  a: {run: x, outputs: {o: o}}\n"
+                  "  b: {run: 'y ${tasks.a.outputs.o}'}\n",
+                  test_ops, NULL);
     assert_built(&f);
     plan_graph_resolve_as(f.graph, PLAN_KEY, &none);
-    ck_assert_int_eq(plan_step_key(f.graph, step_at(&f, "tasks.b"), digest, NULL, key, NULL,
-                                   &f.err), -1);
+    ck_assert_int_eq(
+        plan_step_key(f.graph, step_at(&f, "tasks.b"), digest, NULL, key, NULL, &f.err),
+        -1);
     ck_assert_int_eq(f.err.code, PLAN_E_PENDING);
 }
 END_TEST
@@ -174,8 +184,9 @@ START_TEST(test_missing)
     fixture_build(&f, rows[_i].text, test_ops, NULL);
     assert_built(&f);
     plan_graph_resolve_as(f.graph, PLAN_KEY, &none);
-    ck_assert_int_eq(plan_step_key(f.graph, step_at(&f, "tasks.t"), digest, NULL, key, NULL,
-                                   &f.err), -1);
+    ck_assert_int_eq(
+        plan_step_key(f.graph, step_at(&f, "tasks.t"), digest, NULL, key, NULL, &f.err),
+        -1);
     ck_assert_int_eq(f.err.code, RWF_E_INPUT);
     ck_assert_msg(strstr(f.err.text, rows[_i].want) != NULL, "%s", f.err.text);
 }
@@ -210,13 +221,15 @@ START_TEST(test_diff)
     write_file(&f, "s.py", "1");
     key_given("tasks:\n  t: {argv: [python, s.py, a]}\n", "tasks.t", "", key, &was);
     write_file(&f, "s.py", "2");
-    key_given("tasks:\n  t: {argv: [python, s.py, b], env: {N: 1}}\n", "tasks.t", "", key,
-              &now);
+    key_given("tasks:\n  t: {argv: [python, s.py, b], env: {N: 1}}\n", "tasks.t", "",
+              key, &now);
     diff = plan_key_diff(was, now);
     ck_assert_uint_eq(json_array_size(diff), 3);
     text = json_dumps(diff, JSON_COMPACT);
-    ck_assert_ptr_nonnull(strstr(text, "{\"part\":\"spec.argv[2]\",\"was\":\"a\",\"now\":\"b\"}"));
-    ck_assert_ptr_nonnull(strstr(text, "{\"part\":\"spec.env.N\",\"was\":null,\"now\":\"1\"}"));
+    ck_assert_ptr_nonnull(
+        strstr(text, "{\"part\":\"spec.argv[2]\",\"was\":\"a\",\"now\":\"b\"}"));
+    ck_assert_ptr_nonnull(
+        strstr(text, "{\"part\":\"spec.env.N\",\"was\":null,\"now\":\"1\"}"));
     ck_assert_ptr_nonnull(strstr(text, "\"part\":\"files.s.py\""));
     free(text);
     json_decref(diff);

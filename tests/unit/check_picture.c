@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Pictures: what is drawn, at which detail, and that no name breaks out of its quotes. */
+ * Pictures: what is drawn, at which detail, and that no name breaks out of its quotes.
+ */
 #include "config.h"
 #include "plan/picture.h"
 #include "plan_support.h"
@@ -20,10 +21,12 @@ static void teardown(void)
 
 static void build_small(void)
 {
-    fixture_build(&f, "tasks:\n"
-                      "  a: {run: x, outputs: {o: o}}\n"
-                      "  b: {run: 'y ${tasks.a.outputs.o}', matrix: {v: [1, " HOSTILE "]}}\n"
-                      "checks:\n  c: {value: '${tasks.a.metrics.m}', than: 1}\n",
+    fixture_build(&f,
+                  "tasks:\n"
+                  "  a: {run: x, outputs: {o: o}}\n"
+                  "  b: {run: 'y ${tasks.a.outputs.o}', matrix: {v: [1, " HOSTILE
+                  "]}}\n"
+                  "checks:\n  c: {value: '${tasks.a.metrics.m}', than: 1}\n",
                   test_ops, NULL);
     assert_built(&f);
 }
@@ -68,7 +71,8 @@ START_TEST(test_mermaid)
     ck_assert_uint_eq(count_of(out.data, "\n"), 8);
     ck_assert_ptr_null(strstr(out.data, "<b>"));
     for (const char *line = out.data; (line = strchr(line, '"')) != NULL; line++)
-        ck_assert_msg(line[1] == 't' || line[1] == 'c' || strchr(")]}", line[1]), "%s", line);
+        ck_assert_msg(line[1] == 't' || line[1] == 'c' || strchr(")]}", line[1]), "%s",
+                      line);
     rwf_str_free(&out);
 }
 END_TEST
@@ -81,11 +85,13 @@ START_TEST(test_json)
     json = plan_picture_json(f.graph);
     ck_assert_uint_eq(json_array_size(json_object_get(json, "steps")), 4);
     step = json_array_get(json_object_get(json, "steps"), 1);
-    ck_assert_str_eq(json_string_value(json_object_get(step, "address")), "tasks.b[v=1]");
-    ck_assert_str_eq(json_string_value(json_object_get(json_object_get(step, "axes"), "v")),
-                     "1");
-    ck_assert_str_eq(json_string_value(json_array_get(json_object_get(step, "needs"), 0)),
-                     "tasks.a");
+    ck_assert_str_eq(json_string_value(json_object_get(step, "address")),
+                     "tasks.b[v=1]");
+    ck_assert_str_eq(
+        json_string_value(json_object_get(json_object_get(step, "axes"), "v")), "1");
+    ck_assert_str_eq(
+        json_string_value(json_array_get(json_object_get(step, "needs"), 0)),
+        "tasks.a");
     json_decref(json);
 }
 END_TEST
@@ -116,7 +122,8 @@ START_TEST(test_svg)
 }
 END_TEST
 
-/* entries entries of width instances each, every one after the first needs the one before. */
+/* entries entries of width instances each, every one after the first needs the one
+ * before. */
 static void build_many(int entries, int width, bool dense)
 {
     struct rwf_str text = {0};
@@ -147,9 +154,9 @@ static const struct {
     size_t boxes;
 } sizes[] = {
     {20, 10, false, 20}, /* 200 steps, but 1,900 edges of which none implies another */
-    {2, 100, false, 2},    {2, 101, false, 2},   {200, 1, false, 200},
-    {201, 1, false, 201},  {300, 2, false, 300}, {301, 1, false, 1},
-    {60, 1, true, 60},     {190, 1, true, 190},  {15, 1, true, 15},
+    {2, 100, false, 2},   {2, 101, false, 2},   {200, 1, false, 200},
+    {201, 1, false, 201}, {300, 2, false, 300}, {301, 1, false, 1},
+    {60, 1, true, 60},    {190, 1, true, 190},  {15, 1, true, 15},
     {1000, 1, false, 1},
 };
 

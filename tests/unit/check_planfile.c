@@ -16,12 +16,13 @@ static void teardown(void)
     fixture_close(&f);
 }
 
-static const char text[] = "params: {n: 2}\n"
-                           "tasks:\n"
-                           "  a: {run: 'x ${env.RAYWF_TEST_VAR}', foreach: {glob: '*.csv'}, "
-                           "outputs: {o: o}}\n"
-                           "  b: {run: 'y ${tasks.a.outputs.o} ${params.n}'}\n"
-                           "  c: {run: z}\n";
+static const char text[] =
+    "params: {n: 2}\n"
+    "tasks:\n"
+    "  a: {run: 'x ${env.RAYWF_TEST_VAR}', foreach: {glob: '*.csv'}, "
+    "outputs: {o: o}}\n"
+    "  b: {run: 'y ${tasks.a.outputs.o} ${params.n}'}\n"
+    "  c: {run: z}\n";
 
 /* A plan, through text as on disk. */
 static json_t *make_plan(const struct plan_options *options, const char *const *keys)
@@ -53,9 +54,10 @@ START_TEST(test_again)
     struct plan_graph *g;
 
     ck_assert_str_eq(json_string_value(json_object_get(
-                         json_array_get(json_object_get(plan, "steps"), 0), "key")), "k0");
-    ck_assert(json_is_null(json_object_get(json_array_get(json_object_get(plan, "steps"), 1),
-                                           "key")));
+                         json_array_get(json_object_get(plan, "steps"), 0), "key")),
+                     "k0");
+    ck_assert(json_is_null(
+        json_object_get(json_array_get(json_object_get(plan, "steps"), 1), "key")));
     setenv("RAYWF_TEST_VAR", "now", 1);
     write_file(&f, "3.csv", "");
     write_file(&f, "recipe.yaml", "not: [a recipe");
@@ -63,8 +65,8 @@ START_TEST(test_again)
     ck_assert_msg(g != NULL, "%s", f.err.text);
     ck_assert_uint_eq(plan_graph_count(g), 3);
     spec = plan_step_spec(g, plan_graph_step(g, 0), &f.err);
-    ck_assert_str_eq(json_string_value(json_array_get(json_object_get(spec, "argv"), 2)),
-                     "x then");
+    ck_assert_str_eq(
+        json_string_value(json_array_get(json_object_get(spec, "argv"), 2)), "x then");
     json_decref(spec);
     plan_graph_destroy(g);
     recipe_destroy(r);
@@ -99,7 +101,8 @@ START_TEST(test_refused)
         expect_refusal(plan, RWF_E_LOCK, "has 5 steps");
         break;
     case 2:
-        json_object_set_new(json_array_get(steps, 0), "address", json_string("tasks.q"));
+        json_object_set_new(json_array_get(steps, 0), "address",
+                            json_string("tasks.q"));
         expect_refusal(plan, RWF_E_LOCK, "make the plan anew");
         break;
     case 3:
@@ -144,8 +147,8 @@ START_TEST(test_is)
     };
 
     for (size_t i = 0; i < RWF_COUNT(rows); i++)
-        ck_assert_msg(planfile_is(rows[i].text, strlen(rows[i].text)) == rows[i].is, "%s",
-                      rows[i].text);
+        ck_assert_msg(planfile_is(rows[i].text, strlen(rows[i].text)) == rows[i].is,
+                      "%s", rows[i].text);
 }
 END_TEST
 

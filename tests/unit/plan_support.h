@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Recipes as strings for the tests of plan/: each goes to a file in a folder of its own.
+ * Recipes as strings for the tests of plan/: each goes to a file in a folder of its
+ * own.
  */
 #ifndef PLAN_SUPPORT_H
 #define PLAN_SUPPORT_H
@@ -16,8 +17,10 @@
 #include "plan/builtin.h"
 #include "plan/graph.h"
 
-static const struct op *const test_ops[] __attribute__((unused)) = {&plan_task_op, &plan_check_op, NULL};
-static const struct op *const mock_ops[] __attribute__((unused)) = {&plan_mock_op, &plan_check_op, NULL};
+static const struct op *const test_ops[]
+    __attribute__((unused)) = {&plan_task_op, &plan_check_op, NULL};
+static const struct op *const mock_ops[]
+    __attribute__((unused)) = {&plan_mock_op, &plan_check_op, NULL};
 
 struct fixture {
     char dir[64];
@@ -27,7 +30,8 @@ struct fixture {
     struct rwf_err err;
 };
 
-static inline void write_file(const struct fixture *f, const char *name, const char *text)
+static inline void write_file(const struct fixture *f, const char *name,
+                              const char *text)
 {
     char *path = rwf_fs_join(f->dir, name);
     char *folder = rwf_fs_dirname(path);
@@ -47,8 +51,9 @@ static inline void fixture_open(struct fixture *f)
 }
 
 /* Loads text (with the first line added) and builds; f->graph is NULL after errors. */
-static inline void fixture_build(struct fixture *f, const char *text, const struct op *const *ops,
-                          const struct plan_options *options)
+static inline void fixture_build(struct fixture *f, const char *text,
+                                 const struct op *const *ops,
+                                 const struct plan_options *options)
 {
     char *path = rwf_fs_join(f->dir, "recipe.yaml");
     char *whole = rwf_xasprintf("recipe: raywf/v1\n%s", text);
@@ -76,8 +81,8 @@ static inline char *diags_text(struct fixture *f)
 
     for (size_t i = 0; i < recipe_diags_count(f->diags); i++) {
         const struct recipe_diag *d = recipe_diags_at(f->diags, i);
-        rwf_str_addf(&out, "%s %u:%u-%u %s", recipe_code_info(d->code)->name, d->span.line,
-                     d->span.col, d->span.end_col, d->message);
+        rwf_str_addf(&out, "%s %u:%u-%u %s", recipe_code_info(d->code)->name,
+                     d->span.line, d->span.col, d->span.end_col, d->message);
         if (d->hint)
             rwf_str_addf(&out, " (%s)", d->hint);
         rwf_str_addc(&out, '\n');
@@ -102,7 +107,8 @@ static inline void assert_diag(struct fixture *f, const char *part)
     free(text);
 }
 
-static inline const struct plan_step *step_at(const struct fixture *f, const char *address)
+static inline const struct plan_step *step_at(const struct fixture *f,
+                                              const char *address)
 {
     uint32_t i = plan_graph_find(f->graph, address);
 
@@ -131,11 +137,11 @@ static inline char *needs_of(const struct fixture *f, const char *address)
     return rwf_str_take(&out);
 }
 
-#define ASSERT_TAKEN(expr, want) \
-    do { \
-        char *taken_ = (expr); \
-        ck_assert_str_eq(taken_, want); \
-        free(taken_); \
+#define ASSERT_TAKEN(expr, want)                                                       \
+    do {                                                                               \
+        char *taken_ = (expr);                                                         \
+        ck_assert_str_eq(taken_, want);                                                \
+        free(taken_);                                                                  \
     } while (0)
 
 static inline int run_suite(Suite *s)

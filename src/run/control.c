@@ -2,8 +2,8 @@
  *
  * Ending a run before its time: signals, the deadline, `raywf stop`.
  *
- * Stopping is a drain: nothing starts any more, what runs gets TERM and its grace. A second
- * signal kills.
+ * Stopping is a drain: nothing starts any more, what runs gets TERM and its grace. A
+ * second signal kills.
  */
 #include "config.h"
 #include "run/internal.h"
@@ -41,16 +41,16 @@ void engine__stop(struct engine *e, const char *reason, int exit_code)
     log_stopped(e);
     schedule_stop(e->schedule);
     LIST_FOREACH(a, &e->running, link)
-        if (a->proc != NULL)
-            proc_stop(a->proc);
+    if (a->proc != NULL)
+        proc_stop(a->proc);
 }
 
 void engine__kill_all(struct engine *e)
 {
     struct engine__attempt *a;
     LIST_FOREACH(a, &e->running, link)
-        if (a->proc != NULL)
-            proc_kill(a->proc);
+    if (a->proc != NULL)
+        proc_kill(a->proc);
 }
 
 static void on_signal(uv_signal_t *handle, int signum)
@@ -68,24 +68,38 @@ static void on_deadline(uv_timer_t *timer)
     engine__stop(timer->data, "deadline", RWF_E_DEADLINE - RWF_E_BASE);
 }
 
-int engine__control_start(struct engine *e, struct rwf_err *err)
+/* What our parent had us ignore (nohup, a job in the background) we go on ignoring. */
+static bool is_ignored(int signum)
+{
+    struct sigaction now;
+    return signum != SIGTERM && sigaction(signum, NULL, &now) == 0 &&
+           now.sa_handler == SIG_IGN;
+}
+
+static int watch_signals(struct engine *e, struct rwf_err *err)
 {
     static const int signums[] = {SIGINT, SIGTERM, SIGHUP};
     for (size_t i = 0; i < 3; i++) {
         uv_signal_init(&e->loop, &e->signals[i]);
         e->signals[i].data = e;
+        if (is_ignored(signums[i]))
+            continue;
         int failed = uv_signal_start(&e->signals[i], on_signal, signums[i]);
         if (failed != 0)
             return rwf_fail(err, RWF_E_ENV, "cannot watch signals: %s",
                             uv_strerror(failed));
     }
+    return 0;
+}
+
+int engine__control_start(struct engine *e, struct rwf_err *err)
+{
+    int64_t ms = (e->options->timeout + RWF_NS_PER_MS - 1) / RWF_NS_PER_MS;
     uv_timer_init(&e->loop, &e->deadline);
     e->deadline.data = e;
-    if (e->options->timeout > 0)
-        uv_timer_start(&e->deadline, on_deadline,
-                       (uint64_t)((e->options->timeout + RWF_NS_PER_MS - 1) /
-                                  RWF_NS_PER_MS), 0);
-    return 0;
+    if (ms > 0)
+        uv_timer_start(&e->deadline, on_deadline, (uint64_t)ms, 0);
+    return watch_signals(e, err);
 }
 
 /* --- from another process --- */
@@ -111,8 +125,10 @@ int engine_stop(const char *root, const char *id, int64_t timeout, struct rwf_er
                         strerror(errno));
     while (engine_active(root, id) == pid) {
         if (rwf_clock_mono() >= until)
-            return rwf_fail(err, RWF_E_DEADLINE, "run %s is still ending its steps (pid "
-                            "%d); stopping it once more kills them", id, pid);
+            return rwf_fail(err, RWF_E_DEADLINE,
+                            "run %s is still ending its steps (pid "
+                            "%d); stopping it once more kills them",
+                            id, pid);
         nanosleep(&nap, NULL);
     }
     return 0;

@@ -2,8 +2,8 @@
  *
  * The life of a run: its folder and log, the loop, its end.
  *
- * Each turn of the loop, before it waits, asks the schedule for decisions until there are
- * none, acts on them, and writes what happened to the log with one write.
+ * Each turn of the loop, before it waits, asks the schedule for decisions until there
+ * are none, acts on them, and writes what happened to the log with one write.
  */
 #include "config.h"
 #include "run/internal.h"
@@ -39,6 +39,12 @@ static void raise_file_limit(void)
 /* What is in ROOT is nobody's to commit. */
 static int prepare_root(const char *root, struct rwf_err *err)
 {
+    if (!rwf_utf8_valid(root, strlen(root)))
+        return rwf_fail(
+            err, RWF_E_ENV,
+            "%s: the name of this folder is not UTF-8, as the record of a run "
+            "must be; rename it, or set RAYWF_DIR to another",
+            root);
     char *runs = rwf_fs_join(root, "runs"), *ignore = rwf_fs_join(root, ".gitignore");
     int result = rwf_fs_mkdirs(runs, err);
     if (result == 0 && !rwf_fs_exists(ignore))
@@ -48,13 +54,14 @@ static int prepare_root(const char *root, struct rwf_err *err)
     return result;
 }
 
-/* Steps find this very program by name (raywf report-metric …): last in PATH, so that it
- * hides nothing. */
+/* Steps find this very program by name (raywf report-metric …): last in PATH, so that
+ * it hides nothing. */
 static void offer_ourselves(const char *self)
 {
     const char *path = getenv("PATH");
     char *folder = rwf_fs_dirname(self);
-    char *longer = rwf_xasprintf("%s:%s", path != NULL ? path : "/usr/bin:/bin", folder);
+    char *longer =
+        rwf_xasprintf("%s:%s", path != NULL ? path : "/usr/bin:/bin", folder);
     char *listed = rwf_xasprintf(":%s:", path != NULL ? path : "");
     char *item = rwf_xasprintf(":%s:", folder);
 
@@ -66,8 +73,8 @@ static void offer_ourselves(const char *self)
     free(folder);
 }
 
-struct engine *engine__create(struct plan_graph *g, const struct engine_options *options,
-                              struct rwf_err *err)
+struct engine *engine__create(struct plan_graph *g,
+                              const struct engine_options *options, struct rwf_err *err)
 {
     struct schedule_machine machine;
     struct engine *e = rwf_xcalloc(1, sizeof(*e));
@@ -80,8 +87,8 @@ struct engine *engine__create(struct plan_graph *g, const struct engine_options 
     e->steps = rwf_xcalloc(plan_graph_count(g) + 1, sizeof(*e->steps));
     engine__results_init(e);
     engine_machine(&machine);
-    e->schedule = schedule_create(g, options->machine != NULL ? options->machine : &machine,
-                                  err);
+    e->schedule =
+        schedule_create(g, options->machine != NULL ? options->machine : &machine, err);
     if (e->schedule == NULL || prepare_root(e->root, err) != 0 ||
         (e->cache = run_cache_open(e->root, err)) == NULL) {
         engine__destroy(e);
@@ -161,8 +168,9 @@ static int write_plan(const struct engine *e, struct rwf_err *err)
         return 0;
     char *text = json_dumps(e->options->plan, JSON_COMPACT);
     char *path = rwf_fs_join(e->dir, "plan.json");
-    int result = text == NULL ? rwf_fail(err, RWF_E_ENV, "%s: the plan is no JSON", path)
-                              : rwf_fs_write(path, text, strlen(text), true, err);
+    int result = text == NULL
+                     ? rwf_fail(err, RWF_E_ENV, "%s: the plan is no JSON", path)
+                     : rwf_fs_write(path, text, strlen(text), true, err);
     free(path);
     free(text);
     return result;
@@ -239,8 +247,7 @@ static void act(struct engine *e, const struct schedule_decision *d)
         run_log_append(e->log, RUN_STEP_SKIPPED,
                        json_pack("{s:s, s:o, s:s}", "step",
                                  engine__step_at(e, d->step)->address, "because",
-                                 skip_reason(e, d->because),
-                                 "because_step", because));
+                                 skip_reason(e, d->because), "because_step", because));
         schedule_event(e->schedule, d->step, SCHEDULE_EVENT_SKIP, 0, rwf_clock_mono());
         break;
     case SCHEDULE_NONE:
@@ -253,7 +260,8 @@ static void act(struct engine *e, const struct schedule_decision *d)
 static bool take_turn(struct engine *e, enum schedule_verb *ret_last, int64_t *ret_wake)
 {
     for (int i = 0; i < TURN; i++) {
-        struct schedule_decision d = schedule_next(e->schedule, rwf_clock_mono(), ret_wake);
+        struct schedule_decision d =
+            schedule_next(e->schedule, rwf_clock_mono(), ret_wake);
         *ret_last = d.verb;
         if (d.verb == SCHEDULE_NONE || d.verb == SCHEDULE_DONE)
             return false;
@@ -279,7 +287,8 @@ static void set_wake(struct engine *e, int64_t wake)
         return;
     }
     int64_t left = wake - rwf_clock_mono();
-    uint64_t ms = left <= 0 ? 0 : (uint64_t)((left + RWF_NS_PER_MS - 1) / RWF_NS_PER_MS);
+    uint64_t ms =
+        left <= 0 ? 0 : (uint64_t)((left + RWF_NS_PER_MS - 1) / RWF_NS_PER_MS);
     uv_update_time(&e->loop);
     uv_timer_start(&e->wake, on_nothing, ms, 0);
 }
@@ -333,22 +342,25 @@ static json_t *counts(const struct engine *e)
     json_t *all = json_object();
     for (int i = 0; i < STEP_STATE_COUNT; i++)
         if (schedule_count(e->schedule, i) > 0)
-            json_object_set_new(all, schedule_state_name(i),
-                                json_integer((json_int_t)schedule_count(e->schedule, i)));
+            json_object_set_new(
+                all, schedule_state_name(i),
+                json_integer((json_int_t)schedule_count(e->schedule, i)));
     return all;
 }
 
 static void log_end(struct engine *e)
 {
     double duration = (double)(rwf_clock_mono() - e->started) / 1e9;
-    json_t *event = json_pack("{s:s, s:i, s:o, s:f}", "status", status_of(e), "exit_code",
-                              e->exit_code, "counts", counts(e), "duration", duration);
+    json_t *event =
+        json_pack("{s:s, s:i, s:o, s:f}", "status", status_of(e), "exit_code",
+                  e->exit_code, "counts", counts(e), "duration", duration);
     if (e->fatal)
         json_object_set_new(event, "message", run_text(e->error.text));
     json_t *copy = json_copy(event);
     run_log_append(e->log, RUN_RUN_FINISHED, event);
     if (!e->fatal)
-        run_notify(e->options->notify, plan_graph_recipe(e->graph), e->id, copy, e->log);
+        run_notify(e->options->notify, plan_graph_recipe(e->graph), e->id, copy,
+                   e->log);
     json_decref(copy);
 }
 
@@ -378,7 +390,8 @@ int engine_run(struct plan_graph *g, const struct engine_options *options, char 
     if (e == NULL)
         return -1;
     int result = -1;
-    if (make_dir(e, err) == 0 && write_plan(e, err) == 0 && engine__open_log(e, err) == 0) {
+    if (make_dir(e, err) == 0 && write_plan(e, err) == 0 &&
+        engine__open_log(e, err) == 0) {
         memcpy(ret_id, e->id, RWF_RUN_ID_LEN);
         link_last(e);
         log_begin(e);

@@ -15,40 +15,41 @@
 struct engine_options {
     const char *root;        /* .raywf */
     const json_t *plan;      /* planfile_make's; kept in the run's folder (new runs) */
-    const char *const *keys; /* expected keys by step (run PLANFILE) or NULL: another key at
-                                run time ends the run with RWF_E_LOCK */
+    const char *const *keys; /* expected keys by step (run PLANFILE) or NULL: another
+                                key at run time ends the run with RWF_E_LOCK */
     bool fail_fast;          /* stop everything at the first failure */
     bool no_cache;           /* run all, still keep results */
     int64_t timeout;         /* of the whole run, ns; 0: none; then exit code 8 */
     const struct schedule_machine *machine; /* NULL: this one */
-    run_log_fn on_event;     /* live views; may be NULL */
+    run_log_fn on_event;                    /* live views; may be NULL */
     void *ctx;
-    const json_t *notify;    /* resolved notify section, or NULL */
+    const json_t *notify; /* resolved notify section, or NULL */
 };
 
 /* What this machine has (cores and memory that the cgroup leaves us, GPUs). */
 void engine_machine(struct schedule_machine *ret);
 
-/* Runs to the end. *ret_id (RWF_RUN_ID_LEN bytes) is filled as soon as the run exists. Returns
- * the exit code (0 ok, 1, 8, 9, 11, …); -1 and *err when the run could not be driven on
- * (disk full, …). SIGINT, SIGTERM: first drains (TERM to the steps), second kills. */
+/* Runs to the end. *ret_id (RWF_RUN_ID_LEN bytes) is filled as soon as the run exists.
+ * Returns the exit code (0 ok, 1, 8, 9, 11, …); -1 and *err when the run could not be
+ * driven on (disk full, …). SIGINT, SIGTERM: first drains (TERM to the steps), second
+ * kills. */
 int engine_run(struct plan_graph *g, const struct engine_options *options, char *ret_id,
                struct rwf_err *err);
 
 /* Continues run id: replays its log, keeps what is finished, ends leftovers of the dead
- * head, runs the rest. retry_failed: failed, skipped and stopped steps are tried again, also
- * when the run had ended. A run that succeeded is left alone (0). */
+ * head, runs the rest. retry_failed: failed, skipped and stopped steps are tried again,
+ * also when the run had ended. A run that succeeded is left alone (0). */
 int engine_resume(struct plan_graph *g, const struct engine_options *options,
                   const char *id, bool retry_failed, struct rwf_err *err);
 
-/* Asks the process that drives run id to stop and waits until it has (or timeout ns passed).
- * RWF_E_NORUN when the run is not active. */
+/* Asks the process that drives run id to stop and waits until it has (or timeout ns
+ * passed). RWF_E_NORUN when the run is not active. */
 int engine_stop(const char *root, const char *id, int64_t timeout, struct rwf_err *err);
 /* Pid of the process that drives the run, 0 when none does. */
 int engine_active(const char *root, const char *id);
 
-/* The body of `raywf run-step DIR`: reads DIR/step.json and calls the op's run. Returns the
- * process's exit code. */
+/* The body of `raywf run-step DIR`: reads DIR/step.json and calls the op's run. Returns
+ * the process's exit code. */
 int engine_run_step(const struct op *const *ops, const char *dir);
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Events by name, and reading a log: lines in, JSON out, memory bounded by the longest line.
+ * Events by name, and reading a log: lines in, JSON out, memory bounded by the longest
+ * line.
  */
 #include "config.h"
 #include "run/log.h"
@@ -77,8 +78,8 @@ struct reader {
     const char *path;
     int fd;
     struct rwf_str buffer;
-    size_t used;     /* bytes of buffer that are done with */
-    int64_t offset;  /* in the file, of buffer.data[used] */
+    size_t used;    /* bytes of buffer that are done with */
+    int64_t offset; /* in the file, of buffer.data[used] */
     size_t line;
     bool eof;
 };
@@ -91,8 +92,9 @@ static int fill(struct reader *r, struct rwf_err *err)
         r->used = 0;
     }
     if (r->buffer.len > LINE_MAX_BYTES)
-        return rwf_fail(err, RWF_E_INPUT, "%s:%zu: damaged log: a line of more than %d bytes",
-                        r->path, r->line + 1, LINE_MAX_BYTES);
+        return rwf_fail(err, RWF_E_INPUT,
+                        "%s:%zu: damaged log: a line of more than %d bytes", r->path,
+                        r->line + 1, LINE_MAX_BYTES);
     char chunk[16 * 1024];
     for (int i = 0; i < CHUNK / (int)sizeof(chunk); i++) {
         ssize_t n = read(r->fd, chunk, sizeof(chunk));
@@ -118,9 +120,8 @@ static int line_next(struct reader *r, const char **ret, size_t *ret_len,
     for (;;) {
         const char *from = r->buffer.data == NULL ? "" : r->buffer.data + r->used;
         size_t len = r->buffer.len - r->used;
-        const char *end = len > searched
-                              ? memchr(from + searched, '\n', len - searched)
-                              : NULL;
+        const char *end =
+            len > searched ? memchr(from + searched, '\n', len - searched) : NULL;
         if (end != NULL) {
             *ret = from;
             *ret_len = (size_t)(end - from);
@@ -150,8 +151,8 @@ static bool is_last(struct reader *r, size_t len)
     if (r->buffer.len > r->used + len + 1)
         return false;
     line_done(&ahead, len);
-    bool last = line_next(&ahead, &line, &next, NULL) == 0 &&
-                ahead.buffer.len == ahead.used;
+    bool last =
+        line_next(&ahead, &line, &next, NULL) == 0 && ahead.buffer.len == ahead.used;
     r->buffer = ahead.buffer;
     r->used = ahead.used;
     r->eof = ahead.eof;
@@ -183,8 +184,9 @@ static int read_lines(struct reader *r, int (*fn)(void *, const json_t *), void 
     return more;
 }
 
-int run_log_read(const char *path, int64_t from, int (*fn)(void *ctx, const json_t *event),
-                 void *ctx, int64_t *ret_offset, struct rwf_err *err)
+int run_log_read(const char *path, int64_t from,
+                 int (*fn)(void *ctx, const json_t *event), void *ctx,
+                 int64_t *ret_offset, struct rwf_err *err)
 {
     struct reader r = {.path = path, .offset = from};
     r.fd = open(path, O_RDONLY | O_CLOEXEC);

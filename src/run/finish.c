@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What a process reports, and what came of it. Outputs are digested and synced in a thread
- * of the pool, so that a large one does not hold up the loop.
+ * What a process reports, and what came of it. Outputs are digested and synced in a
+ * thread of the pool, so that a large one does not hold up the loop.
  */
 #include "config.h"
 #include "run/internal.h"
@@ -58,7 +58,8 @@ static void report_metrics(struct engine__attempt *a, const json_t *line)
         json_decref(metrics);
         return;
     }
-    json_t *event = json_pack("{s:s, s:o}", "step", a->step->address, "metrics", metrics);
+    json_t *event =
+        json_pack("{s:s, s:o}", "step", a->step->address, "metrics", metrics);
     if (json_is_number(json_object_get(line, "step")))
         json_object_set(event, "at", json_object_get(line, "step"));
     run_log_append(a->engine->log, RUN_STEP_METRIC, event);
@@ -119,8 +120,8 @@ void engine__attempt_free(struct engine__attempt *a)
 
 static bool is_record(const char *name)
 {
-    static const char *const names[] = {".", "..", "cmd.sh", "env.txt", "stdout", "stderr",
-                                        "exit.json", "step.json"};
+    static const char *const names[] = {".",      "..",     "cmd.sh",    "env.txt",
+                                        "stdout", "stderr", "exit.json", "step.json"};
     for (size_t i = 0; i < RWF_COUNT(names); i++)
         if (strcmp(names[i], name) == 0)
             return true;
@@ -151,10 +152,10 @@ static void succeeded(struct engine__attempt *a)
     struct engine__keep *k = a->keep;
     uint32_t step = a->step->index;
     json_t *metrics = a->metrics != NULL ? json_incref(a->metrics) : json_object();
-    json_t *event = json_pack("{s:s, s:i, s:s, s:O?, s:O, s:O, s:o}", "step",
-                              a->step->address, "attempt", a->number, "key", a->key,
-                              "parts", k->parts, "outputs", k->outputs, "metrics", metrics,
-                              "usage", usage_json(&k->usage));
+    json_t *event =
+        json_pack("{s:s, s:i, s:s, s:O?, s:O, s:O, s:o}", "step", a->step->address,
+                  "attempt", a->number, "key", a->key, "parts", k->parts, "outputs",
+                  k->outputs, "metrics", metrics, "usage", usage_json(&k->usage));
     run_log_append(e->log, RUN_STEP_SUCCEEDED, event);
     engine__results_set(e, step, json_incref(k->outputs), metrics);
     engine__ready_free(&e->steps[step]);
@@ -166,8 +167,9 @@ void engine__decided(struct engine *e, uint32_t step, int number, json_t *metric
 {
     json_t *given = metrics != NULL ? metrics : json_object();
     run_log_append(e->log, RUN_STEP_SUCCEEDED,
-                   json_pack("{s:s, s:i, s:O}", "step", engine__step_at(e, step)->address,
-                             "attempt", number, "metrics", given));
+                   json_pack("{s:s, s:i, s:O}", "step",
+                             engine__step_at(e, step)->address, "attempt", number,
+                             "metrics", given));
     engine__results_set(e, step, NULL, given);
     schedule_event(e->schedule, step, SCHEDULE_EVENT_SUCCEEDED, 0, rwf_clock_mono());
 }
@@ -186,8 +188,8 @@ static void keep_failed(struct engine__attempt *a)
 {
     struct engine *e = a->engine;
     struct engine__keep *k = a->keep;
-    struct proc_exit result = {.cause = PLAN_CAUSE_OUTPUT, .exit_code = 0,
-                               .usage = k->usage};
+    struct proc_exit result = {
+        .cause = PLAN_CAUSE_OUTPUT, .exit_code = 0, .usage = k->usage};
     if (k->missing == NULL && engine__is_environment(k->err.code)) {
         rwf_wrap(&k->err, "%s: its outputs cannot be kept", a->step->address);
         if (k->err.code < RWF_E_BASE)
@@ -195,8 +197,8 @@ static void keep_failed(struct engine__attempt *a)
         engine__fatal(e, &k->err);
         return;
     }
-    engine__failed(e, a->step->index, a->number, PLAN_CAUSE_OUTPUT, RWF_E_FAILED - RWF_E_BASE,
-                   k->err.text, &result);
+    engine__failed(e, a->step->index, a->number, PLAN_CAUSE_OUTPUT,
+                   RWF_E_FAILED - RWF_E_BASE, k->err.text, &result);
 }
 
 static void keep_done(uv_work_t *work, int status)
@@ -247,7 +249,8 @@ static void keep(struct engine__attempt *a, const struct proc_exit *result)
 
 bool engine__is_environment(int code)
 {
-    static const int codes[] = {ENOSPC, EDQUOT, EIO, EROFS, EMFILE, ENFILE, EAGAIN, ENOMEM};
+    static const int codes[] = {ENOSPC, EDQUOT, EIO,    EROFS,
+                                EMFILE, ENFILE, EAGAIN, ENOMEM};
     for (size_t i = 0; i < RWF_COUNT(codes); i++)
         if (codes[i] == code)
             return true;
@@ -280,13 +283,15 @@ int engine__exit_of(enum plan_cause cause)
     return RWF_E_FAILED - RWF_E_BASE;
 }
 
-static json_t *failure_event(const struct engine *e, const struct plan_step *p, int number,
-                             enum plan_cause cause, const char *message,
+static json_t *failure_event(const struct engine *e, const struct plan_step *p,
+                             int number, enum plan_cause cause, const char *message,
                              const struct proc_exit *result)
 {
-    json_t *event = json_pack("{s:s, s:i, s:s, s:o}", "step", p->address, "attempt", number,
-                              "cause", plan_cause_name(cause), "message", run_text(message));
-    char *where = recipe_where(recipe_sources(plan_graph_recipe(e->graph)), p->body->span);
+    json_t *event =
+        json_pack("{s:s, s:i, s:s, s:o}", "step", p->address, "attempt", number,
+                  "cause", plan_cause_name(cause), "message", run_text(message));
+    char *where =
+        recipe_where(recipe_sources(plan_graph_recipe(e->graph)), p->body->span);
     json_object_set_new(event, "where", run_text(where));
     free(where);
     if (result == NULL)
@@ -332,9 +337,11 @@ void engine__failed_early(struct engine *e, uint32_t step, int number,
 static void stopped(struct engine__attempt *a)
 {
     struct engine *e = a->engine;
-    run_log_append(e->log, RUN_STEP_STOPPED, json_pack("{s:s}", "step", a->step->address));
+    run_log_append(e->log, RUN_STEP_STOPPED,
+                   json_pack("{s:s}", "step", a->step->address));
     engine__ready_free(&e->steps[a->step->index]);
-    schedule_event(e->schedule, a->step->index, SCHEDULE_EVENT_STOP, 0, rwf_clock_mono());
+    schedule_event(e->schedule, a->step->index, SCHEDULE_EVENT_STOP, 0,
+                   rwf_clock_mono());
 }
 
 /* A built-in step says on its last line what went wrong; its number says which kind. */

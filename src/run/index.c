@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The index: one row per run, with the size of the log it was made from. A row is made again
- * when that size differs or the run had not ended, so each log is read once after its end.
- * An index that cannot be opened, is damaged or has another layout is deleted; where none
- * can be written, one in memory serves.
+ * The index: one row per run, with the size of the log it was made from. A row is made
+ * again when that size differs or the run had not ended, so each log is read once after
+ * its end. An index that cannot be opened, is damaged or has another layout is deleted;
+ * where none can be written, one in memory serves.
  */
 #include "config.h"
 #include "run/index.h"
@@ -27,7 +27,8 @@
 
 static const char schema[] =
     "CREATE TABLE IF NOT EXISTS run (id TEXT PRIMARY KEY, size INTEGER NOT NULL,"
-    " ended INTEGER NOT NULL, started INTEGER NOT NULL, data TEXT NOT NULL) WITHOUT ROWID;"
+    " ended INTEGER NOT NULL, started INTEGER NOT NULL, data TEXT NOT NULL) WITHOUT "
+    "ROWID;"
     "CREATE INDEX IF NOT EXISTS run_by_start ON run (started DESC, id DESC);"
     "PRAGMA user_version = 1";
 
@@ -59,7 +60,8 @@ static sqlite3 *try_open(const char *path)
     if (sqlite3_open(path, &db) == SQLITE_OK) {
         sqlite3_busy_timeout(db, BUSY_MS);
         int64_t layout = number(db, "PRAGMA user_version");
-        if ((layout == 0 || layout == LAYOUT) && exec(db, "PRAGMA synchronous = OFF") == 0 &&
+        if ((layout == 0 || layout == LAYOUT) &&
+            exec(db, "PRAGMA synchronous = OFF") == 0 &&
             (layout == LAYOUT || exec(db, schema) == 0) &&
             number(db, "SELECT count(*) FROM run") >= 0)
             return db;
@@ -113,19 +115,19 @@ static json_t *describe(const char *root, const char *id, const struct run_state
     const char *status = s->status;
     if (s->exit_code < 0 && engine_active(root, id) == 0)
         status = "interrupted";
-    return json_pack("{s:s, s:s?, s:s?, s:s, s:o, s:o, s:o, s:I, s:o}", "id", id, "name",
-                     s->name, "recipe", s->recipe, "status", status, "started",
+    return json_pack("{s:s, s:s?, s:s?, s:s, s:o, s:o, s:o, s:I, s:o}", "id", id,
+                     "name", s->name, "recipe", s->recipe, "status", status, "started",
                      time_of(s->started), "ended", time_of(s->ended), "exit_code",
-                     s->exit_code < 0 ? json_null() : json_integer(s->exit_code), "steps",
-                     (json_int_t)s->total, "counts", counts_of(s));
+                     s->exit_code < 0 ? json_null() : json_integer(s->exit_code),
+                     "steps", (json_int_t)s->total, "counts", counts_of(s));
 }
 
 /* A log that cannot be replayed is listed as such, not hidden. */
 static json_t *describe_damaged(const char *id, const struct rwf_err *err)
 {
-    return json_pack("{s:s, s:n, s:n, s:s, s:n, s:n, s:n, s:i, s:{}, s:s}", "id", id, "name",
-                     "recipe", "status", "damaged", "started", "ended", "exit_code", "steps",
-                     0, "counts", "message", err->text);
+    return json_pack("{s:s, s:n, s:n, s:s, s:n, s:n, s:n, s:i, s:{}, s:s}", "id", id,
+                     "name", "recipe", "status", "damaged", "started", "ended",
+                     "exit_code", "steps", 0, "counts", "message", err->text);
 }
 
 static void store(sqlite3_stmt *insert, const char *id, int64_t size, bool ended,
@@ -143,7 +145,8 @@ static void store(sqlite3_stmt *insert, const char *id, int64_t size, bool ended
     free(text);
 }
 
-static void read_run(const char *root, const char *id, int64_t size, sqlite3_stmt *insert)
+static void read_run(const char *root, const char *id, int64_t size,
+                     sqlite3_stmt *insert)
 {
     struct rwf_err err = RWF_ERR_INIT;
     char *path = run_log_path(root, id);
@@ -191,15 +194,18 @@ static int update(sqlite3 *db, const char *root, struct rwf_err *err)
     DIR *dir = opendir(runs);
     sqlite3_stmt *find = NULL, *insert = NULL, *mark = NULL;
     int result = -1;
-    if (exec(db, "BEGIN IMMEDIATE; CREATE TEMP TABLE IF NOT EXISTS seen (id TEXT PRIMARY KEY)"
+    if (exec(db, "BEGIN IMMEDIATE; CREATE TEMP TABLE IF NOT EXISTS seen (id TEXT "
+                 "PRIMARY KEY)"
                  " WITHOUT ROWID; DELETE FROM seen") == 0 &&
         (find = prepare(db, "SELECT size, ended FROM run WHERE id = ?")) != NULL &&
-        (insert = prepare(db, "INSERT OR REPLACE INTO run VALUES (?, ?, ?, ?, ?)")) != NULL &&
+        (insert = prepare(db, "INSERT OR REPLACE INTO run VALUES (?, ?, ?, ?, ?)")) !=
+            NULL &&
         (mark = prepare(db, "INSERT OR IGNORE INTO seen VALUES (?)")) != NULL) {
         if (dir != NULL)
             refresh(root, runs, dir, find, insert, mark);
         sqlite3_reset(find);
-        result = exec(db, "DELETE FROM run WHERE id NOT IN (SELECT id FROM seen); COMMIT");
+        result =
+            exec(db, "DELETE FROM run WHERE id NOT IN (SELECT id FROM seen); COMMIT");
     }
     if (result != 0)
         rwf_fail(err, RWF_E_ENV, "%s/index.sqlite: %s", root, sqlite3_errmsg(db));
@@ -214,8 +220,9 @@ static int update(sqlite3 *db, const char *root, struct rwf_err *err)
 
 static int list(sqlite3 *db, int limit, void (*fn)(void *, const json_t *), void *ctx)
 {
-    sqlite3_stmt *stmt = prepare(db, "SELECT data FROM run ORDER BY started DESC, id DESC"
-                                     " LIMIT ?");
+    sqlite3_stmt *stmt =
+        prepare(db, "SELECT data FROM run ORDER BY started DESC, id DESC"
+                    " LIMIT ?");
     if (stmt == NULL)
         return -1;
     sqlite3_bind_int(stmt, 1, limit > 0 ? limit : -1);
@@ -229,8 +236,9 @@ static int list(sqlite3 *db, int limit, void (*fn)(void *, const json_t *), void
     return sqlite3_finalize(stmt) == SQLITE_OK ? 0 : -1;
 }
 
-int run_index_each(const char *root, int limit, void (*fn)(void *ctx, const json_t *run),
-                   void *ctx, struct rwf_err *err)
+int run_index_each(const char *root, int limit,
+                   void (*fn)(void *ctx, const json_t *run), void *ctx,
+                   struct rwf_err *err)
 {
     sqlite3 *db = open_index(root, err);
     if (db == NULL)
@@ -243,7 +251,8 @@ int run_index_each(const char *root, int limit, void (*fn)(void *ctx, const json
         result = db == NULL ? -1 : update(db, root, err);
     }
     if (result == 0 && list(db, limit, fn, ctx) != 0)
-        result = rwf_fail(err, RWF_E_ENV, "%s/index.sqlite: %s", root, sqlite3_errmsg(db));
+        result =
+            rwf_fail(err, RWF_E_ENV, "%s/index.sqlite: %s", root, sqlite3_errmsg(db));
     sqlite3_close(db);
     return result;
 }

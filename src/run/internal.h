@@ -5,7 +5,8 @@
  *   engine.c   life of a run: begin, loop, end       prepare.c  `when`, key, cache
  *   launch.c   starting an attempt                   finish.c   what came of an attempt
  *   resume.c   going on with a run                   control.c  stop, deadline, signals
- *   results.c  what finished steps gave              step.c     the other side: run-step
+ *   results.c  what finished steps gave              step.c     the other side:
+ * run-step
  *
  * All of it runs in one thread, in the callbacks of one loop. What happens to a step is
  * told in this order: cache, log, schedule. An error that ends the run is kept by
@@ -32,7 +33,7 @@ struct engine__ready {
 struct engine__step {
     json_t *outputs, *metrics; /* once finished; NULL: none */
     struct engine__ready *ready;
-    int deferred;              /* times that somebody else held its key */
+    int deferred; /* times that somebody else held its key */
 };
 
 struct engine;
@@ -47,7 +48,7 @@ struct engine__attempt {
     struct proc *proc; /* NULL: gone */
     char *dir, *cwd;   /* absolute; cwd may be the user's own folder */
     char key[RWF_DIGEST_LEN];
-    int lock;          /* on the key */
+    int lock; /* on the key */
     json_t *metrics;
     int64_t last_progress;
     struct engine__keep *keep; /* while its outputs are being kept */
@@ -77,20 +78,22 @@ struct engine {
     struct plan_results results;
     struct rwf_str names, step_dir; /* what results lends out */
 
-    int64_t started;   /* monotonic */
+    int64_t started; /* monotonic */
     int exit_code;
     bool stopping, fatal;
     int stop_signals;
     struct rwf_err error; /* the one that was fatal */
 };
 
-static inline const struct plan_step *engine__step_at(const struct engine *e, uint32_t i)
+static inline const struct plan_step *engine__step_at(const struct engine *e,
+                                                      uint32_t i)
 {
     return plan_graph_step(e->graph, i);
 }
 
 /* engine.c */
-struct engine *engine__create(struct plan_graph *g, const struct engine_options *options,
+struct engine *engine__create(struct plan_graph *g,
+                              const struct engine_options *options,
                               struct rwf_err *err);
 void engine__destroy(struct engine *e);
 /* Of the run e->id; takes its lock. */
@@ -104,14 +107,17 @@ void engine__blame(struct engine *e, int exit_code);
 /* results.c */
 void engine__results_init(struct engine *e);
 /* Takes both (may be NULL). */
-void engine__results_set(struct engine *e, uint32_t step, json_t *outputs, json_t *metrics);
+void engine__results_set(struct engine *e, uint32_t step, json_t *outputs,
+                         json_t *metrics);
 /* Absolute folder of an attempt; the caller's to free. */
-char *engine__attempt_dir(const struct engine *e, const struct plan_step *step, int number);
+char *engine__attempt_dir(const struct engine *e, const struct plan_step *step,
+                          int number);
 void engine__resolve_as(struct engine *e, enum plan_mode mode);
 
 /* prepare.c */
 void engine__prepare(struct engine *e, uint32_t step);
-/* Looks into the cache for a step that is ready: true when it had it (and all is done). */
+/* Looks into the cache for a step that is ready: true when it had it (and all is done).
+ */
 bool engine__hit(struct engine *e, uint32_t step);
 void engine__ready_free(struct engine__step *s);
 
@@ -130,11 +136,13 @@ void engine__failed(struct engine *e, uint32_t step, int number, enum plan_cause
 /* The cause and the exit code that an error before any process means. */
 void engine__failed_early(struct engine *e, uint32_t step, int number,
                           const struct rwf_err *err);
-/* An error that is not the step's fault, and with which the next would fare no better. */
+/* An error that is not the step's fault, and with which the next would fare no better.
+ */
 bool engine__is_environment(int code);
 /* The cause that stands for an exit code of our own. */
 enum plan_cause engine__cause_of(int exit_code);
-/* The exit code of a run in which a step failed by cause, when nothing else is known. */
+/* The exit code of a run in which a step failed by cause, when nothing else is known.
+ */
 int engine__exit_of(enum plan_cause cause);
 
 /* control.c */

@@ -2,8 +2,8 @@
  *
  * Starting an attempt: the lock on its key, its folder, its command, its process.
  *
- * Secrets never reach step.json: what would be a secret's value there is a mark, and the
- * value goes to the process in its environment (see step.c).
+ * Secrets never reach step.json: what would be a secret's value there is a mark, and
+ * the value goes to the process in its environment (see step.c).
  */
 #include "config.h"
 #include "run/internal.h"
@@ -35,12 +35,12 @@ static int decide(struct engine *e, const struct plan_step *p, struct op_outcome
     return result;
 }
 
-static void log_started(struct engine *e, const struct plan_step *p, int number, int pid,
-                        const struct schedule_decision *d)
+static void log_started(struct engine *e, const struct plan_step *p, int number,
+                        int pid, const struct schedule_decision *d)
 {
     char *dir = run_attempt_dir(p->address, number);
-    json_t *event = json_pack("{s:s, s:i, s:i}", "step", p->address, "attempt", number,
-                              "pid", pid);
+    json_t *event =
+        json_pack("{s:s, s:i, s:i}", "step", p->address, "attempt", number, "pid", pid);
     if (pid != 0)
         json_object_set_new(event, "dir", json_string(dir));
     if (d->gpu_count > 0) {
@@ -68,7 +68,8 @@ static void launch_decide(struct engine *e, const struct plan_step *p,
         engine__decided(e, p->index, d->attempt, out.metrics);
     } else {
         engine__failed(e, p->index, d->attempt, engine__cause_of(out.exit_code),
-                       out.exit_code, out.message == NULL ? "failed" : out.message, NULL);
+                       out.exit_code, out.message == NULL ? "failed" : out.message,
+                       NULL);
         json_decref(out.metrics);
     }
     free(out.message);
@@ -96,11 +97,12 @@ static int write_step_json(const struct engine *e, const struct engine__attempt 
     json_t *step = json_pack("{s:s, s:s, s:o, s:I, s:f}", "op", a->step->op->name,
                              "address", a->step->address, "spec", marked, "memory",
                              (json_int_t)policy->memory, "cpu", policy->cpu);
-    char *text = json_dumps(step, JSON_INDENT(1)), *path = rwf_fs_join(a->dir, "step.json");
-    int result = text == NULL
-                     ? rwf_fail(err, RWF_E_ENV, "%s: its spec cannot be written as JSON",
-                                a->step->address)
-                     : rwf_fs_write(path, text, strlen(text), false, err);
+    char *text = json_dumps(step, JSON_INDENT(1)),
+         *path = rwf_fs_join(a->dir, "step.json");
+    int result = text == NULL ? rwf_fail(err, RWF_E_ENV,
+                                         "%s: its spec cannot be written as JSON",
+                                         a->step->address)
+                              : rwf_fs_write(path, text, strlen(text), false, err);
     free(path);
     free(text);
     json_decref(step);
@@ -126,7 +128,8 @@ static int make_command(struct engine *e, struct engine__attempt *a,
     return result;
 }
 
-static void add_env(const struct engine *e, const struct engine__attempt *a, json_t *env)
+static void add_env(const struct engine *e, const struct engine__attempt *a,
+                    json_t *env)
 {
     char number[16];
     snprintf(number, sizeof(number), "%d", a->number);
@@ -147,12 +150,18 @@ static int start(struct engine *e, struct engine__attempt *a,
             command.env = json_object();
         add_env(e, a, command.env);
         a->cwd = command.dir != NULL ? rwf_xstrdup(command.dir) : rwf_xstrdup(a->dir);
-        struct proc_spec spec = {
-            .argv = command.argv, .env = command.env, .cwd = a->cwd, .dir = a->dir,
-            .run_id = e->id, .address = a->step->address, .memory = policy->memory,
-            .timeout = policy->timeout, .grace = policy->grace,
-            .log_limit = policy->log_limit, .gpus = d->gpus,
-            .gpu_count = policy->gpu > 0 ? d->gpu_count : -1};
+        struct proc_spec spec = {.argv = command.argv,
+                                 .env = command.env,
+                                 .cwd = a->cwd,
+                                 .dir = a->dir,
+                                 .run_id = e->id,
+                                 .address = a->step->address,
+                                 .memory = policy->memory,
+                                 .timeout = policy->timeout,
+                                 .grace = policy->grace,
+                                 .log_limit = policy->log_limit,
+                                 .gpus = d->gpus,
+                                 .gpu_count = policy->gpu > 0 ? d->gpu_count : -1};
         struct proc_handler handler = {a, engine__report, engine__exited};
         a->proc = proc_start(&e->loop, &spec, &handler, err);
         result = a->proc == NULL ? -1 : 0;

@@ -14,8 +14,8 @@
 #include "base/str.h"
 #include "base/suggest.h"
 
-#define PLAIN_MAX 96  /* a longer or stranger address is shortened … */
-#define SHORT_MAX 80  /* … to so much of it, and a piece of its digest */
+#define PLAIN_MAX 96 /* a longer or stranger address is shortened … */
+#define SHORT_MAX 80 /* … to so much of it, and a piece of its digest */
 #define DIGEST_PIECE 16
 
 char *run_root(const char *recipe_dir)
@@ -57,8 +57,10 @@ char *run_root_find(const char *start, struct rwf_err *err)
         dir = up;
     }
     free(dir);
-    rwf_fail(err, RWF_E_NORUN, "no runs here: there is no .raywf folder in %s or above it; "
-             "go to the folder of a recipe that was run, or set RAYWF_DIR", start);
+    rwf_fail(err, RWF_E_NORUN,
+             "no runs here: there is no .raywf folder in %s or above it; "
+             "go to the folder of a recipe that was run, or set RAYWF_DIR",
+             start);
     return NULL;
 }
 
@@ -124,8 +126,10 @@ static char *search_end(struct search *s, struct rwf_err *err)
         return s->found;
     const char *near = rwf_suggest_best(&s->suggest);
     if (s->matches > 1)
-        rwf_fail(err, RWF_E_NORUN, "'%s' fits %d runs; give more of the id ('raywf ps' "
-                 "lists them)", s->name, s->matches);
+        rwf_fail(err, RWF_E_NORUN,
+                 "'%s' fits %d runs; give more of the id ('raywf ps' "
+                 "lists them)",
+                 s->name, s->matches);
     else if (near != NULL)
         rwf_fail(err, RWF_E_NORUN, "no run '%s'; did you mean '%s'?", s->name, near);
     else

@@ -3,8 +3,8 @@
  * Where things are. ROOT is .raywf in the recipe's folder (RAYWF_DIR overrides it):
  *
  *   runs/ID/events.ndjson          the log            runs/ID/plan.json   what was run
- *   runs/ID/steps/ADDRESS/         the first attempt: cmd.sh env.txt stdout stderr exit.json
- *                                  step.json, and the working files until they are kept
+ *   runs/ID/steps/ADDRESS/         the first attempt: cmd.sh env.txt stdout stderr
+ * exit.json step.json, and the working files until they are kept
  *   runs/ID/steps/ADDRESS~N/       attempt N, from the second on
  *   runs/ID/pid                    of the process that drives it (see log.h)
  *   runs/last                      symlink to the newest run

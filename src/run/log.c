@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Writing a log. The caller's thread appends to a buffer and writes it at flush; a second
- * thread does nothing but fdatasync, once for all that was written meanwhile.
+ * Writing a log. The caller's thread appends to a buffer and writes it at flush; a
+ * second thread does nothing but fdatasync, once for all that was written meanwhile.
  *
- * Invariants: `good` is the file's length up to its last whole line; after a failed write the
- * file is cut back to it and nothing is ever written again. `written`, `synced`, `want`
- * and `sync_errno` are shared and guarded by `mutex`; all else belongs to the caller.
+ * Invariants: `good` is the file's length up to its last whole line; after a failed
+ * write the file is cut back to it and nothing is ever written again. `written`,
+ * `synced`, `want` and `sync_errno` are shared and guarded by `mutex`; all else belongs
+ * to the caller.
  */
 #include "config.h"
 #include "run/log.h"
@@ -145,8 +146,10 @@ static int find_end(struct run_log *log, int64_t size, struct rwf_err *err)
             return 0;
         }
         if (want > TAIL_MAX)
-            return rwf_fail(err, RWF_E_INPUT, "%s: damaged log: no event in its last %lld "
-                            "bytes", log->path, (long long)len);
+            return rwf_fail(err, RWF_E_INPUT,
+                            "%s: damaged log: no event in its last %lld "
+                            "bytes",
+                            log->path, (long long)len);
     }
 }
 
@@ -174,8 +177,10 @@ static int open_locked(struct run_log *log, struct rwf_err *err)
     if (flock(log->fd, LOCK_EX | LOCK_NB) == 0)
         return 0;
     if (errno != EWOULDBLOCK)
-        return rwf_fail(err, RWF_E_ENV, "%s: cannot lock: %s", log->path, strerror(errno));
-    return rwf_fail(err, RWF_E_USAGE, "the run is active (pid %d); 'raywf stop' ends it",
+        return rwf_fail(err, RWF_E_ENV, "%s: cannot lock: %s", log->path,
+                        strerror(errno));
+    return rwf_fail(err, RWF_E_USAGE,
+                    "the run is active (pid %d); 'raywf stop' ends it",
                     read_pid(log->path));
 }
 
@@ -293,8 +298,9 @@ void run_log_close(struct run_log *log)
 /* Names of the run's own making: replacing a part of one would break the replay. */
 static bool is_structural(const char *key)
 {
-    static const char *const keys[] = {"step", "key", "cause", "status", "dir", "outputs",
-                                       "origin", "reason", "because_step", "lost"};
+    static const char *const keys[] = {"step",         "key",     "cause",  "status",
+                                       "dir",          "outputs", "origin", "reason",
+                                       "because_step", "lost"};
     for (size_t i = 0; i < RWF_COUNT(keys); i++)
         if (strcmp(keys[i], key) == 0)
             return true;
@@ -333,9 +339,8 @@ static void redact_body(json_t *body)
     const char *key;
     void *at;
     json_t *item;
-    json_object_foreach_safe(body, at, key, item)
-        if (!is_structural(key))
-            json_object_set_new(body, key, run_redacted(item));
+    json_object_foreach_safe(body, at, key, item) if (!is_structural(key))
+        json_object_set_new(body, key, run_redacted(item));
 }
 
 static void add_json(struct rwf_str *s, const json_t *value)
@@ -362,8 +367,8 @@ static void add_line(struct run_log *log, const char *ts, const char *type,
                      const json_t *body)
 {
     struct rwf_str *s = &log->buffer;
-    rwf_str_addf(s, "{\"seq\":%lld,\"ts\":\"%s\",\"type\":\"%s\"", (long long)log->seq, ts,
-                 type);
+    rwf_str_addf(s, "{\"seq\":%lld,\"ts\":\"%s\",\"type\":\"%s\"", (long long)log->seq,
+                 ts, type);
     if (json_object_size(body) == 0) {
         rwf_str_addc(s, '}');
     } else {
@@ -408,8 +413,10 @@ static int give_up(struct run_log *log, int code, int64_t wrote, struct rwf_err 
         rwf_fail(&log->failure, RWF_E_ENV, "%s: %s, and it cannot be cut back: %s",
                  log->path, strerror(code), strerror(errno));
     else
-        rwf_fail(&log->failure, RWF_E_ENV, "%s: %s; make room on that disk, then "
-                 "'raywf resume' goes on from here", log->path, strerror(code));
+        rwf_fail(&log->failure, RWF_E_ENV,
+                 "%s: %s; make room on that disk, then "
+                 "'raywf resume' goes on from here",
+                 log->path, strerror(code));
     rwf_str_clear(&log->buffer);
     if (err != NULL)
         *err = log->failure;

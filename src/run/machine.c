@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What this machine has for us: the cores we may run on, and the memory our cgroup leaves
- * us; GPUs by their device files; custom resources from RAYWF_RESOURCES.
+ * What this machine has for us: the cores we may run on, and the memory our cgroup
+ * leaves us; GPUs by their device files; custom resources from RAYWF_RESOURCES.
  */
 #include "config.h"
 #include "run/engine.h"
@@ -21,7 +21,8 @@
 #define CUSTOM_MAX 32
 
 /* Calls fn with the text of file for our cgroup and each above it. */
-static void each_cgroup(const char *file, void (*fn)(void *ctx, const char *text), void *ctx)
+static void each_cgroup(const char *file, void (*fn)(void *ctx, const char *text),
+                        void *ctx)
 {
     char *own = rwf_fs_read("/proc/self/cgroup", 65536, NULL, NULL);
     char *line = own == NULL ? NULL : strstr(own, "0::/");
@@ -87,7 +88,8 @@ static int gpus(void)
             count += *c == ',';
         return count;
     }
-    int count = glob("/dev/nvidia[0-9]*", 0, NULL, &found) == 0 ? (int)found.gl_pathc : 0;
+    int count =
+        glob("/dev/nvidia[0-9]*", 0, NULL, &found) == 0 ? (int)found.gl_pathc : 0;
     globfree(&found);
     return count;
 }
@@ -109,7 +111,8 @@ static size_t custom(const char **names, double *amounts)
         double amount = equals == NULL ? -1 : strtod(equals + 1, &end);
         if (equals == NULL || equals == item || end == equals + 1 || *end != '\0' ||
             !(amount >= 0)) {
-            rwf_log(RWF_LOG_WARN, "run", "RAYWF_RESOURCES: '%s' is no NAME=AMOUNT", item);
+            rwf_log(RWF_LOG_WARN, "run", "RAYWF_RESOURCES: '%s' is no NAME=AMOUNT",
+                    item);
             continue;
         }
         *equals = '\0';
@@ -126,8 +129,11 @@ void engine_machine(struct schedule_machine *ret)
     static double amounts[CUSTOM_MAX];
     if (gethostname(name, sizeof(name) - 1) != 0)
         strcpy(name, "localhost");
-    *ret = (struct schedule_machine){.name = name, .cpu = cpus(), .memory = memory_bytes(),
-                                     .gpu_count = gpus(), .custom_names = names,
+    *ret = (struct schedule_machine){.name = name,
+                                     .cpu = cpus(),
+                                     .memory = memory_bytes(),
+                                     .gpu_count = gpus(),
+                                     .custom_names = names,
                                      .custom_amounts = amounts};
     ret->custom_count = custom(names, amounts);
 }

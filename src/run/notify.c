@@ -21,7 +21,8 @@ static bool wants(const json_t *hook, const char *status)
         return true;
     json_array_foreach(on, i, item) {
         const char *want = json_string_value(item);
-        if (want != NULL && (strcmp(want, "finished") == 0 || strcmp(want, status) == 0))
+        if (want != NULL &&
+            (strcmp(want, "finished") == 0 || strcmp(want, status) == 0))
             return true;
     }
     return false;
@@ -34,14 +35,15 @@ static const char *status_of(const json_t *finished)
 
 static json_t *body_json(const struct recipe *r, const char *id, const json_t *finished)
 {
-    json_t *body = json_pack("{s:s, s:s, s:s, s:o, s:o}", "v", "1.0", "type",
-                             "run.finished", "run", id, "name", run_text(recipe_name(r)),
-                             "recipe", run_text(recipe_path(r)));
+    json_t *body = json_pack(
+        "{s:s, s:s, s:s, s:o, s:o}", "v", "1.0", "type", "run.finished", "run", id,
+        "name", run_text(recipe_name(r)), "recipe", run_text(recipe_path(r)));
     json_object_update(body, (json_t *)(uintptr_t)finished);
     return body;
 }
 
-static json_t *body_slack(const struct recipe *r, const char *id, const json_t *finished)
+static json_t *body_slack(const struct recipe *r, const char *id,
+                          const json_t *finished)
 {
     char duration[RWF_UNITS_LEN];
     const char *status = status_of(finished), *name;
@@ -59,7 +61,8 @@ static json_t *body_slack(const struct recipe *r, const char *id, const json_t *
     return body;
 }
 
-static int send(const char *url, const char *secret, const char *body, struct rwf_err *err)
+static int send(const char *url, const char *secret, const char *body,
+                struct rwf_err *err)
 {
     char digest[RWF_DIGEST_LEN];
     char *signature = NULL;
@@ -68,8 +71,8 @@ static int send(const char *url, const char *secret, const char *body, struct rw
         signature = rwf_xasprintf("X-Raywf-Signature: sha256=%s", digest);
     }
     const char *headers[] = {signature, NULL};
-    int result = http_post(url, "application/json", body, strlen(body), headers, TIMEOUT,
-                           err);
+    int result =
+        http_post(url, "application/json", body, strlen(body), headers, TIMEOUT, err);
     free(signature);
     return result;
 }
@@ -99,7 +102,8 @@ static void notify_one(const json_t *hook, const struct recipe *r, const char *i
                        ? body_slack(r, id, finished)
                        : body_json(r, id, finished);
     char *text = json_dumps(body, JSON_COMPACT);
-    int sent = send(url, json_string_value(json_object_get(hook, "secret")), text, &err);
+    int sent =
+        send(url, json_string_value(json_object_get(hook, "secret")), text, &err);
     json_t *event = json_pack("{s:o, s:b}", "url", shown_url(url), "ok", sent == 0);
     if (sent != 0)
         json_object_set_new(event, "message", run_text(err.text));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Before a step may wait for resources: is its condition true, what is its key, and is the
- * result there already?
+ * Before a step may wait for resources: is its condition true, what is its key, and is
+ * the result there already?
  */
 #include "config.h"
 #include "run/internal.h"
@@ -60,14 +60,16 @@ static void make_unique(const struct engine *e, const struct plan_step *p,
     rwf_digest_finish(d, key);
 }
 
-static int check_planned(const struct engine *e, const struct plan_step *p, const char *key,
-                         struct rwf_err *err)
+static int check_planned(const struct engine *e, const struct plan_step *p,
+                         const char *key, struct rwf_err *err)
 {
     const char *planned = e->options->keys == NULL ? NULL : e->options->keys[p->index];
     if (planned == NULL || strcmp(planned, key) == 0)
         return 0;
-    return rwf_fail(err, RWF_E_LOCK, "%s is not what was planned: its code or its inputs "
-                    "have changed since; plan again ('raywf plan -o FILE')", p->address);
+    return rwf_fail(err, RWF_E_LOCK,
+                    "%s is not what was planned: its code or its inputs "
+                    "have changed since; plan again ('raywf plan -o FILE')",
+                    p->address);
 }
 
 static int compute_key(struct engine *e, const struct plan_step *p, struct rwf_err *err)
@@ -75,8 +77,8 @@ static int compute_key(struct engine *e, const struct plan_step *p, struct rwf_e
     struct engine__ready *ready = rwf_xcalloc(1, sizeof(*ready));
     e->steps[p->index].ready = ready;
     engine__resolve_as(e, PLAN_KEY);
-    if (plan_step_key(e->graph, p, run_cache_digest, e->cache, ready->key, &ready->parts,
-                      err) != 0)
+    if (plan_step_key(e->graph, p, run_cache_digest, e->cache, ready->key,
+                      &ready->parts, err) != 0)
         return -1;
     if (check_planned(e, p, ready->key, err) != 0) {
         engine__fatal(e, err);

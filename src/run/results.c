@@ -24,7 +24,8 @@ static const char *real_name(const struct engine *e, uint32_t step, const char *
     return name;
 }
 
-static const char *output(void *ctx, uint32_t step, const char *name, enum plan_mode mode)
+static const char *output(void *ctx, uint32_t step, const char *name,
+                          enum plan_mode mode)
 {
     struct engine *e = ctx;
     const json_t *outputs = e->steps[step].outputs;
@@ -54,7 +55,8 @@ static const char *metric_names(void *ctx, uint32_t step)
     return e->names.len > 0 ? e->names.data : NULL;
 }
 
-char *engine__attempt_dir(const struct engine *e, const struct plan_step *step, int number)
+char *engine__attempt_dir(const struct engine *e, const struct plan_step *step,
+                          int number)
 {
     char *relative = run_attempt_dir(step->address, number);
     char *dir = rwf_xasprintf("%s/%s", e->dir, relative);
@@ -75,12 +77,16 @@ static const char *coming_dir(void *ctx, uint32_t step)
 
 void engine__results_init(struct engine *e)
 {
-    e->results = (struct plan_results){.ctx = e, .output = output, .metric = metric,
-                                       .metric_names = metric_names, .run_id = e->id,
+    e->results = (struct plan_results){.ctx = e,
+                                       .output = output,
+                                       .metric = metric,
+                                       .metric_names = metric_names,
+                                       .run_id = e->id,
                                        .dir = coming_dir};
 }
 
-void engine__results_set(struct engine *e, uint32_t step, json_t *outputs, json_t *metrics)
+void engine__results_set(struct engine *e, uint32_t step, json_t *outputs,
+                         json_t *metrics)
 {
     struct engine__step *s = &e->steps[step];
     json_decref(s->outputs);

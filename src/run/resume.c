@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Going on with a run: the log says what is finished; what ran when the head died is lost
- * and runs again, as does what was finished but whose outputs are gone.
+ * Going on with a run: the log says what is finished; what ran when the head died is
+ * lost and runs again, as does what was finished but whose outputs are gone.
  */
 #include "config.h"
 #include "run/internal.h"
@@ -28,8 +28,8 @@ static bool outputs_there(const json_t *outputs)
 }
 
 /* Where the log left a step, after what a resume does to it. */
-static enum schedule_state state_after(const struct run_step_state *s, bool retry_failed,
-                                       bool *ret_lost)
+static enum schedule_state state_after(const struct run_step_state *s,
+                                       bool retry_failed, bool *ret_lost)
 {
     *ret_lost = false;
     if (!schedule_state_final(s->state) || s->state == STEP_STOPPED)
@@ -41,10 +41,10 @@ static enum schedule_state state_after(const struct run_step_state *s, bool retr
     return retry_failed ? STEP_PENDING : s->state;
 }
 
-/* Puts every step of the graph where the log left it. Returns how many are to be run; those
- * whose outputs are gone are added to lost. */
-static size_t restore(struct engine *e, const struct run_state *state, bool retry_failed,
-                      json_t *lost)
+/* Puts every step of the graph where the log left it. Returns how many are to be run;
+ * those whose outputs are gone are added to lost. */
+static size_t restore(struct engine *e, const struct run_state *state,
+                      bool retry_failed, json_t *lost)
 {
     size_t pending = 0, count = plan_graph_count(e->graph);
     for (uint32_t i = 0; i < count; i++) {
@@ -85,7 +85,8 @@ static int go_on(struct engine *e, const struct run_state *state, bool retry_fai
                              retry_failed, "lost", lost));
     int left = proc_sweep(e->id);
     if (left > 0)
-        rwf_log(RWF_LOG_INFO, "run", "ended %d processes that an earlier head left", left);
+        rwf_log(RWF_LOG_INFO, "run", "ended %d processes that an earlier head left",
+                left);
     return engine__drive(e, err);
 }
 
@@ -106,7 +107,8 @@ int engine_resume(struct plan_graph *g, const struct engine_options *options,
     int result = -1;
     if (!rwf_fs_exists(path))
         rwf_fail(err, RWF_E_NORUN, "no run '%s' ('raywf ps' lists them)", id);
-    else if (engine__open_log(e, err) == 0 && (state = run_state_load(path, err)) != NULL)
+    else if (engine__open_log(e, err) == 0 &&
+             (state = run_state_load(path, err)) != NULL)
         result = state->exit_code == 0 ? 0 : go_on(e, state, retry_failed, err);
     run_state_destroy(state);
     free(path);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Replay. Each event type is a row: the step event it stands for and a function that
- * takes over its members. Strings and values are borrowed from the events, which are kept
- * alive by reference; events of unknown type or with unknown members change nothing.
+ * takes over its members. Strings and values are borrowed from the events, which are
+ * kept alive by reference; events of unknown type or with unknown members change
+ * nothing.
  *
  * Invariant: counts[] sums to total; a step not seen yet counts as pending.
  */
@@ -19,8 +20,17 @@
 #include "run/log.h"
 
 /* What a step holds on to; run_step_state's pointers point into these. */
-enum held { HELD_DIR, HELD_CAUSE, HELD_MESSAGE, HELD_METRICS, HELD_OUTPUTS, HELD_KEY,
-            HELD_ORIGIN, HELD_USAGE, HELD_COUNT };
+enum held {
+    HELD_DIR,
+    HELD_CAUSE,
+    HELD_MESSAGE,
+    HELD_METRICS,
+    HELD_OUTPUTS,
+    HELD_KEY,
+    HELD_ORIGIN,
+    HELD_USAGE,
+    HELD_COUNT
+};
 
 struct step {
     struct run_step_state public;
@@ -97,7 +107,8 @@ static int64_t number(const json_t *event, const char *key, int64_t fallback)
     if (json_is_integer(value))
         return json_integer_value(value);
     double real = json_real_value(value);
-    return json_is_real(value) && real > -9e18 && real < 9e18 ? (int64_t)real : fallback;
+    return json_is_real(value) && real > -9e18 && real < 9e18 ? (int64_t)real
+                                                              : fallback;
 }
 
 static int small(const json_t *event, const char *key, int fallback)
@@ -118,8 +129,8 @@ static struct step *step_of(struct replay *r, const char *address)
     if (step != NULL)
         return step;
     step = rwf_xcalloc(1, sizeof(*step));
-    step->public = (struct run_step_state){.state = STEP_PENDING, .progress = -1,
-                                           .rows = -1, .bytes = -1};
+    step->public = (struct run_step_state){
+        .state = STEP_PENDING, .progress = -1, .rows = -1, .bytes = -1};
     *RWF_PUSH(r->steps, r->count, r->cap) = step;
     rwf_map_set(r->by_address, address, step);
     step->public.address = rwf_map_key_at(r->by_address, r->count - 1);
@@ -135,13 +146,16 @@ static struct step *step_of(struct replay *r, const char *address)
 static int move(struct replay *r, struct step *step, enum schedule_event event,
                 struct rwf_err *err)
 {
-    static const enum schedule_event ways[] = {SCHEDULE_EVENT_PREPARE, SCHEDULE_EVENT_MISS,
-                                               SCHEDULE_EVENT_DUE};
+    static const enum schedule_event ways[] = {SCHEDULE_EVENT_PREPARE,
+                                               SCHEDULE_EVENT_MISS, SCHEDULE_EVENT_DUE};
     enum schedule_state from = step->public.state, to;
-    for (size_t i = 0; (to = schedule_transition(from, event)) == STEP_STATE_COUNT; i++) {
+    for (size_t i = 0; (to = schedule_transition(from, event)) == STEP_STATE_COUNT;
+         i++) {
         if (i == RWF_COUNT(ways))
-            return rwf_fail(err, RWF_E_INPUT, "damaged log: event %lld: %s cannot have %s "
-                            "when %s", (long long)r->public.seq, step->public.address,
+            return rwf_fail(err, RWF_E_INPUT,
+                            "damaged log: event %lld: %s cannot have %s "
+                            "when %s",
+                            (long long)r->public.seq, step->public.address,
                             schedule_event_name(event),
                             schedule_state_name(step->public.state));
         enum schedule_state next = schedule_transition(from, ways[i]);
@@ -180,8 +194,9 @@ static void on_metric(struct step *step, const json_t *event)
     json_t *metrics = json_object_get(event, "metrics");
     if (!json_is_object(metrics))
         return;
-    json_t *all = step->held[HELD_METRICS] == NULL ? json_object()
-                                                   : json_copy(step->held[HELD_METRICS]);
+    json_t *all = step->held[HELD_METRICS] == NULL
+                      ? json_object()
+                      : json_copy(step->held[HELD_METRICS]);
     json_object_update(all, metrics);
     (void)hold(step, HELD_METRICS, all);
     json_decref(all);
@@ -373,7 +388,8 @@ size_t run_state_step_count(const struct run_state *s)
     return replay_of(s)->count;
 }
 
-const struct run_step_state *run_state_step(const struct run_state *s, const char *address)
+const struct run_step_state *run_state_step(const struct run_state *s,
+                                            const char *address)
 {
     const struct step *step = rwf_map_get(replay_of(s)->by_address, address);
     return step == NULL ? NULL : &step->public;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The state of a run: the replay of its event log. Pure: the only input is events. Every
- * view (status, progress, report, JUnit) and resume read this.
+ * The state of a run: the replay of its event log. Pure: the only input is events.
+ * Every view (status, progress, report, JUnit) and resume read this.
  */
 #ifndef RWF_RUN_STATE_H
 #define RWF_RUN_STATE_H
@@ -14,21 +14,21 @@
 struct run_step_state {
     const char *address;
     enum schedule_state state;
-    int attempt;            /* of the last attempt started; 0: none */
-    int failures;           /* attempts that failed since the step was last tried anew */
-    int64_t started;        /* wall ns of the last attempt; 0: never */
+    int attempt;     /* of the last attempt started; 0: none */
+    int failures;    /* attempts that failed since the step was last tried anew */
+    int64_t started; /* wall ns of the last attempt; 0: never */
     int64_t ended;
-    double progress;        /* 0..1, -1 unknown */
-    int64_t rows, bytes;    /* -1 unknown */
-    const char *dir;        /* last attempt's folder, relative to the run's; or NULL */
-    const char *cause;      /* of the last failure, or NULL */
-    const char *message;    /* of the last failure, or why skipped; or NULL */
+    double progress;     /* 0..1, -1 unknown */
+    int64_t rows, bytes; /* -1 unknown */
+    const char *dir;     /* last attempt's folder, relative to the run's; or NULL */
+    const char *cause;   /* of the last failure, or NULL */
+    const char *message; /* of the last failure, or why skipped; or NULL */
     int pid;
-    const json_t *metrics;  /* last values, or NULL */
-    const json_t *outputs;  /* {name: {path,digest,size}}, or NULL */
-    const char *key;        /* or NULL */
-    const char *origin;     /* cached: "RUN/ADDRESS" */
-    const json_t *usage;    /* or NULL */
+    const json_t *metrics; /* last values, or NULL */
+    const json_t *outputs; /* {name: {path,digest,size}}, or NULL */
+    const char *key;       /* or NULL */
+    const char *origin;    /* cached: "RUN/ADDRESS" */
+    const json_t *usage;   /* or NULL */
 };
 
 struct run_state {
@@ -37,7 +37,7 @@ struct run_state {
     int exit_code;                     /* -1 while running */
     int pid;
     int64_t seq;
-    size_t total;                      /* steps in the graph */
+    size_t total; /* steps in the graph */
     size_t counts[STEP_STATE_COUNT];
     char *message;
 };
@@ -49,8 +49,9 @@ int run_state_apply(struct run_state *s, const json_t *event, struct rwf_err *er
 /* Replays a whole log; RWF_E_NORUN when there is none. */
 struct run_state *run_state_load(const char *log_path, struct rwf_err *err);
 
-size_t run_state_step_count(const struct run_state *s);      /* steps seen in events */
-const struct run_step_state *run_state_step(const struct run_state *s, const char *address);
+size_t run_state_step_count(const struct run_state *s); /* steps seen in events */
+const struct run_step_state *run_state_step(const struct run_state *s,
+                                            const char *address);
 const struct run_step_state *run_state_step_at(const struct run_state *s, size_t i);
 
 #endif

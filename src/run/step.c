@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The body of `raywf run-step DIR`: one built-in step in a process of its own. Its working
- * folder is the attempt's; what it reports goes to the descriptor in RAYWF_REPORT, what
- * goes wrong is its last line on stderr, and which kind of wrong its exit code.
+ * The body of `raywf run-step DIR`: one built-in step in a process of its own. Its
+ * working folder is the attempt's; what it reports goes to the descriptor in
+ * RAYWF_REPORT, what goes wrong is its last line on stderr, and which kind of wrong its
+ * exit code.
  */
 #include "config.h"
 #include "run/engine.h"
@@ -66,14 +67,16 @@ static int run(const struct op *const *ops, const char *dir, const json_t *step,
     const char *name = json_string_value(json_object_get(step, "op"));
     const struct op *op = name == NULL ? NULL : op_by_name(ops, name);
     if (op == NULL || op->run == NULL)
-        return rwf_fail(err, RWF_E_BUG, "%s/step.json: no such built-in step: '%s'", dir,
-                        name == NULL ? "" : name);
+        return rwf_fail(err, RWF_E_BUG, "%s/step.json: no such built-in step: '%s'",
+                        dir, name == NULL ? "" : name);
     json_t *spec = run__secrets_unmark(json_object_get(step, "spec"));
-    struct op_run r = {
-        .address = json_string_value(json_object_get(step, "address")), .spec = spec,
-        .dir = dir, .memory = json_integer_value(json_object_get(step, "memory")),
-        .cpu = json_number_value(json_object_get(step, "cpu")), .report = report,
-        .report_fd = report_fd()};
+    struct op_run r = {.address = json_string_value(json_object_get(step, "address")),
+                       .spec = spec,
+                       .dir = dir,
+                       .memory = json_integer_value(json_object_get(step, "memory")),
+                       .cpu = json_number_value(json_object_get(step, "cpu")),
+                       .report = report,
+                       .report_fd = report_fd()};
     int result = op->run(&r, err);
     json_decref(spec);
     return result;
@@ -96,7 +99,8 @@ int engine_run_step(const struct op *const *ops, const char *dir)
     if (step == NULL || run(ops, absolute, step, &err) != 0) {
         tell(&err);
         /* An errno is the step's own trouble (a file it could not read), not ours. */
-        exit_code = err.code < RWF_E_BASE ? RWF_E_FAILED - RWF_E_BASE : rwf_exit_code(&err);
+        exit_code =
+            err.code < RWF_E_BASE ? RWF_E_FAILED - RWF_E_BASE : rwf_exit_code(&err);
     }
     json_decref(step);
     free(absolute);

@@ -2,8 +2,9 @@
  *
  * The inside of a schedule, shared by schedule.c (decisions) and why.c (explanations).
  *
- * Steps with the same demand share a class, and every queue belongs to a class: a decision
- * looks at the heads of at most SCHEDULE__WINDOW classes and never at all steps.
+ * Steps with the same demand share a class, and every queue belongs to a class: a
+ * decision looks at the heads of at most SCHEDULE__WINDOW classes and never at all
+ * steps.
  */
 #ifndef RWF_SCHEDULE_INTERNAL_H
 #define RWF_SCHEDULE_INTERNAL_H
@@ -13,16 +14,16 @@
 #include "schedule/schedule.h"
 
 #define SCHEDULE__WINDOW 64
-/* A class prepares this many steps ahead of those that run: enough to find cached results
- * behind a busy machine, few enough to hold little in memory. */
+/* A class prepares this many steps ahead of those that run: enough to find cached
+ * results behind a busy machine, few enough to hold little in memory. */
 #define SCHEDULE__AHEAD 32
 /* So often may smaller steps go before an older one that does not fit. */
 #define SCHEDULE__PATIENCE 64
 
 struct schedule__item {
     uint8_t state;
-    bool granted;   /* resources are held */
-    bool offered;   /* SCHEDULE_SKIP was decided */
+    bool granted; /* resources are held */
+    bool offered; /* SCHEDULE_SKIP was decided */
     bool deferred;
     uint32_t class;
     uint32_t waiting; /* needs that are not good yet */
@@ -47,7 +48,7 @@ struct schedule {
     struct schedule__ledger ledger;
     struct schedule__item *items;
     uint32_t count;
-    uint32_t *dependents;    /* of step i: [first[i], first[i + 1]) */
+    uint32_t *dependents; /* of step i: [first[i], first[i + 1]) */
     uint32_t *first;
     struct schedule__class **classes;
     size_t class_count, class_cap;
@@ -55,7 +56,7 @@ struct schedule {
     struct schedule__class_list hungry; /* something ready, and few queued */
     struct schedule__heap backoff, skips;
     size_t counts[STEP_STATE_COUNT];
-    bool full;     /* nothing active fits until something is given back */
+    bool full; /* nothing active fits until something is given back */
     bool stopping;
 };
 

@@ -25,7 +25,8 @@ void schedule__ledger_init(struct schedule__ledger *l, const struct schedule_mac
     memset(l, 0, sizeof(*l));
     l->cpu = l->cpu_free = millionths(m->cpu);
     l->memory = l->memory_free = m->memory;
-    l->gpu_count = m->gpu_count > SCHEDULE__MAX_GPUS ? SCHEDULE__MAX_GPUS : m->gpu_count;
+    l->gpu_count =
+        m->gpu_count > SCHEDULE__MAX_GPUS ? SCHEDULE__MAX_GPUS : m->gpu_count;
     l->gpu_whole = l->gpu_count;
     for (int i = 0; i < l->gpu_count; i++)
         l->gpu_free[i] = SCHEDULE__UNIT;
@@ -58,8 +59,8 @@ static size_t custom_index(const struct schedule__ledger *l, const char *name)
     return SIZE_MAX;
 }
 
-void schedule__demand_make(const struct schedule__ledger *l, const struct plan_policy *p,
-                           struct schedule__demand *ret)
+void schedule__demand_make(const struct schedule__ledger *l,
+                           const struct plan_policy *p, struct schedule__demand *ret)
 {
     *ret = (struct schedule__demand){millionths(p->cpu), p->memory, millionths(p->gpu),
                                      NULL};
@@ -168,7 +169,8 @@ static bool never_gpu(const struct schedule__ledger *l, double gpu, struct rwf_s
 {
     int most = l->gpu_count > SCHEDULE__MAX_GRANT ? SCHEDULE__MAX_GRANT : l->gpu_count;
     if (gpu > 1 && gpu != floor(gpu)) {
-        rwf_str_addf(out, "asks for %g gpu; above 1 only whole GPUs can be granted", gpu);
+        rwf_str_addf(out, "asks for %g gpu; above 1 only whole GPUs can be granted",
+                     gpu);
         return true;
     }
     if (gpu <= most)
@@ -179,22 +181,24 @@ static bool never_gpu(const struct schedule__ledger *l, double gpu, struct rwf_s
     return true;
 }
 
-static bool never_custom(const struct schedule__ledger *l, const char *name, double amount,
-                         struct rwf_str *out)
+static bool never_custom(const struct schedule__ledger *l, const char *name,
+                         double amount, struct rwf_str *out)
 {
     size_t at = custom_index(l, name);
     double has = at == SIZE_MAX ? 0 : (double)l->custom[at] / (double)SCHEDULE__UNIT;
     if (millionths(amount) <= (at == SIZE_MAX ? 0 : l->custom[at]))
         return false;
-    rwf_str_addf(out,
-                 "asks for %g of the custom resource '%s', this machine has %g (say what "
-                 "it has with RAYWF_RESOURCES=%s=%g)",
-                 amount, name, has, name, amount);
+    rwf_str_addf(
+        out,
+        "asks for %g of the custom resource '%s', this machine has %g (say what "
+        "it has with RAYWF_RESOURCES=%s=%g)",
+        amount, name, has, name, amount);
     return true;
 }
 
-bool schedule__ledger_never(const struct schedule__ledger *l, const struct plan_policy *p,
-                            struct rwf_str *ret_path, struct rwf_str *out)
+bool schedule__ledger_never(const struct schedule__ledger *l,
+                            const struct plan_policy *p, struct rwf_str *ret_path,
+                            struct rwf_str *out)
 {
     char asks[RWF_UNITS_LEN], has[RWF_UNITS_LEN];
     if (millionths(p->cpu) > l->cpu) {
@@ -242,8 +246,8 @@ void schedule__ledger_short(const struct schedule__ledger *l,
     else
         for (size_t i = 0; d->custom != NULL && i < l->custom_count; i++)
             if (d->custom[i] > l->custom_free[i]) {
-                rwf_str_addf(out, "%g of %g %s", whole(d->custom[i]), whole(l->custom[i]),
-                             l->custom_names[i]);
+                rwf_str_addf(out, "%g of %g %s", whole(d->custom[i]),
+                             whole(l->custom[i]), l->custom_names[i]);
                 return;
             }
 }

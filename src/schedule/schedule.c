@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Decisions. Order: what must be skipped, then what can start, then what can be prepared;
- * within each the smallest index, which is the recipe's order.
+ * Decisions. Order: what must be skipped, then what can start, then what can be
+ * prepared; within each the smallest index, which is the recipe's order.
  *
  * Queues are lazy: an item that has left the state its queue stands for is dropped when
  * it comes to the head. Invariants: counts[] sums to count; a class is in `active` or
- * `hungry` exactly when update_class says so; a step holds resources exactly while granted.
+ * `hungry` exactly when update_class says so; a step holds resources exactly while
+ * granted.
  */
 #include "config.h"
 #include "schedule/internal.h"
@@ -34,8 +35,7 @@ static const struct plan_policy *policy_of(const struct schedule *s, uint32_t st
 
 static bool is_ready(const struct schedule__item *it)
 {
-    return it->state == STEP_PENDING && it->waiting == 0 &&
-           it->because == PLAN_NO_STEP;
+    return it->state == STEP_PENDING && it->waiting == 0 && it->because == PLAN_NO_STEP;
 }
 
 static bool is_waiting_to_start(const struct schedule__item *it)
@@ -96,16 +96,19 @@ static int fail_fit(const struct schedule *s, const struct plan_step *step,
     const struct recipe_sources *sources = recipe_sources(plan_graph_recipe(s->graph));
     const struct recipe_node *at = recipe_at(step->body, path.data);
     char *where = recipe_where(sources, at != NULL ? at->span : step->body->span);
-    rwf_fail(err, RWF_E_FIT, "%s: %s %s; lower %s.%s (--set %s.%s=…) or use a larger "
-             "machine", where, step->address, what.data, step->entry, path.data,
-             step->entry, path.data);
+    rwf_fail(err, RWF_E_FIT,
+             "%s: %s %s; lower %s.%s (--set %s.%s=…) or use a larger "
+             "machine",
+             where, step->address, what.data, step->entry, path.data, step->entry,
+             path.data);
     free(where);
     rwf_str_free(&path);
     rwf_str_free(&what);
     return -1;
 }
 
-static struct schedule__class *class_add(struct schedule *s, const struct plan_policy *p)
+static struct schedule__class *class_add(struct schedule *s,
+                                         const struct plan_policy *p)
 {
     struct schedule__class *c = rwf_xcalloc(1, sizeof(*c));
     schedule__demand_make(&s->ledger, p, &c->demand);
@@ -309,8 +312,8 @@ static void back_off(struct schedule *s, uint32_t step, int64_t now, int64_t del
     schedule__heap_push(&s->backoff, it->due, step);
 }
 
-bool schedule_would_retry(const struct schedule *s, uint32_t step, enum plan_cause cause,
-                          int64_t *ret_delay)
+bool schedule_would_retry(const struct schedule *s, uint32_t step,
+                          enum plan_cause cause, int64_t *ret_delay)
 {
     const struct plan_policy *p = policy_of(s, step);
     const struct schedule__item *it = &s->items[step];
@@ -324,7 +327,8 @@ bool schedule_would_retry(const struct schedule *s, uint32_t step, enum plan_cau
     return true;
 }
 
-bool schedule_accepts(const struct schedule *s, uint32_t step, enum schedule_event event)
+bool schedule_accepts(const struct schedule *s, uint32_t step,
+                      enum schedule_event event)
 {
     return event != SCHEDULE_EVENT_AGAIN &&
            schedule_transition(s->items[step].state, event) != STEP_STATE_COUNT;
@@ -374,7 +378,8 @@ void schedule_stop(struct schedule *s)
 {
     s->stopping = true;
     for (uint32_t i = 0; i < s->count; i++)
-        if (s->items[i].state != STEP_RUNNING && !schedule_state_final(s->items[i].state)) {
+        if (s->items[i].state != STEP_RUNNING &&
+            !schedule_state_final(s->items[i].state)) {
             set_state(s, i, STEP_STOPPED);
             release(s, i);
         }
@@ -415,7 +420,8 @@ static struct schedule__class *startable(struct schedule *s)
 {
     struct schedule__class *c, *best = NULL, *oldest = NULL;
     int seen = 0;
-    TAILQ_FOREACH(c, &s->active, active) {
+    TAILQ_FOREACH(c, &s->active, active)
+    {
         if (seen++ == SCHEDULE__WINDOW)
             break;
         bool some = heap_clean(s, &c->queue, is_waiting_to_start);
@@ -494,7 +500,8 @@ static size_t finished(const struct schedule *s)
     return n;
 }
 
-struct schedule_decision schedule_next(struct schedule *s, int64_t now, int64_t *ret_wake)
+struct schedule_decision schedule_next(struct schedule *s, int64_t now,
+                                       int64_t *ret_wake)
 {
     struct schedule_decision d = {.verb = SCHEDULE_NONE, .because = PLAN_NO_STEP};
     *ret_wake = INT64_MAX;

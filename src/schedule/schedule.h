@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Scheduling, pure: (graph, resources, events) -> decisions. No I/O, no clock: time comes
- * in as an argument. The same events give the same decisions.
+ * Scheduling, pure: (graph, resources, events) -> decisions. No I/O, no clock: time
+ * comes in as an argument. The same events give the same decisions.
  *
- * A step's life is a table (state.h): pending -> ready -> queued -> running -> done, with
- * retry and skip. The engine asks for decisions until there are none, acts, and
+ * A step's life is a table (state.h): pending -> ready -> queued -> running -> done,
+ * with retry and skip. The engine asks for decisions until there are none, acts, and
  * reports back what happened.
  */
 #ifndef RWF_SCHEDULE_SCHEDULE_H
@@ -27,45 +27,46 @@ struct schedule_machine {
 };
 
 enum schedule_verb {
-    SCHEDULE_NONE,     /* nothing now; *ret_wake is when to ask again (INT64_MAX: never) */
-    SCHEDULE_PREPARE,  /* all it needs is done: evaluate `when`, look into the cache; answer
-                          with SCHEDULE_EVENT_SKIP, _HIT or _MISS */
-    SCHEDULE_START,    /* resources are reserved: start an attempt; answer with
-                          SCHEDULE_EVENT_START, _HIT, _FAILED or schedule_defer */
-    SCHEDULE_SKIP,     /* something it needs failed or was skipped: record it */
-    SCHEDULE_DONE,     /* every step is in a final state */
+    SCHEDULE_NONE, /* nothing now; *ret_wake is when to ask again (INT64_MAX: never) */
+    SCHEDULE_PREPARE, /* all it needs is done: evaluate `when`, look into the cache;
+                         answer with SCHEDULE_EVENT_SKIP, _HIT or _MISS */
+    SCHEDULE_START,   /* resources are reserved: start an attempt; answer with
+                         SCHEDULE_EVENT_START, _HIT, _FAILED or schedule_defer */
+    SCHEDULE_SKIP,    /* something it needs failed or was skipped: record it */
+    SCHEDULE_DONE,    /* every step is in a final state */
 };
 
 struct schedule_decision {
     enum schedule_verb verb;
     uint32_t step;
-    uint32_t because;  /* SKIP: the step it is due to */
-    int attempt;       /* START: 1, 2, … */
-    int gpus[16];      /* START: ids of the GPUs granted */
+    uint32_t because; /* SKIP: the step it is due to */
+    int attempt;      /* START: 1, 2, … */
+    int gpus[16];     /* START: ids of the GPUs granted */
     int gpu_count;
 };
 
 struct schedule;
 
-/* RWF_E_FIT with the step's place, the missing amount and the nearest knob when a step can
- * never run on machine. */
+/* RWF_E_FIT with the step's place, the missing amount and the nearest knob when a step
+ * can never run on machine. */
 struct schedule *schedule_create(const struct plan_graph *g,
                                  const struct schedule_machine *machine,
                                  struct rwf_err *err);
 void schedule_destroy(struct schedule *s);
 
-/* What happened to a step. cause is used by SCHEDULE_EVENT_FAILED: whether it is retried
- * follows from the step's policy. An event that the step's state does not know is a bug
- * (assertion): replay checks first with schedule_accepts. */
+/* What happened to a step. cause is used by SCHEDULE_EVENT_FAILED: whether it is
+ * retried follows from the step's policy. An event that the step's state does not know
+ * is a bug (assertion): replay checks first with schedule_accepts. */
 void schedule_event(struct schedule *s, uint32_t step, enum schedule_event event,
                     enum plan_cause cause, int64_t now);
-bool schedule_accepts(const struct schedule *s, uint32_t step, enum schedule_event event);
+bool schedule_accepts(const struct schedule *s, uint32_t step,
+                      enum schedule_event event);
 /* True when a FAILED event with this cause now would be retried; *ret_delay in ns. */
-bool schedule_would_retry(const struct schedule *s, uint32_t step, enum plan_cause cause,
-                          int64_t *ret_delay);
+bool schedule_would_retry(const struct schedule *s, uint32_t step,
+                          enum plan_cause cause, int64_t *ret_delay);
 
-/* Answer to SCHEDULE_START: not now; its resources are free again and it is offered once
- * more after delay ns. No attempt was made. */
+/* Answer to SCHEDULE_START: not now; its resources are free again and it is offered
+ * once more after delay ns. No attempt was made. */
 void schedule_defer(struct schedule *s, uint32_t step, int64_t now, int64_t delay);
 
 /* Before the first decision, steps in ascending order: puts a step where the log of an
@@ -75,7 +76,8 @@ void schedule_restore(struct schedule *s, uint32_t step, enum schedule_state sta
                       int attempt, int failures);
 
 /* The next decision. Call until SCHEDULE_NONE or SCHEDULE_DONE. */
-struct schedule_decision schedule_next(struct schedule *s, int64_t now, int64_t *ret_wake);
+struct schedule_decision schedule_next(struct schedule *s, int64_t now,
+                                       int64_t *ret_wake);
 
 /* No further steps start; what waits becomes stopped. Running ones are the engine's. */
 void schedule_stop(struct schedule *s);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The life of a step as one table. A cell that is not listed is 0, meaning that the state
- * does not know the event: so targets are stored plus one.
+ * The life of a step as one table. A cell that is not listed is 0, meaning that the
+ * state does not know the event: so targets are stored plus one.
  */
 #include "config.h"
 #include "schedule/state.h"

@@ -8,13 +8,13 @@
 #include <stdbool.h>
 
 enum schedule_state {
-    STEP_PENDING,    /* waits for what it needs */
-    STEP_PREPARING,  /* `when` and the cache are being asked */
-    STEP_QUEUED,     /* waits for resources */
+    STEP_PENDING,   /* waits for what it needs */
+    STEP_PREPARING, /* `when` and the cache are being asked */
+    STEP_QUEUED,    /* waits for resources */
     STEP_RUNNING,
-    STEP_BACKOFF,    /* waits before the next attempt */
+    STEP_BACKOFF, /* waits before the next attempt */
     STEP_SUCCEEDED,
-    STEP_CACHED,     /* result taken from the cache */
+    STEP_CACHED, /* result taken from the cache */
     STEP_FAILED,
     STEP_SKIPPED,
     STEP_STOPPED,
@@ -28,13 +28,14 @@ enum schedule_event {
     SCHEDULE_EVENT_MISS,
     SCHEDULE_EVENT_START,
     SCHEDULE_EVENT_SUCCEEDED,
-    SCHEDULE_EVENT_FAILED,    /* for good */
-    SCHEDULE_EVENT_RETRY,     /* failed, another attempt follows */
-    SCHEDULE_EVENT_DUE,       /* back-off is over */
+    SCHEDULE_EVENT_FAILED, /* for good */
+    SCHEDULE_EVENT_RETRY,  /* failed, another attempt follows */
+    SCHEDULE_EVENT_DUE,    /* back-off is over */
     SCHEDULE_EVENT_STOP,
-    SCHEDULE_EVENT_LOST,      /* the head died while it ran: back to pending, not an attempt */
-    SCHEDULE_EVENT_DEFER,     /* somebody else runs the same step: look again later */
-    SCHEDULE_EVENT_AGAIN,     /* replay only: a resume runs a finished step once more */
+    SCHEDULE_EVENT_LOST,  /* the head died while it ran: back to pending, not an attempt
+                           */
+    SCHEDULE_EVENT_DEFER, /* somebody else runs the same step: look again later */
+    SCHEDULE_EVENT_AGAIN, /* replay only: a resume runs a finished step once more */
     SCHEDULE_EVENT_COUNT
 };
 

@@ -31,7 +31,8 @@ static void why_queued(const struct schedule *s, uint32_t step, struct rwf_str *
 {
     const struct schedule__class *c = s->classes[s->items[step].class];
     if (c->max_parallel > 0 && c->running >= c->max_parallel)
-        rwf_str_addf(out, "waits: %d of its entry run, which is max_parallel", c->running);
+        rwf_str_addf(out, "waits: %d of its entry run, which is max_parallel",
+                     c->running);
     else if (schedule__ledger_fits(&s->ledger, &c->demand))
         rwf_str_add(out, "waits for an older step, for which the machine is kept free");
     else {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The replay of an event log over arbitrary lines: it may refuse, it may not crash, and the
- * counts of steps always sum up.
+ * The replay of an event log over arbitrary lines: it may refuse, it may not crash, and
+ * the counts of steps always sum up.
  */
 #include "config.h"
 
@@ -20,7 +20,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         const char *nl = memchr(at, '\n', (size_t)(end - at));
         size_t len = nl == NULL ? (size_t)(end - at) : (size_t)(nl - at);
         json_t *event = json_loadb(at, len, 0, NULL);
-        /* A right seq for every second line, so that more than the seq check is reached. */
+        /* A right seq for every second line, so that more than the seq check is
+         * reached. */
         if (json_is_object(event) && seq % 2 == 0)
             json_object_set_new(event, "seq", json_integer(s->seq + 1));
         (void)run_state_apply(s, event, NULL);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The engine with real recipes, real processes, and a built-in op made here. This program is
- * also its own `run-step`. Webhooks go to a function below instead of the network.
+ * The engine with real recipes, real processes, and a built-in op made here. This
+ * program is also its own `run-step`. Webhooks go to a function below instead of the
+ * network.
  */
 #include "config.h"
 
@@ -51,17 +52,20 @@ static json_t *built_spec(const struct plan_graph *g, const struct plan_step *st
 {
     const struct recipe_node *headers = recipe_at(step->body, "read.headers");
     const struct recipe_node *source = recipe_at(step->body, "read.sql");
-    json_t *sql = plan_resolve(g, step, source == NULL ? recipe_at(step->body, "read.url")
-                                                       : source, err);
+    json_t *sql = plan_resolve(
+        g, step, source == NULL ? recipe_at(step->body, "read.url") : source, err);
     json_t *all = headers == NULL ? json_object() : plan_resolve(g, step, headers, err);
-    return sql == NULL || all == NULL ? NULL : json_pack("{s:o, s:o}", "sql", sql, "h", all);
+    return sql == NULL || all == NULL ? NULL
+                                      : json_pack("{s:o, s:o}", "sql", sql, "h", all);
 }
 
 static int built_run(struct op_run *r, struct rwf_err *err)
 {
     const char *sql = json_string_value(json_object_get(r->spec, "sql"));
-    char *path = rwf_fs_join(r->dir, "data.txt"), *text = json_dumps(r->spec, JSON_COMPACT);
-    json_t *line = json_pack("{s:f, s:i, s:f}", "progress", 0.5, "rows", 7, "acc", 0.25);
+    char *path = rwf_fs_join(r->dir, "data.txt"),
+         *text = json_dumps(r->spec, JSON_COMPACT);
+    json_t *line =
+        json_pack("{s:f, s:i, s:f}", "progress", 0.5, "rows", 7, "acc", 0.25);
     r->report(r, line);
     json_decref(line);
     int result = rwf_fs_write(path, text, strlen(text), false, err);
@@ -83,8 +87,14 @@ static int built_lower(struct plan_lowering *l, const char *name,
 }
 
 static const struct op built_op = {
-    .name = "built", .section = "datasets", .summary = "for tests", .version = 1,
-    .lower = built_lower, .outputs = built_outputs, .spec = built_spec, .run = built_run,
+    .name = "built",
+    .section = "datasets",
+    .summary = "for tests",
+    .version = 1,
+    .lower = built_lower,
+    .outputs = built_outputs,
+    .spec = built_spec,
+    .run = built_run,
 };
 
 static const struct op *const ops[] = {&plan_task_op, &plan_check_op, &built_op, NULL};
@@ -98,8 +108,8 @@ struct outcome {
     struct rwf_err err;
 };
 
-static const struct schedule_machine machine = {.name = "here", .cpu = 2,
-                                                .memory = 1LL << 34};
+static const struct schedule_machine machine = {
+    .name = "here", .cpu = 2, .memory = 1LL << 34};
 static char *root;
 static struct engine_options options;
 
@@ -184,7 +194,8 @@ static struct outcome run(const char *text)
 
 static void expect_code(const struct outcome *o, int code)
 {
-    ck_assert_msg(o->code == code, "exit code %d, not %d: %s", o->code, code, o->err.text);
+    ck_assert_msg(o->code == code, "exit code %d, not %d: %s", o->code, code,
+                  o->err.text);
 }
 
 static struct run_state *state_of(const char *id)
@@ -241,11 +252,13 @@ static const char chain[] =
     "tasks:\n"
     "  a:\n"
     "    run: |\n"
-    "      echo hello > out.txt; echo junk > scratch.txt; echo a >> \"$RAYWF_RECIPE_DIR/ran\"\n"
+    "      echo hello > out.txt; echo junk > scratch.txt; echo a >> "
+    "\"$RAYWF_RECIPE_DIR/ran\"\n"
     "      echo '{\"acc\": 0.9, \"step\": 1}' >&$RAYWF_REPORT\n"
     "    outputs: {o: out.txt}\n"
     "  b:\n"
-    "    run: cat \"${tasks.a.outputs.o}\" > copy; echo b >> \"$RAYWF_RECIPE_DIR/ran\"\n"
+    "    run: cat \"${tasks.a.outputs.o}\" > copy; echo b >> "
+    "\"$RAYWF_RECIPE_DIR/ran\"\n"
     "    outputs: {c: copy}\n"
     "checks:\n"
     "  good: {value: \"${tasks.a.metrics.acc}\", op: \">=\", than: 0.5}\n";
@@ -264,10 +277,12 @@ START_TEST(runs_and_then_has_it)
     ck_assert_uint_eq(s->total, 3);
     const struct run_step_state *b = run_state_step(s, "tasks.b");
     const json_t *c = json_object_get(b->outputs, "c");
-    char *text = rwf_fs_read(json_string_value(json_object_get(c, "path")), 100, NULL, NULL);
+    char *text =
+        rwf_fs_read(json_string_value(json_object_get(c, "path")), 100, NULL, NULL);
     ck_assert_str_eq(text, "hello\n");
     free(text);
-    char *dir = run_dir(root, o.id), *junk = rwf_fs_join(dir, "steps/tasks.a/scratch.txt");
+    char *dir = run_dir(root, o.id),
+         *junk = rwf_fs_join(dir, "steps/tasks.a/scratch.txt");
     char *record = rwf_fs_join(dir, "steps/tasks.a/stdout");
     ck_assert(!rwf_fs_exists(junk) && rwf_fs_exists(record));
     free(record);
@@ -296,8 +311,9 @@ END_TEST
 
 START_TEST(uncached_runs_each_time)
 {
-    static const char text[] = "tasks:\n  a: {run: \"echo x > o\", outputs: {o: o}, cache: "
-                               "false}\n  b: {run: \"cat ${tasks.a.outputs.o}\"}\n";
+    static const char text[] =
+        "tasks:\n  a: {run: \"echo x > o\", outputs: {o: o}, cache: "
+        "false}\n  b: {run: \"cat ${tasks.a.outputs.o}\"}\n";
     struct outcome o = run(text);
     expect_code(&o, 0);
     o = run(text);
@@ -320,9 +336,10 @@ END_TEST
 
 START_TEST(identical_steps_run_once)
 {
-    struct outcome o = run("tasks:\n"
-                           "  a: {run: \"echo x >> $RAYWF_RECIPE_DIR/ran; sleep 0.2\"}\n"
-                           "  b: {run: \"echo x >> $RAYWF_RECIPE_DIR/ran; sleep 0.2\"}\n");
+    struct outcome o =
+        run("tasks:\n"
+            "  a: {run: \"echo x >> $RAYWF_RECIPE_DIR/ran; sleep 0.2\"}\n"
+            "  b: {run: \"echo x >> $RAYWF_RECIPE_DIR/ran; sleep 0.2\"}\n");
     expect_code(&o, 0);
     ck_assert_int_eq(o.events[RUN_STEP_SUCCEEDED], 1);
     ck_assert_int_eq(o.events[RUN_STEP_CACHED], 1);
@@ -341,7 +358,8 @@ START_TEST(failure_and_what_depends_on_it)
     expect_code(&o, 1);
     expect_step(o.id, "tasks.a", STEP_FAILED, "exit", "exit code 3");
     expect_step(o.id, "tasks.b", STEP_SKIPPED, NULL, "needs tasks.a, which failed");
-    expect_step(o.id, "tasks.c", STEP_SKIPPED, NULL, "needs tasks.b, which was skipped");
+    expect_step(o.id, "tasks.c", STEP_SKIPPED, NULL,
+                "needs tasks.b, which was skipped");
     expect_step(o.id, "tasks.d", STEP_SUCCEEDED, NULL, NULL);
     ck_assert(in_log(o.id, "\"tail\":\"oh no"));
     ck_assert(in_log(o.id, "r.yaml:4:"));
@@ -354,7 +372,8 @@ static const struct {
     int code;
     const char *cause, *message;
 } failures[] = {
-    {"tasks:\n  a: {argv: [/no/such/program]}\n", "tasks.a", 1, "start", "/no/such/program"},
+    {"tasks:\n  a: {argv: [/no/such/program]}\n", "tasks.a", 1, "start",
+     "/no/such/program"},
     {"tasks:\n  a: {argv: [\"true\"], outputs: {o: o.txt}}\n", "tasks.a", 1, "output",
      "o.txt"},
     {"tasks:\n  a: {run: \"kill -SEGV $$\"}\n", "tasks.a", 1, "signal", "SEGV"},
@@ -362,13 +381,17 @@ static const struct {
      "timeout", ""},
     {"tasks:\n  a: {run: \"cat ${inputs.x}\", inputs: {x: gone.txt}}\n", "tasks.a", 6,
      "input", "gone.txt"},
-    {"tasks:\n  a: {argv: [\"true\"]}\nchecks:\n  c: {value: \"${tasks.a.metrics.acc}\", "
-     "than: 1}\n", "checks.c", 1, "start", "acc"},
+    {"tasks:\n  a: {argv: [\"true\"]}\nchecks:\n  c: {value: "
+     "\"${tasks.a.metrics.acc}\", "
+     "than: 1}\n",
+     "checks.c", 1, "start", "acc"},
     {"tasks:\n  a: {run: \"echo '{\\\"acc\\\":0.1}' >&3\"}\nchecks:\n  c: {value: "
-     "\"${tasks.a.metrics.acc}\", than: 1}\n", "checks.c", 11, "check", "0.1"},
+     "\"${tasks.a.metrics.acc}\", than: 1}\n",
+     "checks.c", 11, "check", "0.1"},
     {"datasets:\n  d: {read: {sql: input}}\n", "datasets.d", 6, "input",
      "no such file: x.csv"},
-    {"datasets:\n  d: {read: {sql: check}}\n", "datasets.d", 11, "check", "2 rows are null"},
+    {"datasets:\n  d: {read: {sql: check}}\n", "datasets.d", 11, "check",
+     "2 rows are null"},
     {"datasets:\n  d: {read: {sql: errno}}\n", "datasets.d", 1, "exit", "gone"},
 };
 
@@ -397,7 +420,8 @@ START_TEST(a_false_condition_skips)
                            "  b: {argv: [\"true\"], needs: [tasks.a]}\n");
     expect_code(&o, 0);
     expect_step(o.id, "tasks.a", STEP_SKIPPED, NULL, "condition");
-    expect_step(o.id, "tasks.b", STEP_SKIPPED, NULL, "needs tasks.a, which was skipped");
+    expect_step(o.id, "tasks.b", STEP_SKIPPED, NULL,
+                "needs tasks.a, which was skipped");
 }
 END_TEST
 
@@ -424,7 +448,8 @@ END_TEST
 
 START_TEST(a_plan_that_no_longer_holds)
 {
-    const char *keys[] = {"0123456789012345678901234567890123456789012345678901234567890123"};
+    const char *keys[] = {
+        "0123456789012345678901234567890123456789012345678901234567890123"};
     options.keys = keys;
     struct outcome o = run("tasks:\n  a: {argv: [\"true\"]}\n");
     expect_code(&o, -1);
@@ -479,7 +504,8 @@ static const char slow[] =
     "  a: {run: \"echo a >> $RAYWF_RECIPE_DIR/ran; echo 1 > o\", outputs: {o: o}}\n"
     "  b:\n"
     "    needs: [tasks.a]\n"
-    "    run: echo b >> $RAYWF_RECIPE_DIR/ran; test -f $RAYWF_RECIPE_DIR/go || sleep 30\n"
+    "    run: echo b >> $RAYWF_RECIPE_DIR/ran; test -f $RAYWF_RECIPE_DIR/go || sleep "
+    "30\n"
     "  c: {run: \"echo c >> $RAYWF_RECIPE_DIR/ran; cat ${tasks.a.outputs.o}\", needs: "
     "[tasks.b]}\n";
 
@@ -512,6 +538,36 @@ START_TEST(stop_from_outside_then_resume)
     expect_code(&o, 0);
     expect_scratch("ran", "a\nb\nb\nc\n");
     free(id);
+}
+END_TEST
+
+/* nohup raywf run …: a hang-up that our parent ignores is none to us. */
+START_TEST(an_ignored_signal_stays_ignored)
+{
+    int status;
+    signal(SIGHUP, SIG_IGN);
+    pid_t pid = run_apart(slow, 4);
+    char *id = last_run();
+    kill(pid, SIGHUP);
+    nap(50);
+    ck_assert_int_eq(engine_active(root, id), pid);
+    expect_step(id, "tasks.b", STEP_RUNNING, NULL, NULL);
+    ck_assert_int_eq(engine_stop(root, id, 20000000000LL, NULL), 0);
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_int_eq(WEXITSTATUS(status), 9);
+    signal(SIGHUP, SIG_DFL);
+    free(id);
+}
+END_TEST
+
+START_TEST(a_folder_that_is_not_utf8)
+{
+    free(root);
+    root = scratch_path("caf\xe9");
+    options.root = root;
+    struct outcome o = run("tasks:\n  a: {argv: [\"true\"]}\n");
+    expect_code(&o, -1);
+    ck_assert_int_eq(o.err.code, RWF_E_ENV);
 }
 END_TEST
 
@@ -576,8 +632,8 @@ END_TEST
 
 START_TEST(no_such_run)
 {
-    struct outcome o = drive("tasks:\n  a: {argv: [\"true\"]}\n", "20200101-000000-abcdef",
-                             false);
+    struct outcome o =
+        drive("tasks:\n  a: {argv: [\"true\"]}\n", "20200101-000000-abcdef", false);
     expect_code(&o, -1);
     ck_assert_int_eq(o.err.code, RWF_E_NORUN);
 }
@@ -588,11 +644,12 @@ END_TEST
 START_TEST(builtin_step_and_its_secret)
 {
     setenv("CHECK_ENGINE_TOKEN", "hunter2\"quoted", 1);
-    struct outcome o = run("secrets: {T: {env: CHECK_ENGINE_TOKEN}}\n"
-                           "datasets:\n  d:\n    read: {url: \"http://127.0.0.1/x.csv\", "
-                           "headers: {A: \"Bearer ${secrets.T}\"}}\n"
-                           "tasks:\n  t: {run: \"cat ${datasets.d}; echo $S\", env: {S: "
-                           "\"${secrets.T}\"}}\n");
+    struct outcome o =
+        run("secrets: {T: {env: CHECK_ENGINE_TOKEN}}\n"
+            "datasets:\n  d:\n    read: {url: \"http://127.0.0.1/x.csv\", "
+            "headers: {A: \"Bearer ${secrets.T}\"}}\n"
+            "tasks:\n  t: {run: \"cat ${datasets.d}; echo $S\", env: {S: "
+            "\"${secrets.T}\"}}\n");
     expect_code(&o, 0);
     struct run_state *s = state_of(o.id);
     const struct run_step_state *d = run_state_step(s, "datasets.d");
@@ -601,8 +658,8 @@ START_TEST(builtin_step_and_its_secret)
     ck_assert_ptr_null(json_object_get(d->outputs, ""));
     /* the step had the value, and so does its output; our records have not */
     const json_t *data = json_object_get(d->outputs, "data");
-    char *text = rwf_fs_read(json_string_value(json_object_get(data, "path")), 1000, NULL,
-                             NULL);
+    char *text =
+        rwf_fs_read(json_string_value(json_object_get(data, "path")), 1000, NULL, NULL);
     ck_assert_ptr_nonnull(strstr(text, "Bearer hunter2\\\"quoted"));
     free(text);
     char *path = rwf_xasprintf("%s/runs/%s/steps/datasets.d/step.json", root, o.id);
@@ -634,11 +691,14 @@ START_TEST(webhooks_tell_the_end)
     struct outcome o = run("tasks:\n  a: {run: \"exit 1\"}\n");
     expect_code(&o, 1);
     ck_assert_int_eq(o.events[RUN_NOTIFY], 2);
-    ck_assert_ptr_nonnull(strstr(posted.data, "http://a/path?q X-Raywf-Signature: sha256="));
+    ck_assert_ptr_nonnull(
+        strstr(posted.data, "http://a/path?q X-Raywf-Signature: sha256="));
     ck_assert_ptr_nonnull(strstr(posted.data, "\"exit_code\":1"));
-    ck_assert_ptr_nonnull(strstr(posted.data, "http://u:p@c/x - {\"text\":\":x: *test* failed"));
+    ck_assert_ptr_nonnull(
+        strstr(posted.data, "http://u:p@c/x - {\"text\":\":x: *test* failed"));
     ck_assert_ptr_null(strstr(posted.data, "http://b/"));
-    ck_assert(in_log(o.id, "\"url\":\"http://a/…\",\"ok\":false,\"message\":\"nobody listens\""));
+    ck_assert(in_log(
+        o.id, "\"url\":\"http://a/…\",\"ok\":false,\"message\":\"nobody listens\""));
     ck_assert(in_log(o.id, "\"url\":\"http://c/…\""));
     json_decref((json_t *)(uintptr_t)options.notify);
 }
@@ -749,6 +809,8 @@ static int tests(void)
     tcase_add_test(tc, a_plan_that_no_longer_holds);
     tcase_add_test(tc, what_never_fits_is_refused);
     tcase_add_test(tc, stop_from_outside_then_resume);
+    tcase_add_test(tc, an_ignored_signal_stays_ignored);
+    tcase_add_test(tc, a_folder_that_is_not_utf8);
     tcase_add_test(tc, killed_then_resumed);
     tcase_add_test(tc, lost_outputs_are_made_again);
     tcase_add_test(tc, failed_steps_are_tried_again);

@@ -79,8 +79,9 @@ START_TEST(appends_and_goes_on)
     ck_assert_int_eq(read_all().count, 5);
     char *text = rwf_fs_read(path, 1 << 20, NULL, NULL);
     ck_assert_ptr_nonnull(strstr(text, "{\"seq\":1,\"ts\":\"2"));
-    ck_assert_ptr_nonnull(
-        strstr(text, "\"type\":\"step.metric\",\"step\":\"tasks.a\",\"metrics\":{\"i\":0}}\n"));
+    ck_assert_ptr_nonnull(strstr(
+        text,
+        "\"type\":\"step.metric\",\"step\":\"tasks.a\",\"metrics\":{\"i\":0}}\n"));
     free(text);
 }
 END_TEST
@@ -253,7 +254,8 @@ START_TEST(secrets_are_replaced)
                              "a s3\"cr\\et b", "k", "s3\"cr\\et"));
     run_log_close(log);
     char *text = rwf_fs_read(path, 1 << 20, NULL, NULL);
-    ck_assert_ptr_nonnull(strstr(text, "[\"a [secret:TOKEN] b\",{\"k\":\"[secret:TOKEN]\"}]"));
+    ck_assert_ptr_nonnull(
+        strstr(text, "[\"a [secret:TOKEN] b\",{\"k\":\"[secret:TOKEN]\"}]"));
     ck_assert_ptr_nonnull(strstr(text, "\"step\":\"tasks.s3\\\"cr\\\\et\""));
     free(text);
 }
@@ -303,8 +305,8 @@ END_TEST
 
 START_TEST(names_of_steps)
 {
-    static const char *const strange[] = {"tasks.a[x=a/b]", "tasks.a[x=a_b]", "..", ".",
-                                          "-x", "", "tasks.\xc3\xa9"};
+    static const char *const strange[] = {
+        "tasks.a[x=a/b]", "tasks.a[x=a_b]", "..", ".", "-x", "", "tasks.\xc3\xa9"};
     char *name = run_step_name("tasks.train[lr=0.1,seed=1]");
     ck_assert_str_eq(name, "tasks.train[lr=0.1,seed=1]");
     free(name);
@@ -361,8 +363,8 @@ START_TEST(names_of_runs)
         if (cases[i].id != NULL)
             ck_assert_str_eq(id, cases[i].id);
         else
-            ck_assert_msg(id == NULL && strstr(err.text, cases[i].says) != NULL, "%s: %s",
-                          cases[i].name, err.text);
+            ck_assert_msg(id == NULL && strstr(err.text, cases[i].says) != NULL,
+                          "%s: %s", cases[i].name, err.text);
         free(id);
     }
     char *link = run_dir(scratch, "last");

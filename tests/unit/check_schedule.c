@@ -162,8 +162,11 @@ END_TEST
 
 START_TEST(retries_with_growing_delay)
 {
-    struct plan_policy policy = {.cpu = 1, .retry_max = 2, .retry_on = PLAN_CAUSE_EXIT,
-                                 .backoff_initial = 100, .backoff_factor = 3,
+    struct plan_policy policy = {.cpu = 1,
+                                 .retry_max = 2,
+                                 .retry_on = PLAN_CAUSE_EXIT,
+                                 .backoff_initial = 100,
+                                 .backoff_factor = 3,
                                  .backoff_max = 250};
     struct plan_graph *g = graph_new(1, &policy);
     struct schedule *s = schedule_create(g, &machine, NULL);
@@ -204,10 +207,16 @@ static const struct {
     {{.cpu = 1, .memory = 1001}, "this machine has 1000 B"},
     {{.cpu = 1, .gpu = 4}, "asks for 4 gpu, this machine has 3"},
     {{.cpu = 1, .gpu = 1.5}, "only whole GPUs"},
-    {{.cpu = 1, .custom_names = (const char *[]){"license"},
-      .custom_amounts = (double[]){4}, .custom_count = 1}, "RAYWF_RESOURCES=license=4"},
-    {{.cpu = 1, .custom_names = (const char *[]){"fpga"},
-      .custom_amounts = (double[]){1}, .custom_count = 1}, "this machine has 0"},
+    {{.cpu = 1,
+      .custom_names = (const char *[]){"license"},
+      .custom_amounts = (double[]){4},
+      .custom_count = 1},
+     "RAYWF_RESOURCES=license=4"},
+    {{.cpu = 1,
+      .custom_names = (const char *[]){"fpga"},
+      .custom_amounts = (double[]){1},
+      .custom_count = 1},
+     "this machine has 0"},
 };
 
 START_TEST(says_what_never_fits)
@@ -217,7 +226,8 @@ START_TEST(says_what_never_fits)
     ck_assert_ptr_null(schedule_create(g, &machine, &err));
     ck_assert_int_eq(err.code, RWF_E_FIT);
     ck_assert_msg(strstr(err.text, misfits[_i].says) != NULL, "%s", err.text);
-    ck_assert_msg(strstr(err.text, "r.yaml:7:3: tasks.t0 ") == err.text, "%s", err.text);
+    ck_assert_msg(strstr(err.text, "r.yaml:7:3: tasks.t0 ") == err.text, "%s",
+                  err.text);
     ck_assert_msg(strstr(err.text, "--set tasks.t.resources.") != NULL, "%s", err.text);
     graph_free(g);
 }
@@ -404,21 +414,24 @@ struct simulation {
     struct plan_policy policies[POLICIES];
     double cpu, gpu[3], custom;
     int64_t memory, now;
-    int *grants;      /* step -> gpu bits */
-    int64_t *ends;    /* when a running step ends, 0: does not run */
+    int *grants;   /* step -> gpu bits */
+    int64_t *ends; /* when a running step ends, 0: does not run */
     int running[POLICIES];
-    uint64_t trace;   /* hash over all decisions */
+    uint64_t trace; /* hash over all decisions */
     size_t decisions;
 };
 
 static void random_policies(struct plan_policy *p)
 {
     for (int i = 0; i < POLICIES; i++) {
-        p[i] = (struct plan_policy){
-            .cpu = rnd(5) * 0.75, .memory = rnd(1001), .retry_max = (int)rnd(3),
-            .retry_on = PLAN_CAUSE_EXIT | PLAN_CAUSE_OOM,
-            .backoff_initial = rnd(50) + 1, .backoff_factor = 2, .backoff_max = 500,
-            .max_parallel = rnd(3) == 0 ? (int)rnd(3) + 1 : 0};
+        p[i] = (struct plan_policy){.cpu = rnd(5) * 0.75,
+                                    .memory = rnd(1001),
+                                    .retry_max = (int)rnd(3),
+                                    .retry_on = PLAN_CAUSE_EXIT | PLAN_CAUSE_OOM,
+                                    .backoff_initial = rnd(50) + 1,
+                                    .backoff_factor = 2,
+                                    .backoff_max = 500,
+                                    .max_parallel = rnd(3) == 0 ? (int)rnd(3) + 1 : 0};
         static const double gpus[] = {0, 0, 0, 0.3, 0.5, 1, 2, 3};
         p[i].gpu = gpus[rnd(8)];
         if (rnd(3) == 0) {
@@ -544,8 +557,9 @@ static uint64_t simulate_seed(unsigned seed, size_t steps)
         m.graph->steps[i].policy = &m.policies[rnd(POLICIES)];
         for (uint32_t k = i > 0 ? rnd(4) : 0, at = 0; k > 0 && at < i; k--) {
             at += rnd(i - at) + (at > 0);
-            if (at < i && (m.graph->steps[i].need_count == 0 ||
-                           m.graph->steps[i].needs[m.graph->steps[i].need_count - 1] < at))
+            if (at < i &&
+                (m.graph->steps[i].need_count == 0 ||
+                 m.graph->steps[i].needs[m.graph->steps[i].need_count - 1] < at))
                 need(m.graph, i, at);
         }
     }
@@ -575,7 +589,8 @@ START_TEST(random_graphs_end_well)
 {
     for (unsigned seed = 0; seed < 40; seed++) {
         uint64_t trace = simulate_seed((unsigned)_i * 40 + seed, 20 + seed * 3);
-        ck_assert_uint_eq(trace, simulate_seed((unsigned)_i * 40 + seed, 20 + seed * 3));
+        ck_assert_uint_eq(trace,
+                          simulate_seed((unsigned)_i * 40 + seed, 20 + seed * 3));
     }
 }
 END_TEST

@@ -12,29 +12,40 @@
 
 /* Two heads: the first dies while tasks.b runs, the second finishes. */
 static const char *const good_log[] = {
-    "\"version\",\"v\":\"1.0\",\"run\":\"r1\",\"recipe\":\"r.yaml\",\"name\":\"n\",\"pid\":7",
+    "\"version\",\"v\":\"1.0\",\"run\":\"r1\",\"recipe\":\"r.yaml\",\"name\":\"n\","
+    "\"pid\":7",
     "\"run.started\",\"steps\":6,\"machine\":{}",
-    "\"step.cached\",\"step\":\"tasks.a\",\"key\":\"k\",\"outputs\":{\"o\":{\"path\":\"/p\"}},"
+    "\"step.cached\",\"step\":\"tasks.a\",\"key\":\"k\",\"outputs\":{\"o\":{\"path\":"
+    "\"/p\"}},"
     "\"metrics\":{\"acc\":0.5},\"origin\":\"r0/tasks.a\"",
-    "\"step.started\",\"step\":\"tasks.b\",\"attempt\":1,\"pid\":11,\"dir\":\"steps/tasks.b/1\"",
+    "\"step.started\",\"step\":\"tasks.b\",\"attempt\":1,\"pid\":11,\"dir\":\"steps/"
+    "tasks.b/1\"",
     "\"step.progress\",\"step\":\"tasks.b\",\"progress\":0.25,\"rows\":10",
-    "\"step.retry\",\"step\":\"tasks.b\",\"attempt\":1,\"cause\":\"exit\",\"message\":\"exit "
+    "\"step.retry\",\"step\":\"tasks.b\",\"attempt\":1,\"cause\":\"exit\",\"message\":"
+    "\"exit "
     "code 3\",\"delay\":1.0",
-    "\"step.started\",\"step\":\"tasks.b\",\"attempt\":2,\"pid\":12,\"dir\":\"steps/tasks.b/2\"",
+    "\"step.started\",\"step\":\"tasks.b\",\"attempt\":2,\"pid\":12,\"dir\":\"steps/"
+    "tasks.b/2\"",
     "\"future.event\",\"step\":4",
     "\"run.resumed\",\"pid\":8,\"failed\":false,\"lost\":[\"tasks.a\"]",
-    "\"step.started\",\"step\":\"tasks.a\",\"attempt\":1,\"pid\":13,\"dir\":\"steps/tasks.a/1\"",
-    "\"step.metric\",\"step\":\"tasks.a\",\"metrics\":{\"acc\":0.5,\"loss\":2},\"at\":1",
+    "\"step.started\",\"step\":\"tasks.a\",\"attempt\":1,\"pid\":13,\"dir\":\"steps/"
+    "tasks.a/1\"",
+    "\"step.metric\",\"step\":\"tasks.a\",\"metrics\":{\"acc\":0.5,\"loss\":2},\"at\":"
+    "1",
     "\"step.metric\",\"step\":\"tasks.a\",\"metrics\":{\"acc\":0.75}",
-    "\"step.succeeded\",\"step\":\"tasks.a\",\"attempt\":1,\"key\":\"k\",\"outputs\":{},"
+    "\"step.succeeded\",\"step\":\"tasks.a\",\"attempt\":1,\"key\":\"k\",\"outputs\":{}"
+    ","
     "\"metrics\":{\"acc\":0.75},\"usage\":{\"wall\":1}",
-    "\"step.failed\",\"step\":\"tasks.b\",\"attempt\":3,\"cause\":\"start\",\"message\":\"no "
+    "\"step.failed\",\"step\":\"tasks.b\",\"attempt\":3,\"cause\":\"start\","
+    "\"message\":\"no "
     "program\"",
     "\"step.skipped\",\"step\":\"tasks.c\",\"because\":\"tasks.b failed\"",
-    "\"step.failed\",\"step\":\"tasks.d\",\"attempt\":0,\"cause\":\"input\",\"message\":\"x\"",
+    "\"step.failed\",\"step\":\"tasks.d\",\"attempt\":0,\"cause\":\"input\","
+    "\"message\":\"x\"",
     "\"run.stopping\",\"reason\":\"signal\"",
     "\"step.stopped\",\"step\":\"tasks.e\"",
-    "\"run.finished\",\"status\":\"stopped\",\"exit_code\":9,\"counts\":{},\"duration\":1.5",
+    "\"run.finished\",\"status\":\"stopped\",\"exit_code\":9,\"counts\":{},"
+    "\"duration\":1.5",
     "\"notify\",\"url\":\"u\",\"ok\":true",
 };
 
@@ -55,8 +66,9 @@ static void teardown(void)
 static json_t *event_at(size_t i, int64_t seq)
 {
     struct rwf_str s = {NULL, 0, 0};
-    rwf_str_addf(&s, "{\"seq\":%lld,\"ts\":\"2026-11-22T18:20:0%zu.000000000Z\",\"type\":%s}",
-                 (long long)seq, i % 10, good_log[i]);
+    rwf_str_addf(
+        &s, "{\"seq\":%lld,\"ts\":\"2026-11-22T18:20:0%zu.000000000Z\",\"type\":%s}",
+        (long long)seq, i % 10, good_log[i]);
     json_t *event = json_loads(s.data, 0, NULL);
     ck_assert_msg(event != NULL, "%s", s.data);
     rwf_str_free(&s);
@@ -134,8 +146,8 @@ END_TEST
 START_TEST(retry_of_failed)
 {
     struct run_state *s = replay(RWF_COUNT(good_log));
-    json_t *event = json_pack("{s:i, s:s, s:b}", "seq", (int)RWF_COUNT(good_log) + 1, "type",
-                              "run.resumed", "failed", 1);
+    json_t *event = json_pack("{s:i, s:s, s:b}", "seq", (int)RWF_COUNT(good_log) + 1,
+                              "type", "run.resumed", "failed", 1);
     ck_assert_int_eq(run_state_apply(s, event, NULL), 0);
     json_decref(event);
     sums_up(s);
@@ -177,9 +189,11 @@ static const struct {
     {{"{\"seq\":2}"}, "event 2 follows event 0"},
     {{"[]"}, "event 0 follows event 0"},
     {{"{\"seq\":1,\"type\":\"step.started\"}"}, "names no step"},
-    {{"{\"seq\":1,\"type\":\"step.succeeded\",\"step\":\"a\"}"}, "cannot have succeeded"},
+    {{"{\"seq\":1,\"type\":\"step.succeeded\",\"step\":\"a\"}"},
+     "cannot have succeeded"},
     {{"{\"seq\":1,\"type\":\"step.cached\",\"step\":\"a\"}",
-      "{\"seq\":2,\"type\":\"step.started\",\"step\":\"a\"}"}, "cannot have start when cached"},
+      "{\"seq\":2,\"type\":\"step.started\",\"step\":\"a\"}"},
+     "cannot have start when cached"},
     {{"{\"seq\":1,\"type\":\"step.retry\",\"step\":\"a\"}"}, "cannot have retry"},
 };
 
@@ -206,10 +220,13 @@ START_TEST(wrong_types)
     static const char *const lines[] = {
         "{\"seq\":1,\"type\":\"version\",\"run\":1,\"name\":[],\"pid\":\"x\",\"ts\":5}",
         "{\"seq\":2,\"type\":\"run.started\",\"steps\":-4}",
-        "{\"seq\":3,\"type\":\"step.started\",\"step\":\"a\",\"attempt\":1e300,\"dir\":{}}",
+        "{\"seq\":3,\"type\":\"step.started\",\"step\":\"a\",\"attempt\":1e300,\"dir\":"
+        "{}}",
         "{\"seq\":4,\"type\":\"step.metric\",\"step\":\"a\",\"metrics\":[1]}",
-        "{\"seq\":5,\"type\":\"step.progress\",\"step\":\"a\",\"progress\":\"x\",\"rows\":1e30}",
-        "{\"seq\":6,\"type\":\"step.failed\",\"step\":\"a\",\"cause\":4,\"message\":null}",
+        "{\"seq\":5,\"type\":\"step.progress\",\"step\":\"a\",\"progress\":\"x\","
+        "\"rows\":1e30}",
+        "{\"seq\":6,\"type\":\"step.failed\",\"step\":\"a\",\"cause\":4,\"message\":"
+        "null}",
         "{\"seq\":7,\"type\":\"run.resumed\",\"lost\":[3,null],\"failed\":1}",
         "{\"seq\":8,\"type\":\"run.finished\",\"status\":false,\"exit_code\":\"0\"}",
     };

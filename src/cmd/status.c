@@ -28,8 +28,10 @@ static void print_step(const struct run_step_state *s, bool color)
            s->address);
     if (s->state == STEP_RUNNING && s->progress >= 0)
         printf("  %.0f%%", s->progress * 100);
-    if (s->message)
-        printf("  %s", s->message);
+    if (s->message) {
+        fputs("  ", stdout);
+        view_print_safe(stdout, s->message);
+    }
     putchar('\n');
 }
 

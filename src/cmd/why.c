@@ -171,11 +171,17 @@ static void print_answer(const struct question *q, bool color)
            q->step->address, view_off(color), schedule_state_name(state));
     if (q->s && q->s->attempt > 1)
         printf(" at attempt %d", q->s->attempt);
-    printf(": %s\n", field(q->data, "reason"));
+    fputs(": ", stdout);
+    view_print_safe(stdout, field(q->data, "reason"));
+    putchar('\n');
     print_changes(json_object_get(q->data, "changes"), color);
-    if (tail)
-        printf("%s%s%s%s", view_on(color, VIEW_DIM), tail,
-               tail[strlen(tail) - 1] == '\n' ? "" : "\n", view_off(color));
+    if (tail) {
+        struct rwf_str safe = {0};
+        view_safe(&safe, tail, strlen(tail), true);
+        printf("%s%s%s%s", view_on(color, VIEW_DIM), safe.data,
+               safe.data[safe.len - 1] == '\n' ? "" : "\n", view_off(color));
+        rwf_str_free(&safe);
+    }
     printf("%s  run     %s\n  recipe  %s\n", view_on(color, VIEW_DIM), q->o->id,
            field(q->data, "where"));
     if (compared)

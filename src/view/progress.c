@@ -9,7 +9,6 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
-#include "base/redact.h"
 #include "base/units.h"
 #include "run/layout.h"
 #include "view/live.h"
@@ -278,17 +277,9 @@ static void line_start(struct view_progress *p, enum schedule_state state)
                  view_mark(state), view_off(p->o.color));
 }
 
-/* Text from outside: redacted, and nothing in it can move the cursor. */
-static void add_safe(struct rwf_str *out, const char *text, size_t len)
+static void add_safe(struct view_progress *p, const char *text)
 {
-    struct rwf_str clean = {0};
-
-    rwf_redact(&clean, text, len);
-    for (size_t i = 0; i < clean.len; i++) {
-        unsigned char c = (unsigned char)clean.data[i];
-        rwf_str_addc(out, (c < ' ' && c != '\t') || c == 0x7f ? '?' : (char)c);
-    }
-    rwf_str_free(&clean);
+    view_safe(lines(p), text, strlen(text), false);
 }
 
 static void add_tail(struct view_progress *p, const char *tail)
@@ -299,7 +290,7 @@ static void add_tail(struct view_progress *p, const char *tail)
         size_t len = strcspn(tail, "\n");
         rwf_str_addf(out, "    %s%s%s ", view_on(p->o.color, VIEW_DIM),
                      view_utf8() ? "│" : "|", view_off(p->o.color));
-        add_safe(out, tail, len);
+        view_safe(out, tail, len, true);
         rwf_str_addc(out, '\n');
         tail += len + (tail[len] == '\n');
     }
@@ -428,7 +419,7 @@ static void on_retry(struct view_progress *p, const json_t *e)
 
     line_start(p, STEP_BACKOFF);
     rwf_str_addf(lines(p), "%s  ", text_of(e, "step"));
-    add_safe(lines(p), text_of(e, "message"), strlen(text_of(e, "message")));
+    add_safe(p, text_of(e, "message"));
     const json_t *delay = json_object_get(e, "delay");
     rwf_str_addf(lines(p), "; attempt %d in %.3gs\n", (int)count_of(e, "attempt") + 1,
                  json_number_value(delay));
@@ -476,7 +467,7 @@ static void on_failed(struct view_progress *p, const json_t *e)
     p->failed++;
     line_start(p, STEP_FAILED);
     rwf_str_addf(lines(p), "%s  ", address);
-    add_safe(lines(p), message, strlen(message));
+    add_safe(p, message);
     took(p, r);
     rwf_str_addc(lines(p), '\n');
     add_tail(p, text_of(e, "tail"));
@@ -494,7 +485,7 @@ static void on_skipped(struct view_progress *p, const json_t *e)
         return;
     line_start(p, STEP_SKIPPED);
     rwf_str_addf(lines(p), "%s  skipped: ", text_of(e, "step"));
-    add_safe(lines(p), because, strlen(because));
+    add_safe(p, because);
     rwf_str_addc(lines(p), '\n');
 }
 
@@ -537,7 +528,7 @@ static void on_notify(struct view_progress *p, const json_t *e)
         return;
     line_start(p, STEP_SKIPPED);
     rwf_str_add(lines(p), "notification not sent: ");
-    add_safe(lines(p), text_of(e, "message"), strlen(text_of(e, "message")));
+    add_safe(p, text_of(e, "message"));
     rwf_str_addc(lines(p), '\n');
 }
 

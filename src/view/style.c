@@ -9,6 +9,8 @@
 #include <strings.h>
 #include <sys/ioctl.h>
 
+#include "base/redact.h"
+
 const char *view_on(bool color, enum view_style style)
 {
     static const char *const escapes[] = {
@@ -146,6 +148,31 @@ void view_clip(struct rwf_str *out, const char *text, size_t width)
     }
     if (*text && width)
         rwf_str_add(out, view_utf8() ? "…" : "~");
+}
+
+void view_safe(struct rwf_str *out, const char *text, size_t len, bool lines)
+{
+    struct rwf_str clean = {0};
+
+    rwf_redact(&clean, text, len);
+    for (size_t i = 0; i < clean.len; i++) {
+        unsigned char c = (unsigned char)clean.data[i];
+        if (c == '\n' || c == '\t')
+            c = lines ? c : ' ';
+        else if (c < ' ' || c == 0x7f)
+            c = '?';
+        rwf_str_addc(out, (char)c);
+    }
+    rwf_str_free(&clean);
+}
+
+void view_print_safe(FILE *out, const char *text)
+{
+    struct rwf_str safe = {0};
+
+    view_safe(&safe, text, strlen(text), false);
+    fwrite(safe.data ? safe.data : "", 1, safe.len, out);
+    rwf_str_free(&safe);
 }
 
 static struct winsize window(int fd)

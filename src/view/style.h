@@ -6,6 +6,7 @@
 #define RWF_VIEW_STYLE_H
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 #include "base/str.h"
 #include "schedule/state.h"
 
@@ -36,6 +37,11 @@ bool view_utf8(void);
 size_t view_columns(const char *text);
 /* Adds at most width columns of text; what is cut ends in "…". Control bytes become "?". */
 void view_clip(struct rwf_str *out, const char *text, size_t width);
+/* Adds text from outside: redacted, and with nothing in it that could move the cursor. lines:
+ * newlines and tabs stay; else they become spaces. */
+void view_safe(struct rwf_str *out, const char *text, size_t len, bool lines);
+/* The same on one line, printed. */
+void view_print_safe(FILE *out, const char *text);
 /* Width of the terminal behind fd, or fallback. */
 int view_width(int fd, int fallback);
 int view_height(int fd, int fallback);

@@ -110,10 +110,11 @@ static void print_failures(const struct view_run *r, FILE *out, bool color)
         char *where = at == PLAN_NO_STEP
                           ? NULL
                           : view_where(r, plan_graph_step(r->graph, at));
-        fprintf(out, "  %s%s%s %s: %s  %s(%s)%s\n", view_on(color, VIEW_ERROR),
-                view_mark(STEP_FAILED), view_off(color), s->address,
-                s->message ? s->message : "failed", view_on(color, VIEW_DIM),
-                where ? where : "", view_off(color));
+        fprintf(out, "  %s%s%s %s: ", view_on(color, VIEW_ERROR), view_mark(STEP_FAILED),
+                view_off(color), s->address);
+        view_print_safe(out, s->message ? s->message : "failed");
+        fprintf(out, "  %s(%s)%s\n", view_on(color, VIEW_DIM), where ? where : "",
+                view_off(color));
         free(where);
         listed++;
     }
@@ -164,8 +165,11 @@ void view_summary(const struct view_run *r, const char *report, FILE *out, bool 
     fprintf(out, "\n%s%s%s %s in %s: ", view_on(color, style), s->name, view_off(color),
             s->status, rwf_duration_format(s->ended - s->started, took));
     print_counts(s, out, color);
-    if (s->message && *s->message)
-        fprintf(out, " (%s)", s->message);
+    if (s->message && *s->message) {
+        fputs(" (", out);
+        view_print_safe(out, s->message);
+        fputc(')', out);
+    }
     fputc('\n', out);
     print_next(r, report, out, color);
 }

@@ -112,17 +112,21 @@ void job__progress(struct job *j, double done, int64_t rows)
 {
     double all = j->copies_all > 0 ? j->copies_all : 1;
     double share = (j->copies - 1 + fmin(fmax(done, 0), 1)) / all;
-    json_t *line = json_pack("{s:f, s:I, s:I}", "progress", fmin(fmax(share, 0), 1),
-                             "rows", (json_int_t)rows, "bytes",
+    json_t *line = json_pack("{s:f, s:I}", "progress", fmin(fmax(share, 0), 1), "bytes",
                              (json_int_t)((double)j->bytes * fmin(done, 1)));
+    if (rows >= 0)
+        json_object_set_new(line, "rows", json_integer((json_int_t)rows));
     if (line != NULL && j->run->report != NULL)
         j->run->report(j->run, line);
     json_decref(line);
 }
 
+/* DuckDB counts the rows of text files by a guess of its own that can be far off. */
 static void on_tick(void *ctx, double done, int64_t rows)
 {
-    job__progress(ctx, done, rows);
+    struct job *j = ctx;
+    bool guess = j->copies == 1 && j->rows > 0;
+    job__progress(j, done, guess ? (int64_t)(done * (double)j->rows) : rows);
 }
 
 char *job__rows(const char *path)
@@ -163,6 +167,7 @@ static int open_source(struct execute *x, const json_t *read, struct rwf_err *er
         rwf_str_addf(&sql, "SELECT * FROM (%s\n)", text);
     } else {
         r = read_add_sql(x->job.duck, read, &sql, &x->job.bytes, err);
+        x->job.rows = read_guess_rows(read, x->job.bytes);
     }
     if (r == 0)
         x->query = query_create(x->job.duck, sql.data, err);
@@ -527,7 +532,7 @@ static void report_metrics(struct execute *x)
     add_metric(x, "columns", NULL, (double)json_array_size(query_columns(x->query)));
     if (x->job.run->report == NULL)
         return;
-    job__progress(&x->job, 1, x->rows);
+    job__progress(&x->job, 1, -1); /* rows read are not rows written */
     x->job.run->report(x->job.run, x->metrics);
 }
 

@@ -22,6 +22,7 @@ struct job {
     char *tmp;       /* absolute; removed at the end */
     int cores;       /* that it may use, at least 1 */
     int64_t bytes;   /* of the files read */
+    int64_t rows;    /* about how many these have; 0: DuckDB's own count is better */
     int copies;      /* phases begun */
     int copies_all;  /* phases there will be, for the progress */
 };

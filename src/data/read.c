@@ -6,13 +6,18 @@
  */
 #include "config.h"
 #include "data/read.h"
+#include <fcntl.h>
 #include <glob.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include "base/fs.h"
 #include "base/mem.h"
 #include "data/sql.h"
+
+#define READ_GUESS 16384 /* bytes of each of the pieces that are looked at */
+#define READ_GUESS_PIECES 8
 
 static const char *const format_names[] = {
     [READ_UNKNOWN] = "unknown", [READ_CSV] = "csv", [READ_JSONL] = "jsonl",
@@ -252,4 +257,29 @@ int read_add_sql(struct duck *d, const json_t *read, struct rwf_str *sql,
 out:
     json_decref(files);
     return r;
+}
+
+int64_t read_guess_rows(const json_t *what, int64_t bytes)
+{
+    const json_t *path = json_object_get(what, "path");
+    const char *first = json_string_value(json_is_array(path) ? json_array_get(path, 0)
+                                                              : path);
+    size_t len = first != NULL ? strlen(first) : 0;
+    int ending = len > 0 ? find_ending(first) : -1;
+    if (ending < 0 || endings[ending].format == READ_PARQUET ||
+        !rwf_ends_with(first, endings[ending].ending))
+        return 0;
+    int fd = open(first, O_RDONLY | O_CLOEXEC);
+    off_t size = fd >= 0 ? lseek(fd, 0, SEEK_END) : 0;
+    int64_t lines = 0, seen = 0;
+    for (int piece = 0; fd >= 0 && piece < READ_GUESS_PIECES; piece++) {
+        char text[READ_GUESS];
+        ssize_t n = pread(fd, text, sizeof(text), size / READ_GUESS_PIECES * piece);
+        for (ssize_t i = 0; i < n; i++)
+            lines += text[i] == '\n';
+        seen += n > 0 ? n : 0;
+    }
+    if (fd >= 0)
+        close(fd);
+    return seen > 0 ? (int64_t)((double)bytes / (double)seen * (double)lines) : 0;
 }

@@ -29,7 +29,10 @@ Y
 sql="COPY (SELECT id, price * 1.2 AS gross, upper(name) AS name FROM read_csv('in.csv')
     WHERE flag AND price > 100) TO 'alone.parquet' (FORMAT parquet, COMPRESSION snappy)"
 
-ms "$alone" "$sql" >/dev/null # the file is in memory from now on
+# Once untimed: the file is in memory from now on, and its digest is known.
+ms "$alone" "$sql" >/dev/null
+sleep 3
+ms "$RAYWF" run big.yaml >/dev/null
 : >raywf.ms
 : >alone.ms
 for ((i = 0; i < 5; i++)); do

@@ -42,13 +42,13 @@ static size_t rank_of(const struct look *look)
 
 /* What a section looks like in dot and in mermaid. */
 static const struct shape {
-    const char *section, *dot, *open, *close;
+    const char *section, *dot, *style, *open, *close;
 } shapes[] = {
-    {"datasets", "cylinder", "[(", ")]"},
-    {"tasks", "box", "(", ")"},
-    {"checks", "hexagon", "{{", "}}"},
+    {"datasets", "cylinder", "filled", "[(", ")]"},
+    {"tasks", "box", "filled,rounded", "(", ")"},
+    {"checks", "hexagon", "filled", "{{", "}}"},
 };
-static const struct shape other_shape = {"", "box", "[", "]"};
+static const struct shape other_shape = {"", "box", "filled", "[", "]"};
 
 static const struct shape *shape_of(const char *section)
 {
@@ -112,6 +112,7 @@ static void dot_box(const struct plan__boxes *p, uint32_t i, const struct look *
                     struct rwf_str *out)
 {
     const struct plan__box *box = &p->boxes[i];
+    const struct shape *shape = shape_of(box->section);
     size_t shown = shown_length(box->name);
     uint32_t count = p->starts[i + 1] - p->starts[i];
 
@@ -122,8 +123,9 @@ static void dot_box(const struct plan__boxes *p, uint32_t i, const struct look *
     rwf_str_add(out, box->name[shown] ? "…" : "");
     if (p->level != PLAN__BY_STEP && (count > 1 || p->level == PLAN__BY_SECTION))
         rwf_str_addf(out, "\\n%u steps", (unsigned)count);
-    rwf_str_addf(out, "\", shape=%s, fillcolor=\"%s\", color=\"%s\", tooltip=",
-                 shape_of(box->section)->dot, look->fill, look->line);
+    rwf_str_addf(out,
+                 "\", shape=%s, style=\"%s\", fillcolor=\"%s\", color=\"%s\", tooltip=",
+                 shape->dot, shape->style, look->fill, look->line);
     add_name(out, box->name);
     rwf_str_addf(out, ", class=\"step %s\"];\n", look->class);
 }
@@ -133,14 +135,13 @@ void plan_picture_dot(const struct plan_graph *g, plan_class_fn cls, void *ctx,
 {
     struct plan__boxes *p = plan__boxes_create(g);
 
-    rwf_str_add(
-        out,
-        "digraph plan {\n"
-        "  rankdir=LR; bgcolor=\"transparent\"; nodesep=0.25; ranksep=0.45;\n"
-        "  nslimit=2; nslimit1=2; mclimit=0.5;\n"
-        "  node [style=\"filled,rounded\", fontname=\"Helvetica,Arial,sans-serif\", "
-        "fontsize=11, fontcolor=\"#212529\", margin=\"0.12,0.06\"];\n"
-        "  edge [color=\"#868e96\", arrowsize=0.6];\n");
+    rwf_str_add(out,
+                "digraph plan {\n"
+                "  rankdir=LR; bgcolor=\"transparent\"; nodesep=0.25; ranksep=0.45;\n"
+                "  nslimit=2; nslimit1=2; mclimit=0.5;\n"
+                "  node [fontname=\"Helvetica,Arial,sans-serif\", "
+                "fontsize=11, fontcolor=\"#212529\", margin=\"0.12,0.06\"];\n"
+                "  edge [color=\"#868e96\", arrowsize=0.6];\n");
     for (uint32_t i = 0; i < p->count; i++)
         dot_box(p, i, box_look(p, i, cls, ctx), out);
     for (size_t i = 0; i < p->edge_count; i++) {

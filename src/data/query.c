@@ -9,8 +9,8 @@
  * a join, nor in a `sql` that groups: their order is nobody's promise. These steps
  * depend on the rows and the seed alone, never on threads or the order of their input:
  *   distinct true     all rows once, sorted by all columns
- *   distinct [cols]   of rows with equal cols the one that sorts first by all columns
- *   sample rows       the n rows with the smallest (hash(row, seed), row), in that order
+ *   distinct [cols]   of rows with equal cols the first by all columns
+ *   sample rows       the n rows least by (hash(row, seed), row), in that order
  *   sample fraction   the rows with hash(row, seed) below fraction * 2^64
  *   shuffle           all rows, sorted by (hash(row, seed), row)
  * Equal rows have equal hashes: which of them is taken makes no difference.

@@ -21,8 +21,8 @@ const char *read_format_name(enum read_format format);
 int read_add_sql(struct duck *d, const json_t *read, struct rwf_str *sql,
                  int64_t *ret_bytes, struct rwf_err *err);
 
-/* About how many rows that text has, by the lines in pieces of it; 0 when they do not tell
- * (Parquet, compressed text, a glob). For the progress only. */
+/* About how many rows that text has, by the lines in pieces of it; 0 when they do not
+ * tell (Parquet, compressed text, a glob). For the progress only. */
 int64_t read_guess_rows(const json_t *what, int64_t bytes);
 
 #endif

@@ -6,8 +6,8 @@
  *
  *   1. sizes: fraction * rows, rounded by largest remainder (ties: by name), so that
  *      they add up to all rows;
- *   2. a boundary between two splits is the value of h below which the right number of
- *      rows lie. Rows with equal h stay together, so where a boundary falls into such a
+ *   2. a boundary between two splits is the value of h below which the right number
+ *      of rows lie. Rows with equal h stay together, so where a boundary falls into such a
  *      group, the group goes to the side that leaves the sizes nearer to what was asked.
  *
  * So equal rows, and with `by` rows with equal keys, never lie in two splits, and every

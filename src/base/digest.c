@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -29,11 +30,22 @@ static void to_hex(const unsigned char *bytes, size_t len, char *out)
     out[2 * len] = '\0';
 }
 
+/* Found once: looking it up costs more than the digest of a short text. */
+static const EVP_MD *sha256;
+
+static void find_sha256(void)
+{
+    sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+    rwf_assert(sha256 != NULL);
+}
+
 struct rwf_digest *rwf_digest_create(void)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, find_sha256);
     struct rwf_digest *d = rwf_xmalloc(sizeof(*d));
     d->ctx = EVP_MD_CTX_new();
-    rwf_assert(d->ctx && EVP_DigestInit_ex(d->ctx, EVP_sha256(), NULL) == 1);
+    rwf_assert(d->ctx && EVP_DigestInit_ex(d->ctx, sha256, NULL) == 1);
     return d;
 }
 

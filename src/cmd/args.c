@@ -24,8 +24,8 @@ struct cursor {
     bool ended; /* "--" was seen */
 };
 
-static const struct cmd_option *find_in(const struct cmd_option *table, const char *name,
-                                        size_t len, char letter)
+static const struct cmd_option *find_in(const struct cmd_option *table,
+                                        const char *name, size_t len, char letter)
 {
     for (; table && table->name; table++)
         if (name ? strlen(table->name) == len && strncmp(table->name, name, len) == 0
@@ -35,8 +35,8 @@ static const struct cmd_option *find_in(const struct cmd_option *table, const ch
 }
 
 /* The command's own row wins over the common one of the same name. */
-static const struct cmd_option *find_option(const struct cmd_call *call, const char *name,
-                                            size_t len, char letter)
+static const struct cmd_option *find_option(const struct cmd_call *call,
+                                            const char *name, size_t len, char letter)
 {
     const struct cmd_option *found = NULL;
 
@@ -47,7 +47,8 @@ static const struct cmd_option *find_option(const struct cmd_call *call, const c
 
 static const char *suggest_option(const struct cmd_call *call, const char *name)
 {
-    const struct cmd_option *tables[] = {call->cmd ? call->cmd->options : NULL, cmd_common};
+    const struct cmd_option *tables[] = {call->cmd ? call->cmd->options : NULL,
+                                         cmd_common};
     struct rwf_suggest s;
 
     rwf_suggest_init(&s, name);
@@ -65,8 +66,8 @@ static int unknown_option(const struct cmd_call *call, const char *word, size_t 
     const char *dashes = len > 1 ? "--" : "-";
 
     if (best)
-        rwf_fail(err, RWF_E_USAGE, "unknown option %s%s, did you mean --%s?", dashes, name,
-                 best);
+        rwf_fail(err, RWF_E_USAGE, "unknown option %s%s, did you mean --%s?", dashes,
+                 name, best);
     else
         rwf_fail(err, RWF_E_USAGE, "unknown option %s%s; see raywf %s%s--help", dashes,
                  name, call->cmd ? call->cmd->name : "", call->cmd ? " " : "");
@@ -96,8 +97,8 @@ static int bad_choice(const char *what, const char *choices, const char *text,
     for (char *one = strtok_r(list, "|", &save); one; one = strtok_r(NULL, "|", &save))
         rwf_suggest_try(&s, one);
     const char *best = rwf_suggest_best(&s);
-    rwf_fail(err, RWF_E_USAGE, "%s must be one of %s, not \"%s\"%s%s%s", what, choices, text,
-             best ? "; did you mean " : "", best ? best : "", best ? "?" : "");
+    rwf_fail(err, RWF_E_USAGE, "%s must be one of %s, not \"%s\"%s%s%s", what, choices,
+             text, best ? "; did you mean " : "", best ? best : "", best ? "?" : "");
     free(list);
     return -1;
 }
@@ -119,7 +120,8 @@ static int check_setting(const char *what, const char *text, struct rwf_err *err
     const char *equals = strchr(text, '=');
 
     if (!equals || equals == text)
-        return rwf_fail(err, RWF_E_USAGE, "%s takes NAME=VALUE, not \"%s\"", what, text);
+        return rwf_fail(err, RWF_E_USAGE, "%s takes NAME=VALUE, not \"%s\"", what,
+                        text);
     return 0;
 }
 
@@ -152,8 +154,8 @@ static int check_value(const char *what, enum cmd_type type, const char *metavar
     }
 }
 
-static int add_value(struct cmd_call *call, const struct cmd_option *o, const char *text,
-                     struct rwf_err *err)
+static int add_value(struct cmd_call *call, const struct cmd_option *o,
+                     const char *text, struct rwf_err *err)
 {
     char what[64];
 
@@ -189,8 +191,8 @@ static int parse_long(struct cmd_call *call, struct cursor *at, const char *word
     if (equals)
         return add_value(call, o, equals + 1, err);
     if (at->next >= at->argc)
-        return rwf_fail(err, RWF_E_USAGE, "--%s needs a value: --%s %s", o->name, o->name,
-                        o->metavar);
+        return rwf_fail(err, RWF_E_USAGE, "--%s needs a value: --%s %s", o->name,
+                        o->name, o->metavar);
     return add_value(call, o, at->argv[at->next++], err);
 }
 
@@ -232,10 +234,10 @@ static int unknown_command(const char *name, struct rwf_err *err)
     }
     const char *best = rwf_suggest_best(&s);
     size_t len = strlen(name);
-    if (!best && len > 5 && (strcmp(name + len - 5, ".yaml") == 0 ||
-                             strcmp(name + len - 4, ".yml") == 0))
-        return rwf_fail(err, RWF_E_USAGE, "\"%s\" is no command; to run it: raywf run %s",
-                        name, name);
+    if (!best && len > 5 &&
+        (strcmp(name + len - 5, ".yaml") == 0 || strcmp(name + len - 4, ".yml") == 0))
+        return rwf_fail(err, RWF_E_USAGE,
+                        "\"%s\" is no command; to run it: raywf run %s", name, name);
     return rwf_fail(err, RWF_E_USAGE, "unknown command \"%s\"%s%s%s", name,
                     best ? ", did you mean " : "; see raywf --help", best ? best : "",
                     best ? "?" : "");
@@ -274,15 +276,16 @@ static int check_operands(const struct cmd_call *call, struct rwf_err *err)
             k++;
         struct rwf_str usage = {0};
         cmd_usage(call->cmd, &usage);
-        rwf_fail(err, RWF_E_USAGE, "%s is missing; usage: %s", kinds[k].name, usage.data);
+        rwf_fail(err, RWF_E_USAGE, "%s is missing; usage: %s", kinds[k].name,
+                 usage.data);
         rwf_str_free(&usage);
         return -1;
     }
     for (size_t k = 0; kinds[k].name; k++)
         for (int i = 0; i < kinds[k].max && used < call->operand_count; i++, used++)
             if (check_value(kinds[k].type == CMD_CHOICE ? "the operand" : kinds[k].name,
-                            kinds[k].type, kinds[k].name,
-                            call->operands[used], err) < 0)
+                            kinds[k].type, kinds[k].name, call->operands[used],
+                            err) < 0)
                 return -1;
     if (used < call->operand_count)
         return rwf_fail(err, RWF_E_USAGE, "\"%s\" is too much; see raywf %s --help",
@@ -327,9 +330,9 @@ int cmd_parse(struct cmd_call *call, int argc, char **argv, struct rwf_err *err)
     if (status < 0) {
         /* A caller that asked for JSON gets JSON, also about a later word. */
         for (int i = at.next; i < argc && !call->json; i++)
-            call->json = strcmp(argv[i], "--format=json") == 0 ||
-                         (strcmp(argv[i], "json") == 0 &&
-                          strcmp(argv[i - 1], "--format") == 0);
+            call->json =
+                strcmp(argv[i], "--format=json") == 0 ||
+                (strcmp(argv[i], "json") == 0 && strcmp(argv[i - 1], "--format") == 0);
         return -1;
     }
     if (!call->cmd || cmd_given(call, "help"))
@@ -337,9 +340,11 @@ int cmd_parse(struct cmd_call *call, int argc, char **argv, struct rwf_err *err)
     if (check_operands(call, err) < 0)
         return -1;
     if (call->cmd->flags & CMD_BARE)
-        return cmd_refuse(call, "format", "here: the output has a format of its own", err);
+        return cmd_refuse(call, "format", "here: the output has a format of its own",
+                          err);
     if (call->quiet && call->verbose)
-        return rwf_fail(err, RWF_E_USAGE, "--quiet and --verbose contradict each other");
+        return rwf_fail(err, RWF_E_USAGE,
+                        "--quiet and --verbose contradict each other");
     return 0;
 }
 
@@ -366,7 +371,8 @@ bool cmd_given(const struct cmd_call *call, const char *name)
     return last_value(call, name) != NULL;
 }
 
-const char *cmd_text(const struct cmd_call *call, const char *name, const char *fallback)
+const char *cmd_text(const struct cmd_call *call, const char *name,
+                     const char *fallback)
 {
     const struct cmd_value *v = last_value(call, name);
 

@@ -43,11 +43,12 @@ static void list_entry(void *ctx, const json_t *entry)
     char size[RWF_UNITS_LEN];
 
     if (w->call->json)
-        json_array_append_new(
-            w->list, json_pack("{s:s, s:s, s:O?, s:I, s:O?}", "key", field(entry, "key"),
-                               "origin", field(entry, "origin"), "time",
-                               json_object_get(entry, "time"), "bytes", (json_int_t)bytes,
-                               "metrics", json_object_get(entry, "metrics")));
+        json_array_append_new(w->list, json_pack("{s:s, s:s, s:O?, s:I, s:O?}", "key",
+                                                 field(entry, "key"), "origin",
+                                                 field(entry, "origin"), "time",
+                                                 json_object_get(entry, "time"),
+                                                 "bytes", (json_int_t)bytes, "metrics",
+                                                 json_object_get(entry, "metrics")));
     else
         printf("%.12s  %9s  %s\n", field(entry, "key"), rwf_size_format(bytes, size),
                field(entry, "origin"));
@@ -76,8 +77,8 @@ static int do_stats(struct work *w, struct rwf_err *err)
         return -1;
     w->call->data = stats_json(&s);
     if (!w->call->json)
-        printf("%lld results, %lld files, %s\n", (long long)s.entries, (long long)s.blobs,
-               rwf_size_format(s.bytes, size));
+        printf("%lld results, %lld files, %s\n", (long long)s.entries,
+               (long long)s.blobs, rwf_size_format(s.bytes, size));
     return 0;
 }
 
@@ -124,7 +125,8 @@ static int cache_run(struct cmd_call *call, struct rwf_err *err)
     static const struct {
         const char *name;
         int (*run)(struct work *w, struct rwf_err *err);
-    } verbs[] = {{"ls", do_ls}, {"gc", do_gc}, {"verify", do_verify}, {"stats", do_stats}};
+    } verbs[] = {
+        {"ls", do_ls}, {"gc", do_gc}, {"verify", do_verify}, {"stats", do_stats}};
     struct work w = {.call = call};
 
     if (strcmp(call->operands[0], "gc") != 0 &&
@@ -152,9 +154,10 @@ const struct cmd cmd_cache = {
     .name = "cache",
     .group = CMD_KEEP,
     .summary = "list, count, verify or clean up the kept results",
-    .details = "ls lists results; stats counts them; verify reads every file, compares it "
-               "with its digest and drops what is damaged (exit code 6); gc removes what "
-               "was not used for long.",
+    .details =
+        "ls lists results; stats counts them; verify reads every file, compares it "
+        "with its digest and drops what is damaged (exit code 6); gc removes what "
+        "was not used for long.",
     .examples = "raywf cache stats\nraywf cache gc --older-than 7d",
     .exits = "0 2 6 7 12",
     .operands = {{"ls|gc|verify|stats", CMD_CHOICE, 1, 1}},

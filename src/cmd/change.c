@@ -10,8 +10,8 @@
 #include "base/mem.h"
 #include "base/str.h"
 
-#define WHOLE 60    /* texts up to this length are shown whole */
-#define CONTEXT 24  /* bytes kept around a difference */
+#define WHOLE 60   /* texts up to this length are shown whole */
+#define CONTEXT 24 /* bytes kept around a difference */
 #define LONGEST 240
 #define DIGEST "sha256:"
 #define DIGEST_KEPT 12
@@ -63,7 +63,8 @@ static char *piece(const char *text, size_t from, size_t rest)
                          end < len ? "…" : "");
 }
 
-void cmd_change_words(const json_t *was, const json_t *now, char **ret_was, char **ret_now)
+void cmd_change_words(const json_t *was, const json_t *now, char **ret_was,
+                      char **ret_now)
 {
     char *a = as_text(was), *b = as_text(now);
     size_t la = strlen(a), lb = strlen(b), head = 0, tail = 0;

@@ -8,6 +8,7 @@
 #include <jansson.h>
 
 /* Both are the caller's to free; "(absent)" for a missing side. */
-void cmd_change_words(const json_t *was, const json_t *now, char **ret_was, char **ret_now);
+void cmd_change_words(const json_t *was, const json_t *now, char **ret_was,
+                      char **ret_now);
 
 #endif

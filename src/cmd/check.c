@@ -7,7 +7,8 @@
 #include "cmd/compile.h"
 #include "view/style.h"
 
-static void say_good(struct cmd_call *call, const struct cmd_compiled *c, const char *path)
+static void say_good(struct cmd_call *call, const struct cmd_compiled *c,
+                     const char *path)
 {
     if (call->json || call->quiet || strcmp(call->format, "github") == 0)
         return;
@@ -34,8 +35,9 @@ static int check_one(struct cmd_call *call, const char *path, json_t *files,
     if (c.diags) {
         size_t errors = recipe_diags_errors(c.diags);
         json_object_set_new(item, "errors", json_integer((json_int_t)errors));
-        json_object_set_new(item, "warnings",
-                            json_integer((json_int_t)(recipe_diags_count(c.diags) - errors)));
+        json_object_set_new(
+            item, "warnings",
+            json_integer((json_int_t)(recipe_diags_count(c.diags) - errors)));
     }
     json_array_append_new(files, item);
     cmd_compiled_free(&c);
@@ -71,9 +73,10 @@ const struct cmd cmd_check = {
     .alias = "validate",
     .group = CMD_WRITE,
     .summary = "find everything that is wrong with recipes, without running anything",
-    .details = "Reads the recipe and what it includes, and checks the grammar, every key "
-               "and value against the schema, all references and their types, and the "
-               "graph. Nothing is executed and no network is used. - reads standard input.",
+    .details =
+        "Reads the recipe and what it includes, and checks the grammar, every key "
+        "and value against the schema, all references and their types, and the "
+        "graph. Nothing is executed and no network is used. - reads standard input.",
     .examples = "raywf check recipe.yaml\nraywf check recipes/*.yaml --format github",
     .exits = "0 2 3 6",
     .operands = {{"FILE", CMD_FILE, 1, CMD_MANY}},

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The frame of the command line. A command is one file with one row: its operands and
- * options are tables, from which parsing, help, completion and the manual page all come.
+ * options are tables, from which parsing, help, completion and the manual page all
+ * come.
  *
  * A command prints its product on stdout, or puts it into call->data for --format json.
  * It returns an exit code, or -1 with *err; only main prints errors.
@@ -18,7 +19,7 @@
 
 /* What a value is: how it is checked, and how the shell completes it. */
 enum cmd_type {
-    CMD_FLAG,     /* no value */
+    CMD_FLAG, /* no value */
     CMD_TEXT,
     CMD_FILE,
     CMD_DIR,
@@ -33,9 +34,9 @@ enum cmd_type {
 
 struct cmd_option {
     const char *name;
-    char letter;          /* -o, or 0 */
+    char letter; /* -o, or 0 */
     enum cmd_type type;
-    const char *metavar;  /* of the value, for the help */
+    const char *metavar; /* of the value, for the help */
     bool repeat;
     const char *fallback; /* what holds without it, for the help; or NULL */
     const char *help;
@@ -49,7 +50,14 @@ struct cmd_operand {
 #define CMD_MANY 1000000
 #define CMD_OPERANDS 3
 
-enum cmd_group { CMD_WRITE, CMD_EXECUTE, CMD_OBSERVE, CMD_KEEP, CMD_MORE, CMD_GROUP_COUNT };
+enum cmd_group {
+    CMD_WRITE,
+    CMD_EXECUTE,
+    CMD_OBSERVE,
+    CMD_KEEP,
+    CMD_MORE,
+    CMD_GROUP_COUNT
+};
 
 enum {
     CMD_HIDDEN = 1, /* not in the help */
@@ -84,14 +92,15 @@ struct cmd_call {
     bool color, color_err;
     bool quiet;
     int verbose;
-    json_t *data;        /* the product for the envelope */
-    json_t *diagnostics; /* array */
+    json_t *data;           /* the product for the envelope */
+    json_t *diagnostics;    /* array */
     struct rwf_err *errors; /* kept for main to print */
     size_t error_count, error_cap;
 };
 
 /* --- table.c --- */
-extern const struct cmd *const cmd_all[]; /* in the order of the help; NULL-terminated */
+extern const struct cmd
+    *const cmd_all[]; /* in the order of the help; NULL-terminated */
 extern const struct cmd_option cmd_common[];
 const struct cmd *cmd_find(const char *name);
 const char *cmd_group_title(enum cmd_group group);
@@ -107,13 +116,15 @@ const struct cmd_exit *cmd_exits(size_t *ret_count);
  * failure call->cmd, format and color are set as far as they were understood. */
 int cmd_parse(struct cmd_call *call, int argc, char **argv, struct rwf_err *err);
 void cmd_call_free(struct cmd_call *call);
-/* Values of the command's own or a common option. Asking for one that its table lacks is
- * a bug. */
+/* Values of the command's own or a common option. Asking for one that its table lacks
+ * is a bug. */
 bool cmd_given(const struct cmd_call *call, const char *name);
-const char *cmd_text(const struct cmd_call *call, const char *name, const char *fallback);
+const char *cmd_text(const struct cmd_call *call, const char *name,
+                     const char *fallback);
 int64_t cmd_count(const struct cmd_call *call, const char *name, int64_t fallback);
 int64_t cmd_duration(const struct cmd_call *call, const char *name, int64_t fallback);
-/* All values of a repeatable option; the array is the caller's to free, NULL for none. */
+/* All values of a repeatable option; the array is the caller's to free, NULL for none.
+ */
 const char **cmd_list(const struct cmd_call *call, const char *name, size_t *ret_count);
 const char *cmd_operand(const struct cmd_call *call, size_t i, const char *fallback);
 /* RWF_E_USAGE when the option was given: "--x has no effect WHY". */
@@ -133,14 +144,15 @@ json_t *cmd_json(const struct cmd *cmd);
 /* --- output.c --- */
 /* An error that does not end the command: main prints it. Returns its exit code. */
 int cmd_keep_error(struct cmd_call *call, const struct rwf_err *err);
-/* Text from outside, such as a path, as a JSON string: bytes that are no UTF-8 become "?". */
+/* Text from outside, such as a path, as a JSON string: bytes that are no UTF-8 become
+ * "?". */
 json_t *cmd_string(const char *text);
 /* Takes item. */
 void cmd_diagnose(struct cmd_call *call, json_t *item);
 /* Writes text to path ("-": stdout). */
 int cmd_write(const char *path, const char *text, size_t len, struct rwf_err *err);
-/* Flushes stdout; -1 when what was printed could not be written. A reader that went away
- * is no error. */
+/* Flushes stdout; -1 when what was printed could not be written. A reader that went
+ * away is no error. */
 int cmd_flush(struct rwf_err *err);
 void cmd_envelope(const struct cmd_call *call, int exit_code);
 

@@ -117,7 +117,8 @@ static int refuse_shaping(const struct cmd_call *call, struct rwf_err *err)
     for (size_t i = 0; i < RWF_COUNT(names); i++)
         if (has_option(call, names[i]) &&
             cmd_refuse(call, names[i],
-                       "on a plan: it is fixed; plan the recipe again with it", err) < 0)
+                       "on a plan: it is fixed; plan the recipe again with it",
+                       err) < 0)
             return -1;
     return 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Shell completion, from the same tables as the help. Only runs are looked up when a key
- * is pressed; all else is in the script.
+ * Shell completion, from the same tables as the help. Only runs are looked up when a
+ * key is pressed; all else is in the script.
  */
 #include "config.h"
 
@@ -101,7 +101,8 @@ static void bash_command(const struct cmd *c)
     fputs("        if [[ $cur == -* ]]; then _raywf_words \"", stdout);
     each_option(c, bash_word);
     fputs("\"\n        else ", stdout);
-    bash_reply(c->operands[0].name ? c->operands[0].type : CMD_TEXT, c->operands[0].name);
+    bash_reply(c->operands[0].name ? c->operands[0].type : CMD_TEXT,
+               c->operands[0].name);
     puts("; fi ;;");
 }
 

@@ -19,10 +19,11 @@ struct pair {
     json_t *record_a, *record_b;
 };
 
-static void add_change(json_t *list, const char *what, const json_t *was, const json_t *now)
+static void add_change(json_t *list, const char *what, const json_t *was,
+                       const json_t *now)
 {
-    json_array_append_new(list, json_pack("{s:s, s:O?, s:O?}", "what", what, "was", was,
-                                          "now", now));
+    json_array_append_new(
+        list, json_pack("{s:s, s:O?, s:O?}", "what", what, "was", was, "now", now));
 }
 
 /* Members of two objects that differ, named PREFIX.NAME. */
@@ -80,7 +81,8 @@ static void diff_step(const struct pair *p, const char *address, json_t *list)
     const struct run_step_state *b = run_state_step(p->b.state, address);
     bool same_state = strcmp(state_name(a), state_name(b)) == 0;
     /* cached and succeeded are two ways to the same result */
-    bool both_good = a && b && schedule_state_good(a->state) && schedule_state_good(b->state);
+    bool both_good =
+        a && b && schedule_state_good(a->state) && schedule_state_good(b->state);
     bool same_key = !a || !b || !a->key || !b->key || strcmp(a->key, b->key) == 0;
     json_t *item = json_pack("{s:s, s:s, s:s}", "step", address, "was", state_name(a),
                              "now", state_name(b));
@@ -179,8 +181,10 @@ static size_t print_diff(const struct cmd_call *call, const json_t *data)
 {
     static const struct {
         const char *member, *title, *name_key;
-    } sections[] = {{"config", "configuration", "what"}, {"steps", "steps", "step"},
-                    {"metrics", "metrics", "what"}, {"machine", "machine", "what"}};
+    } sections[] = {{"config", "configuration", "what"},
+                    {"steps", "steps", "step"},
+                    {"metrics", "metrics", "what"},
+                    {"machine", "machine", "what"}};
     size_t total = 0;
 
     for (size_t i = 0; i < 4; i++) {

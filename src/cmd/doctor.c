@@ -83,10 +83,13 @@ static void look_limits_memory(struct finding *f)
 {
     char *how = proc_memory_limits();
 
-    rwf_str_add(&f->text, how ? how : "none that we may write to: memory limits are kept by watching");
+    rwf_str_add(&f->text,
+                how ? how
+                    : "none that we may write to: memory limits are kept by watching");
     if (!how)
-        set(f, NOTE, "a step that allocates faster than ten looks a second may overshoot; "
-                     "run as root, or in a systemd scope with Delegate=yes");
+        set(f, NOTE,
+            "a step that allocates faster than ten looks a second may overshoot; "
+            "run as root, or in a systemd scope with Delegate=yes");
     free(how);
 }
 
@@ -102,8 +105,9 @@ static void look_disk(struct finding *f)
     int64_t available = (int64_t)fs.f_bavail * (int64_t)fs.f_frsize;
     rwf_str_addf(&f->text, "%s free here", rwf_size_format(available, space));
     if (access(".", W_OK) != 0)
-        set(f, BAD, "this folder is not writable: runs are kept in .raywf next to the "
-                    "recipe; set RAYWF_DIR to another place");
+        set(f, BAD,
+            "this folder is not writable: runs are kept in .raywf next to the "
+            "recipe; set RAYWF_DIR to another place");
     else if (available < (int64_t)1 << 30)
         set(f, NOTE, "under 1 GiB: raywf cache gc removes old results");
 }
@@ -121,8 +125,9 @@ static void look_shm(struct finding *f)
     int64_t size = (int64_t)fs.f_blocks * (int64_t)fs.f_frsize;
     rwf_str_addf(&f->text, "%s", rwf_size_format(size, space));
     if (size <= (int64_t)64 << 20)
-        set(f, NOTE, "a container's default of 64 MiB is too small for data loaders: "
-                     "docker run --shm-size=2g");
+        set(f, NOTE,
+            "a container's default of 64 MiB is too small for data loaders: "
+            "docker run --shm-size=2g");
 }
 
 static void look_limits(struct finding *f)
@@ -172,12 +177,14 @@ static void look_curl(struct finding *f)
 {
     static const char *const names[] = {"libcurl.so.4", "libcurl-gnutls.so.4", NULL};
 
-    look_library(f, names, "no http(s):// datasets and no notifications: install libcurl4");
+    look_library(f, names,
+                 "no http(s):// datasets and no notifications: install libcurl4");
 }
 
 static void look_graphviz(struct finding *f)
 {
-    static const char *const names[] = {"libgvc.so.6", "libgvc.so.7", "libgvc.so", NULL};
+    static const char *const names[] = {"libgvc.so.6", "libgvc.so.7", "libgvc.so",
+                                        NULL};
 
     look_library(f, names, "no SVG graphs: install graphviz");
 }
@@ -186,10 +193,12 @@ static const struct {
     const char *name;
     void (*look)(struct finding *f);
 } rows[] = {
-    {"raywf", look_raywf},     {"cpu", look_cpu},       {"memory", look_memory},
-    {"gpu", look_gpu},         {"cgroup", look_limits_memory}, {"disk", look_disk},
-    {"/dev/shm", look_shm},    {"limits", look_limits}, {"duckdb", look_duckdb},
-    {"libcurl", look_curl},    {"graphviz", look_graphviz},
+    {"raywf", look_raywf},          {"cpu", look_cpu},
+    {"memory", look_memory},        {"gpu", look_gpu},
+    {"cgroup", look_limits_memory}, {"disk", look_disk},
+    {"/dev/shm", look_shm},         {"limits", look_limits},
+    {"duckdb", look_duckdb},        {"libcurl", look_curl},
+    {"graphviz", look_graphviz},
 };
 
 static void print_finding(const char *name, const struct finding *f, bool color)
@@ -204,7 +213,8 @@ static void print_finding(const char *name, const struct finding *f, bool color)
     printf("%s%s%s %-9s %s\n", view_on(color, looks[f->level].style),
            view_mark(looks[f->level].mark), view_off(color), name, f->text.data);
     if (f->hint)
-        printf("            %s%s%s\n", view_on(color, VIEW_DIM), f->hint, view_off(color));
+        printf("            %s%s%s\n", view_on(color, VIEW_DIM), f->hint,
+               view_off(color));
 }
 
 static int doctor_run(struct cmd_call *call, struct rwf_err *err)

@@ -113,8 +113,8 @@ int cmd_drive_check(const struct cmd_call *call, struct rwf_err *err)
         return rwf_fail(err, RWF_E_USAGE,
                         "--format json and --events - both want standard output");
     if (mode && call->quiet && strcmp(mode, "none") != 0)
-        return rwf_fail(err, RWF_E_USAGE, "--quiet and --progress %s contradict each other",
-                        mode);
+        return rwf_fail(err, RWF_E_USAGE,
+                        "--quiet and --progress %s contradict each other", mode);
     return 0;
 }
 
@@ -152,7 +152,8 @@ static int write_files(const struct cmd_call *call, const struct view_run *r,
     if (status == 0 && cmd_given(call, "report")) {
         status = view_report(r, &text, err);
         if (status == 0)
-            status = cmd_write(cmd_text(call, "report", NULL), text.data, text.len, err);
+            status =
+                cmd_write(cmd_text(call, "report", NULL), text.data, text.len, err);
         if (status < 0)
             rwf_wrap(err, "--report");
     }
@@ -172,10 +173,10 @@ static json_t *failures_json(const struct view_run *r)
         char *where =
             at == PLAN_NO_STEP ? NULL : view_where(r, plan_graph_step(r->graph, at));
         char *log = view_log_path(r, s, "stderr");
-        json_array_append_new(out, json_pack("{s:s, s:s?, s:s?, s:i, s:s?, s:s?}", "step",
-                                             s->address, "cause", s->cause, "message",
-                                             s->message, "attempts", s->attempt, "where",
-                                             where, "log", log));
+        json_array_append_new(out, json_pack("{s:s, s:s?, s:s?, s:i, s:s?, s:s?}",
+                                             "step", s->address, "cause", s->cause,
+                                             "message", s->message, "attempts",
+                                             s->attempt, "where", where, "log", log));
         free(where);
         free(log);
     }
@@ -183,8 +184,8 @@ static json_t *failures_json(const struct view_run *r)
 }
 
 /* What is told when the run is over; a file that cannot be written is an error then. */
-static int look_back(struct cmd_call *call, const struct cmd_drive *d, struct audience *a,
-                     const char *id, struct rwf_err *err)
+static int look_back(struct cmd_call *call, const struct cmd_drive *d,
+                     struct audience *a, const char *id, struct rwf_err *err)
 {
     struct cmd_opened o = {0};
     int status = -1;

@@ -1,35 +1,64 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Runs a graph to its end with everything that looks on: progress, events, and the files
- * that are written afterwards. Shared by run, resume and retry.
+ * Runs a graph to its end with everything that looks on: progress, events, and the
+ * files that are written afterwards. Shared by run, resume and retry.
  */
 #ifndef RWF_CMD_DRIVE_H
 #define RWF_CMD_DRIVE_H
 #include "cmd/cmd.h"
 #include "cmd/compile.h"
 
-#define CMD_DRIVE_OPTIONS                                                                  \
-    {"fail-fast", 0, CMD_FLAG, NULL, false, NULL, "stop everything at the first failure"}, \
-    {"timeout", 0, CMD_DURATION, "TIME", false, NULL,                                      \
-     "end the run after this time, with exit code 8"},                                     \
-    {"progress", 0, CMD_CHOICE, "auto|live|plain|none", false, "auto",                     \
-     "auto: live on a terminal, else plain lines"},                                        \
-    {"events", 0, CMD_FILE, "FILE", false, NULL,                                           \
-     "write each event as a line of JSON, as it happens; - is standard output"},           \
-    {"report", 0, CMD_FILE, "FILE", false, NULL, "write an HTML page about the run"},      \
-    {"junit", 0, CMD_FILE, "FILE", false, NULL, "write JUnit XML: a case per step"},       \
-    {"summary", 0, CMD_FILE, "FILE", false, NULL, "write a summary in Markdown"}
+#define CMD_DRIVE_OPTIONS                                                                \
+    {"fail-fast",                                                                        \
+     0,                                                                                  \
+     CMD_FLAG,                                                                           \
+     NULL,                                                                               \
+     false,                                                                              \
+     NULL,                                                                               \
+     "stop everything at the first failure"},                                            \
+        {"timeout",                                                                      \
+         0,                                                                              \
+         CMD_DURATION,                                                                   \
+         "TIME",                                                                         \
+         false,                                                                          \
+         NULL,                                                                           \
+         "end the run after this time, with exit code 8"},                               \
+        {"progress",                                                                     \
+         0,                                                                              \
+         CMD_CHOICE,                                                                     \
+         "auto|live|plain|none",                                                         \
+         false,                                                                          \
+         "auto",                                                                         \
+         "auto: live on a terminal, else plain lines"},                                  \
+        {"events",                                                                       \
+         0,                                                                              \
+         CMD_FILE,                                                                       \
+         "FILE",                                                                         \
+         false,                                                                          \
+         NULL,                                                                           \
+         "write each event as a line of JSON, as it happens; - is standard output"},     \
+        {"report",                                                                       \
+         0,                                                                              \
+         CMD_FILE,                                                                       \
+         "FILE",                                                                         \
+         false,                                                                          \
+         NULL,                                                                           \
+         "write an HTML page about the run"},                                            \
+        {"junit", 0, CMD_FILE, "FILE", false, NULL, "write JUnit XML: a case per step"}, \
+    {                                                                                    \
+        "summary", 0, CMD_FILE, "FILE", false, NULL, "write a summary in Markdown"       \
+    }
 
-/* run: NULL for a new one, else the id of the run to go on with. Returns an exit code, or
- * -1 with *err. */
+/* run: NULL for a new one, else the id of the run to go on with. Returns an exit code,
+ * or -1 with *err. */
 struct cmd_drive {
     struct cmd_compiled *c;
     const char *root;
     const char *run;
-    json_t *plan;             /* borrowed */
-    const char *const *keys;  /* expected, or NULL */
+    json_t *plan;            /* borrowed */
+    const char *const *keys; /* expected, or NULL */
     bool no_cache, retry_failed;
-    size_t ended;             /* steps that ended before */
+    size_t ended; /* steps that ended before */
 };
 int cmd_drive(struct cmd_call *call, const struct cmd_drive *d, struct rwf_err *err);
 /* Refuses options that contradict each other; call it before anything is loaded. */

@@ -84,9 +84,9 @@ static void list_types(struct cmd_call *call)
     json_t *out = json_array();
 
     for (int e = 0; e < RUN_EVENT_COUNT; e++) {
-        json_array_append_new(out, json_pack("{s:s, s:s, s:s}", "type", run_event_name(e),
-                                             "fields", run_event_fields(e), "help",
-                                             run_event_help(e)));
+        json_array_append_new(
+            out, json_pack("{s:s, s:s, s:s}", "type", run_event_name(e), "fields",
+                           run_event_fields(e), "help", run_event_help(e)));
         if (!call->json)
             printf("%-15s %s\n%16s%s\n", run_event_name(e), run_event_fields(e), "",
                    run_event_help(e));

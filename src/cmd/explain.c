@@ -81,7 +81,9 @@ static const char *type_word(const char *type)
 {
     static const struct {
         const char *json, *ours;
-    } names[] = {{"string", "text"}, {"object", "map"}, {"array", "list"},
+    } names[] = {{"string", "text"},
+                 {"object", "map"},
+                 {"array", "list"},
                  {"integer", "whole number"}};
 
     for (size_t i = 0; i < RWF_COUNT(names); i++)
@@ -108,7 +110,8 @@ static void type_words(const json_t *schema, struct rwf_str *out)
     } else if (json_is_array(type)) {
         json_array_foreach((json_t *)type, i, one)
             if (strcmp(json_string_value(one), "null") != 0)
-                add_word(out, type_word(json_string_value(one)), i == 0 ? " or " : ", ");
+                add_word(out, type_word(json_string_value(one)),
+                         i == 0 ? " or " : ", ");
     }
     if (!type) {
         alternatives(json_object_get(s, "anyOf"), out);
@@ -116,7 +119,8 @@ static void type_words(const json_t *schema, struct rwf_str *out)
     }
 }
 
-/* The nearest of a keyword in the schema itself, behind its $ref, and in its branches. */
+/* The nearest of a keyword in the schema itself, behind its $ref, and in its branches.
+ */
 static const json_t *keyword(const json_t *schema, const char *name)
 {
     static const char *const branches[] = {"anyOf", "oneOf"};
@@ -262,10 +266,12 @@ static int explain_run(struct cmd_call *call, struct rwf_err *err)
     }
     const json_t *schema = recipe_schema_at(topic, &near);
     if (!schema) {
-        rwf_fail(err, RWF_E_USAGE,
-                 "\"%s\" is no key of a recipe, no diagnostic code and no exit code%s%s%s",
-                 topic, near ? ", did you mean " : "; keys are listed by raywf explain tasks",
-                 near ? near : "", near ? "?" : "");
+        rwf_fail(
+            err, RWF_E_USAGE,
+            "\"%s\" is no key of a recipe, no diagnostic code and no exit code%s%s%s",
+            topic,
+            near ? ", did you mean " : "; keys are listed by raywf explain tasks",
+            near ? near : "", near ? "?" : "");
         free(near);
         return -1;
     }
@@ -279,7 +285,8 @@ static int explain_run(struct cmd_call *call, struct rwf_err *err)
 const struct cmd cmd_explain = {
     .name = "explain",
     .group = CMD_WRITE,
-    .summary = "explain a key of the recipe, a diagnostic such as E0101, or an exit code",
+    .summary =
+        "explain a key of the recipe, a diagnostic such as E0101, or an exit code",
     .examples = "raywf explain tasks.*.retry\nraywf explain E0202\n"
                 "raywf explain exit-codes",
     .exits = "0 2",

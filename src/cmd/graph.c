@@ -22,8 +22,8 @@ static int draw(const struct cmd_call *call, const struct plan_graph *g,
     return 0;
 }
 
-static int graph_json(struct cmd_call *call, const struct plan_graph *g, const char *path,
-                      struct rwf_err *err)
+static int graph_json(struct cmd_call *call, const struct plan_graph *g,
+                      const char *path, struct rwf_err *err)
 {
     json_t *graph = plan_picture_json(g);
 

@@ -108,11 +108,12 @@ static void print_common(const struct cmd *cmd, FILE *out, bool color)
 
 void cmd_help_all(FILE *out, bool color)
 {
-    fprintf(out,
-            "raywf %s: one checked recipe from data to results, planned before it runs,\n"
-            "durable while it runs, cached after it ran.\n\n"
-            "Usage: raywf COMMAND [OPTION...] [OPERAND...]\n",
-            PACKAGE_VERSION);
+    fprintf(
+        out,
+        "raywf %s: one checked recipe from data to results, planned before it runs,\n"
+        "durable while it runs, cached after it ran.\n\n"
+        "Usage: raywf COMMAND [OPTION...] [OPERAND...]\n",
+        PACKAGE_VERSION);
     for (int g = 0; g < CMD_GROUP_COUNT; g++) {
         heading(out, cmd_group_title(g), color);
         for (size_t i = 0; cmd_all[i]; i++) {
@@ -194,9 +195,9 @@ static json_t *options_json(const struct cmd_option *o)
 
     for (; o && o->name; o++) {
         char letter[2] = {o->letter, '\0'};
-        json_t *item = json_pack("{s:s, s:s, s:b, s:s}", "name", o->name, "type",
-                                 type_names[o->type], "repeatable", o->repeat, "help",
-                                 o->help);
+        json_t *item =
+            json_pack("{s:s, s:s, s:b, s:s}", "name", o->name, "type",
+                      type_names[o->type], "repeatable", o->repeat, "help", o->help);
         if (o->letter)
             json_object_set_new(item, "letter", json_string(letter));
         if (o->metavar)
@@ -215,13 +216,13 @@ static json_t *command_json(const struct cmd *cmd)
 
     cmd_usage(cmd, &usage);
     for (const struct cmd_operand *o = cmd->operands; o->name; o++)
-        json_array_append_new(operands, json_pack("{s:s, s:s, s:i, s:b}", "name", o->name,
-                                                  "type", type_names[o->type], "min",
-                                                  o->min, "many", o->max > 1));
-    json_t *item = json_pack("{s:s, s:s, s:s, s:s, s:o, s:o}", "name", cmd->name, "group",
-                             cmd_group_title(cmd->group), "summary", cmd->summary,
-                             "usage", usage.data, "operands", operands, "options",
-                             options_json(cmd->options));
+        json_array_append_new(operands, json_pack("{s:s, s:s, s:i, s:b}", "name",
+                                                  o->name, "type", type_names[o->type],
+                                                  "min", o->min, "many", o->max > 1));
+    json_t *item = json_pack("{s:s, s:s, s:s, s:s, s:o, s:o}", "name", cmd->name,
+                             "group", cmd_group_title(cmd->group), "summary",
+                             cmd->summary, "usage", usage.data, "operands", operands,
+                             "options", options_json(cmd->options));
     if (cmd->alias)
         json_object_set_new(item, "alias", json_string(cmd->alias));
     if (cmd->details)
@@ -253,8 +254,9 @@ static void print_exit_table(FILE *out, bool color)
     size_t count;
     const struct cmd_exit *rows = cmd_exits(&count);
 
-    fputs("Exit codes are frozen. When several causes apply, the first of these wins:\n",
-          out);
+    fputs(
+        "Exit codes are frozen. When several causes apply, the first of these wins:\n",
+        out);
 #define RWF_EXIT(name, code, help) fprintf(out, " %d", code);
 #include "base/exit.def"
 #undef RWF_EXIT
@@ -278,8 +280,8 @@ static int help_run(struct cmd_call *call, struct rwf_err *err)
             rwf_suggest_try(&s, cmd_all[i]->name);
         const char *best = rwf_suggest_best(&s);
         return rwf_fail(err, RWF_E_USAGE, "no help about \"%s\"%s%s%s", topic,
-                        best ? ", did you mean " : "; see raywf --help", best ? best : "",
-                        best ? "?" : "");
+                        best ? ", did you mean " : "; see raywf --help",
+                        best ? best : "", best ? "?" : "");
     }
     if (call->json)
         call->data = cmd_json(cmd);

@@ -134,7 +134,8 @@ static struct candidate *earlier_runs(const struct cmd_opened *o, size_t *ret_co
     return out;
 }
 
-json_t *cmd_parts_before(const struct cmd_opened *o, const char *address, char **ret_run)
+json_t *cmd_parts_before(const struct cmd_opened *o, const char *address,
+                         char **ret_run)
 {
     size_t count;
     struct candidate *list = earlier_runs(o, &count);

@@ -33,9 +33,9 @@ static int write_new(const char *path, const char *text, struct rwf_err *err)
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
 
     if (fd < 0 && errno == EEXIST)
-        return rwf_fail(err, RWF_E_USAGE,
-                        "%s exists, and init never overwrites; choose another name with -o",
-                        path);
+        return rwf_fail(
+            err, RWF_E_USAGE,
+            "%s exists, and init never overwrites; choose another name with -o", path);
     if (fd < 0)
         return rwf_fail(err, RWF_E_ENV, "%s: cannot create: %s", path, strerror(errno));
     int status = rwf_fs_write_all(fd, text, strlen(text), err);
@@ -88,13 +88,14 @@ static int init_run(struct cmd_call *call, struct rwf_err *err)
     while (strcmp(templates[i].name, name) != 0)
         i++; /* the parser lets only these names through */
     if (ci && rwf_fs_exists(WORKFLOW))
-        return rwf_fail(err, RWF_E_USAGE, "%s exists, and init never overwrites", WORKFLOW);
+        return rwf_fail(err, RWF_E_USAGE, "%s exists, and init never overwrites",
+                        WORKFLOW);
     if (write_new(path, templates[i].text, err) < 0)
         return -1;
     if (ci && write_workflow(path, err) < 0)
         return -1;
-    call->data = json_pack("{s:s, s:o, s:s?}", "template", name, "file", cmd_string(path), "workflow",
-                           ci ? WORKFLOW : NULL);
+    call->data = json_pack("{s:s, s:o, s:s?}", "template", name, "file",
+                           cmd_string(path), "workflow", ci ? WORKFLOW : NULL);
     if (!call->json && !call->quiet) {
         fprintf(stderr, "wrote %s%s%s\nnext: raywf run %s\n", path, ci ? " and " : "",
                 ci ? WORKFLOW : "", path);
@@ -103,7 +104,8 @@ static int init_run(struct cmd_call *call, struct rwf_err *err)
 }
 
 static const struct cmd_option options[] = {
-    {"output", 'o', CMD_FILE, "FILE", false, "recipe.yaml", "where to write the recipe"},
+    {"output", 'o', CMD_FILE, "FILE", false, "recipe.yaml",
+     "where to write the recipe"},
     {"ci", 0, CMD_CHOICE, "github", false, NULL, "also write a workflow: " WORKFLOW},
     {"list", 0, CMD_FLAG, NULL, false, NULL, "list the templates"},
     {0},
@@ -113,7 +115,8 @@ const struct cmd cmd_init = {
     .name = "init",
     .group = CMD_WRITE,
     .summary = "write a first recipe that runs as it is",
-    .details = "Templates: start, matrix, dataset. Existing files are never overwritten.",
+    .details =
+        "Templates: start, matrix, dataset. Existing files are never overwritten.",
     .examples = "raywf init && raywf run recipe.yaml\nraywf init matrix -o grid.yaml",
     .exits = "0 2 7",
     .operands = {{"start|matrix|dataset", CMD_CHOICE, 0, 1}},

@@ -186,14 +186,15 @@ static json_t *sources_json(struct reader *r, int64_t tail)
         fseek(f, 0, SEEK_END);
         end = ftell(f);
         fclose(f);
-        char *text = end > from ? view_tail(s->path, (size_t)(end - from) + 1, &cut) : NULL;
+        char *text =
+            end > from ? view_tail(s->path, (size_t)(end - from) + 1, &cut) : NULL;
         size_t skip = text && strlen(text) > (size_t)(end - from)
                           ? strlen(text) - (size_t)(end - from)
                           : 0;
-        json_array_append_new(out,
-                              json_pack("{s:s, s:i, s:s, s:s, s:s}", "step", s->address,
-                                        "attempt", s->attempt, "stream", s->stream, "path",
-                                        s->path, "text", text ? text + skip : ""));
+        json_array_append_new(out, json_pack("{s:s, s:i, s:s, s:s, s:s}", "step",
+                                             s->address, "attempt", s->attempt,
+                                             "stream", s->stream, "path", s->path,
+                                             "text", text ? text + skip : ""));
         free(text);
     }
     return out;
@@ -204,8 +205,8 @@ static int show(struct reader *r, struct rwf_err *err)
     int64_t tail = cmd_count(r->call, "tail", -1);
 
     if (r->call->json) {
-        r->call->data = json_pack("{s:s, s:o}", "run", r->o->id, "logs",
-                                  sources_json(r, tail));
+        r->call->data =
+            json_pack("{s:s, s:o}", "run", r->o->id, "logs", sources_json(r, tail));
         return 0;
     }
     print_all(r, tail);
@@ -233,7 +234,9 @@ static int logs_run(struct cmd_call *call, struct rwf_err *err)
     int code = cmd_open_run(call, run, name != NULL, &o, err);
     if (code == 0) {
         const struct plan_step *step = name ? cmd_find_step(&o, name, err) : NULL;
-        struct reader r = {.call = call, .o = &o, .step = step ? step->address : NULL,
+        struct reader r = {.call = call,
+                           .o = &o,
+                           .step = step ? step->address : NULL,
                            .wanted = {out || !errors, errors || !out}};
         r.sources = rwf_map_create();
         code = name && !step ? -1 : show(&r, err);
@@ -255,8 +258,10 @@ const struct cmd cmd_logs = {
     .name = "logs",
     .group = CMD_OBSERVE,
     .summary = "print the output of steps",
-    .details = "Without STEP: the last attempt of every step. With it: all its attempts.",
-    .examples = "raywf logs last tasks.train\nraywf logs -f\nraywf logs tasks.train -n 20",
+    .details =
+        "Without STEP: the last attempt of every step. With it: all its attempts.",
+    .examples =
+        "raywf logs last tasks.train\nraywf logs -f\nraywf logs tasks.train -n 20",
     .exits = "0 2 12",
     .operands = {{"RUN", CMD_RUN, 0, 1}, {"STEP", CMD_STEP, 0, 1}},
     .options = options,

@@ -20,8 +20,8 @@
 static const char *code_name(int exit_code)
 {
     switch (exit_code) {
-#define RWF_EXIT(name, code, help)                                                         \
-    case code:                                                                             \
+#define RWF_EXIT(name, code, help)                                                     \
+    case code:                                                                         \
         return #name;
 #include "base/exit.def"
 #undef RWF_EXIT
@@ -36,9 +36,10 @@ static void print_error(struct cmd_call *call, const struct rwf_err *e)
 
     rwf_redact(&text, e->text, strlen(e->text));
     if (call->json) {
-        cmd_diagnose(call, json_pack("{s:s, s:s, s:o}", "code",
-                                     code_name(rwf_exit_code(e)), "severity", "error",
-                                     "message", cmd_string(text.data ? text.data : "")));
+        cmd_diagnose(call,
+                     json_pack("{s:s, s:s, s:o}", "code", code_name(rwf_exit_code(e)),
+                               "severity", "error", "message",
+                               cmd_string(text.data ? text.data : "")));
     } else {
         fflush(stdout);
         fprintf(stderr, "raywf: %serror:%s %s\n", view_on(call->color_err, VIEW_ERROR),

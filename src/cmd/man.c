@@ -8,7 +8,8 @@
 
 #include "cmd/cmd.h"
 
-/* Text as roff wants it: no line may start with a dot or a quote, and "-" is a minus. */
+/* Text as roff wants it: no line may start with a dot or a quote, and "-" is a minus.
+ */
 static void text(const char *s)
 {
     if (*s == '.' || *s == '\'')
@@ -84,8 +85,10 @@ static void head(void)
          "[\\fIOPERAND\\fR...]");
     puts(".SH DESCRIPTION");
     text("raywf reads one YAML recipe, checks all of it, compiles it into a graph of "
-         "steps, and runs that graph. A run is its event log beneath .raywf; a step whose "
-         "command, inputs and code did not change is taken from the cache. A run that was "
+         "steps, and runs that graph. A run is its event log beneath .raywf; a step "
+         "whose "
+         "command, inputs and code did not change is taken from the cache. A run that "
+         "was "
          "killed goes on with raywf resume.\n");
 }
 
@@ -98,15 +101,18 @@ static void tail(void)
     for (size_t i = 0; i < count; i++)
         printf(".TP\n.B %d\n%s.\n", rows[i].code, rows[i].help);
     puts(".SH ENVIRONMENT");
-    puts(".TP\n.B RAYWF_DIR\nFolder of runs and cache; default: .raywf in the folder of "
-         "the recipe.");
+    puts(
+        ".TP\n.B RAYWF_DIR\nFolder of runs and cache; default: .raywf in the folder of "
+        "the recipe.");
     puts(".TP\n.B RAYWF_LOG\nMessages of raywf itself: error, warn, info or debug.");
     puts(".TP\n.B NO_COLOR\nNo colours when set.");
-    puts(".TP\n.B RAYWF_REPORT\nSet for tasks: the file descriptor that takes metrics, one "
+    puts(".TP\n.B RAYWF_REPORT\nSet for tasks: the file descriptor that takes metrics, "
+         "one "
          "JSON object a line.");
     puts(".SH FILES");
-    puts(".TP\n.I .raywf/runs/ID/events.ndjson\nThe event log of a run: the truth about "
-         "it.");
+    puts(
+        ".TP\n.I .raywf/runs/ID/events.ndjson\nThe event log of a run: the truth about "
+        "it.");
     puts(".TP\n.I .raywf/cache\nResults of steps by key, contents by digest.");
 }
 

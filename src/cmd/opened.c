@@ -30,8 +30,8 @@ static json_t *read_plan(const char *dir, struct rwf_err *err)
     return plan;
 }
 
-int cmd_open_run(struct cmd_call *call, const char *name, bool graph, struct cmd_opened *o,
-                 struct rwf_err *err)
+int cmd_open_run(struct cmd_call *call, const char *name, bool graph,
+                 struct cmd_opened *o, struct rwf_err *err)
 {
     memset(o, 0, sizeof(*o));
     o->root = run_root_find(".", err);
@@ -75,8 +75,11 @@ void cmd_opened_free(struct cmd_opened *o)
 
 struct view_run cmd_opened_view(const struct cmd_opened *o)
 {
-    return (struct view_run){.root = o->root, .dir = o->dir, .state = o->state,
-                             .graph = o->c.graph, .plan = o->plan};
+    return (struct view_run){.root = o->root,
+                             .dir = o->dir,
+                             .state = o->state,
+                             .graph = o->c.graph,
+                             .plan = o->plan};
 }
 
 const char *cmd_run_status(const struct cmd_opened *o)
@@ -113,8 +116,8 @@ static uint32_t find_loosely(const struct plan_graph *g, const char *name)
     for (size_t i = 0; i < plan_graph_count(g); i++) {
         const struct plan_step *step = plan_graph_step(g, (uint32_t)i);
         const char *dot = strchr(step->address, '.');
-        bool same = strcmp(step->entry, name) == 0 ||
-                    (dot && strcmp(dot + 1, name) == 0);
+        bool same =
+            strcmp(step->entry, name) == 0 || (dot && strcmp(dot + 1, name) == 0);
         if (same && found != PLAN_NO_STEP)
             return PLAN_NO_STEP;
         if (same)
@@ -160,11 +163,12 @@ json_t *cmd_run_json(const struct cmd_opened *o)
         if (s->counts[i])
             json_object_set_new(counts, schedule_state_name(i),
                                 json_integer((json_int_t)s->counts[i]));
-    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:f, s:o, s:i, s:o, s:s?, s:o}", "run",
-                     o->id, "name", s->name ? s->name : "", "recipe",
+    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:f, s:o, s:i, s:o, s:s?, s:o}",
+                     "run", o->id, "name", s->name ? s->name : "", "recipe",
                      s->recipe ? s->recipe : "", "status", cmd_run_status(o), "started",
                      time_json(s->started), "ended", time_json(s->ended), "duration",
                      (double)(end - s->started) / (double)RWF_NS_PER_S, "exit_code",
-                     s->exit_code < 0 ? json_null() : json_integer(s->exit_code), "steps",
-                     (int)s->total, "counts", counts, "message", s->message, "dir", cmd_string(o->dir));
+                     s->exit_code < 0 ? json_null() : json_integer(s->exit_code),
+                     "steps", (int)s->total, "counts", counts, "message", s->message,
+                     "dir", cmd_string(o->dir));
 }

@@ -11,16 +11,16 @@
 
 struct cmd_opened {
     char *root, *id, *dir, *log;
-    json_t *plan;          /* plan.json */
+    json_t *plan; /* plan.json */
     struct run_state *state;
     struct cmd_compiled c; /* when asked for */
     int pid;               /* of the process that drives it; 0: none does */
 };
 
-/* graph: its recipe and graph are wanted too. 0, an exit code above 0 (its recipe no longer
- * compiles), or -1 with *err. Free in every case. */
-int cmd_open_run(struct cmd_call *call, const char *name, bool graph, struct cmd_opened *o,
-                 struct rwf_err *err);
+/* graph: its recipe and graph are wanted too. 0, an exit code above 0 (its recipe no
+ * longer compiles), or -1 with *err. Free in every case. */
+int cmd_open_run(struct cmd_call *call, const char *name, bool graph,
+                 struct cmd_opened *o, struct rwf_err *err);
 /* Reads the log again. */
 int cmd_reload_run(struct cmd_opened *o, struct rwf_err *err);
 void cmd_opened_free(struct cmd_opened *o);

@@ -60,10 +60,10 @@ int cmd_flush(struct rwf_err *err)
 void cmd_envelope(const struct cmd_call *call, int exit_code)
 {
     struct rwf_str out = {0};
-    json_t *all = json_pack("{s:s, s:s, s:b, s:i, s:O?, s:O?}", "v", "1.0", "command",
-                            call->cmd ? call->cmd->name : "", "ok", exit_code == 0,
-                            "exit_code", exit_code, "data", call->data, "diagnostics",
-                            call->diagnostics);
+    json_t *all =
+        json_pack("{s:s, s:s, s:b, s:i, s:O?, s:O?}", "v", "1.0", "command",
+                  call->cmd ? call->cmd->name : "", "ok", exit_code == 0, "exit_code",
+                  exit_code, "data", call->data, "diagnostics", call->diagnostics);
 
     if (!call->diagnostics)
         json_object_set_new(all, "diagnostics", json_array());

@@ -45,7 +45,8 @@ static void resources_words(const struct plan_policy *policy, struct rwf_str *ou
     if (policy->gpu > 0)
         rwf_str_addf(out, ", %g gpu", policy->gpu);
     for (size_t i = 0; i < policy->custom_count; i++)
-        rwf_str_addf(out, ", %g %s", policy->custom_amounts[i], policy->custom_names[i]);
+        rwf_str_addf(out, ", %g %s", policy->custom_amounts[i],
+                     policy->custom_names[i]);
 }
 
 static json_t *resources_json(const struct plan_policy *policy)
@@ -73,17 +74,22 @@ static void print_step(const struct plan_graph *g, const struct preview *p,
     else if (s->origin)
         rwf_str_addf(&facts, "from %s", s->origin);
     else if (recipe_get(step->body, "value"))
-        rwf_str_addf(&facts, "%s %s %s", recipe_text(recipe_get(step->body, "value"), ""),
+        rwf_str_addf(&facts, "%s %s %s",
+                     recipe_text(recipe_get(step->body, "value"), ""),
                      recipe_text(recipe_get(step->body, "op"), ">="),
                      recipe_text(recipe_get(step->body, "than"), ""));
     printf("%s%s %-*s  %-6s%s  %s\n", view_on(color, style),
            view_mark(verdicts[s->verdict].mark), (int)width, step->address,
-           preview_verdict_name(s->verdict), view_off(color), facts.data ? facts.data : "");
+           preview_verdict_name(s->verdict), view_off(color),
+           facts.data ? facts.data : "");
     rwf_str_clear(&facts);
     if (s->verdict != PREVIEW_DECIDE)
         resources_words(step->policy, &facts);
     for (size_t i = 0; i < step->need_count && i < 4; i++)
-        rwf_str_addf(&facts, "%s%s", i ? ", " : facts.len ? "; after " : "after ",
+        rwf_str_addf(&facts, "%s%s",
+                     i           ? ", "
+                     : facts.len ? "; after "
+                                 : "after ",
                      plan_graph_step(g, step->needs[i])->address);
     if (step->need_count > 4)
         rwf_str_addf(&facts, " and %zu more", step->need_count - 4);
@@ -108,7 +114,8 @@ static void print_fold(const char *entry, const struct fold *f, bool color)
 
     resources_words(f->first->policy, &facts);
     printf("%s %s%s%s%s  %zu step%s:", mark, view_on(color, VIEW_NAME), entry,
-           f->total > 1 ? "[…]" : "", view_off(color), f->total, f->total == 1 ? "" : "s");
+           f->total > 1 ? "[…]" : "", view_off(color), f->total,
+           f->total == 1 ? "" : "s");
     const char *between = " ";
     for (int v = 0; v < PREVIEW_VERDICT_COUNT; v++) {
         if (!f->counts[v])
@@ -122,7 +129,8 @@ static void print_fold(const char *entry, const struct fold *f, bool color)
     rwf_str_free(&facts);
 }
 
-static void print_folded(const struct plan_graph *g, const struct preview *p, bool color)
+static void print_folded(const struct plan_graph *g, const struct preview *p,
+                         bool color)
 {
     struct rwf_map *folds = rwf_map_create();
 
@@ -192,11 +200,11 @@ static json_t *step_json(const struct cmd_compiled *c, const struct preview *p,
     for (size_t i = 0; i < step->need_count; i++)
         json_array_append_new(
             needs, json_string(plan_graph_step(c->graph, step->needs[i])->address));
-    json_t *out = json_pack("{s:s, s:s, s:s, s:s, s:s?, s:s?, s:s?, s:o, s:o}", "address",
-                            step->address, "op", step->op->name, "where", where, "verdict",
-                            preview_verdict_name(s->verdict), "why", s->why, "key", s->key,
-                            "origin", s->origin, "resources", resources_json(step->policy),
-                            "needs", needs);
+    json_t *out = json_pack("{s:s, s:s, s:s, s:s, s:s?, s:s?, s:s?, s:o, s:o}",
+                            "address", step->address, "op", step->op->name, "where",
+                            where, "verdict", preview_verdict_name(s->verdict), "why",
+                            s->why, "key", s->key, "origin", s->origin, "resources",
+                            resources_json(step->policy), "needs", needs);
     free(where);
     return out;
 }
@@ -299,9 +307,11 @@ const struct cmd cmd_plan = {
     .name = "plan",
     .group = CMD_EXECUTE,
     .summary = "show what would run, what is cached, and why",
-    .details = "Runs nothing. Above 40 steps the instances of an entry are counted on one "
-               "line; -v shows them all.",
-    .examples = "raywf plan recipe.yaml\nraywf plan recipe.yaml --only tasks.train -o p.json",
+    .details =
+        "Runs nothing. Above 40 steps the instances of an entry are counted on one "
+        "line; -v shows them all.",
+    .examples =
+        "raywf plan recipe.yaml\nraywf plan recipe.yaml --only tasks.train -o p.json",
     .exits = "0 2 3 5 6 7 10 12",
     .operands = {{"FILE", CMD_FILE, 1, 1}},
     .options = options,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Steps stand in topological order, so one pass is enough: a step's key can be known as
- * soon as all that its spec refers to is cached. Specs and entries are dropped as soon as
- * their verdict is known; 100,000 steps keep a key and a reason each.
+ * soon as all that its spec refers to is cached. Specs and entries are dropped as soon
+ * as their verdict is known; 100,000 steps keep a key and a reason each.
  */
 #include "config.h"
 
@@ -57,12 +57,14 @@ static const char *intern(struct preview *p, const char *text)
 
 /* --- results of cached steps, for resolving --- */
 
-static const char *output(void *ctx, uint32_t step, const char *name, enum plan_mode mode)
+static const char *output(void *ctx, uint32_t step, const char *name,
+                          enum plan_mode mode)
 {
     struct preview *p = ctx;
     const json_t *one = json_object_get(p->steps[step].outputs, name);
 
-    return json_string_value(json_object_get(one, mode == PLAN_KEY ? "digest" : "path"));
+    return json_string_value(
+        json_object_get(one, mode == PLAN_KEY ? "digest" : "path"));
 }
 
 static int metric(void *ctx, uint32_t step, const char *name, double *ret)
@@ -90,8 +92,8 @@ static const char *metric_names(void *ctx, uint32_t step)
 
 /* --- verdicts --- */
 
-static void decide(struct preview *p, struct preview_step *s, enum preview_verdict verdict,
-                   const char *why)
+static void decide(struct preview *p, struct preview_step *s,
+                   enum preview_verdict verdict, const char *why)
 {
     s->verdict = verdict;
     s->why = why ? intern(p, why) : NULL;
@@ -99,7 +101,8 @@ static void decide(struct preview *p, struct preview_step *s, enum preview_verdi
 }
 
 /* The first step needed that has this verdict. */
-static const struct plan_step *needed(const struct preview *p, const struct plan_step *step,
+static const struct plan_step *needed(const struct preview *p,
+                                      const struct plan_step *step,
                                       enum preview_verdict verdict)
 {
     for (size_t i = 0; i < step->need_count; i++)
@@ -128,11 +131,10 @@ static void changed_words(const json_t *diff, struct rwf_str *out)
     if (!part)
         return;
     if (strncmp(part, "files.", 6) == 0 || strncmp(part, "files[", 6) == 0) {
-        rwf_str_addf(out, "input %.*s changed",
-                     (int)strcspn(part + 6, "]"), part + 6);
+        rwf_str_addf(out, "input %.*s changed", (int)strcspn(part + 6, "]"), part + 6);
     } else {
-        cmd_change_words(json_object_get(first, "was"), json_object_get(first, "now"), &was,
-                         &now);
+        cmd_change_words(json_object_get(first, "was"), json_object_get(first, "now"),
+                         &was, &now);
         rwf_str_addf(out, "%s changed: %s -> %s", part, was, now);
         free(was);
         free(now);
@@ -161,7 +163,8 @@ static void explain_miss(struct preview *p, struct preview_step *s,
             rwf_str_add(&why, miss ? miss : "its result is gone");
         json_decref(diff);
     } else {
-        rwf_str_add(&why, p->compared < COMPARED_MAX ? "never ran" : "not in the cache");
+        rwf_str_add(&why,
+                    p->compared < COMPARED_MAX ? "never ran" : "not in the cache");
     }
     decide(p, s, PREVIEW_RUN, why.data);
     rwf_str_free(&why);
@@ -199,8 +202,8 @@ static void take_entry(struct preview *p, struct preview_step *s, json_t *entry)
     json_decref(entry);
 }
 
-static int look_up(struct preview *p, struct preview_step *s, const struct plan_step *step,
-                   struct rwf_err *err)
+static int look_up(struct preview *p, struct preview_step *s,
+                   const struct plan_step *step, struct rwf_err *err)
 {
     const struct plan_step *other = needed(p, step, PREVIEW_RUN);
     char key[RWF_DIGEST_LEN];
@@ -208,8 +211,10 @@ static int look_up(struct preview *p, struct preview_step *s, const struct plan_
     json_t *parts = NULL;
     struct rwf_err local = RWF_ERR_INIT;
 
-    if (plan_step_key(p->graph, step, run_cache_digest, p->cache, key, &parts, &local) < 0) {
-        /* A missing file may be made by a step that it needs and that is still to come. */
+    if (plan_step_key(p->graph, step, run_cache_digest, p->cache, key, &parts, &local) <
+        0) {
+        /* A missing file may be made by a step that it needs and that is still to come.
+         */
         if (!other || (local.code != PLAN_E_PENDING && local.code != RWF_E_INPUT)) {
             *err = local;
             return -1;

@@ -9,18 +9,18 @@
 #include "run/cache.h"
 
 enum preview_verdict {
-    PREVIEW_RUN,     /* will run; why says what is new */
+    PREVIEW_RUN, /* will run; why says what is new */
     PREVIEW_CACHED,
-    PREVIEW_SKIP,    /* its condition is false, or what it needs is skipped */
-    PREVIEW_DECIDE,  /* costs nothing: a comparison, done when the run is there */
+    PREVIEW_SKIP,   /* its condition is false, or what it needs is skipped */
+    PREVIEW_DECIDE, /* costs nothing: a comparison, done when the run is there */
     PREVIEW_VERDICT_COUNT
 };
 const char *preview_verdict_name(enum preview_verdict v);
 
 struct preview_step {
     enum preview_verdict verdict;
-    char *key;     /* NULL while unknown */
-    const char *why; /* NULL for cached ones; interned */
+    char *key;                 /* NULL while unknown */
+    const char *why;           /* NULL for cached ones; interned */
     json_t *outputs, *metrics; /* of the cached result */
     const char *origin;        /* interned; NULL unless cached */
 };

@@ -48,8 +48,8 @@ static void print_run(const struct listing *l, const json_t *run)
         rwf_duration_format((ended > 0 ? ended : rwf_clock_wall()) - started, took);
     }
     printf("%-22s  %s%-11s%s  %-19s  %8s  %6lld  %s\n", field(run, "id"),
-           view_on(color, view_status_style(field(run, "status"))), field(run, "status"),
-           view_off(color), when, took,
+           view_on(color, view_status_style(field(run, "status"))),
+           field(run, "status"), view_off(color), when, took,
            (long long)json_integer_value(json_object_get(run, "steps")),
            field(run, "name"));
 }
@@ -73,9 +73,9 @@ static void print_all(const struct listing *l)
     if (l->call->json)
         return;
     if (!l->call->quiet && json_array_size(l->runs))
-        printf("%s%-22s  %-11s  %-19s  %8s  %6s  %s%s\n", view_on(l->call->color, VIEW_DIM),
-               "RUN", "STATUS", "STARTED (UTC)", "TOOK", "STEPS", "NAME",
-               view_off(l->call->color));
+        printf("%s%-22s  %-11s  %-19s  %8s  %6s  %s%s\n",
+               view_on(l->call->color, VIEW_DIM), "RUN", "STATUS", "STARTED (UTC)",
+               "TOOK", "STEPS", "NAME", view_off(l->call->color));
     json_array_foreach(l->runs, i, run) {
         if (l->call->quiet)
             puts(field(run, "id"));
@@ -94,8 +94,8 @@ static int ps_run(struct cmd_call *call, struct rwf_err *err)
     if (!root)
         return -1;
     struct listing l = {.call = call, .root = root, .runs = json_array()};
-    int status = run_index_each(root, cmd_given(call, "all") ? 0 : (int)limit, add_run, &l,
-                                err);
+    int status =
+        run_index_each(root, cmd_given(call, "all") ? 0 : (int)limit, add_run, &l, err);
     if (status == 0)
         print_all(&l);
     call->data = json_pack("{s:o, s:o}", "root", cmd_string(root), "runs", l.runs);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The recipe as raywf understands it: includes, profile and command line merged, defaults
- * filled in, parameters replaced.
+ * The recipe as raywf understands it: includes, profile and command line merged,
+ * defaults filled in, parameters replaced.
  */
 #include "config.h"
 
@@ -51,8 +51,7 @@ static void indent(struct rendering *r, int depth)
 /* Lines that a block scalar gives back as they are. */
 static bool is_block(const char *text)
 {
-    if (!strchr(text, '\n') || *text == ' ' || *text == '\n' ||
-        strstr(text, "\n\n\n"))
+    if (!strchr(text, '\n') || *text == ' ' || *text == '\n' || strstr(text, "\n\n\n"))
         return false;
     for (const char *p = text; *p; p++)
         if (((unsigned char)*p < ' ' && *p != '\n') || *p == 0x7f ||
@@ -62,8 +61,8 @@ static bool is_block(const char *text)
     return len < 2 || text[len - 1] != '\n' || text[len - 2] != '\n';
 }
 
-static void add_block(struct rendering *r, const char *text, const struct recipe_span *span,
-                      int depth)
+static void add_block(struct rendering *r, const char *text,
+                      const struct recipe_span *span, int depth)
 {
     rwf_str_add(&r->line, text[strlen(text) - 1] == '\n' ? "|" : "|-");
     end_line(r, span);
@@ -174,7 +173,8 @@ static void add_children(struct rendering *r, const struct recipe_node *node, in
     }
 }
 
-/* --- the tree to show: entries as the plan sees them, parameters with their values --- */
+/* --- the tree to show: entries as the plan sees them, parameters with their values ---
+ */
 
 /* Bodies after defaults, by entry; an entry without instances has none. */
 static struct rwf_map *bodies_of(const struct plan_graph *g)
@@ -189,8 +189,10 @@ static struct rwf_map *bodies_of(const struct plan_graph *g)
     return out;
 }
 
-static struct recipe_node *with_bodies(struct rwf_arena *a, const struct rwf_map *bodies,
-                                       const char *section, const struct recipe_node *map)
+static struct recipe_node *with_bodies(struct rwf_arena *a,
+                                       const struct rwf_map *bodies,
+                                       const char *section,
+                                       const struct recipe_node *map)
 {
     struct recipe_node *out = recipe_node_new(a, RECIPE_MAP, map->span);
 
@@ -274,10 +276,14 @@ static int render_run(struct cmd_call *call, struct rwf_err *err)
 
     if (code == 0) {
         const struct recipe_node *tree = resolved_tree(&c);
-        struct rendering r = {.recipe = c.recipe, .sources = recipe_sources(c.recipe),
-                              .origins = origins, .color = call->color, .out = stdout};
+        struct rendering r = {.recipe = c.recipe,
+                              .sources = recipe_sources(c.recipe),
+                              .origins = origins,
+                              .color = call->color,
+                              .out = stdout};
         if (call->json) {
-            call->data = json_pack("{s:o}", "recipe", cmd_resolve(c.recipe, tree, false));
+            call->data =
+                json_pack("{s:o}", "recipe", cmd_resolve(c.recipe, tree, false));
             json_t *map = origins ? json_object() : NULL;
             if (map) {
                 add_origins(c.recipe, tree, "", map);
@@ -303,9 +309,10 @@ const struct cmd cmd_render = {
     .name = "render",
     .group = CMD_WRITE,
     .summary = "print the recipe with everything merged and resolved",
-    .details = "Includes, the profile, parameters and defaults are filled in. What only a "
-               "run can know, such as ${matrix.lr} or outputs of other steps, stays as it "
-               "is. Secrets are shown as [secret:NAME].",
+    .details =
+        "Includes, the profile, parameters and defaults are filled in. What only a "
+        "run can know, such as ${matrix.lr} or outputs of other steps, stays as it "
+        "is. Secrets are shown as [secret:NAME].",
     .examples = "raywf render recipe.yaml --profile ci --show-origin",
     .exits = "0 2 3 6",
     .operands = {{"FILE", CMD_FILE, 1, 1}},

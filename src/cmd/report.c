@@ -23,8 +23,9 @@ static int write_report(struct cmd_call *call, const struct cmd_opened *o,
     if (code == 0)
         code = cmd_write(given ? given : path, page.data, page.len, err);
     if (code == 0)
-        call->data = json_pack("{s:s, s:o, s:I}", "run", o->id, "file",
-                               cmd_string(given ? given : path), "bytes", (json_int_t)page.len);
+        call->data =
+            json_pack("{s:s, s:o, s:I}", "run", o->id, "file",
+                      cmd_string(given ? given : path), "bytes", (json_int_t)page.len);
     if (code == 0 && !call->json && !call->quiet && !given)
         puts(path);
     rwf_str_free(&page);
@@ -44,7 +45,8 @@ static int report_run(struct cmd_call *call, struct rwf_err *err)
     /* What happened can be told when the recipe of it can no longer be read. */
     if (code != 0 && o.state != NULL) {
         cmd_opened_free(&o);
-        rwf_log(RWF_LOG_WARN, "report", "without the graph: the plan of this run cannot "
+        rwf_log(RWF_LOG_WARN, "report",
+                "without the graph: the plan of this run cannot "
                 "be read any more");
         code = cmd_open_run(call, name, false, &o, err);
     }
@@ -64,8 +66,9 @@ const struct cmd cmd_report = {
     .name = "report",
     .group = CMD_OBSERVE,
     .summary = "write one self-contained HTML page about a run",
-    .details = "Graph, timeline, metrics, checks, steps and logs in one file that needs no "
-               "network. Without -o its path is printed.",
+    .details =
+        "Graph, timeline, metrics, checks, steps and logs in one file that needs no "
+        "network. Without -o its path is printed.",
     .examples = "raywf report -o report.html",
     .exits = "0 2 7 12",
     .operands = {{"RUN", CMD_RUN, 0, 1}},

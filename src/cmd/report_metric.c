@@ -24,7 +24,8 @@ static int add_metric(json_t *line, const char *text, struct rwf_err *err)
     double value = strtod(equals + 1, &end);
 
     if (end == equals + 1 || *end)
-        return rwf_fail(err, RWF_E_USAGE, "%s: \"%s\" is not a number", text, equals + 1);
+        return rwf_fail(err, RWF_E_USAGE, "%s: \"%s\" is not a number", text,
+                        equals + 1);
     if (!isfinite(value))
         return rwf_fail(err, RWF_E_USAGE,
                         "%s: a metric is a finite number; leave it out instead", text);
@@ -32,14 +33,15 @@ static int add_metric(json_t *line, const char *text, struct rwf_err *err)
     int status = 0;
     for (size_t i = 0; i < RWF_COUNT(reserved); i++)
         if (strcmp(reserved[i], name) == 0)
-            status = rwf_fail(err, RWF_E_USAGE, "\"%s\" is no name for a metric%s", name,
-                              i == 0 ? "; use --step N" : "");
+            status = rwf_fail(err, RWF_E_USAGE, "\"%s\" is no name for a metric%s",
+                              name, i == 0 ? "; use --step N" : "");
     if (status == 0 && json_object_get(line, name))
         status = rwf_fail(err, RWF_E_USAGE, "metric \"%s\" is given twice", name);
     if (status == 0)
-        json_object_set_new(line, name, value == floor(value) && fabs(value) < 1e15
-                                            ? json_integer((json_int_t)value)
-                                            : json_real(value));
+        json_object_set_new(line, name,
+                            value == floor(value) && fabs(value) < 1e15
+                                ? json_integer((json_int_t)value)
+                                : json_real(value));
     free(name);
     return status;
 }
@@ -50,15 +52,17 @@ static int report_fd(struct rwf_err *err)
     char *end;
 
     if (!text || !*text)
-        return rwf_fail(err, RWF_E_USAGE,
-                        "RAYWF_REPORT is not set: this command works inside a task that "
-                        "raywf runs");
+        return rwf_fail(
+            err, RWF_E_USAGE,
+            "RAYWF_REPORT is not set: this command works inside a task that "
+            "raywf runs");
     long fd = strtol(text, &end, 10);
     if (*end || fd < 0 || fcntl((int)fd, F_GETFD) < 0)
-        return rwf_fail(err, RWF_E_ENV,
-                        "RAYWF_REPORT=%s is no open file descriptor; a program between the "
-                        "task and this command closed it",
-                        text);
+        return rwf_fail(
+            err, RWF_E_ENV,
+            "RAYWF_REPORT=%s is no open file descriptor; a program between the "
+            "task and this command closed it",
+            text);
     return (int)fd;
 }
 
@@ -86,7 +90,8 @@ static int report_metric_run(struct cmd_call *call, struct rwf_err *err)
 }
 
 static const struct cmd_option options[] = {
-    {"step", 0, CMD_COUNT, "N", false, NULL, "the place on the x axis, such as the epoch"},
+    {"step", 0, CMD_COUNT, "N", false, NULL,
+     "the place on the x axis, such as the epoch"},
     {0},
 };
 

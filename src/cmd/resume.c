@@ -28,7 +28,8 @@ static int go_on(struct cmd_call *call, bool retry, struct rwf_err *err)
         goto out;
     if (strcmp(o.state->status, "succeeded") == 0) {
         if (!call->quiet && !call->json)
-            fprintf(stderr, "run %s has succeeded; there is nothing left to do\n", o.id);
+            fprintf(stderr, "run %s has succeeded; there is nothing left to do\n",
+                    o.id);
         call->data = cmd_run_json(&o);
         goto out;
     }
@@ -69,8 +70,9 @@ const struct cmd cmd_resume = {
     .name = "resume",
     .group = CMD_EXECUTE,
     .summary = "go on with a run that was stopped or killed",
-    .details = "Replays the run's event log, keeps every finished step, and runs the rest "
-               "with the recipe as it was then.",
+    .details =
+        "Replays the run's event log, keeps every finished step, and runs the rest "
+        "with the recipe as it was then.",
     .examples = "raywf resume\nraywf resume 20261122-182000-3f9a1c",
     .exits = "0 1 2 7 8 9 11 12",
     .operands = {{"RUN", CMD_RUN, 0, 1}},

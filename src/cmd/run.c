@@ -54,7 +54,8 @@ out:
 
 static const struct cmd_option options[] = {
     CMD_PART_OPTIONS,
-    {"no-cache", 0, CMD_FLAG, NULL, false, NULL, "run everything; results are still kept"},
+    {"no-cache", 0, CMD_FLAG, NULL, false, NULL,
+     "run everything; results are still kept"},
     CMD_DRIVE_OPTIONS,
     CMD_RECIPE_OPTIONS,
     {0},
@@ -64,12 +65,14 @@ const struct cmd cmd_run = {
     .name = "run",
     .group = CMD_EXECUTE,
     .summary = "run a recipe, or a plan, and wait for its end",
-    .details = "Steps whose command, inputs and code did not change are taken from the "
-               "cache. The run is kept beneath .raywf next to the recipe. Ctrl-C asks the "
-               "steps to end; a second one kills them. A plan made by raywf plan -o runs "
-               "exactly as planned, or ends with 4 when something changed since.",
-    .examples = "raywf run recipe.yaml\nraywf run recipe.yaml --only tasks.train -p lr=3e-4\n"
-                "raywf run recipe.yaml --junit out/junit.xml --report report.html",
+    .details =
+        "Steps whose command, inputs and code did not change are taken from the "
+        "cache. The run is kept beneath .raywf next to the recipe. Ctrl-C asks the "
+        "steps to end; a second one kills them. A plan made by raywf plan -o runs "
+        "exactly as planned, or ends with 4 when something changed since.",
+    .examples =
+        "raywf run recipe.yaml\nraywf run recipe.yaml --only tasks.train -p lr=3e-4\n"
+        "raywf run recipe.yaml --junit out/junit.xml --report report.html",
     .exits = "0 1 2 3 4 5 6 7 8 9 11 12",
     .operands = {{"FILE", CMD_FILE, 1, 1}},
     .options = options,

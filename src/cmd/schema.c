@@ -52,8 +52,9 @@ const struct cmd cmd_schema = {
     .name = "schema",
     .group = CMD_WRITE,
     .summary = "print the JSON Schema of recipes",
-    .details = "JSON Schema 2020-12, the same that raywf checks with; editors use it for "
-               "completion.",
+    .details =
+        "JSON Schema 2020-12, the same that raywf checks with; editors use it for "
+        "completion.",
     .examples = "raywf schema > recipe.schema.json\nraywf schema --field tasks.*.retry",
     .exits = "0 2",
     .options = options,

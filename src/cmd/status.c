@@ -14,7 +14,8 @@
 
 static bool listed_first(const struct run_step_state *s)
 {
-    return s->state == STEP_RUNNING || s->state == STEP_BACKOFF || s->state == STEP_FAILED;
+    return s->state == STEP_RUNNING || s->state == STEP_BACKOFF ||
+           s->state == STEP_FAILED;
 }
 
 static void print_step(const struct run_step_state *s, bool color)
@@ -58,11 +59,13 @@ static void print_status(const struct cmd_call *call, const struct cmd_opened *o
     int64_t end = s->ended > 0 ? s->ended : rwf_clock_wall();
     char took[RWF_UNITS_LEN];
 
-    printf("%s%s%s  %s%s%s", view_on(call->color, VIEW_NAME), o->id, view_off(call->color),
-           view_on(call->color, view_status_style(status)), status, view_off(call->color));
+    printf("%s%s%s  %s%s%s", view_on(call->color, VIEW_NAME), o->id,
+           view_off(call->color), view_on(call->color, view_status_style(status)),
+           status, view_off(call->color));
     if (s->exit_code > 0)
         printf(" (exit code %d)", s->exit_code);
-    printf("  %s, %s", s->name ? s->name : "", rwf_duration_format(end - s->started, took));
+    printf("  %s, %s", s->name ? s->name : "",
+           rwf_duration_format(end - s->started, took));
     if (o->pid)
         printf(", pid %d", o->pid);
     printf("\n%zu step%s: ", s->total, s->total == 1 ? "" : "s");
@@ -90,11 +93,12 @@ static json_t *steps_json(const struct run_state *state)
     for (size_t i = 0; i < run_state_step_count(state); i++) {
         const struct run_step_state *s = run_state_step_at(state, i);
         json_t *item = json_pack(
-            "{s:s, s:s, s:i, s:f, s:s?, s:s?, s:s?, s:s?, s:s?, s:O?, s:O?, s:O?}", "step",
-            s->address, "state", schedule_state_name(s->state), "attempt", s->attempt,
-            "duration", (double)view_step_duration(s) / (double)RWF_NS_PER_S, "cause",
-            s->cause, "message", s->message, "key", s->key, "origin", s->origin, "dir",
-            s->dir, "metrics", s->metrics, "outputs", s->outputs, "usage", s->usage);
+            "{s:s, s:s, s:i, s:f, s:s?, s:s?, s:s?, s:s?, s:s?, s:O?, s:O?, s:O?}",
+            "step", s->address, "state", schedule_state_name(s->state), "attempt",
+            s->attempt, "duration",
+            (double)view_step_duration(s) / (double)RWF_NS_PER_S, "cause", s->cause,
+            "message", s->message, "key", s->key, "origin", s->origin, "dir", s->dir,
+            "metrics", s->metrics, "outputs", s->outputs, "usage", s->usage);
         if (s->progress >= 0)
             json_object_set_new(item, "progress", json_real(s->progress));
         json_array_append_new(out, item);
@@ -127,8 +131,8 @@ static int status_run(struct cmd_call *call, struct rwf_err *err)
         print_status(call, &o);
     }
     if (code == 0 && wait)
-        code = o.state->exit_code >= 0 ? o.state->exit_code
-                                       : RWF_E_STOPPED - RWF_E_BASE;
+        code =
+            o.state->exit_code >= 0 ? o.state->exit_code : RWF_E_STOPPED - RWF_E_BASE;
     cmd_opened_free(&o);
     return code;
 }

@@ -12,8 +12,8 @@ static int stop_run(struct cmd_call *call, struct rwf_err *err)
     int code = cmd_open_run(call, cmd_operand(call, 0, "last"), false, &o, err);
 
     if (code == 0)
-        code = engine_stop(o.root, o.id, cmd_duration(call, "timeout", 60 * RWF_NS_PER_S),
-                           err);
+        code = engine_stop(o.root, o.id,
+                           cmd_duration(call, "timeout", 60 * RWF_NS_PER_S), err);
     if (code == 0)
         code = cmd_reload_run(&o, err);
     if (code == 0) {
@@ -35,8 +35,9 @@ const struct cmd cmd_stop = {
     .name = "stop",
     .group = CMD_EXECUTE,
     .summary = "ask a run to stop, and wait until it has",
-    .details = "Running steps get TERM, and KILL after their grace. What is finished stays "
-               "finished.",
+    .details =
+        "Running steps get TERM, and KILL after their grace. What is finished stays "
+        "finished.",
     .exits = "0 2 7 8 12",
     .operands = {{"RUN", CMD_RUN, 0, 1}},
     .options = options,

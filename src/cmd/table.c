@@ -20,7 +20,8 @@ const struct cmd *const cmd_all[] = {
 
 const struct cmd_option cmd_common[] = {
     {"format", 0, CMD_CHOICE, "text|json", false, "text",
-     "json prints one envelope on stdout: v, command, ok, exit_code, data, diagnostics"},
+     "json prints one envelope on stdout: v, command, ok, exit_code, data, "
+     "diagnostics"},
     {"color", 0, CMD_CHOICE, "auto|always|never", false, "auto",
      "colours; auto: on a terminal, unless NO_COLOR is set"},
     {"quiet", 'q', CMD_FLAG, NULL, false, NULL, "say less: errors and results only"},

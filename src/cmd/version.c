@@ -29,10 +29,10 @@ static int version_run(struct cmd_call *call, struct rwf_err *err)
     json_t *list = json_array();
     for (size_t i = 0; features[i]; i++)
         json_array_append_new(list, json_string(features[i]));
-    call->data = json_pack("{s:s, s:s, s:i, s:o, s:s, s:s, s:s}", "version",
-                           PACKAGE_VERSION, "language", "raywf/v1", "key_epoch",
-                           PLAN_KEY_EPOCH, "features", list, "compiler", __VERSION__, "os",
-                           os.sysname, "machine", os.machine);
+    call->data =
+        json_pack("{s:s, s:s, s:i, s:o, s:s, s:s, s:s}", "version", PACKAGE_VERSION,
+                  "language", "raywf/v1", "key_epoch", PLAN_KEY_EPOCH, "features", list,
+                  "compiler", __VERSION__, "os", os.sysname, "machine", os.machine);
     return 0;
 }
 

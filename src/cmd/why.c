@@ -59,9 +59,10 @@ static void why_cached(struct question *q)
 {
     struct rwf_str text = {0};
 
-    rwf_str_addf(&text,
-                 "its command, inputs and code are the same as in %s, which made the result",
-                 q->s->origin ? q->s->origin : "an earlier run");
+    rwf_str_addf(
+        &text,
+        "its command, inputs and code are the same as in %s, which made the result",
+        q->s->origin ? q->s->origin : "an earlier run");
     set_text(q->data, "reason", text.data);
     set_text(q->data, "origin", q->s->origin);
     rwf_str_free(&text);
@@ -88,7 +89,8 @@ static void why_waits(struct question *q)
     size_t open = 0;
 
     for (size_t i = 0; i < q->step->need_count; i++) {
-        const char *address = plan_graph_step(q->o->c.graph, q->step->needs[i])->address;
+        const char *address =
+            plan_graph_step(q->o->c.graph, q->step->needs[i])->address;
         const struct run_step_state *s = run_state_step(q->o->state, address);
         if (s && schedule_state_good(s->state))
             continue;
@@ -208,11 +210,10 @@ static int why_run(struct cmd_call *call, struct rwf_err *err)
         struct question q = {&o, step, run_state_step(o.state, step->address), NULL};
         struct view_run r = cmd_opened_view(&o);
         char *where = view_where(&r, step);
-        q.data = json_pack("{s:s, s:s, s:s, s:s, s:i, s:s?}", "run", o.id, "step",
-                           step->address, "state",
-                           schedule_state_name(q.s ? q.s->state : STEP_PENDING), "where",
-                           where, "attempts", q.s ? q.s->attempt : 0, "key",
-                           q.s ? q.s->key : NULL);
+        q.data = json_pack(
+            "{s:s, s:s, s:s, s:s, s:i, s:s?}", "run", o.id, "step", step->address,
+            "state", schedule_state_name(q.s ? q.s->state : STEP_PENDING), "where",
+            where, "attempts", q.s ? q.s->attempt : 0, "key", q.s ? q.s->key : NULL);
         answer(&q);
         if (!call->json)
             print_answer(&q, call->color);
@@ -227,8 +228,9 @@ const struct cmd cmd_why = {
     .name = "why",
     .group = CMD_OBSERVE,
     .summary = "tell why a step ran, was cached, waits, was skipped or failed",
-    .details = "For a step that ran: what part of its key changed since its last result. "
-               "What would run next time is told by raywf plan.",
+    .details =
+        "For a step that ran: what part of its key changed since its last result. "
+        "What would run next time is told by raywf plan.",
     .examples = "raywf why tasks.train\nraywf why last \"tasks.train[lr=0.1]\"",
     .exits = "0 2 12",
     .operands = {{"RUN", CMD_RUN, 0, 1}, {"STEP", CMD_STEP, 1, 1}},

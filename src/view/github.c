@@ -90,7 +90,8 @@ void view_github_steps(const struct view_run *r, FILE *out)
         if (!s || s->state != STEP_FAILED)
             continue;
         char *title = rwf_xasprintf("%s failed", step->address);
-        struct annotation a = {.kind = "error", .title = title,
+        struct annotation a = {.kind = "error",
+                               .title = title,
                                .message = s->message ? s->message : "failed"};
         a.file = view_where_file(r, step, &a.line);
         annotate(&a, out);

@@ -15,8 +15,8 @@
 #include "view/run.h"
 #include "view/style.h"
 
-#define MANY 60                             /* above: cached and started steps stay silent */
-#define HEARTBEAT (30 * RWF_NS_PER_S)       /* between plain lines about one step */
+#define MANY 60                       /* above: cached and started steps stay silent */
+#define HEARTBEAT (30 * RWF_NS_PER_S) /* between plain lines about one step */
 #define BAR 16
 #define METRICS_SHOWN 3
 
@@ -134,7 +134,8 @@ static void add_rate(struct rwf_str *out, const struct running *r, int64_t elaps
         add_count(out, (int64_t)((double)r->rows / s));
         rwf_str_add(out, " rows/s");
     } else if (r->bytes >= 0) {
-        rwf_str_addf(out, "  %s/s", rwf_size_format((int64_t)((double)r->bytes / s), size));
+        rwf_str_addf(out, "  %s/s",
+                     rwf_size_format((int64_t)((double)r->bytes / s), size));
     }
 }
 
@@ -209,7 +210,8 @@ static void draw_step(struct view_progress *p, const struct running *r, int64_t 
     rwf_str_free(&name);
 }
 
-static void draw_total(struct view_progress *p, int64_t now, int width, struct rwf_str *out)
+static void draw_total(struct view_progress *p, int64_t now, int width,
+                       struct rwf_str *out)
 {
     struct rwf_str line = {0};
     char took[RWF_UNITS_LEN];
@@ -508,10 +510,11 @@ static void on_stopping(struct view_progress *p, const json_t *e)
 {
     static const struct {
         const char *reason, *words;
-    } known[] = {{"signal", "stopping: running steps are asked to end; again: kill them"},
-                 {"stop", "stopping: somebody asked for it with raywf stop"},
-                 {"deadline", "stopping: the time of the run is over"},
-                 {"fail_fast", "stopping: a step failed, and --fail-fast was given"}};
+    } known[] = {
+        {"signal", "stopping: running steps are asked to end; again: kill them"},
+        {"stop", "stopping: somebody asked for it with raywf stop"},
+        {"deadline", "stopping: the time of the run is over"},
+        {"fail_fast", "stopping: a step failed, and --fail-fast was given"}};
     const char *reason = text_of(e, "reason"), *words = NULL;
 
     p->stopping = true;
@@ -532,13 +535,14 @@ static void on_notify(struct view_progress *p, const json_t *e)
     rwf_str_addc(lines(p), '\n');
 }
 
-static void (*const handlers[RUN_EVENT_COUNT])(struct view_progress *, const json_t *) = {
-    [RUN_VERSION] = on_version,         [RUN_RUN_STARTED] = on_run_started,
-    [RUN_RUN_RESUMED] = on_resumed,     [RUN_RUN_STOPPING] = on_stopping,
-    [RUN_STEP_STARTED] = on_started,    [RUN_STEP_PROGRESS] = on_progress,
-    [RUN_STEP_METRIC] = on_metric,      [RUN_STEP_RETRY] = on_retry,
-    [RUN_STEP_SUCCEEDED] = on_succeeded, [RUN_STEP_CACHED] = on_cached,
-    [RUN_STEP_FAILED] = on_failed,      [RUN_STEP_SKIPPED] = on_skipped,
+static void (*const handlers[RUN_EVENT_COUNT])(struct view_progress *,
+                                               const json_t *) = {
+    [RUN_VERSION] = on_version,           [RUN_RUN_STARTED] = on_run_started,
+    [RUN_RUN_RESUMED] = on_resumed,       [RUN_RUN_STOPPING] = on_stopping,
+    [RUN_STEP_STARTED] = on_started,      [RUN_STEP_PROGRESS] = on_progress,
+    [RUN_STEP_METRIC] = on_metric,        [RUN_STEP_RETRY] = on_retry,
+    [RUN_STEP_SUCCEEDED] = on_succeeded,  [RUN_STEP_CACHED] = on_cached,
+    [RUN_STEP_FAILED] = on_failed,        [RUN_STEP_SKIPPED] = on_skipped,
     [RUN_STEP_STOPPED] = on_step_stopped, [RUN_NOTIFY] = on_notify,
 };
 

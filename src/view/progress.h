@@ -15,12 +15,12 @@ struct view_progress;
 struct view_progress_options {
     bool live;
     bool color;
-    bool quiet;                 /* failures only */
+    bool quiet; /* failures only */
     FILE *out;
-    struct plan_graph *graph;   /* borrowed */
-    const char *root;           /* .raywf */
-    const char *run;            /* id, when the run goes on; else NULL */
-    size_t ended;               /* steps that ended before this process came */
+    struct plan_graph *graph; /* borrowed */
+    const char *root;         /* .raywf */
+    const char *run;          /* id, when the run goes on; else NULL */
+    size_t ended;             /* steps that ended before this process came */
 };
 
 struct view_progress *view_progress_create(const struct view_progress_options *options);

@@ -21,7 +21,8 @@
 static struct recipe_span entry_span(const struct recipe *recipe,
                                      const struct plan_step *step)
 {
-    const struct recipe_node *section = recipe_get(recipe_root(recipe), step->op->section);
+    const struct recipe_node *section =
+        recipe_get(recipe_root(recipe), step->op->section);
     const char *dot = strchr(step->entry, '.');
     const struct recipe_pair *pair = dot ? recipe_pair_get(section, dot + 1) : NULL;
 
@@ -126,7 +127,8 @@ int64_t view_step_duration(const struct run_step_state *s)
     return end > s->started ? end - s->started : 0;
 }
 
-/* A value of the body as it is known before the run; references to results stay names. */
+/* A value of the body as it is known before the run; references to results stay names.
+ */
 static json_t *known_value(const struct view_run *r, const struct plan_step *step,
                            const char *name, const char *fallback)
 {
@@ -147,7 +149,8 @@ static const json_t *referenced(const struct view_run *r, const char *text)
     char *address = rwf_xstrndup(text + 2, (size_t)(metric - text) - 2);
     metric += strlen(".metrics.");
     char *name = rwf_xstrndup(metric, strcspn(metric, " }"));
-    const struct run_step_state *s = run_state_step(r->state, address + strspn(address, " "));
+    const struct run_step_state *s =
+        run_state_step(r->state, address + strspn(address, " "));
     if (s)
         found = json_object_get(s->metrics, name);
     free(name);
@@ -164,12 +167,12 @@ static json_t *check_json(const struct view_run *r, const struct plan_step *step
     const char *dot = strchr(step->address, '.');
     char *where = view_where(r, step);
     json_t *out = json_pack(
-        "{s:s, s:s, s:s, s:o, s:o, s:s, s:O?, s:s?, s:s?, s:s}", "address", step->address,
-        "name", dot ? dot + 1 : step->address, "value", value, "op",
-        known_value(r, step, "op", ">="), "than", known_value(r, step, "than", ""), "state",
-        schedule_state_name(s ? s->state : STEP_PENDING), "actual", actual, "message",
-        s ? s->message : NULL, "help", recipe_text(recipe_get(step->body, "help"), NULL),
-        "where", where);
+        "{s:s, s:s, s:s, s:o, s:o, s:s, s:O?, s:s?, s:s?, s:s}", "address",
+        step->address, "name", dot ? dot + 1 : step->address, "value", value, "op",
+        known_value(r, step, "op", ">="), "than", known_value(r, step, "than", ""),
+        "state", schedule_state_name(s ? s->state : STEP_PENDING), "actual", actual,
+        "message", s ? s->message : NULL, "help",
+        recipe_text(recipe_get(step->body, "help"), NULL), "where", where);
 
     free(where);
     return out;
@@ -216,8 +219,9 @@ static double since_start(const struct record *rec, const json_t *event)
 static void attempt_begins(struct record *rec, json_t *step, const json_t *event)
 {
     json_array_append_new(json_object_get(step, "attempts"),
-                          json_pack("{s:O?, s:f}", "n", json_object_get(event, "attempt"),
-                                    "start", since_start(rec, event)));
+                          json_pack("{s:O?, s:f}", "n",
+                                    json_object_get(event, "attempt"), "start",
+                                    since_start(rec, event)));
     if (json_object_get(event, "gpus"))
         json_object_set(step, "gpus", json_object_get(event, "gpus"));
 }
@@ -236,7 +240,8 @@ static void attempt_ends(struct record *rec, json_t *step, const json_t *event)
             json_object_set(last, kept[i], json_object_get(event, kept[i]));
 }
 
-/* Every second point goes when there are too many; what is left still shows the curve. */
+/* Every second point goes when there are too many; what is left still shows the curve.
+ */
 static void thin_out(json_t *points)
 {
     for (size_t i = json_array_size(points); i-- > 1;)
@@ -248,11 +253,13 @@ static void metrics_come(struct record *rec, json_t *step, const json_t *event)
 {
     json_t *series = json_object_get(step, "series"), *value;
     json_t *at = json_object_get(event, "at");
-    double x = json_is_number(at) ? json_number_value(at) : since_start(rec, event) / 1000;
+    double x =
+        json_is_number(at) ? json_number_value(at) : since_start(rec, event) / 1000;
     const char *name;
 
     if (!json_object_get(step, "x"))
-        json_object_set_new(step, "x", json_string(json_is_number(at) ? "step" : "time"));
+        json_object_set_new(step, "x",
+                            json_string(json_is_number(at) ? "step" : "time"));
     json_object_foreach(json_object_get(event, "metrics"), name, value) {
         if (!json_is_number(value))
             continue;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * A run as the views see it: the replayed state, its graph, and its folder. Views only
- * read; whatever they print was redacted when it was logged, and is redacted again here.
+ * read; whatever they print was redacted when it was logged, and is redacted again
+ * here.
  */
 #ifndef RWF_VIEW_RUN_H
 #define RWF_VIEW_RUN_H
@@ -18,8 +19,8 @@ struct view_run {
     const json_t *plan; /* as in plan.json, or NULL */
 };
 
-/* "recipe.yaml:12" of a step's entry; the caller's to free, here and below. *ret_file and
- * *ret_line may be NULL. */
+/* "recipe.yaml:12" of a step's entry; the caller's to free, here and below. *ret_file
+ * and *ret_line may be NULL. */
 char *view_where(const struct view_run *r, const struct plan_step *step);
 const char *view_where_file(const struct view_run *r, const struct plan_step *step,
                             uint32_t *ret_line);
@@ -27,8 +28,8 @@ const char *view_where_file(const struct view_run *r, const struct plan_step *st
  * folder; NULL when the step never started. */
 char *view_log_path(const struct view_run *r, const struct run_step_state *s,
                     const char *stream);
-/* At most max bytes of the end of a file, from a line's start, as valid UTF-8, redacted.
- * *ret_cut: something stands before it. NULL when there is nothing. */
+/* At most max bytes of the end of a file, from a line's start, as valid UTF-8,
+ * redacted. *ret_cut: something stands before it. NULL when there is nothing. */
 char *view_tail(const char *path, size_t max, bool *ret_cut);
 /* Nanoseconds a step took over all its attempts: 0 when it never started. */
 int64_t view_step_duration(const struct run_step_state *s);
@@ -37,8 +38,8 @@ json_t *view_checks(const struct view_run *r);
 
 /* What the state does not keep, read again from the log:
  * {"machine":{},"steps":{ADDRESS:{"attempts":[{n,start,end,cause,message}],
- *  "series":{METRIC:[[x,y],…]},"tail":text,"parts":{},"gpus":[]}}}; times in ms since the
- * start of the run. */
+ *  "series":{METRIC:[[x,y],…]},"tail":text,"parts":{},"gpus":[]}}}; times in ms since
+ * the start of the run. */
 json_t *view_record(const char *log_path, struct rwf_err *err);
 
 #endif

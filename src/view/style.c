@@ -14,9 +14,9 @@
 const char *view_on(bool color, enum view_style style)
 {
     static const char *const escapes[] = {
-        [VIEW_PLAIN] = "",           [VIEW_BOLD] = "\033[1m",  [VIEW_DIM] = "\033[2m",
-        [VIEW_NAME] = "\033[36m",    [VIEW_GOOD] = "\033[32m", [VIEW_ERROR] = "\033[1;31m",
-        [VIEW_WARN] = "\033[33m",    [VIEW_BUSY] = "\033[34m",
+        [VIEW_PLAIN] = "",        [VIEW_BOLD] = "\033[1m",  [VIEW_DIM] = "\033[2m",
+        [VIEW_NAME] = "\033[36m", [VIEW_GOOD] = "\033[32m", [VIEW_ERROR] = "\033[1;31m",
+        [VIEW_WARN] = "\033[33m", [VIEW_BUSY] = "\033[34m",
     };
 
     return color ? escapes[style] : "";
@@ -45,11 +45,11 @@ static const struct {
     const char *utf8, *ascii;
     enum view_style style;
 } states[STEP_STATE_COUNT] = {
-    [STEP_PENDING] = {"·", ".", VIEW_DIM},     [STEP_PREPARING] = {"·", ".", VIEW_DIM},
-    [STEP_QUEUED] = {"·", ".", VIEW_DIM},      [STEP_RUNNING] = {"▶", ">", VIEW_BUSY},
-    [STEP_BACKOFF] = {"↻", "r", VIEW_WARN},    [STEP_SUCCEEDED] = {"✓", "+", VIEW_GOOD},
-    [STEP_CACHED] = {"=", "=", VIEW_GOOD},     [STEP_FAILED] = {"✗", "x", VIEW_ERROR},
-    [STEP_SKIPPED] = {"⊘", "-", VIEW_DIM},     [STEP_STOPPED] = {"■", "#", VIEW_WARN},
+    [STEP_PENDING] = {"·", ".", VIEW_DIM},  [STEP_PREPARING] = {"·", ".", VIEW_DIM},
+    [STEP_QUEUED] = {"·", ".", VIEW_DIM},   [STEP_RUNNING] = {"▶", ">", VIEW_BUSY},
+    [STEP_BACKOFF] = {"↻", "r", VIEW_WARN}, [STEP_SUCCEEDED] = {"✓", "+", VIEW_GOOD},
+    [STEP_CACHED] = {"=", "=", VIEW_GOOD},  [STEP_FAILED] = {"✗", "x", VIEW_ERROR},
+    [STEP_SKIPPED] = {"⊘", "-", VIEW_DIM},  [STEP_STOPPED] = {"■", "#", VIEW_WARN},
 };
 
 const char *view_mark(enum schedule_state state)
@@ -67,8 +67,11 @@ enum view_style view_status_style(const char *status)
     static const struct {
         const char *name;
         enum view_style style;
-    } known[] = {{"succeeded", VIEW_GOOD}, {"failed", VIEW_ERROR}, {"stopped", VIEW_WARN},
-                 {"interrupted", VIEW_WARN}, {"running", VIEW_BUSY}};
+    } known[] = {{"succeeded", VIEW_GOOD},
+                 {"failed", VIEW_ERROR},
+                 {"stopped", VIEW_WARN},
+                 {"interrupted", VIEW_WARN},
+                 {"running", VIEW_BUSY}};
 
     for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
         if (strcmp(known[i].name, status) == 0)

@@ -14,7 +14,7 @@ enum view_style {
     VIEW_PLAIN,
     VIEW_BOLD,
     VIEW_DIM,
-    VIEW_NAME,  /* of things one can type */
+    VIEW_NAME, /* of things one can type */
     VIEW_GOOD,
     VIEW_ERROR,
     VIEW_WARN,
@@ -35,10 +35,11 @@ bool view_utf8(void);
 
 /* Columns text takes on a terminal; escapes count nothing. */
 size_t view_columns(const char *text);
-/* Adds at most width columns of text; what is cut ends in "…". Control bytes become "?". */
+/* Adds at most width columns of text; what is cut ends in "…". Control bytes become
+ * "?". */
 void view_clip(struct rwf_str *out, const char *text, size_t width);
-/* Adds text from outside: redacted, and with nothing in it that could move the cursor. lines:
- * newlines and tabs stay; else they become spaces. */
+/* Adds text from outside: redacted, and with nothing in it that could move the cursor.
+ * lines: newlines and tabs stay; else they become spaces. */
 void view_safe(struct rwf_str *out, const char *text, size_t len, bool lines);
 /* The same on one line, printed. */
 void view_print_safe(FILE *out, const char *text);

@@ -22,7 +22,8 @@ static void print_counts(const struct run_state *s, FILE *out, bool color)
         size_t n = s->counts[shown[i]];
         if (!n)
             continue;
-        fprintf(out, "%s%s%zu %s%s", between, view_on(color, view_state_style(shown[i])), n,
+        fprintf(out, "%s%s%zu %s%s", between,
+                view_on(color, view_state_style(shown[i])), n,
                 schedule_state_name(shown[i]), view_off(color));
         between = ", ";
     }
@@ -107,11 +108,10 @@ static void print_failures(const struct view_run *r, FILE *out, bool color)
         if (s->state != STEP_FAILED)
             continue;
         uint32_t at = plan_graph_find(r->graph, s->address);
-        char *where = at == PLAN_NO_STEP
-                          ? NULL
-                          : view_where(r, plan_graph_step(r->graph, at));
-        fprintf(out, "  %s%s%s %s: ", view_on(color, VIEW_ERROR), view_mark(STEP_FAILED),
-                view_off(color), s->address);
+        char *where =
+            at == PLAN_NO_STEP ? NULL : view_where(r, plan_graph_step(r->graph, at));
+        fprintf(out, "  %s%s%s %s: ", view_on(color, VIEW_ERROR),
+                view_mark(STEP_FAILED), view_off(color), s->address);
         view_print_safe(out, s->message ? s->message : "failed");
         fprintf(out, "  %s(%s)%s\n", view_on(color, VIEW_DIM), where ? where : "",
                 view_off(color));
@@ -119,7 +119,8 @@ static void print_failures(const struct view_run *r, FILE *out, bool color)
         listed++;
     }
     if (failed > listed)
-        fprintf(out, "  and %zu more: raywf status %s\n", failed - listed, r->state->id);
+        fprintf(out, "  and %zu more: raywf status %s\n", failed - listed,
+                r->state->id);
 }
 
 /* The first that failed and has output to look at. */
@@ -135,7 +136,8 @@ static const struct run_step_state *first_failed(const struct view_run *r)
     return NULL;
 }
 
-static void print_next(const struct view_run *r, const char *report, FILE *out, bool color)
+static void print_next(const struct view_run *r, const char *report, FILE *out,
+                       bool color)
 {
     const struct run_step_state *bad = first_failed(r);
     const char *on = view_on(color, VIEW_NAME), *off = view_off(color);
@@ -200,17 +202,18 @@ static void checks_table(const struct view_run *r, struct rwf_str *out)
         value_text(c, "actual", out);
         rwf_str_addf(out, " | %s ", field(c, "op"));
         value_text(c, "than", out);
-        rwf_str_addf(out, " | %s |\n",
-                     schedule_state_good(state_of(c)) ? "✅" : "❌");
+        rwf_str_addf(out, " | %s |\n", schedule_state_good(state_of(c)) ? "✅" : "❌");
     }
     json_decref(checks);
 }
 
 static void steps_table(const struct view_run *r, struct rwf_str *out)
 {
-    static const char *const icons[STEP_STATE_COUNT] = {
-        [STEP_SUCCEEDED] = "✅", [STEP_CACHED] = "♻️", [STEP_FAILED] = "❌",
-        [STEP_SKIPPED] = "⏭️",   [STEP_STOPPED] = "⏹️"};
+    static const char *const icons[STEP_STATE_COUNT] = {[STEP_SUCCEEDED] = "✅",
+                                                        [STEP_CACHED] = "♻️",
+                                                        [STEP_FAILED] = "❌",
+                                                        [STEP_SKIPPED] = "⏭️",
+                                                        [STEP_STOPPED] = "⏹️"};
     size_t listed = 0, count = run_state_step_count(r->state);
     char took[RWF_UNITS_LEN];
 

@@ -8,7 +8,8 @@
 #include <stdio.h>
 #include "view/run.h"
 
-/* Counts, checks, failures, and what to do next. report: where the report is, or NULL. */
+/* Counts, checks, failures, and what to do next. report: where the report is, or NULL.
+ */
 void view_summary(const struct view_run *r, const char *report, FILE *out, bool color);
 void view_markdown(const struct view_run *r, struct rwf_str *out);
 

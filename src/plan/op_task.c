@@ -88,6 +88,23 @@ static json_t *shell_argv(const struct plan_graph *g, const struct plan_step *st
     return argv;
 }
 
+/* A new folder holds no programs: ./train.sh is the one beside the recipe. */
+static void find_program(const struct plan_graph *g, const struct plan_step *step,
+                         json_t *argv)
+{
+    const char *name = json_string_value(json_array_get(argv, 0));
+    const struct recipe_node *dir = recipe_get(step->body, "dir");
+
+    if (g->mode != PLAN_RUN || !name || name[0] == '/' || !strchr(name, '/') ||
+        (dir && !dir->null))
+        return;
+    char *joined = rwf_fs_join(recipe_dir(g->recipe), name);
+    char *path = rwf_fs_absolute(joined);
+    json_array_set_new(argv, 0, json_string(path));
+    free(path);
+    free(joined);
+}
+
 static json_t *make_argv(const struct plan_graph *g, const struct plan_step *step,
                          struct rwf_err *err)
 {
@@ -101,6 +118,8 @@ static json_t *make_argv(const struct plan_graph *g, const struct plan_step *ste
         out = plan_resolve(g, step, argv, err);
     else
         rwf_fail(err, RWF_E_RECIPE, "%s has neither run nor argv", step->address);
+    if (out && argv)
+        find_program(g, step, out);
     if (!out || json_array_size(out) > 0)
         return out;
     rwf_fail(err, RWF_E_RECIPE, "%s: argv is empty: there is no command to run",

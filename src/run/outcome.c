@@ -19,7 +19,8 @@ static const struct {
     const char *why;
 } exit_notes[] = {
     { 126, "a command in it is not executable, or no program" },
-    { 127, "a command in it was not found: look at its name and at PATH" },
+    { 127, "a command in it was not found: look at its name and at PATH; a file beside "
+           "the recipe is ${recipe.dir}/NAME" },
 };
 
 static const char *signal_name(int sig)

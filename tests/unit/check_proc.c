@@ -193,7 +193,7 @@ static const struct {
     {"exit 3", PLAN_CAUSE_EXIT, 3, 0, "exit code 3"},
     {"no-such-program-x", PLAN_CAUSE_EXIT, 127, 0,
      "exit code 127 (a command in it was not found: "
-     "look at its name and at PATH)"},
+     "look at its name and at PATH; a file beside the recipe is ${recipe.dir}/NAME)"},
     {"exec /", PLAN_CAUSE_EXIT, 126, 0,
      "exit code 126 (a command in it is not executable, or no "
      "program)"},

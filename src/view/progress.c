@@ -100,9 +100,10 @@ static void note_metrics(struct running *r, const json_t *metrics)
     int shown = 0;
 
     json_object_foreach((json_t *)metrics, name, value)
-        if (json_is_number(value) && shown++ < METRICS_SHOWN)
-            rwf_str_addf(&text, "%s%s=%.6g", text.len ? " " : "", name,
-                         json_number_value(value));
+        if (json_is_number(value) && shown++ < METRICS_SHOWN) {
+            rwf_str_addf(&text, "%s%s=", text.len ? " " : "", name);
+            view_number(&text, json_number_value(value));
+        }
     free(r->note);
     r->note = rwf_str_take(&text);
 }

@@ -5,6 +5,7 @@
 
 #include <stdint.h>
 #include <stdlib.h>
+#include <math.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/ioctl.h>
@@ -116,6 +117,13 @@ static size_t escape_len(const char *text)
     while (text[len] && (text[len] < '@' || text[len] > '~'))
         len++;
     return text[len] ? len + 1 : len;
+}
+
+void view_number(struct rwf_str *out, double value)
+{
+    bool whole = fabs(value) < 1e15 && value == floor(value);
+
+    rwf_str_addf(out, whole ? "%.0f" : "%.6g", value);
 }
 
 size_t view_columns(const char *text)

@@ -33,6 +33,8 @@ enum view_style view_status_style(const char *status);
 /* True when the locale's characters are UTF-8. */
 bool view_utf8(void);
 
+/* Adds a number as people write it: whole ones in full, others with six digits. */
+void view_number(struct rwf_str *out, double value);
 /* Columns text takes on a terminal; escapes count nothing. */
 size_t view_columns(const char *text);
 /* Adds at most width columns of text; what is cut ends in "…". Control bytes become

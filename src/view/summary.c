@@ -36,7 +36,7 @@ static void value_text(const json_t *check, const char *name, struct rwf_str *ou
     const json_t *value = json_object_get(check, name);
 
     if (json_is_number(value))
-        rwf_str_addf(out, "%.6g", json_number_value(value));
+        view_number(out, json_number_value(value));
     else if (json_is_string(value))
         rwf_str_add(out, json_string_value(value));
 }

@@ -172,7 +172,7 @@ static json_t *failures_json(const struct view_run *r)
         uint32_t at = plan_graph_find(r->graph, s->address);
         char *where =
             at == PLAN_NO_STEP ? NULL : view_where(r, plan_graph_step(r->graph, at));
-        char *log = view_log_path(r, s, "stderr");
+        char *log = view_best_log(r, s);
         json_array_append_new(out, json_pack("{s:s, s:s?, s:s?, s:i, s:s?, s:s?}",
                                              "step", s->address, "cause", s->cause,
                                              "message", s->message, "attempts",

@@ -71,12 +71,13 @@ static void why_cached(struct question *q)
 static void why_failed(struct question *q)
 {
     struct view_run r = cmd_opened_view(q->o);
-    char *log = view_log_path(&r, q->s, "stderr");
+    char *log = view_best_log(&r, q->s);
     bool cut;
     char *tail = view_tail(log, 2048, &cut);
 
     set_text(q->data, "reason", q->s->message ? q->s->message : "it failed");
     set_text(q->data, "cause", q->s->cause);
+    set_text(q->data, "hint", view_cause_hint(q->s->cause));
     set_text(q->data, "log", log);
     set_text(q->data, "tail", tail);
     free(tail);
@@ -190,6 +191,8 @@ static void print_answer(const struct question *q, bool color)
         printf("  compared with run %s\n", compared);
     if (log)
         printf("  log     %s\n", log);
+    if (field(q->data, "hint"))
+        printf("  hint    %s\n", field(q->data, "hint"));
     if (field(q->data, "key"))
         printf("  key     %s\n", field(q->data, "key"));
     fputs(view_off(color), stdout);

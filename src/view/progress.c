@@ -307,8 +307,10 @@ static bool is_decided(const struct view_progress *p, const char *address)
     return at != PLAN_NO_STEP && plan_graph_step(p->o.graph, at)->op->decide;
 }
 
-static void add_places(struct view_progress *p, const char *address, int attempt)
+static void add_places(struct view_progress *p, const char *address, int attempt,
+                       const char *cause)
 {
+    const char *hint = view_cause_hint(cause);
     struct view_run r = {.root = p->o.root, .graph = p->o.graph};
     uint32_t at = plan_graph_find(p->o.graph, address);
     struct rwf_str *out = lines(p);
@@ -324,12 +326,15 @@ static void add_places(struct view_progress *p, const char *address, int attempt
         char *sub = run_attempt_dir(address, attempt);
         struct run_step_state s = {.dir = sub};
         r.dir = dir;
-        char *path = view_log_path(&r, &s, "stderr");
-        rwf_str_addf(out, "    log     %s\n", path);
+        char *path = view_best_log(&r, &s);
+        if (path)
+            rwf_str_addf(out, "    log     %s\n", path);
         free(path);
         free(sub);
         free(dir);
     }
+    if (hint)
+        rwf_str_addf(out, "    hint    %s\n", hint);
     rwf_str_add(out, view_off(p->o.color));
 }
 
@@ -474,7 +479,7 @@ static void on_failed(struct view_progress *p, const json_t *e)
     took(p, r);
     rwf_str_addc(lines(p), '\n');
     add_tail(p, text_of(e, "tail"));
-    add_places(p, address, r || attempt > 0 ? (int)attempt : 0);
+    add_places(p, address, r || attempt > 0 ? (int)attempt : 0, text_of(e, "cause"));
     if (r)
         forget(p, r);
 }

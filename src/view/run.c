@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -67,6 +68,44 @@ char *view_log_path(const struct view_run *r, const struct run_step_state *s,
     if (!s || !s->dir)
         return NULL;
     return shorten(rwf_xasprintf("%s/%s/%s", r->dir, s->dir, stream));
+}
+
+char *view_best_log(const struct view_run *r, const struct run_step_state *s)
+{
+    static const char *const streams[] = {"stderr", "stdout"};
+    struct stat st;
+
+    for (size_t i = 0; i < RWF_COUNT(streams); i++) {
+        char *path = view_log_path(r, s, streams[i]);
+        if (path && stat(path, &st) == 0 && st.st_size > 0)
+            return path;
+        free(path);
+    }
+    return NULL;
+}
+
+const char *view_cause_hint(const char *cause)
+{
+    static const struct {
+        enum plan_cause cause;
+        const char *hint;
+    } hints[] = {
+        {PLAN_CAUSE_SIGNAL, "the program crashed or was killed from outside"},
+        {PLAN_CAUSE_OOM, "raise resources.memory of the step, or give it less to do"},
+        {PLAN_CAUSE_TIMEOUT,
+         "raise timeout of the step, or find out what it waits for"},
+        {PLAN_CAUSE_START, "install the program or correct its name; one beside the "
+                           "recipe is ${recipe.dir}/NAME"},
+        {PLAN_CAUSE_OUTPUT,
+         "outputs are paths relative to the folder the step runs in"},
+        {PLAN_CAUSE_INPUT, "inputs are paths relative to the folder of the recipe"},
+    };
+    enum plan_cause wanted = cause ? plan_cause_parse(cause) : PLAN_CAUSE_NONE;
+
+    for (size_t i = 0; i < RWF_COUNT(hints); i++)
+        if (hints[i].cause == wanted)
+            return hints[i].hint;
+    return NULL;
 }
 
 /* Bytes that are no UTF-8 become "?", so that JSON and browsers take the text. */

@@ -28,6 +28,11 @@ const char *view_where_file(const struct view_run *r, const struct plan_step *st
  * folder; NULL when the step never started. */
 char *view_log_path(const struct view_run *r, const struct run_step_state *s,
                     const char *stream);
+/* The same of the stream that says most: stderr, else stdout; NULL when both are
+ * silent. */
+char *view_best_log(const struct view_run *r, const struct run_step_state *s);
+/* What to do about a failure with this cause; NULL when its message says all. */
+const char *view_cause_hint(const char *cause);
 /* At most max bytes of the end of a file, from a line's start, as valid UTF-8,
  * redacted. *ret_cut: something stands before it. NULL when there is nothing. */
 char *view_tail(const char *path, size_t max, bool *ret_cut);

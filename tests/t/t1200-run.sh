@@ -109,6 +109,7 @@ run 1 raywf run f.yaml --junit out.xml --summary sum.md --report rep.html
 says 'tasks.bad  exit code 3'
 says 'the reason'
 says 'f.yaml:5'
+says "log     .raywf/runs/$(raywf ps -q -n 1)/steps/"
 says "raywf logs $(raywf ps -q -n 1) tasks.bad"
 says '--failed'
 says 'attempt 2'
@@ -133,6 +134,30 @@ run 1 raywf run f.yaml --fail-fast -q --set checks.acc.than=0.1
 says 'the reason'
 run 8 raywf run f.yaml --timeout 300ms --set tasks.good.run='sleep 20' --set tasks.bad.run=true
 says 'stopped'
+
+# --- each cause has its message, its line and what to do ---
+cat >causes.yaml <<'Y'
+recipe: raywf/v1
+name: causes
+tasks:
+  start: {argv: [/no/such/program]}
+  signal: {run: "kill -SEGV $$"}
+  output: {run: "true", outputs: {o: missing.txt}}
+  timeout: {run: "sleep 20", timeout: 100ms, grace: 100ms}
+Y
+run 1 raywf run causes.yaml
+for text in causes.yaml:4 causes.yaml:5 causes.yaml:6 causes.yaml:7 SIGSEGV missing.txt; do
+    says "$text"
+done
+for c in "start 4 no/such/program install" "signal 5 SIGSEGV crashed" \
+    "output 6 missing.txt relative" "timeout 7 timed raise"; do
+    # shellcheck disable=SC2086
+    set -- $c
+    run 0 raywf why "tasks.$1"
+    has "causes.yaml:$2"
+    has "$3"
+    has "$4"
+done
 
 # --- GitHub ---
 : >page.md

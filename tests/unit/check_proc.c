@@ -68,12 +68,15 @@ static void on_exited(void *ctx, const struct proc_exit *result)
     proc_free(o->p);
 }
 
+/* Several of these programs may run on one machine: each sweeps only its own. */
+static char own_run[32];
+
 static struct proc_spec spec_for(json_t *argv)
 {
     return (struct proc_spec){.argv = argv,
                               .cwd = dir,
                               .dir = dir,
-                              .run_id = "check-run",
+                              .run_id = own_run,
                               .address = "tasks.a",
                               .grace = 10 * 1000000000LL,
                               .log_limit = MIB,
@@ -294,7 +297,9 @@ START_TEST(test_environment)
     spec.gpus = gpus;
     spec.gpu_count = 2;
     run_spec(&o, &spec);
-    assert_file("stdout", "yes new a 'b check-run tasks.a 3 1,3\n");
+    char *want = rwf_xasprintf("yes new a 'b %s tasks.a 3 1,3\n", own_run);
+    assert_file("stdout", want);
+    free(want);
     char *text = slurp("cmd.sh");
     assert_has(text, "export CHANGED=new\n");
     free(text);
@@ -465,7 +470,7 @@ START_TEST(test_kill)
     run_shell(&o, "trap '' TERM; setsid sleep 1000 & sleep 1000 & echo '{}' >&3; wait");
     ck_assert_int_eq(o.exit.cause, PLAN_CAUSE_STOPPED);
     ck_assert_int_eq(o.exit.signal, SIGKILL);
-    proc_sweep("check-run");
+    proc_sweep(own_run);
     end(&o);
 }
 END_TEST
@@ -504,7 +509,7 @@ START_TEST(test_fled_child_holds_the_pipes)
     assert_file("stdout", "done\n");
     ck_assert(alive("child"));
     ck_assert_int_eq(proc_sweep("another-run"), 0);
-    ck_assert_int_eq(proc_sweep("check-run"), 1);
+    ck_assert_int_eq(proc_sweep(own_run), 1);
     ck_assert(dies("child"));
     end(&o);
 }
@@ -512,13 +517,13 @@ END_TEST
 
 START_TEST(test_sweep_spares_ancestors)
 {
-    setenv("RAYWF_RUN_ID", "sweep-me", 1);
+    setenv("RAYWF_RUN_ID", own_run, 1);
     char *self = rwf_fs_self();
     pid_t pid = fork();
     if (pid == 0) {
         /* Its parent, too, has the variable in its environment as /proc shows it. */
-        execl("/bin/sh", "sh", "-c", "sleep 1000 & \"$0\" sweep sweep-me; exit $?",
-              self, NULL);
+        execl("/bin/sh", "sh", "-c", "sleep 1000 & \"$0\" sweep $1; exit $?", self,
+              own_run, NULL);
         _exit(99);
     }
     unsetenv("RAYWF_RUN_ID");
@@ -527,7 +532,7 @@ START_TEST(test_sweep_spares_ancestors)
     ck_assert(WIFEXITED(status));
     ck_assert_int_eq(WEXITSTATUS(status), 1); /* the sleep, and nobody else */
     free(self);
-    ck_assert_int_eq(proc_sweep("sweep-me"), 0);
+    ck_assert_int_eq(proc_sweep(own_run), 0);
 }
 END_TEST
 
@@ -704,16 +709,16 @@ START_TEST(test_no_cgroup_is_left)
 {
     struct outcome o = { 0 };
     struct run__limit l;
-    run__limit_begin(&l, "left-over", 64 * MIB);
+    run__limit_begin(&l, own_run, 64 * MIB);
     char *path = l.path ? rwf_xstrdup(l.path) : NULL;
     run__limit_free(&l);
     run_eater(&o, 64 * MIB);
     ck_assert(!path || rwf_fs_exists(path));
-    proc_sweep("left-over");
+    proc_sweep(own_run);
     ck_assert(!path || !rwf_fs_exists(path));
     char *parent = path ? rwf_fs_dirname(path) : rwf_xstrdup("/nowhere");
-    char *command = rwf_xasprintf("ls %s 2>&1 | grep -q raywf-check-run-%d", parent,
-                                  (int)getpid());
+    char *command = rwf_xasprintf("ls %s 2>&1 | grep -q raywf-%s-%d", parent,
+                                  own_run, (int)getpid());
     ck_assert_int_ne(system(command), 0);
     free(command);
     free(parent);
@@ -804,6 +809,7 @@ int main(int argc, char **argv)
 {
     if (argc == 3 && strcmp(argv[1], "sweep") == 0)
         return proc_sweep(argv[2]);
+    snprintf(own_run, sizeof(own_run), "check-run-%d", (int)getpid());
     SRunner *r = srunner_create(suite());
     srunner_run_all(r, CK_ENV);
     int failed = srunner_ntests_failed(r);

@@ -190,7 +190,7 @@ ok 'quiet says nothing when all is well' test ! -s .err
 run 0 raywf run m.yaml --events -
 has '"type":"run.finished"'
 if command -v script >/dev/null; then
-    script -qec 'raywf run m.yaml --no-cache' /dev/null >tty.out 2>&1 </dev/null
+    TERM=xterm script -qec 'raywf run m.yaml --no-cache' /dev/null >tty.out 2>&1 </dev/null
     ok 'a terminal gets live lines' grep -q "$(printf '\033\\[[0-9]*A')" tty.out
 else
     skip 'live progress' 'no script(1)'

@@ -255,9 +255,8 @@ static int preview_all(struct preview *p, struct rwf_err *err)
 {
     struct plan_results results = {
         .ctx = p, .output = output, .metric = metric, .metric_names = metric_names};
-    struct run_cache_stats stats;
 
-    p->empty = run_cache_stats(p->cache, &stats, NULL) == 0 && stats.entries == 0;
+    p->empty = run_cache_empty(p->cache);
     plan_graph_resolve_as(p->graph, PLAN_KEY, &results);
     int status = 0;
     for (size_t i = 0; i < p->count && status == 0; i++)

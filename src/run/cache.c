@@ -6,6 +6,7 @@
  */
 #include "config.h"
 #include "run/cache.h"
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -325,6 +326,19 @@ json_t *run_cache_last_for(struct run_cache *c, const char *recipe, const char *
     free(path);
     free(name);
     return entry;
+}
+
+bool run_cache_empty(const struct run_cache *c)
+{
+    char *steps = rwf_fs_join(c->dir, "steps");
+    DIR *d = opendir(steps);
+    const struct dirent *e = NULL;
+    while (d && (e = readdir(d)) && e->d_name[0] == '.')
+        continue;
+    if (d)
+        closedir(d);
+    free(steps);
+    return e == NULL;
 }
 
 void run_cache_close(struct run_cache *c)

@@ -59,6 +59,9 @@ void run_cache_unlock(struct run_cache *c, const char *key, int lock);
 int run_cache_digest(void *cache, const char *path, char out[RWF_DIGEST_LEN],
                      struct rwf_err *err);
 
+/* True when nothing was ever kept: a look at one folder, however large the cache is. */
+bool run_cache_empty(const struct run_cache *c);
+
 struct run_cache_stats { int64_t entries, blobs, bytes; };
 int run_cache_stats(struct run_cache *c, struct run_cache_stats *ret,
                     struct rwf_err *err);

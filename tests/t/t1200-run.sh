@@ -190,7 +190,9 @@ ok 'quiet says nothing when all is well' test ! -s .err
 run 0 raywf run m.yaml --events -
 has '"type":"run.finished"'
 if command -v script >/dev/null; then
-    TERM=xterm script -qec 'raywf run m.yaml --no-cache' /dev/null >tty.out 2>&1 </dev/null
+    # Long enough for a second frame, which begins by going back over the first.
+    echo '{recipe: raywf/v1, tasks: {slow: {run: sleep 1}}}' >slow.yaml
+    TERM=xterm script -qec 'raywf run slow.yaml' /dev/null >tty.out 2>&1 </dev/null
     ok 'a terminal gets live lines' grep -q "$(printf '\033\\[[0-9]*A')" tty.out
 else
     skip 'live progress' 'no script(1)'

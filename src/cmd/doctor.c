@@ -19,8 +19,9 @@
 #include "base/units.h"
 #include "cmd/cmd.h"
 #include "data/duck.h"
+#include "node/machine.h"
 #include "run/engine.h"
-#include "run/proc.h"
+#include "node/proc.h"
 #include "view/style.h"
 
 enum level { OK, NOTE, BAD };
@@ -52,7 +53,7 @@ static void look_cpu(struct finding *f)
 {
     struct schedule_machine m = {0};
 
-    engine_machine(&m);
+    node_machine(&m);
     rwf_str_addf(&f->text, "%g usable of %ld", m.cpu, sysconf(_SC_NPROCESSORS_ONLN));
 }
 
@@ -62,7 +63,7 @@ static void look_memory(struct finding *f)
     char usable[RWF_UNITS_LEN], all[RWF_UNITS_LEN];
     int64_t total = (int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
 
-    engine_machine(&m);
+    node_machine(&m);
     rwf_str_addf(&f->text, "%s usable of %s", rwf_size_format(m.memory, usable),
                  rwf_size_format(total, all));
     if (m.memory < (int64_t)1 << 29)
@@ -73,7 +74,7 @@ static void look_gpu(struct finding *f)
 {
     struct schedule_machine m = {0};
 
-    engine_machine(&m);
+    node_machine(&m);
     rwf_str_addf(&f->text, "%d", m.gpu_count);
     if (m.gpu_count == 0)
         rwf_str_add(&f->text, " (steps that ask for gpu cannot run here)");

@@ -8,7 +8,7 @@ raywf_SOURCES = \
 	%D%/output.c %D%/plan.c %D%/preview.c %D%/preview.h %D%/ps.c %D%/render.c \
 	%D%/report.c %D%/report_metric.c %D%/resolve.c %D%/resolve.h %D%/resume.c %D%/run.c \
 	%D%/run_step.c %D%/schema.c %D%/status.c %D%/stop.c %D%/table.c %D%/version.c %D%/why.c
-raywf_LDADD = libview.a libdata.a librun.a libschedule.a libplan.a librecipe.a libwire.a \
+raywf_LDADD = libview.a libdata.a librun.a libnode.a libschedule.a libplan.a librecipe.a libwire.a \
 	libbase.a $(RWF_LIBS)
 
 # What `raywf init` writes.

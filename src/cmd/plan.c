@@ -15,6 +15,7 @@
 #include "cmd/cmd.h"
 #include "cmd/compile.h"
 #include "cmd/preview.h"
+#include "node/machine.h"
 #include "run/engine.h"
 #include "run/layout.h"
 #include "schedule/schedule.h"
@@ -279,7 +280,7 @@ static int plan_run(struct cmd_call *call, struct rwf_err *err)
     if (code != 0)
         goto out;
     code = -1;
-    engine_machine(&machine);
+    node_machine(&machine);
     if (fits(c.graph, &machine, err) < 0)
         goto out;
     root = run_root(recipe_dir(c.recipe));

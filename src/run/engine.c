@@ -6,6 +6,7 @@
  * are none, acts on them, and writes what happened to the log with one write.
  */
 #include "config.h"
+#include "node/machine.h"
 #include "run/internal.h"
 
 #include <errno.h>
@@ -86,7 +87,7 @@ struct engine *engine__create(struct plan_graph *g,
     LIST_INIT(&e->running);
     e->steps = rwf_xcalloc(plan_graph_count(g) + 1, sizeof(*e->steps));
     engine__results_init(e);
-    engine_machine(&machine);
+    node_machine(&machine);
     e->schedule =
         schedule_create(g, options->machine != NULL ? options->machine : &machine, err);
     if (e->schedule == NULL || prepare_root(e->root, err) != 0 ||
@@ -206,7 +207,7 @@ static void log_begin(struct engine *e)
     const struct schedule_machine *m = e->options->machine;
     const struct recipe *r = plan_graph_recipe(e->graph);
     if (m == NULL) {
-        engine_machine(&here);
+        node_machine(&here);
         m = &here;
     }
     run_log_append(e->log, RUN_VERSION,

@@ -26,9 +26,6 @@ struct engine_options {
     const json_t *notify; /* resolved notify section, or NULL */
 };
 
-/* What this machine has (cores and memory that the cgroup leaves us, GPUs). */
-void engine_machine(struct schedule_machine *ret);
-
 /* Runs to the end. *ret_id (RWF_RUN_ID_LEN bytes) is filled as soon as the run exists.
  * Returns the exit code (0 ok, 1, 8, 9, 11, …); -1 and *err when the run could not be
  * driven on (disk full, …). SIGINT, SIGTERM: first drains (TERM to the steps), second

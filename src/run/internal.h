@@ -22,7 +22,7 @@
 #include "base/str.h"
 #include "run/cache.h"
 #include "run/engine.h"
-#include "run/proc.h"
+#include "node/proc.h"
 
 /* A step whose key is known and which was not in the cache. */
 struct engine__ready {

@@ -1,17 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 noinst_LIBRARIES += librun.a
 librun_a_SOURCES =
-# One process of a step.
-librun_a_SOURCES += %D%/proc.c %D%/proc.h %D%/attempt.c %D%/attempt.h %D%/spawn.c %D%/spawn.h \
-	%D%/capture.c %D%/capture.h %D%/limit.c %D%/limit.h %D%/procfs.c %D%/procfs.h \
-	%D%/outcome.c %D%/outcome.h
 librun_a_SOURCES += %D%/cache.h
 # The record of a run.
 librun_a_SOURCES += %D%/events.c %D%/events.def %D%/log.c %D%/log.h %D%/state.c %D%/state.h \
 	%D%/layout.c %D%/layout.h %D%/index.c %D%/index.h
 # The engine.
 librun_a_SOURCES += %D%/engine.c %D%/engine.h %D%/internal.h %D%/results.c %D%/prepare.c \
-	%D%/launch.c %D%/finish.c %D%/resume.c %D%/control.c %D%/machine.c %D%/step.c \
+	%D%/launch.c %D%/finish.c %D%/resume.c %D%/control.c %D%/step.c \
 	%D%/secrets.c %D%/secrets.h %D%/notify.c %D%/notify.h
 # Results of steps.
 librun_a_SOURCES += %D%/cache.c %D%/cache_impl.h %D%/cacheput.c %D%/cachegc.c \

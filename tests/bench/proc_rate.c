@@ -16,7 +16,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "run/cache.h"
-#include "run/proc.h"
+#include "node/proc.h"
 
 struct bench {
     uv_loop_t loop;

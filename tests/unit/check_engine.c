@@ -18,6 +18,7 @@
 #include "plan/builtin.h"
 #include "plan/planfile.h"
 #include "recipe/recipe.h"
+#include "node/machine.h"
 #include "run/engine.h"
 #include "run/index.h"
 #include "run/layout.h"
@@ -780,7 +781,7 @@ START_TEST(this_machine)
 {
     struct schedule_machine m;
     setenv("RAYWF_RESOURCES", "license=2,bad,disk=0.5", 1);
-    engine_machine(&m);
+    node_machine(&m);
     ck_assert_double_gt(m.cpu, 0);
     ck_assert_int_gt(m.memory, 1 << 20);
     ck_assert_uint_eq(m.custom_count, 2);

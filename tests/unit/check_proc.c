@@ -3,7 +3,7 @@
  * Real processes under run/proc: how they start, end, and are ended.
  */
 #include "config.h"
-#include "run/proc.h"
+#include "node/proc.h"
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -18,7 +18,7 @@
 #include "base/mem.h"
 #include "base/redact.h"
 #include "base/str.h"
-#include "run/limit.h"
+#include "node/limit.h"
 
 #define MIB (1024 * 1024)
 
@@ -46,7 +46,7 @@ static void teardown(void)
     uv_run(&loop, UV_RUN_DEFAULT);
     ck_assert_int_eq(uv_loop_close(&loop), 0);
     rwf_redact_clear();
-    run__limit_force_watch(false);
+    node__limit_force_watch(false);
     rwf_fs_rmtree(dir, NULL);
 }
 
@@ -691,7 +691,7 @@ END_TEST
 START_TEST(test_memory_watch)
 {
     struct outcome o = { 0 };
-    run__limit_force_watch(true);
+    node__limit_force_watch(true);
     json_t *argv =
         shell("python3 -c 'x = bytearray(200 << 20); import time; time.sleep(60)' & "
               "wait");
@@ -708,10 +708,10 @@ END_TEST
 START_TEST(test_no_cgroup_is_left)
 {
     struct outcome o = { 0 };
-    struct run__limit l;
-    run__limit_begin(&l, own_run, 64 * MIB);
+    struct node__limit l;
+    node__limit_begin(&l, own_run, 64 * MIB);
     char *path = l.path ? rwf_xstrdup(l.path) : NULL;
-    run__limit_free(&l);
+    node__limit_free(&l);
     run_eater(&o, 64 * MIB);
     ck_assert(!path || rwf_fs_exists(path));
     proc_sweep(own_run);

@@ -4,7 +4,7 @@
  * makes programs fail in many ways), then what we did to it, then what it did itself.
  */
 #include "config.h"
-#include "run/outcome.h"
+#include "node/outcome.h"
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -46,10 +46,10 @@ static void describe_exit(struct proc_exit *r)
              why ? " (" : "", why ? why : "", why ? ")" : "");
 }
 
-static void describe_oom(const struct run__facts *f, struct proc_exit *r)
+static void describe_oom(const struct node__facts *f, struct proc_exit *r)
 {
     char limit[RWF_UNITS_LEN], peak[RWF_UNITS_LEN];
-    int64_t most = run__limit_peak(f->limit);
+    int64_t most = node__limit_peak(f->limit);
     rwf_size_format(f->limit->bytes, limit);
     rwf_size_format(most, peak);
     snprintf(r->message, sizeof(r->message),
@@ -58,7 +58,7 @@ static void describe_oom(const struct run__facts *f, struct proc_exit *r)
              most > 0 ? ")" : "");
 }
 
-static void describe(const struct run__facts *f, struct proc_exit *r)
+static void describe(const struct node__facts *f, struct proc_exit *r)
 {
     char span[RWF_UNITS_LEN];
     switch (r->cause) {
@@ -85,10 +85,10 @@ static void describe(const struct run__facts *f, struct proc_exit *r)
     }
 }
 
-static enum plan_cause cause_of(const struct run__facts *f)
+static enum plan_cause cause_of(const struct node__facts *f)
 {
     bool well = WIFEXITED(f->status) && WEXITSTATUS(f->status) == 0;
-    if (!well && f->limit->bytes > 0 && run__limit_was_hit(f->limit))
+    if (!well && f->limit->bytes > 0 && node__limit_was_hit(f->limit))
         return PLAN_CAUSE_OOM;
     if (f->asked != PLAN_CAUSE_NONE)
         return f->asked;
@@ -104,15 +104,15 @@ static int64_t timeval_ns(struct timeval t)
 
 /* The kernel counts the memory a process shared with us before its execve as its own,
  * so that its figure says nothing when it is no more than ours. */
-static int64_t max_rss(const struct run__facts *f)
+static int64_t max_rss(const struct node__facts *f)
 {
     int64_t told = (int64_t)f->rusage.ru_maxrss * 1024;
     int64_t best = told > f->head_peak ? told : f->seen_peak;
-    int64_t limit_peak = f->limit->bytes > 0 ? run__limit_peak(f->limit) : 0;
+    int64_t limit_peak = f->limit->bytes > 0 ? node__limit_peak(f->limit) : 0;
     return best > limit_peak ? best : limit_peak;
 }
 
-void run__outcome(const struct run__facts *f, struct proc_exit *r)
+void node__outcome(const struct node__facts *f, struct proc_exit *r)
 {
     r->exit_code = WIFEXITED(f->status) ? WEXITSTATUS(f->status) : -1;
     r->signal = WIFSIGNALED(f->status) ? WTERMSIG(f->status) : 0;

@@ -2,45 +2,45 @@
  *
  * The attempt's folder (cmd.sh, env.txt, exit.json) and the environment they tell of.
  */
-#ifndef RWF_RUN_ATTEMPT_H
-#define RWF_RUN_ATTEMPT_H
+#ifndef RWF_NODE_ATTEMPT_H
+#define RWF_NODE_ATTEMPT_H
 #include <jansson.h>
 #include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 #include "base/err.h"
-#include "run/proc.h"
+#include "node/proc.h"
 
 /* argv and envp for execve. */
-struct run__command {
+struct node__command {
     char **argv;
     char **envp;
     size_t own; /* the first of envp: set by the step or by us; the rest is inherited */
 };
 
-int run__command_build(struct run__command *c, const struct proc_spec *spec,
+int node__command_build(struct node__command *c, const struct proc_spec *spec,
                        struct rwf_err *err);
-void run__command_free(struct run__command *c);
+void node__command_free(struct node__command *c);
 /* Value of a variable, or NULL. */
-const char *run__command_env(const struct run__command *c, const char *name);
+const char *node__command_env(const struct node__command *c, const char *name);
 
 /* A file that is the same for many steps: made once, then linked: no new inode. */
-struct run__shared {
+struct node__shared {
     pthread_mutex_t lock;
     int fd;          /* of the newest, or -1 */
     uint64_t stamp;  /* of its content */
 };
 #define RUN__SHARED_INIT { PTHREAD_MUTEX_INITIALIZER, -1, 0 }
 /* Makes path, with text unless a file of that stamp can be linked. */
-int run__shared_link(struct run__shared *s, uint64_t stamp, const char *text,
+int node__shared_link(struct node__shared *s, uint64_t stamp, const char *text,
                      size_t len, mode_t mode, const char *path, struct rwf_err *err);
 
 /* cmd.sh (with what the step sets) and env.txt (what every step inherits). */
-int run__attempt_begin(const struct proc_spec *spec, const struct run__command *c,
+int node__attempt_begin(const struct proc_spec *spec, const struct node__command *c,
                        struct rwf_err *err);
 /* exit.json. */
-int run__attempt_end(const char *dir, const struct proc_exit *result,
+int node__attempt_end(const char *dir, const struct proc_exit *result,
                      struct rwf_err *err);
 
 #endif

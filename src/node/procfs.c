@@ -6,7 +6,7 @@
  * one.
  */
 #include "config.h"
-#include "run/procfs.h"
+#include "node/procfs.h"
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
@@ -22,8 +22,8 @@
 #include <unistd.h>
 #include "base/mem.h"
 #include "base/str.h"
-#include "run/limit.h"
-#include "run/proc.h"
+#include "node/limit.h"
+#include "node/proc.h"
 
 #define SWEEP_PASSES 20 /* a process may fork while we look */
 #define SWEEP_WAIT_MS 500
@@ -100,7 +100,7 @@ static void count_one(void *ctx, pid_t pid)
     s->count += in_session(s, pid);
 }
 
-int run__session_count(pid_t sid)
+int node__session_count(pid_t sid)
 {
     struct session s = { .sid = sid };
     each_pid(count_one, &s);
@@ -135,7 +135,7 @@ static void kill_one(void *ctx, pid_t pid)
         s->count += kill_if(pid, s->signal, in_session_test, s, 0);
 }
 
-int run__session_kill(pid_t sid, int sig)
+int node__session_kill(pid_t sid, int sig)
 {
     struct session s = { .sid = sid, .signal = sig };
     each_pid(kill_one, &s);
@@ -150,14 +150,14 @@ static void memory_one(void *ctx, pid_t pid)
         s->memory += status_bytes(buf, "RssAnon:") + status_bytes(buf, "RssShmem:");
 }
 
-int64_t run__session_memory(pid_t sid)
+int64_t node__session_memory(pid_t sid)
 {
     struct session s = { .sid = sid };
     each_pid(memory_one, &s);
     return s.memory;
 }
 
-int64_t run__process_peak(pid_t pid)
+int64_t node__process_peak(pid_t pid)
 {
     char buf[4096];
     if (read_small(pid, "status", buf, sizeof(buf)) <= 0)
@@ -241,7 +241,7 @@ int proc_sweep(const char *run_id)
             break;
         total += s.killed;
     }
-    run__limit_sweep(run_id);
+    node__limit_sweep(run_id);
     free(want);
     return total;
 }

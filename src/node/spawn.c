@@ -10,7 +10,7 @@
  * gone from its (own) table. What went wrong comes back in struct child.
  */
 #include "config.h"
-#include "run/spawn.h"
+#include "node/spawn.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -39,7 +39,7 @@
 enum stage { STAGE_NONE, STAGE_SETUP, STAGE_CGROUP, STAGE_CHDIR, STAGE_EXEC };
 
 struct child {
-    const struct run__spawn *spawn;
+    const struct node__spawn *spawn;
     pid_t parent;
     int status_fd; /* fork variant only, else -1 */
     enum stage stage;
@@ -70,7 +70,7 @@ static void child_signals(void)
 
 static void child_descriptors(struct child *c)
 {
-    const struct run__spawn *s = c->spawn;
+    const struct node__spawn *s = c->spawn;
     close(0); /* so that open gives 0, the lowest one free */
     if (open(_PATH_DEVNULL, O_RDONLY) != 0 || dup2(s->out, 1) < 0 ||
         dup2(s->err, 2) < 0 || dup2(s->report, 3) < 0)
@@ -88,7 +88,7 @@ static void child_descriptors(struct child *c)
 static int child_main(void *arg)
 {
     struct child *c = arg;
-    const struct run__spawn *s = c->spawn;
+    const struct node__spawn *s = c->spawn;
     setsid();
     /* Sent when the thread that spawned us ends: the loop's, which lives as long as the
      * head. If it is gone already, the signal never comes. */
@@ -210,7 +210,7 @@ static int fail_exec(const char *path, int error, struct rwf_err *err)
 
 static int fail_child(const struct child *c, struct rwf_err *err)
 {
-    const struct run__spawn *s = c->spawn;
+    const struct node__spawn *s = c->spawn;
     switch (c->stage) {
     case STAGE_EXEC: {
         char *full = rwf_fs_join(s->cwd, s->program);
@@ -231,7 +231,7 @@ static int fail_child(const struct child *c, struct rwf_err *err)
     }
 }
 
-int run__spawn(const struct run__spawn *s, pid_t *ret_pid, int *ret_pidfd,
+int node__spawn(const struct node__spawn *s, pid_t *ret_pid, int *ret_pidfd,
                struct rwf_err *err)
 {
     rwf_assert(s->out > 3 && s->err > 3 && s->report > 3);
@@ -341,7 +341,7 @@ static void fail_not_in_path(const char *name, const char *path, const char *cwd
     free(here);
 }
 
-char *run__spawn_find(const char *name, const char *path, const char *cwd,
+char *node__spawn_find(const char *name, const char *path, const char *cwd,
                       struct rwf_err *err)
 {
     if (*name == '\0') {

@@ -2,24 +2,24 @@
  *
  * What is known of an ended process, put into words.
  */
-#ifndef RWF_RUN_OUTCOME_H
-#define RWF_RUN_OUTCOME_H
+#ifndef RWF_NODE_OUTCOME_H
+#define RWF_NODE_OUTCOME_H
 #include <stdint.h>
 #include <sys/resource.h>
-#include "run/limit.h"
-#include "run/proc.h"
+#include "node/limit.h"
+#include "node/proc.h"
 
-struct run__facts {
+struct node__facts {
     int status;            /* wait4's */
     struct rusage rusage;
     enum plan_cause asked; /* why we ended it; PLAN_CAUSE_NONE: we did not */
     int64_t timeout;
-    const struct run__limit *limit;
+    const struct node__limit *limit;
     int64_t head_peak;     /* our own memory when it was started */
     int64_t seen_peak;     /* the most the process was seen to have */
 };
 
 /* Fills all of r but usage.wall and tail. */
-void run__outcome(const struct run__facts *f, struct proc_exit *r);
+void node__outcome(const struct node__facts *f, struct proc_exit *r);
 
 #endif

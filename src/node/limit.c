@@ -7,7 +7,7 @@
  * Groups are named raywf-RUNID-PID-N, so that a later head can tell whose they were.
  */
 #include "config.h"
-#include "run/limit.h"
+#include "node/limit.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -22,11 +22,11 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "run/proc.h"
-#include "run/procfs.h"
+#include "node/proc.h"
+#include "node/procfs.h"
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-static enum run__limit_kind place_kind = LIMIT_WATCH;
+static enum node__limit_kind place_kind = LIMIT_WATCH;
 static char *place; /* the folder groups are made in; lives as long as the process */
 static bool force_watch;
 static unsigned counter;
@@ -72,7 +72,7 @@ static int64_t keyed(const char *text, const char *key)
     return 0;
 }
 
-static int set_limits(enum run__limit_kind kind, const char *dir, int64_t bytes)
+static int set_limits(enum node__limit_kind kind, const char *dir, int64_t bytes)
 {
     if (kind == LIMIT_CGROUP2) {
         if (put_number(dir, "memory.max", bytes) < 0)
@@ -88,7 +88,7 @@ static int set_limits(enum run__limit_kind kind, const char *dir, int64_t bytes)
     return 0;
 }
 
-static bool try_place(enum run__limit_kind kind, const char *dir)
+static bool try_place(enum node__limit_kind kind, const char *dir)
 {
     char name[64];
     snprintf(name, sizeof(name), "raywf-probe-%d", (int)getpid());
@@ -223,9 +223,9 @@ char *proc_memory_limits(void)
     return rwf_xasprintf("cgroup %s at %s", place_kind == LIMIT_CGROUP2 ? "v2" : "v1", place);
 }
 
-void run__limit_begin(struct run__limit *l, const char *run_id, int64_t bytes)
+void node__limit_begin(struct node__limit *l, const char *run_id, int64_t bytes)
 {
-    *l = (struct run__limit){.kind = bytes > 0 ? LIMIT_WATCH : LIMIT_NONE,
+    *l = (struct node__limit){.kind = bytes > 0 ? LIMIT_WATCH : LIMIT_NONE,
                              .bytes = bytes};
     if (bytes <= 0 || force_watch)
         return;
@@ -245,7 +245,7 @@ void run__limit_begin(struct run__limit *l, const char *run_id, int64_t bytes)
     free(path);
 }
 
-int run__limit_join(const struct run__limit *l)
+int node__limit_join(const struct node__limit *l)
 {
     if (!l->path)
         return -1;
@@ -255,15 +255,15 @@ int run__limit_join(const struct run__limit *l)
     return fd;
 }
 
-bool run__limit_over(struct run__limit *l, pid_t sid)
+bool node__limit_over(struct node__limit *l, pid_t sid)
 {
-    int64_t now = run__session_memory(sid);
+    int64_t now = node__session_memory(sid);
     if (now > l->peak)
         l->peak = now;
     return now > l->bytes;
 }
 
-bool run__limit_was_hit(const struct run__limit *l)
+bool node__limit_was_hit(const struct node__limit *l)
 {
     char text[512];
     if (l->kind <= LIMIT_WATCH)
@@ -273,7 +273,7 @@ bool run__limit_was_hit(const struct run__limit *l)
     return keyed(text, "oom_kill") > 0;
 }
 
-int64_t run__limit_peak(const struct run__limit *l)
+int64_t node__limit_peak(const struct node__limit *l)
 {
     char text[64];
     if (!l->path)
@@ -296,23 +296,23 @@ static void kill_all_in(const char *path)
             kill((pid_t)atoi(p), SIGKILL);
 }
 
-bool run__limit_end(struct run__limit *l)
+bool node__limit_end(struct node__limit *l)
 {
     if (!l->path || rmdir(l->path) == 0 || errno != EBUSY) {
-        run__limit_free(l);
+        node__limit_free(l);
         return true;
     }
     kill_all_in(l->path);
     return false;
 }
 
-void run__limit_free(struct run__limit *l)
+void node__limit_free(struct node__limit *l)
 {
     free(l->path);
     l->path = NULL;
 }
 
-void run__limit_sweep(const char *run_id)
+void node__limit_sweep(const char *run_id)
 {
     pthread_once(&once, find_place);
     if (!place)
@@ -334,7 +334,7 @@ void run__limit_sweep(const char *run_id)
     free(prefix);
 }
 
-void run__limit_force_watch(bool on)
+void node__limit_force_watch(bool on)
 {
     force_watch = on;
 }

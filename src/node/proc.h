@@ -7,8 +7,8 @@
  *
  * This is the seam between head and node: the head gives a proc_spec and gets callbacks.
  */
-#ifndef RWF_RUN_PROC_H
-#define RWF_RUN_PROC_H
+#ifndef RWF_NODE_PROC_H
+#define RWF_NODE_PROC_H
 #include <jansson.h>
 #include <stdint.h>
 #include <uv.h>

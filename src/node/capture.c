@@ -6,7 +6,7 @@
  * starve the others of the loop.
  */
 #include "config.h"
-#include "run/capture.h"
+#include "node/capture.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -15,7 +15,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/redact.h"
-#include "run/attempt.h"
+#include "node/attempt.h"
 
 #define KEEP 65536
 #define CHUNK 65536
@@ -24,14 +24,14 @@
 #define TAIL_BYTES 4096
 #define LINE_MAX_BYTES 65536
 
-static struct run__shared empty = RUN__SHARED_INIT;
+static struct node__shared empty = RUN__SHARED_INIT;
 
-void run__capture_open(struct run__capture *c, int pipe, char *path, int64_t limit)
+void node__capture_open(struct node__capture *c, int pipe, char *path, int64_t limit)
 {
-    *c = (struct run__capture){.pipe = pipe, .file = -1, .path = path, .limit = limit};
+    *c = (struct node__capture){.pipe = pipe, .file = -1, .path = path, .limit = limit};
 }
 
-static int open_file(struct run__capture *c, struct rwf_err *err)
+static int open_file(struct node__capture *c, struct rwf_err *err)
 {
     const int flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC;
     if (c->file < 0)
@@ -42,7 +42,7 @@ static int open_file(struct run__capture *c, struct rwf_err *err)
     return c->file < 0 ? rwf_fail(err, errno, "%s: %s", c->path, strerror(errno)) : 0;
 }
 
-static void write_file(struct run__capture *c, const char *bytes, size_t len)
+static void write_file(struct node__capture *c, const char *bytes, size_t len)
 {
     struct rwf_err err = RWF_ERR_INIT;
     if (c->failed || len == 0)
@@ -56,7 +56,7 @@ static void write_file(struct run__capture *c, const char *bytes, size_t len)
 }
 
 /* Keeps the newest KEEP bytes, moving them only once per KEEP. */
-static void keep_last(struct run__capture *c, const char *bytes, size_t len)
+static void keep_last(struct node__capture *c, const char *bytes, size_t len)
 {
     if (c->last.len + len > 2 * KEEP && c->last.len > KEEP) {
         memmove(c->last.data, c->last.data + c->last.len - KEEP, KEEP);
@@ -65,7 +65,7 @@ static void keep_last(struct run__capture *c, const char *bytes, size_t len)
     rwf_str_addn(&c->last, bytes, len);
 }
 
-static void take_clean(struct run__capture *c, const char *bytes, size_t len)
+static void take_clean(struct node__capture *c, const char *bytes, size_t len)
 {
     int64_t room = c->limit - c->written;
     if (room > 0 && c->written == c->total)
@@ -74,7 +74,7 @@ static void take_clean(struct run__capture *c, const char *bytes, size_t len)
     keep_last(c, bytes, len);
 }
 
-static void take(struct run__capture *c, const char *bytes, size_t len, bool final)
+static void take(struct node__capture *c, const char *bytes, size_t len, bool final)
 {
     if (!rwf_redact_active() && c->held.len == 0) {
         take_clean(c, bytes, len);
@@ -100,7 +100,7 @@ static int read_chunk(int *pipe, char *buf, size_t *ret_len)
     return n < 0 && errno == EAGAIN ? 0 : -1;
 }
 
-bool run__capture_read(struct run__capture *c)
+bool node__capture_read(struct node__capture *c)
 {
     char buf[CHUNK];
     size_t len = 0;
@@ -120,7 +120,7 @@ static void close_fd(int *fd)
     *fd = -1;
 }
 
-void run__capture_close(struct run__capture *c)
+void node__capture_close(struct node__capture *c)
 {
     take(c, "", 0, true);
     int64_t missing = c->total - c->written;
@@ -137,7 +137,7 @@ void run__capture_close(struct run__capture *c)
         rwf_str_free(&s);
     }
     if (c->total == 0)
-        run__shared_link(&empty, 0, "", 0, 0444, c->path, NULL);
+        node__shared_link(&empty, 0, "", 0, 0444, c->path, NULL);
     close_fd(&c->file);
     close_fd(&c->pipe);
 }
@@ -155,7 +155,7 @@ static size_t tail_start(const struct rwf_str *s)
     return at;
 }
 
-char *run__capture_tail(const struct run__capture *c)
+char *node__capture_tail(const struct node__capture *c)
 {
     size_t start = tail_start(&c->last), end = c->last.len;
     while (end > start && c->last.data[end - 1] == '\n')
@@ -177,7 +177,7 @@ char *run__capture_tail(const struct run__capture *c)
     return rwf_str_take(&out);
 }
 
-void run__capture_free(struct run__capture *c)
+void node__capture_free(struct node__capture *c)
 {
     close_fd(&c->file);
     close_fd(&c->pipe);
@@ -189,7 +189,7 @@ void run__capture_free(struct run__capture *c)
 
 /* --- the report descriptor --- */
 
-static void bad_line(struct run__report *r, const char *text)
+static void bad_line(struct node__report *r, const char *text)
 {
     if (r->bad++ > 0)
         return;
@@ -200,7 +200,7 @@ static void bad_line(struct run__report *r, const char *text)
     r->first_bad[n] = '\0';
 }
 
-static void end_line(struct run__report *r)
+static void end_line(struct node__report *r)
 {
     if (r->skip) {
         r->skip = false;
@@ -215,7 +215,7 @@ static void end_line(struct run__report *r)
     rwf_str_clear(&r->line);
 }
 
-static void add_to_line(struct run__report *r, const char *bytes, size_t len)
+static void add_to_line(struct node__report *r, const char *bytes, size_t len)
 {
     if (r->skip)
         return;
@@ -230,7 +230,7 @@ static void add_to_line(struct run__report *r, const char *bytes, size_t len)
     r->skip = true;
 }
 
-bool run__report_read(struct run__report *r)
+bool node__report_read(struct node__report *r)
 {
     char buf[CHUNK];
     size_t len = 0;
@@ -250,7 +250,7 @@ bool run__report_read(struct run__report *r)
     return false;
 }
 
-void run__report_close(struct run__report *r)
+void node__report_close(struct node__report *r)
 {
     end_line(r);
     if (r->bad > 0) {

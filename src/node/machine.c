@@ -4,7 +4,7 @@
  * leaves us; GPUs by their device files; custom resources from RAYWF_RESOURCES.
  */
 #include "config.h"
-#include "run/engine.h"
+#include "node/machine.h"
 
 #include <glob.h>
 #include <sched.h>
@@ -111,7 +111,7 @@ static size_t custom(const char **names, double *amounts)
         double amount = equals == NULL ? -1 : strtod(equals + 1, &end);
         if (equals == NULL || equals == item || end == equals + 1 || *end != '\0' ||
             !(amount >= 0)) {
-            rwf_log(RWF_LOG_WARN, "run", "RAYWF_RESOURCES: '%s' is no NAME=AMOUNT",
+            rwf_log(RWF_LOG_WARN, "node", "RAYWF_RESOURCES: '%s' is no NAME=AMOUNT",
                     item);
             continue;
         }
@@ -122,7 +122,7 @@ static size_t custom(const char **names, double *amounts)
     return count;
 }
 
-void engine_machine(struct schedule_machine *ret)
+void node_machine(struct schedule_machine *ret)
 {
     static char name[256];
     static const char *names[CUSTOM_MAX];

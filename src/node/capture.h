@@ -3,15 +3,15 @@
  * What a process writes: its output into a bounded, redacted file, and the lines of its
  * report descriptor as JSON objects. Both read a non-blocking pipe when told to.
  */
-#ifndef RWF_RUN_CAPTURE_H
-#define RWF_RUN_CAPTURE_H
+#ifndef RWF_NODE_CAPTURE_H
+#define RWF_NODE_CAPTURE_H
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include "base/err.h"
 #include "base/str.h"
 
-struct run__capture {
+struct node__capture {
     int pipe;            /* -1 when at its end */
     int file;            /* -1 until there is something to write */
     char *path;          /* of the file */
@@ -24,17 +24,17 @@ struct run__capture {
 };
 
 /* Takes the read end and path over. */
-void run__capture_open(struct run__capture *c, int pipe, char *path, int64_t limit);
+void node__capture_open(struct node__capture *c, int pipe, char *path, int64_t limit);
 /* Reads what is there, at most a few buffers. true: the pipe is at its end. */
-bool run__capture_read(struct run__capture *c);
+bool node__capture_read(struct node__capture *c);
 /* Writes what was kept back (an empty file, if there was nothing at all); closes the
  * file, and the pipe if it is still open. */
-void run__capture_close(struct run__capture *c);
+void node__capture_close(struct node__capture *c);
 /* The last lines (about 20, at most 4 KiB), as UTF-8; NULL when there are none. */
-char *run__capture_tail(const struct run__capture *c);
-void run__capture_free(struct run__capture *c);
+char *node__capture_tail(const struct node__capture *c);
+void node__capture_free(struct node__capture *c);
 
-struct run__report {
+struct node__report {
     int pipe;
     void (*fn)(void *ctx, const json_t *line);
     void *ctx;
@@ -44,8 +44,8 @@ struct run__report {
     char first_bad[64];
 };
 
-bool run__report_read(struct run__report *r);
+bool node__report_read(struct node__report *r);
 /* Takes a last line without its newline; tells of bad ones, if there were any. */
-void run__report_close(struct run__report *r);
+void node__report_close(struct node__report *r);
 
 #endif

@@ -6,7 +6,7 @@
  * what is the same for many steps is made once and linked.
  */
 #include "config.h"
-#include "run/attempt.h"
+#include "node/attempt.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -23,7 +23,7 @@ extern char **environ;
 
 /* --- the command --- */
 
-static int add_own(struct run__command *c, size_t *cap, const char *name,
+static int add_own(struct node__command *c, size_t *cap, const char *name,
                    const char *value)
 {
     size_t len = strlen(name);
@@ -38,7 +38,7 @@ static int add_own(struct run__command *c, size_t *cap, const char *name,
     return 0;
 }
 
-static int add_spec_env(struct run__command *c, size_t *cap, const json_t *env,
+static int add_spec_env(struct node__command *c, size_t *cap, const json_t *env,
                         struct rwf_err *err)
 {
     const char *name;
@@ -58,7 +58,7 @@ static int add_spec_env(struct run__command *c, size_t *cap, const json_t *env,
     return 0;
 }
 
-static void add_gpus(struct run__command *c, size_t *cap, const struct proc_spec *spec)
+static void add_gpus(struct node__command *c, size_t *cap, const struct proc_spec *spec)
 {
     if (spec->gpu_count < 0)
         return;
@@ -69,7 +69,7 @@ static void add_gpus(struct run__command *c, size_t *cap, const struct proc_spec
     rwf_str_free(&s);
 }
 
-static void add_inherited(struct run__command *c, size_t *cap)
+static void add_inherited(struct node__command *c, size_t *cap)
 {
     size_t count = c->own;
     for (char **v = environ; v && *v; v++) {
@@ -84,7 +84,7 @@ static void add_inherited(struct run__command *c, size_t *cap)
     *RWF_PUSH(c->envp, count, *cap) = NULL;
 }
 
-static int build_argv(struct run__command *c, const json_t *argv, struct rwf_err *err)
+static int build_argv(struct node__command *c, const json_t *argv, struct rwf_err *err)
 {
     size_t n = json_array_size(argv);
     if (n == 0)
@@ -102,14 +102,14 @@ static int build_argv(struct run__command *c, const json_t *argv, struct rwf_err
     return 0;
 }
 
-int run__command_build(struct run__command *c, const struct proc_spec *spec,
+int node__command_build(struct node__command *c, const struct proc_spec *spec,
                        struct rwf_err *err)
 {
-    *c = (struct run__command){ 0 };
+    *c = (struct node__command){ 0 };
     size_t cap = 0;
     if (build_argv(c, spec->argv, err) < 0 ||
         add_spec_env(c, &cap, spec->env, err) < 0) {
-        run__command_free(c);
+        node__command_free(c);
         return -1;
     }
     add_own(c, &cap, "RAYWF_RUN_ID", spec->run_id);
@@ -120,16 +120,16 @@ int run__command_build(struct run__command *c, const struct proc_spec *spec,
     return 0;
 }
 
-void run__command_free(struct run__command *c)
+void node__command_free(struct node__command *c)
 {
     for (size_t i = 0; i < c->own; i++)
         free(c->envp[i]);
     free(c->envp);
     free(c->argv);
-    *c = (struct run__command){ 0 };
+    *c = (struct node__command){ 0 };
 }
 
-const char *run__command_env(const struct run__command *c, const char *name)
+const char *node__command_env(const struct node__command *c, const char *name)
 {
     size_t len = strlen(name);
     for (char **v = c->envp; *v; v++)
@@ -198,7 +198,7 @@ static bool add_variable(struct rwf_str *out, const char *var)
 }
 
 static void make_command_text(struct rwf_str *s, const struct proc_spec *spec,
-                              const struct run__command *c)
+                              const struct node__command *c)
 {
     rwf_str_addf(s, "#!/bin/sh\n# %s of run %s, to be run again by hand\ncd ",
                  spec->address, spec->run_id);
@@ -232,7 +232,7 @@ static int link_to(int fd, const char *path)
     return linkat(AT_FDCWD, source, AT_FDCWD, path, AT_SYMLINK_FOLLOW);
 }
 
-static int shared_make(struct run__shared *s, uint64_t stamp, const char *text,
+static int shared_make(struct node__shared *s, uint64_t stamp, const char *text,
                        size_t len, mode_t mode, const char *path, struct rwf_err *err)
 {
     unlink(path); /* never write into what may be linked elsewhere */
@@ -250,7 +250,7 @@ static int shared_make(struct run__shared *s, uint64_t stamp, const char *text,
     return 0;
 }
 
-int run__shared_link(struct run__shared *s, uint64_t stamp, const char *text,
+int node__shared_link(struct node__shared *s, uint64_t stamp, const char *text,
                      size_t len, mode_t mode, const char *path, struct rwf_err *err)
 {
     pthread_mutex_lock(&s->lock);
@@ -284,7 +284,7 @@ static void make_env_text(struct rwf_str *s)
 
 static int write_env(const struct proc_spec *spec, struct rwf_err *err)
 {
-    static struct run__shared file = RUN__SHARED_INIT;
+    static struct node__shared file = RUN__SHARED_INIT;
     static struct rwf_str text; /* only touched by the loop's thread */
     static uint64_t text_stamp;
     uint64_t stamp = environment_stamp();
@@ -294,12 +294,12 @@ static int write_env(const struct proc_spec *spec, struct rwf_err *err)
         text_stamp = stamp;
     }
     char *path = rwf_fs_join(spec->dir, "env.txt");
-    int rc = run__shared_link(&file, stamp, text.data, text.len, 0600, path, err);
+    int rc = node__shared_link(&file, stamp, text.data, text.len, 0600, path, err);
     free(path);
     return rc;
 }
 
-int run__attempt_begin(const struct proc_spec *spec, const struct run__command *c,
+int node__attempt_begin(const struct proc_spec *spec, const struct node__command *c,
                        struct rwf_err *err)
 {
     struct rwf_str s = { 0 };
@@ -309,7 +309,7 @@ int run__attempt_begin(const struct proc_spec *spec, const struct run__command *
     return rc < 0 ? -1 : write_env(spec, err);
 }
 
-int run__attempt_end(const char *dir, const struct proc_exit *result,
+int node__attempt_end(const char *dir, const struct proc_exit *result,
                      struct rwf_err *err)
 {
     const struct proc_usage *u = &result->usage;

@@ -14,7 +14,7 @@
  * reason.
  */
 #include "config.h"
-#include "run/proc.h"
+#include "node/proc.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -30,12 +30,12 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/redact.h"
-#include "run/attempt.h"
-#include "run/capture.h"
-#include "run/limit.h"
-#include "run/outcome.h"
-#include "run/procfs.h"
-#include "run/spawn.h"
+#include "node/attempt.h"
+#include "node/capture.h"
+#include "node/limit.h"
+#include "node/outcome.h"
+#include "node/procfs.h"
+#include "node/spawn.h"
 
 #define LINGER_MS 25       /* between looks at what outlives a stopped process */
 #define DRAIN_STEP_MS 20
@@ -61,10 +61,10 @@ struct proc {
     int open_handles;
     int open_pipes;
     uint64_t watch_ms;
-    struct run__capture out, err;
-    struct run__report report;
-    struct run__limit limit;
-    struct run__facts facts;
+    struct node__capture out, err;
+    struct node__report report;
+    struct node__limit limit;
+    struct node__facts facts;
     int64_t grace;
     bool terminated;       /* TERM was sent and its grace is not over */
     int64_t started;       /* mono */
@@ -76,13 +76,13 @@ struct proc {
 static void make_result(struct proc *p)
 {
     struct proc_exit *r = &p->result;
-    run__outcome(&p->facts, r);
-    p->tail = run__capture_tail(&p->err);
+    node__outcome(&p->facts, r);
+    p->tail = node__capture_tail(&p->err);
     if (!p->tail)
-        p->tail = run__capture_tail(&p->out);
+        p->tail = node__capture_tail(&p->out);
     r->tail = p->tail;
     struct rwf_err err = RWF_ERR_INIT;
-    if (run__attempt_end(p->dir, r, &err) < 0)
+    if (node__attempt_end(p->dir, r, &err) < 0)
         rwf_log(RWF_LOG_WARN, "run", "%s", err.text);
 }
 
@@ -118,7 +118,7 @@ static void close_handles(struct proc *p)
 static void on_settle_time(uv_timer_t *t)
 {
     struct proc *p = t->data;
-    if (run__limit_end(&p->limit) || rwf_clock_mono() >= p->give_up)
+    if (node__limit_end(&p->limit) || rwf_clock_mono() >= p->give_up)
         close_handles(p);
 }
 
@@ -139,12 +139,12 @@ static void finish(struct proc *p)
         if (!uv_is_closing((uv_handle_t *)&p->pipe_poll[id]))
             uv_close((uv_handle_t *)&p->pipe_poll[id], on_closed);
     reap(p);
-    run__capture_close(&p->out);
-    run__capture_close(&p->err);
-    run__report_close(&p->report);
+    node__capture_close(&p->out);
+    node__capture_close(&p->err);
+    node__report_close(&p->report);
     make_result(p);
     p->give_up = rwf_clock_mono() + SETTLE_MS * RWF_NS_PER_MS;
-    if (run__limit_end(&p->limit))
+    if (node__limit_end(&p->limit))
         close_handles(p);
     else
         uv_timer_start(&p->clock, on_settle_time, 1, 5);
@@ -154,11 +154,11 @@ static bool read_pipe(struct proc *p, enum pipe_id id)
 {
     switch (id) {
     case PIPE_OUT:
-        return run__capture_read(&p->out);
+        return node__capture_read(&p->out);
     case PIPE_ERR:
-        return run__capture_read(&p->err);
+        return node__capture_read(&p->err);
     default:
-        return run__report_read(&p->report);
+        return node__report_read(&p->report);
     }
 }
 
@@ -183,7 +183,7 @@ static void drain(struct proc *p)
 static void on_drain_time(uv_timer_t *t)
 {
     struct proc *p = t->data;
-    run__session_kill(p->pid, SIGKILL); /* those that left the process group */
+    node__session_kill(p->pid, SIGKILL); /* those that left the process group */
     if (rwf_clock_mono() < p->give_up)
         drain(p);
     else
@@ -207,7 +207,7 @@ static void end_session(struct proc *p)
 static void on_linger(uv_timer_t *t)
 {
     struct proc *p = t->data;
-    if (rwf_clock_mono() >= p->give_up || run__session_count(p->pid) == 0)
+    if (rwf_clock_mono() >= p->give_up || node__session_count(p->pid) == 0)
         end_session(p);
 }
 
@@ -219,7 +219,7 @@ static void on_exit_event(uv_poll_t *h, int status, int events)
     if (p->phase != RUNS)
         return;
     p->result.usage.wall = rwf_clock_mono() - p->started;
-    if (!p->terminated || run__session_count(p->pid) == 0) {
+    if (!p->terminated || node__session_count(p->pid) == 0) {
         end_session(p);
         return;
     }
@@ -253,7 +253,7 @@ static void kill_all(struct proc *p)
 {
     p->terminated = false;
     kill(-p->pid, SIGKILL);
-    run__session_kill(p->pid, SIGKILL);
+    node__session_kill(p->pid, SIGKILL);
 }
 
 static void on_grace_over(uv_timer_t *t)
@@ -306,11 +306,11 @@ void proc_kill(struct proc *p)
 static void on_watch(uv_timer_t *t)
 {
     struct proc *p = t->data;
-    int64_t peak = run__process_peak(p->pid);
+    int64_t peak = node__process_peak(p->pid);
     if (peak > p->facts.seen_peak)
         p->facts.seen_peak = peak;
     if (p->limit.kind == LIMIT_WATCH) {
-        if (run__limit_over(&p->limit, p->pid))
+        if (node__limit_over(&p->limit, p->pid))
             kill_all(p);
         return;
     }
@@ -350,10 +350,10 @@ static void close_all(int (*fds)[2], int end)
         }
 }
 
-static void open_capture(struct run__capture *c, int *fd, const struct proc_spec *spec,
+static void open_capture(struct node__capture *c, int *fd, const struct proc_spec *spec,
                          const char *name)
 {
-    run__capture_open(c, *fd, rwf_fs_join(spec->dir, name), spec->log_limit);
+    node__capture_open(c, *fd, rwf_fs_join(spec->dir, name), spec->log_limit);
     *fd = -1; /* it is the capture's now */
 }
 
@@ -365,25 +365,25 @@ static int open_output(struct proc *p, const struct proc_spec *spec, int (*fds)[
             return -1;
     open_capture(&p->out, &fds[PIPE_OUT][0], spec, "stdout");
     open_capture(&p->err, &fds[PIPE_ERR][0], spec, "stderr");
-    p->report = (struct run__report){ .pipe = fds[PIPE_REPORT][0],
+    p->report = (struct node__report){ .pipe = fds[PIPE_REPORT][0],
                                       .fn = p->handler.report, .ctx = p->handler.ctx };
     fds[PIPE_REPORT][0] = -1;
     return 0;
 }
 
 static int spawn(struct proc *p, const struct proc_spec *spec,
-                 const struct run__command *c, int (*fds)[2], struct rwf_err *err)
+                 const struct node__command *c, int (*fds)[2], struct rwf_err *err)
 {
     char *program =
-        run__spawn_find(c->argv[0], run__command_env(c, "PATH"), spec->cwd, err);
+        node__spawn_find(c->argv[0], node__command_env(c, "PATH"), spec->cwd, err);
     if (!program)
         return -1;
-    struct run__spawn s = { .program = program, .argv = c->argv, .envp = c->envp,
+    struct node__spawn s = { .program = program, .argv = c->argv, .envp = c->envp,
                             .cwd = spec->cwd, .out = fds[PIPE_OUT][1],
                             .err = fds[PIPE_ERR][1], .report = fds[PIPE_REPORT][1],
-                            .join = run__limit_join(&p->limit) };
+                            .join = node__limit_join(&p->limit) };
     p->started = rwf_clock_mono();
-    int rc = run__spawn(&s, &p->pid, &p->pidfd, err);
+    int rc = node__spawn(&s, &p->pid, &p->pidfd, err);
     if (s.join >= 0)
         close(s.join);
     free(program);
@@ -463,7 +463,7 @@ static void record_failed_start(const struct proc_spec *spec, const struct rwf_e
     rwf_redact(&text, err->text, strlen(err->text));
     snprintf(r.message, sizeof(r.message), "%s", text.len ? text.data : "");
     rwf_str_free(&text);
-    run__attempt_end(spec->dir, &r, NULL);
+    node__attempt_end(spec->dir, &r, NULL);
 }
 
 /* What proc_start began and cannot go on with. */
@@ -473,7 +473,7 @@ static void abandon(struct proc *p, bool spawned)
         kill_all(p);
         reap(p);
     }
-    run__limit_end(&p->limit);
+    node__limit_end(&p->limit);
     p->handler.exited = NULL;
     if (p->open_handles > 0)
         close_handles(p); /* frees it when all are closed */
@@ -485,22 +485,22 @@ struct proc *proc_start(uv_loop_t *loop, const struct proc_spec *spec,
                         const struct proc_handler *handler, struct rwf_err *err)
 {
     struct rwf_err local = RWF_ERR_INIT;
-    struct run__command command;
+    struct node__command command;
     int fds[PIPE_COUNT][2] = { { -1, -1 }, { -1, -1 }, { -1, -1 } };
     if (!err)
         err = &local;
-    if (run__command_build(&command, spec, err) < 0) {
+    if (node__command_build(&command, spec, err) < 0) {
         record_failed_start(spec, err);
         return NULL;
     }
     struct proc *p = create(loop, spec, handler);
-    run__limit_begin(&p->limit, spec->run_id, spec->memory);
-    bool spawned = run__attempt_begin(spec, &command, err) == 0 &&
+    node__limit_begin(&p->limit, spec->run_id, spec->memory);
+    bool spawned = node__attempt_begin(spec, &command, err) == 0 &&
                    open_output(p, spec, fds, err) == 0 &&
                    spawn(p, spec, &command, fds, err) == 0;
     close_all(fds, 1);
     close_all(fds, 0);
-    run__command_free(&command);
+    node__command_free(&command);
     if (spawned && listen_to(p, err) == 0)
         return p;
     record_failed_start(spec, err);
@@ -518,14 +518,14 @@ void proc_free(struct proc *p)
     if (!p)
         return;
     rwf_assert(p->open_handles == 0);
-    run__capture_free(&p->out);
-    run__capture_free(&p->err);
+    node__capture_free(&p->out);
+    node__capture_free(&p->err);
     if (p->report.pipe >= 0)
         close(p->report.pipe);
     if (p->pidfd >= 0)
         close(p->pidfd);
     rwf_str_free(&p->report.line);
-    run__limit_free(&p->limit);
+    node__limit_free(&p->limit);
     free(p->tail);
     free(p->dir);
     free(p);

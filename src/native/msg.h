@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Messages in the rings between a client and a worker. Fixed little structs, aligned to
+ * 8, followed by their arguments or values; the ring knows the length of the frame.
+ * What the other side wrote is input: check lengths before use, end the pair when wrong.
+ * Processes of one node run the same program (the version is compared when a process
+ * says hello), so the layout may change from version to version.
+ */
+#ifndef RWF_NATIVE_MSG_H
+#define RWF_NATIVE_MSG_H
+#include <stdint.h>
+#include "store/store.h"
+
+enum native_msg_type {
+    NATIVE_CALL = 1, /* client: run a function, method or constructor */
+    NATIVE_FORGET,   /* client: a queued call that must not run (any more) */
+    NATIVE_CREDIT,   /* client: a stream may go on */
+    NATIVE_NAME,     /* client: the function with this number is called NAME */
+    NATIVE_DONE,     /* worker: a call has ended: its values, or its error */
+    NATIVE_YIELD,    /* worker: one value of a stream */
+};
+
+struct native_msg {
+    uint16_t type;  /* enum native_msg_type */
+    uint16_t flags;
+    uint32_t epoch; /* of the task: which attempt */
+    uint64_t task;  /* chosen by the client; unique in it; never 0 */
+};
+
+/* An argument or a value: inline bytes follow at once, padded to 8; or an object, whose
+ * reference is held by the client (an argument) or was handed to it (a value). */
+struct native_item {
+    uint64_t size;
+    store_object object; /* 0: inline */
+};
+
+struct native_call {
+    struct native_msg msg;
+    uint32_t function; /* number that NATIVE_NAME gave on this pair */
+    uint16_t attempt;
+    uint16_t credit;   /* of a stream */
+    int32_t returns;   /* RAYWF_STREAM: yields */
+    uint32_t arg_count;
+    /* struct native_item … */
+};
+
+/* A call too large for a frame: arg_count items lie in one object (items, then bytes,
+ * as they would in the frame), which follows as the only item. */
+#define NATIVE_PACKED 1 /* flags of NATIVE_CALL and of NATIVE_DONE */
+
+struct native_name {
+    struct native_msg msg; /* task 0 */
+    uint32_t function, len; /* method or constructor of the class: "class.method", "class" */
+    /* name, not terminated */
+};
+
+struct native_credit {
+    struct native_msg msg;
+    uint64_t upto; /* yields 1..upto may be sent */
+};
+
+struct native_done {
+    struct native_msg msg;
+    int32_t code;  /* enum raywf_code; not 0: one inline item is the text */
+    uint32_t count;
+    uint64_t ns;   /* that it ran; 0: not measured */
+    /* struct native_item … */
+};
+
+struct native_yield {
+    struct native_msg msg;
+    uint64_t index; /* from 1 */
+    /* one struct native_item */
+};
+
+static inline uint64_t native_pad(uint64_t size)
+{
+    return (size + 7) & ~(uint64_t)7;
+}
+
+#endif

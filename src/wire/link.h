@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A peer on a libuv loop: a unix socket, a TCP connection, or, when both ends share a
+ * process, a queue in memory; frames in order, with the same callbacks. TCP peers prove
+ * that they know the cluster's key before anything else is believed (HMAC-SHA256 over
+ * both nonces and the roles; constant-time compare; the key never crosses the wire).
+ *
+ * All of it in the loop's thread. Callbacks may send, and may close the link.
+ */
+#ifndef RWF_WIRE_LINK_H
+#define RWF_WIRE_LINK_H
+#include <uv.h>
+#include "wire/frame.h"
+
+struct wire_link;
+
+struct wire_handler {
+    void *ctx;
+    /* m is cleared afterwards; take descriptors by setting them to -1. */
+    void (*message)(void *ctx, struct wire_link *link, struct wire_message *m);
+    /* The link is closed, for ever: NULL err: by us, or an orderly end. Free nothing of
+     * it; it is gone after this call. */
+    void (*closed)(void *ctx, struct wire_link *link, const struct rwf_err *err);
+};
+
+#define WIRE_KEY_LEN 32 /* bytes of a cluster's key */
+
+/* Both ends of a link in memory; messages arrive in a later turn of the loop. */
+void wire_link_pair(uv_loop_t *loop, struct wire_link **ret_a, struct wire_link **ret_b);
+/* Takes a connected unix stream socket. */
+struct wire_link *wire_link_open(uv_loop_t *loop, int fd, struct rwf_err *err);
+/* Connects; the handler hears `closed` with err when that fails, or the key is wrong. */
+struct wire_link *wire_link_connect(uv_loop_t *loop, const char *host, int port,
+                                    const uint8_t *key, struct rwf_err *err);
+void wire_link_handle(struct wire_link *l, const struct wire_handler *h);
+/* Queues; never blocks; a peer that reads nothing for long is closed. fds are dup'ed. */
+void wire_link_send(struct wire_link *l, enum wire_type type, const ProtobufCMessage *body,
+                    const int *fds, int fd_count);
+void wire_link_close(struct wire_link *l);
+/* "unix", "127.0.0.1:4711", "memory" */
+const char *wire_link_name(const struct wire_link *l);
+/* Of a unix socket: who is on the other side. */
+int wire_link_pid(const struct wire_link *l);
+
+struct wire_listener;
+typedef void (*wire_accept_fn)(void *ctx, struct wire_link *link);
+/* A unix socket at path (folder 0700, socket 0600; other users are refused), or TCP on
+ * host:port (port 0: any free one). A host that is not loopback needs a key. */
+struct wire_listener *wire_listen_unix(uv_loop_t *loop, const char *path,
+                                       wire_accept_fn fn, void *ctx, struct rwf_err *err);
+struct wire_listener *wire_listen_tcp(uv_loop_t *loop, const char *host, int port,
+                                      const uint8_t *key, wire_accept_fn fn, void *ctx,
+                                      struct rwf_err *err);
+int wire_listener_port(const struct wire_listener *l);
+void wire_listener_close(struct wire_listener *l);
+
+/* The key in path (32 bytes as 64 hex digits), made there 0600 when it is missing and
+ * create is set. A file that others can read is refused. */
+int wire_key_load(const char *path, bool create, uint8_t ret[WIRE_KEY_LEN],
+                  struct rwf_err *err);
+
+#endif

@@ -19,6 +19,7 @@
 #include "base/units.h"
 #include "cmd/cmd.h"
 #include "data/duck.h"
+#include "node/gpu.h"
 #include "node/machine.h"
 #include "run/engine.h"
 #include "node/proc.h"
@@ -53,7 +54,7 @@ static void look_cpu(struct finding *f)
 {
     struct schedule_machine m = {0};
 
-    node_machine(&m);
+    node_machine_quick(&m);
     rwf_str_addf(&f->text, "%g usable of %ld", m.cpu, sysconf(_SC_NPROCESSORS_ONLN));
 }
 
@@ -63,7 +64,7 @@ static void look_memory(struct finding *f)
     char usable[RWF_UNITS_LEN], all[RWF_UNITS_LEN];
     int64_t total = (int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
 
-    node_machine(&m);
+    node_machine_quick(&m);
     rwf_str_addf(&f->text, "%s usable of %s", rwf_size_format(m.memory, usable),
                  rwf_size_format(total, all));
     if (m.memory < (int64_t)1 << 29)
@@ -72,12 +73,14 @@ static void look_memory(struct finding *f)
 
 static void look_gpu(struct finding *f)
 {
-    struct schedule_machine m = {0};
+    const struct node_gpu *gpus;
+    size_t count = node_gpus(&gpus);
 
-    node_machine(&m);
-    rwf_str_addf(&f->text, "%d", m.gpu_count);
-    if (m.gpu_count == 0)
-        rwf_str_add(&f->text, " (steps that ask for gpu cannot run here)");
+    rwf_str_addf(&f->text, "%zu (%s)", count, node_gpus_source());
+    if (count == 0)
+        rwf_str_add(&f->text, ": steps that ask for gpu cannot run here");
+    if (*node_gpus_problems() != '\0')
+        set(f, NOTE, node_gpus_problems());
 }
 
 static void look_limits_memory(struct finding *f)
@@ -190,18 +193,6 @@ static void look_graphviz(struct finding *f)
     look_library(f, names, "no SVG graphs: install graphviz");
 }
 
-static const struct {
-    const char *name;
-    void (*look)(struct finding *f);
-} rows[] = {
-    {"raywf", look_raywf},          {"cpu", look_cpu},
-    {"memory", look_memory},        {"gpu", look_gpu},
-    {"cgroup", look_limits_memory}, {"disk", look_disk},
-    {"/dev/shm", look_shm},         {"limits", look_limits},
-    {"duckdb", look_duckdb},        {"libcurl", look_curl},
-    {"graphviz", look_graphviz},
-};
-
 static void print_finding(const char *name, const struct finding *f, bool color)
 {
     static const struct {
@@ -218,27 +209,92 @@ static void print_finding(const char *name, const struct finding *f, bool color)
                view_off(color));
 }
 
-static int doctor_run(struct cmd_call *call, struct rwf_err *err)
+struct visit {
+    const struct cmd_call *call;
+    json_t *list;
+    bool bad;
+};
+
+static void tell(struct visit *v, const char *name, struct finding *f)
 {
     static const char *const levels[] = {[OK] = "ok", [NOTE] = "note", [BAD] = "bad"};
-    json_t *list = json_array();
-    bool bad = false;
+
+    v->bad |= f->level == BAD;
+    json_array_append_new(v->list, json_pack("{s:s, s:s, s:s, s:s?}", "name", name,
+                                             "level", levels[f->level], "text",
+                                             f->text.data ? f->text.data : "", "hint",
+                                             f->hint));
+    if (!v->call->json)
+        print_finding(name, f, v->call->color);
+    rwf_str_free(&f->text);
+}
+
+/* "NVIDIA H200, 140 GiB, 12 GiB used, 40 % busy, 2 processes (GPU-…)" */
+static void describe_gpu(const struct node_gpu *gpu, const struct node_gpu_use *use,
+                         struct finding *f)
+{
+    char size[RWF_UNITS_LEN];
+
+    rwf_str_add(&f->text, gpu->name);
+    if (gpu->memory > 0)
+        rwf_str_addf(&f->text, ", %s", rwf_size_format(gpu->memory, size));
+    if (use->memory >= 0)
+        rwf_str_addf(&f->text, ", %s used", rwf_size_format(use->memory, size));
+    if (use->busy >= 0)
+        rwf_str_addf(&f->text, ", %d %% busy", use->busy);
+    if (use->processes >= 0)
+        rwf_str_addf(&f->text, ", %d process%s", use->processes,
+                     use->processes == 1 ? "" : "es");
+    rwf_str_addf(&f->text, " (%s)", gpu->uuid);
+    if (*use->problem != '\0')
+        set(f, NOTE, use->problem);
+}
+
+static void each_gpu(struct visit *v)
+{
+    const struct node_gpu *gpus;
+    size_t count = node_gpus(&gpus);
+    struct node_gpu_use *uses = rwf_xcalloc(count + 1, sizeof(*uses));
+
+    node_gpus_look(uses);
+    for (size_t i = 0; i < count; i++) {
+        struct finding f = {0};
+        char name[32];
+
+        snprintf(name, sizeof(name), "gpu %zu", i);
+        describe_gpu(&gpus[i], &uses[i], &f);
+        tell(v, name, &f);
+    }
+    free(uses);
+}
+
+static const struct {
+    const char *name;
+    void (*look)(struct finding *f);
+    void (*each)(struct visit *v); /* what it is made of; may be NULL */
+} rows[] = {
+    {"raywf", look_raywf, NULL},          {"cpu", look_cpu, NULL},
+    {"memory", look_memory, NULL},        {"gpu", look_gpu, each_gpu},
+    {"cgroup", look_limits_memory, NULL}, {"disk", look_disk, NULL},
+    {"/dev/shm", look_shm, NULL},         {"limits", look_limits, NULL},
+    {"duckdb", look_duckdb, NULL},        {"libcurl", look_curl, NULL},
+    {"graphviz", look_graphviz, NULL},
+};
+
+static int doctor_run(struct cmd_call *call, struct rwf_err *err)
+{
+    struct visit v = {.call = call, .list = json_array()};
 
     (void)err;
     for (size_t i = 0; i < RWF_COUNT(rows); i++) {
         struct finding f = {0};
         rows[i].look(&f);
-        bad |= f.level == BAD;
-        json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s?}", "name",
-                                              rows[i].name, "level", levels[f.level],
-                                              "text", f.text.data ? f.text.data : "",
-                                              "hint", f.hint));
-        if (!call->json)
-            print_finding(rows[i].name, &f, call->color);
-        rwf_str_free(&f.text);
+        tell(&v, rows[i].name, &f);
+        if (rows[i].each)
+            rows[i].each(&v);
     }
-    call->data = json_pack("{s:o}", "findings", list);
-    return bad ? RWF_E_ENV - RWF_E_BASE : 0;
+    call->data = json_pack("{s:o}", "findings", v.list);
+    return v.bad ? RWF_E_ENV - RWF_E_BASE : 0;
 }
 
 const struct cmd cmd_doctor = {

@@ -280,7 +280,7 @@ static int plan_run(struct cmd_call *call, struct rwf_err *err)
     if (code != 0)
         goto out;
     code = -1;
-    node_machine(&machine);
+    node_machine_for(c.graph, &machine);
     if (fits(c.graph, &machine, err) < 0)
         goto out;
     root = run_root(recipe_dir(c.recipe));

@@ -18,6 +18,7 @@
 #include "base/mem.h"
 #include "base/redact.h"
 #include "base/str.h"
+#include "node/gpu.h"
 
 extern char **environ;
 
@@ -58,15 +59,23 @@ static int add_spec_env(struct node__command *c, size_t *cap, const json_t *env,
     return 0;
 }
 
+struct own {
+    struct node__command *command;
+    size_t *cap;
+};
+
+static void add_gpu_variable(void *ctx, const char *name, const char *value)
+{
+    struct own *own = ctx;
+    add_own(own->command, own->cap, name, value);
+}
+
 static void add_gpus(struct node__command *c, size_t *cap, const struct proc_spec *spec)
 {
-    if (spec->gpu_count < 0)
-        return;
-    struct rwf_str s = { 0 };
-    for (int i = 0; i < spec->gpu_count; i++)
-        rwf_str_addf(&s, "%s%d", i ? "," : "", spec->gpus[i]);
-    add_own(c, cap, "CUDA_VISIBLE_DEVICES", s.len ? s.data : "");
-    rwf_str_free(&s);
+    struct own own = { c, cap };
+    if (spec->gpu_count >= 0)
+        node_gpu_env(spec->gpus, spec->gpu_count,
+                     spec->gpu_share > 0 ? spec->gpu_share : 1, add_gpu_variable, &own);
 }
 
 static void add_inherited(struct node__command *c, size_t *cap)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 noinst_LIBRARIES += libnode.a
-libnode_a_SOURCES = %D%/machine.c %D%/machine.h
+libnode_a_SOURCES = %D%/machine.c %D%/machine.h %D%/gpu.c %D%/gpu.h %D%/nvml.c %D%/nvml.h
 # One process of a step.
 libnode_a_SOURCES += %D%/proc.c %D%/proc.h %D%/attempt.c %D%/attempt.h %D%/spawn.c %D%/spawn.h \
 	%D%/capture.c %D%/capture.h %D%/limit.c %D%/limit.h %D%/procfs.c %D%/procfs.h \

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * What this machine has for us: the cores we may run on, and the memory our cgroup
- * leaves us; GPUs by their device files; custom resources from RAYWF_RESOURCES.
+ * leaves us; its GPUs (gpu.h); custom resources from RAYWF_RESOURCES.
  */
 #include "config.h"
 #include "node/machine.h"
 
-#include <glob.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +15,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "node/gpu.h"
 
 #define CGROUP_ROOT "/sys/fs/cgroup"
 #define CUSTOM_MAX 32
@@ -78,22 +78,6 @@ static int64_t memory_bytes(void)
     return memory;
 }
 
-static int gpus(void)
-{
-    const char *visible = getenv("CUDA_VISIBLE_DEVICES");
-    glob_t found;
-    if (visible != NULL) {
-        int count = *visible != '\0';
-        for (const char *c = visible; *c != '\0'; c++)
-            count += *c == ',';
-        return count;
-    }
-    int count =
-        glob("/dev/nvidia[0-9]*", 0, NULL, &found) == 0 ? (int)found.gl_pathc : 0;
-    globfree(&found);
-    return count;
-}
-
 /* RAYWF_RESOURCES="license=2,disk=0.5" */
 static size_t custom(const char **names, double *amounts)
 {
@@ -122,7 +106,7 @@ static size_t custom(const char **names, double *amounts)
     return count;
 }
 
-void node_machine(struct schedule_machine *ret)
+void node_machine_quick(struct schedule_machine *ret)
 {
     static char name[256];
     static const char *names[CUSTOM_MAX];
@@ -132,8 +116,33 @@ void node_machine(struct schedule_machine *ret)
     *ret = (struct schedule_machine){.name = name,
                                      .cpu = cpus(),
                                      .memory = memory_bytes(),
-                                     .gpu_count = gpus(),
+                                     .gpu_count = node_gpus_guess(),
                                      .custom_names = names,
                                      .custom_amounts = amounts};
     ret->custom_count = custom(names, amounts);
+}
+
+void node_machine(struct schedule_machine *ret)
+{
+    static int64_t memory[NODE_GPU_MAX];
+    static bool told;
+    const struct node_gpu *gpus;
+    node_machine_quick(ret);
+    ret->gpu_count = (int)node_gpus(&gpus);
+    if (!told && *node_gpus_problems() != '\0')
+        rwf_log(RWF_LOG_WARN, "node", "%s", node_gpus_problems());
+    told = true;
+    for (int i = 0; i < ret->gpu_count; i++)
+        memory[i] = gpus[i].memory;
+    ret->gpu_memory = memory;
+}
+
+void node_machine_for(const struct plan_graph *g, struct schedule_machine *ret)
+{
+    for (uint32_t i = 0; i < plan_graph_count(g); i++)
+        if (plan_graph_step(g, i)->policy->gpu > 0) {
+            node_machine(ret);
+            return;
+        }
+    node_machine_quick(ret);
 }

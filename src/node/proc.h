@@ -27,6 +27,7 @@ struct proc_spec {
     int64_t log_limit;
     const int *gpus;
     int gpu_count;             /* -1: leave CUDA_VISIBLE_DEVICES alone */
+    double gpu_share;          /* of each of them; 0: all of it */
 };
 
 struct proc_usage {

@@ -87,7 +87,7 @@ struct engine *engine__create(struct plan_graph *g,
     LIST_INIT(&e->running);
     e->steps = rwf_xcalloc(plan_graph_count(g) + 1, sizeof(*e->steps));
     engine__results_init(e);
-    node_machine(&machine);
+    node_machine_for(g, &machine);
     e->schedule =
         schedule_create(g, options->machine != NULL ? options->machine : &machine, err);
     if (e->schedule == NULL || prepare_root(e->root, err) != 0 ||
@@ -207,7 +207,7 @@ static void log_begin(struct engine *e)
     const struct schedule_machine *m = e->options->machine;
     const struct recipe *r = plan_graph_recipe(e->graph);
     if (m == NULL) {
-        node_machine(&here);
+        node_machine_for(e->graph, &here);
         m = &here;
     }
     run_log_append(e->log, RUN_VERSION,

@@ -161,7 +161,8 @@ static int start(struct engine *e, struct engine__attempt *a,
                                  .grace = policy->grace,
                                  .log_limit = policy->log_limit,
                                  .gpus = d->gpus,
-                                 .gpu_count = policy->gpu > 0 ? d->gpu_count : -1};
+                                 .gpu_count = policy->gpu > 0 ? d->gpu_count : -1,
+                                 .gpu_share = policy->gpu < 1 ? policy->gpu : 1};
         struct proc_handler handler = {a, engine__report, engine__exited};
         a->proc = proc_start(&e->loop, &spec, &handler, err);
         result = a->proc == NULL ? -1 : 0;

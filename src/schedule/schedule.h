@@ -21,6 +21,7 @@ struct schedule_machine {
     double cpu;
     int64_t memory;
     int gpu_count;
+    const int64_t *gpu_memory; /* of each, in bytes; 0, or all NULL: not known */
     const char *const *custom_names;
     const double *custom_amounts;
     size_t custom_count;

@@ -16,6 +16,7 @@ include %D%/unit/plan.mk
 include %D%/unit/schedule.mk
 include %D%/unit/wire.mk
 include %D%/unit/node.mk
+include %D%/unit/store.mk
 include %D%/unit/run.mk
 include %D%/unit/data.mk
 include %D%/unit/view.mk

@@ -26,21 +26,23 @@ struct store_bell {
 };
 
 /* Sleeps until it is rung or deadline (monotonic ns, INT64_MAX: none) has passed.
- * Protocol: seen = store_bell_prepare(b); look whether there is work; if none,
- * store_bell_wait(b, seen, deadline); else store_bell_cancel(b). Spinning before that
- * is the caller's business. One waiter for each bell at a time. */
+ * Protocol: seen = store_bell_prepare(b); look whether there is work (frames to peek at,
+ * room for what a full ring refused: reserve again); if none, store_bell_wait(b, seen,
+ * deadline), which may also return for nothing; else store_bell_cancel(b). Spinning
+ * before that is the caller's business. One waiter for each bell at a time. */
 uint32_t store_bell_prepare(struct store_bell *b);
 void store_bell_wait(struct store_bell *b, uint32_t seen, int64_t deadline);
 void store_bell_cancel(struct store_bell *b);
 /* Wakes its owner when that sleeps. */
 void store_bell_ring(struct store_bell *b);
 
-/* Words beside the rings that either side may write and both may read at any time. */
+/* Words beside the rings that either side may write and both may read at any time. Whoever
+ * writes one that the other may sleep on rings its bell. */
 enum store_ring_word {
-    STORE_WORD_TASK,   /* worker: id of the task it executes, 0: none */
-    STORE_WORD_CANCEL, /* client: id of the task that is to end early */
+    STORE_WORD_TASK,    /* worker: id of the task it executes, 0: none */
+    STORE_WORD_CANCEL,  /* client: id of the task that is to end early */
     STORE_WORD_STARTED, /* worker: monotonic ns when that task began */
-    STORE_WORD_CLOSED, /* either: no more frames will come */
+    STORE_WORD_CLOSED,  /* either: no more frames will come */
     STORE_WORD_COUNT = 8
 };
 
@@ -49,7 +51,8 @@ enum store_side { STORE_CLIENT, STORE_WORKER };
 #define STORE_RING_BYTES ((size_t)1 << 20)      /* of each direction by default */
 #define STORE_FRAME_MAX (STORE_RING_BYTES / 4)
 
-struct store_ring; /* one end of a pair */
+/* One end of a pair. One thread may produce while another consumes. */
+struct store_ring;
 
 /* A new pair as a descriptor (memfd, sealed against resizing), bytes for each direction
  * (a power of 2); -1 and *err. */
@@ -59,7 +62,8 @@ struct store_ring *store_ring_open(int fd, enum store_side side,
                                    struct store_bell *peer, struct rwf_err *err);
 void store_ring_close(struct store_ring *r);
 
-/* Room for a frame of size bytes (at most a quarter of the ring), or NULL: full now. */
+/* Room for a frame of size bytes (at most a quarter of the ring), 8-byte aligned, or NULL:
+ * full now (or broken). When it was full, the reader rings our bell once there is room. */
 void *store_ring_reserve(struct store_ring *r, size_t size);
 /* The reserved frame is complete; it is published with the next flush. */
 void store_ring_commit(struct store_ring *r);
@@ -67,7 +71,8 @@ void store_ring_flush(struct store_ring *r);
 /* Committed, and not yet flushed. */
 bool store_ring_dirty(const struct store_ring *r);
 
-/* The next frame, in place until consumed, or NULL: nothing there (or broken). */
+/* The next frame, in place until consumed, or NULL: nothing there (or broken). The other
+ * side can still write it: what must be checked is copied first, then checked. */
 const void *store_ring_peek(struct store_ring *r, size_t *ret_size);
 void store_ring_consume(struct store_ring *r);
 /* The other side wrote what is no frame. */

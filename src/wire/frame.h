@@ -40,10 +40,14 @@ struct wire_message {
 const char *wire_type_name(enum wire_type type); /* "HELLO" */
 const ProtobufCMessageDescriptor *wire_descriptor(enum wire_type type);
 
+/* Of the frame of body. Bodies of a user's size are checked with it before they are
+ * sent: one above WIRE_FRAME_MAX is a bug in what follows. */
+size_t wire_frame_size(const ProtobufCMessage *body);
 /* Appends the frame of body to out. */
 void wire_frame_add(struct rwf_str *out, enum wire_type type,
                     const ProtobufCMessage *body, int fd_count);
-/* Takes one frame from data: 1 and *ret, *ret_used; 0: not whole yet; -1: bad. */
+/* Takes one frame from data: 1 and *ret, *ret_used; 0: not whole yet; -1: bad. The
+ * descriptors that it announces are the caller's to fill in (fds are -1). */
 int wire_frame_take(const void *data, size_t len, struct wire_message *ret,
                     size_t *ret_used, struct rwf_err *err);
 /* Frees body and closes descriptors that were not taken. */

@@ -1,0 +1,386 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Inside native/: the client of a process. One struct, one lock.
+ *
+ *   value   what a ref names: an entry of 64 bytes in a slab that never moves
+ *   task    a call that is queued, sent, or kept because its value can be made again
+ *   lane    calls that may use the same workers, in order: a shape, or an actor
+ *   line    a lane's ring to one worker, for the time of a lease
+ *
+ * Invariants, under the lock:
+ *   - a task is in exactly one place: held (waits for arguments), asleep (back-off), its
+ *     lane's queue, a line's flight, or kept (lineage);
+ *   - a value leaves PENDING in native__value_* only, and those are reached from one
+ *     place for results of workers: native__receive, which compares line and epoch;
+ *   - nothing blocks under the lock: the store is entered without it.
+ * Results are taken in by whoever waits (the leader: it alone sleeps on the bell of the
+ * process; other threads follow it), else by the thread of pump.c.
+ */
+#ifndef RWF_NATIVE_INTERNAL_H
+#define RWF_NATIVE_INTERNAL_H
+#include <pthread.h>
+#include <stdatomic.h>
+#include "base/err.h"
+#include "base/map.h"
+#include "native/client.h"
+#include "native/msg.h"
+#include "store/ring.h"
+#include "store/store.h"
+#include "wire/frame.h"
+
+struct native__client;
+struct native__task;
+struct native__lane;
+struct native__line;
+struct native__value;
+
+/* --- values (refs.c) --- */
+
+enum native__state {
+    NATIVE__VACANT,
+    NATIVE__PENDING, /* its task is not done, or its owner was asked */
+    NATIVE__FILLING, /* raywf_create, not sealed yet */
+    NATIVE__TINY,    /* bytes in the entry */
+    NATIVE__BYTES,   /* bytes in the heap */
+    NATIVE__STORED,  /* an object that this process holds */
+    NATIVE__FAILED,  /* code and text */
+};
+
+enum native__value_flags {
+    NATIVE__BORROWED = 1, /* another client owns it: `borrow` instead of `task` */
+    NATIVE__STREAMED = 2, /* a stream: `stream` in its task */
+    NATIVE__PINNING = 4,  /* a thread enters the store for it */
+    NATIVE__KEEP = 8,     /* pinned until it goes: cheaper than pinning again */
+};
+
+#define NATIVE__TINY_MAX 16
+
+struct native__edge;
+struct native__borrow;
+
+struct native__value {
+    uint64_t id;   /* generation and index; 0: vacant */
+    uint32_t refs; /* the program's, pending tasks', reads in place, its own task's */
+    uint32_t pins; /* STORED: reads in place */
+    uint8_t state, flags;
+    uint16_t store; /* STORED, FILLING: session of the object */
+    int32_t code;   /* FAILED */
+    union {
+        struct native__task *task; /* makes it, or could again; NULL: put */
+        struct native__borrow *borrow;
+    };
+    struct native__edge *edges; /* who waits for it */
+    uint64_t size;
+    union {
+        unsigned char tiny[NATIVE__TINY_MAX];
+        void *bytes;
+        char *text;
+        struct {
+            store_object object;
+            void *data; /* while pinned or FILLING */
+        };
+        uint32_t next; /* VACANT */
+    };
+};
+_Static_assert(sizeof(struct native__value) == 64, "a line of cache");
+
+/* Told once when the value is there (a value or an error); then the edge is the
+ * owner's again. */
+struct native__edge {
+    struct native__edge *next, **link;
+    void (*fn)(struct native__client *c, struct native__edge *e, struct native__value *v);
+    void *ctx;
+};
+
+/* A new entry, PENDING, with one reference. */
+struct native__value *native__value_add(struct native__client *c);
+/* NULL: there is no such one (any more). */
+struct native__value *native__value_find(struct native__client *c, uint64_t id);
+struct native__value *native__value_at(struct native__client *c, uint32_t index);
+static inline uint32_t native__value_index(const struct native__value *v)
+{
+    return (uint32_t)(v->id & 0xfffffff);
+}
+static inline bool native__value_ready(const struct native__value *v)
+{
+    return v->state > NATIVE__FILLING;
+}
+void native__value_unref(struct native__client *c, struct native__value *v);
+/* These end PENDING and tell who waits. Bytes are copied; an object's reference is
+ * taken over. */
+void native__value_bytes(struct native__client *c, struct native__value *v,
+                         const void *data, size_t size);
+void native__value_object(struct native__client *c, struct native__value *v,
+                          store_object o, size_t size);
+void native__value_fail(struct native__client *c, struct native__value *v, int code,
+                        const char *text);
+/* Back to PENDING: it is lost, and made again. */
+void native__value_unmake(struct native__client *c, struct native__value *v);
+void native__edge_add(struct native__value *v, struct native__edge *e);
+void native__edge_remove(struct native__edge *e);
+void native__values_free(struct native__client *c);
+
+/* --- tasks (task.c) --- */
+
+/* How calls are run: shared by all calls of one raywf_task, or of like options. */
+struct native__policy {
+    struct raywf_retry retry; /* defaults filled in; max 0: none */
+    int64_t timeout;          /* of one attempt; 0: none */
+    int32_t returns;          /* RAYWF_STREAM */
+    uint16_t credit;
+    bool once; /* what has begun is never run again (actor calls) */
+};
+
+enum native__place {
+    NATIVE__HELD,
+    NATIVE__ASLEEP,
+    NATIVE__QUEUED,
+    NATIVE__SENT,
+    NATIVE__KEPT,
+};
+
+enum native__task_flags {
+    NATIVE__HAS_REFS = 1,  /* some arguments are by reference */
+    NATIVE__GONE = 2,      /* cancelled or failed; is only waited for on its line */
+    NATIVE__HAS_OBJECTS = 4, /* some arguments are objects that the task holds */
+};
+
+/* Behind it: uint32_t values[returns], padded to 8; then the arguments as they go into
+ * a frame (native_item …), where by reference object is NATIVE__REF and size the id. */
+#define NATIVE__REF UINT64_MAX
+
+struct native__task {
+    struct native__task *next, *prev; /* in its place */
+    struct native__lane *lane;
+    struct native__line *line; /* SENT */
+    const struct native__policy *policy;
+    void *stream; /* client_stream.c's */
+    uint32_t function; /* of native__function */
+    uint32_t value_count, arg_count, arg_bytes;
+    uint32_t epoch;
+    uint32_t missing; /* HELD: arguments that are pending */
+    uint32_t parent;  /* call of a worker that submitted it; 0: none */
+    uint16_t attempt; /* from 1 */
+    uint8_t place, flags;
+    uint32_t live; /* KEPT: values that it could make again */
+    uint16_t class_, rebuilds;
+    uint32_t values[];
+};
+
+static inline void *native__task_args(const struct native__task *t)
+{
+    return (char *)t->values + native_pad(t->value_count * sizeof(uint32_t));
+}
+static inline uint64_t native__task_id(struct native__client *c,
+                                       const struct native__task *t)
+{
+    return native__value_at(c, t->values[0])->id;
+}
+
+/* A number for the name of a function, method ("class.method") or constructor. */
+uint32_t native__function(struct native__client *c, const char *name);
+const char *native__function_name(const struct native__client *c, uint32_t function);
+/* One of equal content that lives as long as the client. */
+const struct native__policy *native__policy(struct native__client *c,
+                                            const struct native__policy *p);
+/* Defaults of raywf.h filled in. */
+void native__retry_defaults(struct raywf_retry *ret, const struct raywf_retry *r);
+/* Makes a call of lane: copies arguments (large ones into the store: without the lock
+ * meanwhile), and queues it, or holds it until its arguments are there. Called with the
+ * lock; ret_refs: as many as policy->returns. */
+int native__submit(struct native__client *c, struct native__lane *lane, uint32_t function,
+                   const struct native__policy *policy, const struct raywf_arg *args,
+                   size_t n, struct raywf_ref *ret_refs, struct raywf_error *err);
+/* All its values fail, unless it is gone already. The task is freed, or (SENT) waits
+ * for the end of its line's interest in it. */
+void native__task_fail(struct native__client *c, struct native__task *t, int code,
+                       const char *text);
+void native__task_free(struct native__client *c, struct native__task *t);
+void native__tasks_free(struct native__client *c);
+
+/* --- lanes and lines (lane.c) --- */
+
+struct native__list {
+    struct native__task *first, *last;
+    size_t count;
+};
+void native__list_push(struct native__list *l, struct native__task *t);
+void native__list_unshift(struct native__list *l, struct native__task *t);
+void native__list_remove(struct native__list *l, struct native__task *t);
+
+struct native__lane {
+    struct native__lane *next;
+    uint64_t id;       /* the lane number in WANT and GRANT; never 0 */
+    struct native__list queue;
+    struct native__line *lines;
+    uint32_t line_count;
+    size_t in_flight;
+    uint64_t average;  /* ns that a call ran, of late; 0: not known */
+    bool dirty;        /* is in the client's list of lanes to look at */
+    struct native__lane *next_dirty;
+    /* An ordered lane has at most one line, sends all it has room for, and never wants,
+     * returns or lingers by itself: client_actor.c does. */
+    bool ordered;
+    uint64_t actor;
+    void *owner; /* struct raywf_actor */
+    /* A shape. */
+    Wire__Shape *shape;
+    char *key;
+    struct raywf_group *group;
+    int priority;
+    bool retriable;
+    bool told;         /* the node knows the shape */
+    uint32_t wanted;   /* as told to the node */
+    /* Not 0: queued calls and new ones fail with it (an actor that is dead). */
+    int code;
+    char *text;
+};
+
+struct native__line {
+    struct native__line *next; /* of its lane */
+    struct native__lane *lane;
+    struct store_ring *ring;
+    uint64_t lease, worker;
+    struct native__list flight; /* as sent */
+    uint32_t unflushed;
+    bool recalled, full;
+    int64_t idle_since;
+    int64_t check; /* when to look whether what runs is over its time; 0: not */
+    int64_t timeout; /* the shortest that was sent since the last look */
+    uint64_t *named; /* bit set of functions that the worker knows by number */
+    size_t named_words;
+};
+
+struct native__lane *native__lane_add(struct native__client *c);
+/* Something to do for it in the next turn. */
+void native__lane_touch(struct native__client *c, struct native__lane *lane);
+/* Sends what there is room for. */
+void native__lane_fill(struct native__client *c, struct native__lane *lane);
+/* Puts a call into the queue (front: it was there already) and fills. */
+void native__lane_queue(struct native__client *c, struct native__lane *lane,
+                        struct native__task *t, bool front);
+/* All that is queued fails. */
+void native__lane_fail(struct native__client *c, struct native__lane *lane, int code,
+                       const char *text);
+/* Takes ring; fd stays the caller's. */
+struct native__line *native__line_open(struct native__client *c,
+                                       struct native__lane *lane, int fd, uint64_t lease,
+                                       uint64_t worker, int slot, struct rwf_err *err);
+/* The worker is dead (retry.c): takes in what it had published, then decides about each
+ * call: what had begun used up an attempt (or fails: policy), what had not is queued
+ * again at the front, in order. Frees the line. */
+void native__line_died(struct native__client *c, struct native__line *l,
+                       enum raywf_cause cause, const char *text);
+struct native__line *native__line_find(struct native__client *c, uint64_t lease);
+void native__lanes_free(struct native__client *c);
+
+/* --- sending, receiving --- */
+
+/* Encodes t into its line's ring: 1; 0: the ring is full now; -1: it failed or is held
+ * again (it is not in the queue any more). */
+int native__send(struct native__client *c, struct native__line *l, struct native__task *t);
+void native__flush(struct native__line *l);
+/* Takes in what came on l; true: something. */
+bool native__receive(struct native__client *c, struct native__line *l);
+
+/* Streams: client_stream.c sets these when the first stream is opened. */
+struct native__stream_ops {
+    /* t->stream = …; called by native__submit for RAYWF_STREAM. */
+    void (*open)(struct native__client *c, struct native__task *t);
+    void (*yield)(struct native__client *c, struct native__task *t,
+                  const struct native_yield *m, size_t size);
+    /* The call has ended (code 0), or failed; the stream's value is set afterwards. */
+    void (*end)(struct native__client *c, struct native__task *t, int code,
+                const char *text);
+    /* The stream's value is dropped, t is freed. */
+    void (*drop)(struct native__client *c, struct native__task *t);
+};
+extern const struct native__stream_ops *native__streams;
+/* Actors: what concerns them on the control socket; true: taken. Set by client_actor.c. */
+struct native__actor_ops {
+    bool (*message)(struct native__client *c, struct wire_message *m);
+    /* Connected anew: another node. */
+    void (*again)(struct native__client *c);
+    void (*free)(struct native__client *c);
+};
+extern const struct native__actor_ops *native__actors;
+/* Takes the item at *at (moves it on; rest is what is left): an inline value in place,
+ * or an object. -1: it does not lie within the message. */
+int native__item(const char **at, size_t *rest, struct native_item *ret,
+                 const void **ret_bytes);
+
+/* --- retries, timers (retry.c) --- */
+
+struct native__timer {
+    int64_t when;
+    void (*fn)(struct native__client *c, void *ctx);
+    void *ctx;
+};
+void native__timer_add(struct native__client *c, int64_t when,
+                       void (*fn)(struct native__client *c, void *ctx), void *ctx);
+/* Runs what is due; returns when the next is, INT64_MAX: none. */
+int64_t native__timers_run(struct native__client *c);
+/* t has ended without a result: again by its policy (front of the queue, or after its
+ * back-off), or its error. */
+void native__retry(struct native__client *c, struct native__task *t,
+                   enum raywf_cause cause, int code, const char *text);
+
+/* --- waiting (pump.c) --- */
+
+/* One turn: receives, runs timers, fills lanes, flushes. */
+void native__turn(struct native__client *c);
+/* Called with the lock (given up meanwhile). Takes in results until done(ctx) or the
+ * deadline (monotonic ns); done is called with the lock, often: it must be cheap.
+ * A worker's loop idles here, too: done then looks at its rings. blocks: in a worker,
+ * its CPU is given back while this takes long. */
+bool native__await(struct native__client *c, bool (*done)(void *ctx), void *ctx,
+                   int64_t deadline, bool blocks);
+/* Something that an await may wait for has changed (with the lock). */
+void native__changed(struct native__client *c);
+/* A call was submitted: the thread must not sleep deeply. */
+void native__stir(struct native__client *c);
+int native__pump_start(struct native__client *c, struct rwf_err *err);
+void native__pump_stop(struct native__client *c);
+
+/* --- the control socket (control.c) --- */
+
+/* Queues a frame; never waits. */
+void native__tell(struct native__client *c, enum wire_type type,
+                  const ProtobufCMessage *body);
+/* A question: returns its number for the `request` field; then native__answer waits for
+ * the message that carries it: 0, or -1 and *err from ERROR (or the loss of the node).
+ * The message is the caller's to clear. */
+uint64_t native__request(struct native__client *c);
+int native__answer(struct native__client *c, uint64_t request, int64_t deadline,
+                   struct wire_message *ret, struct raywf_error *err);
+
+/* What a worker's loop hears of the control socket; called by its reader, without the
+ * lock: SERVE, LEAVE, RETIRE, and lost (the node is gone). */
+struct native_worker_ops {
+    void *ctx;
+    void (*message)(void *ctx, struct wire_message *m);
+    void (*lost)(void *ctx);
+};
+/* Before native_client_open, in a worker: its number goes into JOIN. */
+void native__worker_ops(const struct native_worker_ops *ops, uint64_t worker);
+/* The loop's: the call it runs (its submissions are its children), 0: none; cancelled:
+ * asked while it waits; when true its children are cancelled. */
+void native__worker_call(struct native__client *c, bool (*cancelled)(void *ctx),
+                         void *ctx);
+
+/* --- the client itself (client.c) --- */
+
+struct native__client;
+/* The one of this process, or NULL and *err. */
+struct native__client *native__client(struct raywf_error *err);
+void native__lock(struct native__client *c);
+void native__unlock(struct native__client *c);
+struct store *native__store(struct native__client *c);
+uint64_t native__client_id(const struct native__client *c);
+/* Sets *err (may be NULL); returns -1. */
+int native__fail(struct raywf_error *err, int code, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+/* Monotonic deadline from a relative time-out. */
+int64_t native__deadline(int64_t timeout);
+
+#endif

@@ -86,12 +86,17 @@ static void find_fake(const char *given)
 
 /* --- what is visible --- */
 
+static bool is_index(const char *name)
+{
+    return isdigit((unsigned char)*name);
+}
+
 static const struct node_gpu *by_name(const char *name)
 {
     const struct node_gpu *found = NULL;
     char *end;
     long index = strtol(name, &end, 10);
-    bool number = isdigit((unsigned char)*name) && *end == '\0';
+    bool number = is_index(name) && *end == '\0';
     for (size_t i = 0; i < here.all.count; i++) {
         const struct node_gpu *gpu = &here.all.gpus[i];
         if (number ? gpu->index != index : !rwf_starts_with(gpu->uuid, name))
@@ -105,12 +110,18 @@ static const struct node_gpu *by_name(const char *name)
     return *name == '\0' ? NULL : found;
 }
 
-static bool is_listed(const struct node_gpu *list, size_t count, const char *uuid)
+/* What is wrong with name after the count that were picked; NULL: nothing. */
+static const char *name_problem(const char *name, const struct node_gpu *gpu,
+                                const struct node_gpu *picked, size_t count)
 {
+    if (gpu == NULL)
+        return "is no GPU of this machine";
+    if (count > 0 && is_index(name) != is_index(picked[0].visible))
+        return "comes in a list that mixes indexes and UUIDs";
     for (size_t i = 0; i < count; i++)
-        if (strcmp(list[i].uuid, uuid) == 0)
-            return true;
-    return false;
+        if (strcmp(picked[i].uuid, gpu->uuid) == 0)
+            return "is named twice";
+    return NULL;
 }
 
 static void limit_to(const char *visible)
@@ -122,12 +133,14 @@ static void limit_to(const char *visible)
     while (*text != '\0' && (name = strsep(&rest, ",")) != NULL) {
         name += strspn(name, " ");
         name[strcspn(name, " ")] = '\0';
+        if (strcmp(name, "-1") == 0) /* the usual way to say: no more */
+            break;
         const struct node_gpu *gpu = by_name(name);
-        if (gpu == NULL || is_listed(picked, count, gpu->uuid)) {
-            if (strcmp(name, "-1") != 0) /* the usual way to say: none */
-                problem("CUDA_VISIBLE_DEVICES: '%s' is %s; it and what follows it are "
-                        "not used, as CUDA does.",
-                        name, gpu ? "named twice" : "no GPU of this machine");
+        const char *wrong = name_problem(name, gpu, picked, count);
+        if (wrong != NULL) {
+            problem("CUDA_VISIBLE_DEVICES: '%s' %s; it and what follows it are not "
+                    "used.",
+                    name, wrong);
             break;
         }
         picked[count] = *gpu;
@@ -148,7 +161,7 @@ static void doubt_indexes(const char *visible)
     bool mixed = false;
     for (size_t i = 1; i < all->count; i++)
         mixed |= strcmp(all->gpus[i].name, all->gpus[0].name) != 0;
-    if (mixed && !here.fake && strpbrk(visible, "GM") == NULL &&
+    if (mixed && !here.fake && is_index(visible) &&
         (order == NULL || strcmp(order, "PCI_BUS_ID") != 0))
         problem("CUDA_VISIBLE_DEVICES names cards of different kinds by index: set "
                 "CUDA_DEVICE_ORDER=PCI_BUS_ID, or their memory may be mixed up.");
@@ -182,8 +195,7 @@ static void find_by_files(const char *why)
 {
     int count = device_files();
     if (count == 0) {
-        rwf_str_add(&here.source,
-                    getenv("RAYWF_NVML") ? why : "no NVIDIA driver here");
+        rwf_str_add(&here.source, getenv("RAYWF_NVML") ? why : "no NVIDIA driver here");
         return;
     }
     rwf_str_add(&here.source, "device files");

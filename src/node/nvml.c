@@ -29,8 +29,13 @@ enum {
 };
 
 struct nvml_memory {
-    unsigned long long total, unused, used;
+    unsigned version;
+    unsigned long long total, reserved, unused, used;
 };
+#define NVML_MEMORY_INIT                                                               \
+    {                                                                                  \
+        .version = sizeof(struct nvml_memory) | 2U << 24                               \
+    }
 
 struct nvml_busy {
     unsigned gpu, memory; /* percent */
@@ -68,7 +73,7 @@ static int load(struct rwf_err *err)
         {"nvmlDeviceGetHandleByUUID", &api.by_uuid},
         {"nvmlDeviceGetUUID", &api.uuid},
         {"nvmlDeviceGetName", &api.name},
-        {"nvmlDeviceGetMemoryInfo", &api.memory},
+        {"nvmlDeviceGetMemoryInfo_v2", &api.memory},
         {"nvmlDeviceGetUtilizationRates", &api.busy},
         {"nvmlDeviceGetComputeRunningProcesses", &api.processes},
         {"nvmlDeviceGetMigMode", &api.mig_mode},
@@ -127,7 +132,7 @@ static int begin(struct rwf_err *err)
 
 static int describe(nvml_device device, struct node_gpu *ret)
 {
-    struct nvml_memory memory;
+    struct nvml_memory memory = NVML_MEMORY_INIT;
     int code = api.uuid(device, ret->uuid, sizeof(ret->uuid));
     if (code == NVML_OK)
         code = api.name(device, ret->name, sizeof(ret->name));
@@ -135,7 +140,7 @@ static int describe(nvml_device device, struct node_gpu *ret)
         return code;
     code = api.memory(device, &memory);
     if (code == NVML_OK)
-        ret->memory = (int64_t)memory.total;
+        ret->memory = (int64_t)(memory.total - memory.reserved); /* CUDA's total */
     /* Some chips share the machine's memory and have none of their own to tell of. */
     return code == NVML_NOT_SUPPORTED ? NVML_OK : code;
 }
@@ -217,7 +222,7 @@ int node__nvml_find(struct node__nvml_found *ret, struct rwf_str *source,
 
 static void look(const struct node_gpu *gpu, struct node_gpu_use *ret)
 {
-    struct nvml_memory memory;
+    struct nvml_memory memory = NVML_MEMORY_INIT;
     struct nvml_busy busy;
     nvml_device device;
     unsigned count = 0;

@@ -172,7 +172,9 @@ static const struct visible visible_cases[] = {
     {"GPU-2222,GPU-0", "GPU-2222 GPU-0 ", ""},
     {"GPU-", "", "'GPU-' is no GPU"},
     {"NoDevFiles", "", "'NoDevFiles' is no GPU"},
-    {"1,GPU-1111", "1 ", "'GPU-1111' is named twice"},
+    {"GPU-1,GPU-1111", "GPU-1 ", "'GPU-1111' is named twice"},
+    {"0,GPU-1111", "0 ", "'GPU-1111' comes in a list that mixes"},
+    {"GPU-1111,0", "GPU-1111 ", "'0' comes in a list that mixes"},
     {"0,,1", "0 ", "'' is no GPU"},
 };
 
@@ -364,26 +366,26 @@ END_TEST
 int main(void)
 {
     const TTest *const tests[] = {double_gives_what_it_says,
-                                         double_names_what_it_cannot_read,
-                                         double_of_none,
-                                         double_is_bounded,
-                                         machine_has_them,
-                                         machine_in_a_hurry_opens_nothing,
-                                         a_share_is_told,
-                                         of_several_the_smallest_counts,
-                                         none_hides_all,
-                                         an_id_is_a_place_among_the_visible,
-                                         mixed_cards_by_index_are_doubted,
-                                         library_tells,
-                                         library_without_a_driver,
-                                         library_of_another_driver,
-                                         library_is_missing,
-                                         library_is_another,
-                                         a_lost_card_is_left_out,
-                                         a_card_lost_meanwhile_is_told,
-                                         mig_instances_are_gpus,
-                                         memory_may_be_unknown,
-                                         this_machine};
+                                  double_names_what_it_cannot_read,
+                                  double_of_none,
+                                  double_is_bounded,
+                                  machine_has_them,
+                                  machine_in_a_hurry_opens_nothing,
+                                  a_share_is_told,
+                                  of_several_the_smallest_counts,
+                                  none_hides_all,
+                                  an_id_is_a_place_among_the_visible,
+                                  mixed_cards_by_index_are_doubted,
+                                  library_tells,
+                                  library_without_a_driver,
+                                  library_of_another_driver,
+                                  library_is_missing,
+                                  library_is_another,
+                                  a_lost_card_is_left_out,
+                                  a_card_lost_meanwhile_is_told,
+                                  mig_instances_are_gpus,
+                                  memory_may_be_unknown,
+                                  this_machine};
     Suite *suite = suite_create("gpu");
     TCase *tc = tcase_create("all");
     tcase_add_checked_fixture(tc, setup, NULL);

@@ -109,15 +109,27 @@ int nvmlDeviceGetName(void *device, char *out, unsigned size)
     return 0;
 }
 
-int nvmlDeviceGetMemoryInfo(void *device, unsigned long long *memory)
+struct memory {
+    unsigned version;
+    unsigned long long total, reserved, unused, used;
+};
+
+int nvmlDeviceGetMemoryInfo_v2(void *device, struct memory *memory)
 {
     const struct device *d = device;
     int last = d->card > 0 && d->card == setting("FAKE_CARDS", 0) - 1;
+    if (memory->version != (sizeof(*memory) | 2U << 24))
+        return 25;
     if (setting("FAKE_SHARED", 0))
         return 3;
-    memory[0] = (d->instance >= 0 ? 10ULL : last ? 16ULL : 80ULL) << 30;
-    memory[2] = (unsigned long long)(d->card + 1) << 30;
-    memory[1] = memory[0] - memory[2];
+    memory->reserved = 600ULL << 20;
+    memory->total = ((d->instance >= 0 ? 10ULL
+                      : last           ? 16ULL
+                                       : 80ULL)
+                     << 30) +
+                    memory->reserved;
+    memory->used = (unsigned long long)(d->card + 1) << 30;
+    memory->unused = memory->total - memory->reserved - memory->used;
     return 0;
 }
 

@@ -10,7 +10,9 @@
 
 const struct op *const cmd_ops[] = {
     &dataset_op,
+    &plan_native_op,
     &plan_task_op,
+    &plan_actor_op,
     &plan_check_op,
     NULL,
 };

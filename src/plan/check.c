@@ -239,8 +239,8 @@ static void fail_need(struct walk *w, const struct recipe_node *node)
         recipe_diag_fix(d, rwf_suggest_best(&near));
     } else {
         recipe_diag_hint(d,
-                         "write the address of an entry: tasks.NAME, datasets.NAME or "
-                         "checks.NAME");
+                         "write the address of an entry: tasks.NAME, datasets.NAME, "
+                         "actors.NAME or checks.NAME");
     }
 }
 
@@ -327,6 +327,8 @@ void plan__check_entry(struct plan__build *b, struct plan__entry *e)
                 w.flags = entry_keys[k].flags;
         if (!(w.flags & IS_SKIPPED) && strncmp(p->key, "x-", 2) != 0)
             walk(&w, p->value);
+        else if (strcmp(p->key, "foreach") == 0 && e->by_rows)
+            walk(&w, recipe_get(p->value, "rows"));
     }
 }
 

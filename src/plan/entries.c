@@ -22,6 +22,7 @@ static const struct {
     {"tasks", NULL},
     {"datasets", dataset_defaults},
     {"checks", no_defaults},
+    {"actors", no_defaults},
 };
 
 static bool takes_default(const char *section, const char *key)
@@ -63,7 +64,12 @@ static struct recipe_node *merge(struct rwf_arena *a, struct recipe_node *under,
     return out;
 }
 
-/* The part of defaults: that a section takes, with env: beneath it for tasks. */
+static bool takes_env(const char *section)
+{
+    return strcmp(section, "tasks") == 0 || strcmp(section, "actors") == 0;
+}
+
+/* The part of defaults: that a section takes, with env: beneath it where programs are. */
 static struct recipe_node *section_defaults(struct plan_graph *g, const char *section)
 {
     const struct recipe_node *root = recipe_root(g->recipe);
@@ -71,7 +77,7 @@ static struct recipe_node *section_defaults(struct plan_graph *g, const char *se
     struct recipe_node *env = recipe_get(root, "env");
     struct recipe_node *out = recipe_node_new(g->arena, RECIPE_MAP, root->span);
 
-    if (is_map(env) && strcmp(section, "tasks") == 0)
+    if (is_map(env) && takes_env(section))
         recipe_map_add(g->arena, out, "env", env->span, env);
     if (!is_map(defaults))
         return out;
@@ -116,10 +122,13 @@ static void take_outputs(struct plan_graph *g, struct plan__entry *e)
     json_decref(main);
 }
 
-static void add_entry(struct plan__build *b, const struct op *op,
+static void add_entry(struct plan__build *b, const char *section,
                       const struct recipe_pair *pair, struct recipe_node *defaults)
 {
     struct plan_graph *g = b->g;
+    const struct op *op = op_for_entry(g->ops, section, pair->value);
+    if (!op)
+        return;
     struct plan__entry *e = rwf_arena_alloc(g->arena, sizeof(*e));
 
     e->op = op;
@@ -143,14 +152,13 @@ void plan__entries_collect(struct plan__build *b)
         return;
     for (size_t i = 0; i < root->count; i++) {
         const struct recipe_pair *section = &root->pairs[i];
-        const struct op *op = op_for_section(b->g->ops, section->key);
-        if (!op || !is_map(section->value))
+        if (!op_for_section(b->g->ops, section->key) || !is_map(section->value))
             continue;
         struct recipe_node *defaults = section_defaults(b->g, section->key);
         for (size_t k = 0; k < section->value->count; k++) {
             const struct recipe_pair *pair = &section->value->pairs[k];
             if (is_map(pair->value) && strncmp(pair->key, "x-", 2) != 0)
-                add_entry(b, op, pair, defaults);
+                add_entry(b, section->key, pair, defaults);
         }
     }
 }

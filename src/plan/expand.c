@@ -246,6 +246,16 @@ out:
     free(items.nodes);
 }
 
+/* One step for all rows; how many calls it makes at once is its own matter. */
+static void expand_rows(struct plan__build *b, struct plan__entry *e,
+                        struct plan__scope *s, struct recipe_node *node)
+{
+    e->by_rows = true;
+    e->max_parallel = plan__max_parallel(b, s, node);
+    e->instances = rwf_arena_alloc(b->g->arena, sizeof(*e->instances));
+    e->count = 1;
+}
+
 /* --- both --- */
 
 void plan__matrix_expand(struct plan__build *b, struct plan__entry *e)
@@ -257,6 +267,9 @@ void plan__matrix_expand(struct plan__build *b, struct plan__entry *e)
     /* Both at once: the schema has said so. */
     if (matrix && matrix->kind == RECIPE_MAP) {
         plan__expand_matrix(b, e, &s, matrix);
+    } else if (plan__has_rows(e->body)) {
+        if (plan__take_total(b, e->span, 1))
+            expand_rows(b, e, &s, foreach);
     } else if (foreach && !foreach->null) {
         expand_foreach(b, e, &s, foreach);
     } else if (plan__take_total(b, e->span, 1)) {

@@ -20,6 +20,16 @@ const struct op *op_for_section(const struct op *const *ops, const char *section
     return NULL;
 }
 
+const struct op *op_for_entry(const struct op *const *ops, const char *section,
+                              const struct recipe_node *body)
+{
+    for (; *ops; ops++)
+        if ((*ops)->section && strcmp((*ops)->section, section) == 0 &&
+            (!(*ops)->serves || (*ops)->serves(body)))
+            return *ops;
+    return NULL;
+}
+
 const struct op *op_by_name(const struct op *const *ops, const char *name)
 {
     for (; *ops; ops++)

@@ -38,6 +38,7 @@ struct plan_policy {
     int64_t timeout;  /* of one attempt */
     int64_t grace;    /* TERM to KILL; default 10 s */
     int max_parallel; /* instances of this entry at once; 0: no limit */
+    bool leased; /* the step takes none of these resources, its workers' leases do */
     bool cache;
     int64_t log_limit; /* bytes kept of each of stdout and stderr; default 64 MiB */
 };

@@ -59,6 +59,7 @@ struct plan__entry {
     const char **extras; /* names that only include brings */
     size_t extra_count;
     bool by_file; /* foreach over a glob: items are paths */
+    bool by_rows; /* foreach over rows: one step, max_parallel calls at once */
     int max_parallel;
     struct plan__instance *instances;
     uint32_t count;
@@ -214,6 +215,31 @@ void plan__lower(struct plan__build *b);
 /* A step by its number before pruning. */
 uint32_t plan__step_number(const struct plan_graph *g, const struct plan__entry *e,
                            uint32_t instance);
+
+/* --- op_task.c: parts that native tasks have, too --- */
+/* env, outputs, inputs and item of the spec. */
+int plan__task_spec(const struct plan_graph *g, const struct plan_step *step,
+                    json_t *spec, struct rwf_err *err);
+/* The declared inputs and the item. */
+int plan__task_inputs(const struct plan_graph *g, const struct plan_step *step,
+                      const json_t *spec, json_t *files, struct rwf_err *err);
+/* files[PATH] = true for a file or the files of a folder; nothing for the output of
+ * another step ("sha256:…"), whose content is in the spec. */
+int plan__add_path(const struct plan_graph *g, const char *path, json_t *files,
+                   struct rwf_err *err);
+bool plan__has_rows(const struct recipe_node *body);
+
+/* --- op_native.c: parts that actors have, too --- */
+/* spec[key] = the path in node, absolute when the step runs. */
+int plan__path_spec(const struct plan_graph *g, const struct plan_step *step,
+                    const struct recipe_node *node, const char *key, json_t *spec,
+                    struct rwf_err *err);
+/* spec[key] = the value of node; {} when there is none. */
+int plan__value_spec(const struct plan_graph *g, const struct plan_step *step,
+                     const struct recipe_node *node, const char *key, json_t *spec,
+                     struct rwf_err *err);
+/* Texts in args that name a file beneath the recipe's folder: its content counts. */
+void plan__args_inputs(const struct plan_graph *g, const json_t *args, json_t *files);
 
 /* --- prune.c --- */
 int plan__prune(struct plan_graph *g, const struct plan_options *options,

@@ -3,10 +3,11 @@
  * A step kind. An entry of a recipe section becomes one or more steps of one op; the
  * engine runs steps without knowing what they do. cmd/ops.c holds the array of all ops.
  *
- * Exactly one of command, run and decide is set:
+ * Exactly one of command, run, decide and call is set:
  *   command  the step is somebody's program: say its argv and environment
  *   run      the step is ours: called in a process of its own (`raywf run-step DIR`)
  *   decide   the step costs nothing: called in the head (checks, the mock op)
+ *   call     the step is a native function: say which, a warm worker runs it
  */
 #ifndef RWF_PLAN_OP_H
 #define RWF_PLAN_OP_H
@@ -40,6 +41,16 @@ struct op_run {
     int report_fd;
 };
 
+/* What a native step wants of the runtime; texts are borrowed from the spec. */
+struct op_call {
+    const char *plugin, *function; /* a function of a plugin … */
+    const char *actor, *method;    /* … or a method; actor: an entry, "actors.model" */
+    bool declares;      /* nothing is called: the step stands for the actor that others
+                           call */
+    const json_t *args; /* one JSON value */
+    const json_t *env;  /* {NAME: value} of the worker, or NULL; may hold secrets */
+};
+
 /* The outcome of decide. */
 struct op_outcome {
     bool ok;
@@ -53,6 +64,13 @@ struct op {
     const char *section; /* of the recipe: "tasks" */
     const char *summary; /* one line for explain and the docs */
     int version;         /* part of the key: raise it when results change */
+
+    /* Of several ops of a section: whether this one serves the entry. The first one in
+     * the array that does is taken. NULL: always. */
+    bool (*serves)(const struct recipe_node *body);
+    /* Workers run it, and their leases take its resources (of each call); the step
+     * itself takes none. */
+    bool leased;
 
     /* What the schema cannot say, for one entry. Optional. */
     void (*validate)(const struct recipe *r, const char *name,
@@ -77,10 +95,14 @@ struct op {
     int (*command)(const json_t *spec, struct op_command *ret, struct rwf_err *err);
     int (*run)(struct op_run *r, struct rwf_err *err);
     int (*decide)(const json_t *spec, struct op_outcome *ret, struct rwf_err *err);
+    int (*call)(const json_t *spec, struct op_call *ret, struct rwf_err *err);
 };
 
-/* By section, and by name; NULL-terminated array of all ops. */
+/* Any op of a section, the one for an entry of it, and one by name; NULL-terminated
+ * array of all ops. */
 const struct op *op_for_section(const struct op *const *ops, const char *section);
+const struct op *op_for_entry(const struct op *const *ops, const char *section,
+                              const struct recipe_node *body);
 const struct op *op_by_name(const struct op *const *ops, const char *name);
 
 #endif

@@ -22,12 +22,42 @@
 #define FOLDER_MAX 100000 /* files of a folder that is an input */
 #define RECIPE_DIR "<recipe.dir>/"
 
+bool plan__has_rows(const struct recipe_node *body)
+{
+    const struct recipe_node *foreach = recipe_get(body, "foreach");
+
+    return foreach && foreach->kind == RECIPE_MAP && recipe_get(foreach, "rows");
+}
+
+static void check_foreach(const char *name, const struct recipe_node *body,
+                          struct recipe_diags *diags)
+{
+    const struct recipe_node *foreach = recipe_get(body, "foreach"), *batch;
+    struct recipe_diag *d = NULL;
+
+    if (!foreach || foreach->kind != RECIPE_MAP)
+        return;
+    batch = recipe_get(foreach, "batch");
+    if (plan__has_rows(body) && !recipe_get(body, "native"))
+        d = recipe_diag_add(diags, RECIPE_E0306, recipe_get(foreach, "rows")->span,
+                            "tasks.%s is a command: foreach with rows goes with native",
+                            name);
+    else if (batch && !plan__has_rows(body))
+        d = recipe_diag_add(diags, RECIPE_E0306, batch->span,
+                            "batch goes with rows: an item of tasks.%s is one instance",
+                            name);
+    if (d && !batch)
+        recipe_diag_hint(d, "a dataset passes its rows through a program: "
+                            "datasets.NAME.steps: [{run: …}]");
+}
+
 static void validate(const struct recipe *r, const char *name,
                      const struct recipe_node *body, struct recipe_diags *diags)
 {
     const struct recipe_node *outputs = recipe_get(body, "outputs");
 
     (void)r;
+    check_foreach(name, body, diags);
     for (size_t i = 0; outputs && outputs->kind == RECIPE_MAP && i < outputs->count;
          i++) {
         const struct recipe_node *path = outputs->pairs[i].value;
@@ -195,23 +225,29 @@ static int add_item(const struct plan_step *step, json_t *spec)
                                json_string(step->bindings[0].value->text));
 }
 
+int plan__task_spec(const struct plan_graph *g, const struct plan_step *step,
+                    json_t *spec, struct rwf_err *err)
+{
+    const struct recipe_node *env = recipe_get(step->body, "env");
+    json_t *value =
+        env && !env->null ? plan_resolve(g, step, env, err) : json_object();
+
+    if (!value || json_object_set_new(spec, "env", value) < 0)
+        return -1;
+    if (add_outputs(g, step, spec, err) < 0 || add_inputs(g, step, spec, err) < 0)
+        return -1;
+    return add_item(step, spec);
+}
+
 static json_t *spec(const struct plan_graph *g, const struct plan_step *step,
                     struct rwf_err *err)
 {
-    const struct recipe_node *env = recipe_get(step->body, "env");
-    json_t *out = json_object(), *value;
+    json_t *out = json_object();
+    json_t *argv = make_argv(g, step, err);
 
-    value = make_argv(g, step, err);
-    if (!value || json_object_set_new(out, "argv", value) < 0)
-        goto fail;
-    value = env && !env->null ? plan_resolve(g, step, env, err) : json_object();
-    if (!value || json_object_set_new(out, "env", value) < 0)
-        goto fail;
-    if (add_dir(g, step, out, err) < 0 || add_outputs(g, step, out, err) < 0 ||
-        add_inputs(g, step, out, err) < 0 || add_item(step, out) < 0)
-        goto fail;
-    return out;
-fail:
+    if (argv && json_object_set_new(out, "argv", argv) == 0 &&
+        add_dir(g, step, out, err) == 0 && plan__task_spec(g, step, out, err) == 0)
+        return out;
     json_decref(out);
     return NULL;
 }
@@ -347,8 +383,8 @@ static int add_folder(const char *full, const char *path, json_t *files, int dep
     return rc;
 }
 
-static int add_path(const struct plan_graph *g, const char *path, json_t *files,
-                    struct rwf_err *err)
+int plan__add_path(const struct plan_graph *g, const char *path, json_t *files,
+                   struct rwf_err *err)
 {
     const char *inside = beneath(g, path);
     struct stat st;
@@ -375,7 +411,7 @@ static int add_declared(const struct plan_graph *g, const struct plan_step *step
     size_t i;
 
     if (json_is_string(value))
-        return add_path(g, json_string_value(value), files, err);
+        return plan__add_path(g, json_string_value(value), files, err);
     if (json_array_size(value) == 0) {
         const struct recipe_node *node = recipe_get(map, name);
         char *where = recipe_where(recipe_sources(g->recipe), node->span);
@@ -386,24 +422,30 @@ static int add_declared(const struct plan_graph *g, const struct plan_step *step
     }
     json_array_foreach((json_t *)value, i, path)
         if (json_is_string(path) &&
-            add_path(g, json_string_value(path), files, err) < 0)
+            plan__add_path(g, json_string_value(path), files, err) < 0)
             return -1;
     return 0;
 }
 
-static int inputs(const struct plan_graph *g, const struct plan_step *step,
-                  const json_t *spec, json_t *files, struct rwf_err *err)
+int plan__task_inputs(const struct plan_graph *g, const struct plan_step *step,
+                      const json_t *spec, json_t *files, struct rwf_err *err)
 {
     const json_t *declared = json_object_get(spec, "inputs");
     const char *item = json_string_value(json_object_get(spec, "item"));
     const char *name;
     json_t *value;
 
-    add_code(g, step, spec, files);
     json_object_foreach((json_t *)declared, name, value)
         if (add_declared(g, step, name, value, files, err) < 0)
             return -1;
-    return item ? add_path(g, item, files, err) : 0;
+    return item ? plan__add_path(g, item, files, err) : 0;
+}
+
+static int inputs(const struct plan_graph *g, const struct plan_step *step,
+                  const json_t *spec, json_t *files, struct rwf_err *err)
+{
+    add_code(g, step, spec, files);
+    return plan__task_inputs(g, step, spec, files, err);
 }
 
 static int command(const json_t *spec, struct op_command *ret, struct rwf_err *err)

@@ -223,7 +223,8 @@ static const struct plan_policy *read_policy(struct plan__build *b,
     r.p->grace = read_whole(&r, recipe_get(body, "grace"), r.p->grace);
     r.p->cache = read_bool(&r, recipe_get(body, "cache"), r.p->cache);
     r.p->log_limit = read_whole(&r, recipe_get(body, "log_limit"), r.p->log_limit);
-    r.p->max_parallel = e->max_parallel;
+    r.p->max_parallel = e->by_rows ? 0 : e->max_parallel;
+    r.p->leased = e->op->leased;
     return r.p;
 }
 

@@ -316,6 +316,12 @@ static int look_item(struct plan__lookup *l)
 
     if (!e || !recipe_get(e->body, "foreach"))
         return plan__lookup_fail(l, RECIPE_E0202, "there is no foreach here");
+    if (e->by_rows) {
+        plan__lookup_fail(l, RECIPE_E0202, "there is no item: %s goes through rows",
+                          e->address);
+        plan__lookup_hint(l, "the function finds each row as row in its argument");
+        return -1;
+    }
     if (!l->s->instance || !(value = plan__binding(l->s->instance, "item")))
         return l->s->stage == PLAN__CHECK
                    ? plan__lookup_give(l, EXPR_PENDING, NULL)
@@ -528,7 +534,7 @@ static int fail_root(struct plan__lookup *l)
     plan__lookup_fail(
         l, RECIPE_E0202,
         "'${%s}' is unknown: a reference starts with params, env, secrets, "
-        "matrix, item, inputs, recipe, run, step, datasets or tasks",
+        "matrix, item, inputs, recipe, run, step, datasets, actors or tasks",
         ref->text);
     if (ref->count == 1)
         plan__lookup_hint(l, "for a variable of the shell write $%s or $${%s}",

@@ -226,6 +226,11 @@ void engine__launch(struct engine *e, const struct schedule_decision *d)
         launch_decide(e, p, d);
         return;
     }
+    if (p->op->call != NULL) {
+        rwf_fail(&err, RWF_E_ENV, "%s: native tasks do not run yet", p->address);
+        engine__failed_early(e, p->index, d->attempt, &err);
+        return;
+    }
     rwf_assert(e->steps[d->step].ready != NULL);
     memcpy(key, e->steps[d->step].ready->key, sizeof(key));
     /* The key of a step that is not cached is nobody else's. */

@@ -6,6 +6,7 @@ include %D%/plan/local.mk
 include %D%/schedule/local.mk
 include %D%/wire/local.mk
 include %D%/store/local.mk
+include %D%/native/local.mk
 include %D%/node/local.mk
 include %D%/run/local.mk
 include %D%/data/local.mk

@@ -15,6 +15,7 @@ include %D%/unit/recipe.mk
 include %D%/unit/plan.mk
 include %D%/unit/schedule.mk
 include %D%/unit/wire.mk
+include %D%/unit/native.mk
 include %D%/unit/node.mk
 include %D%/unit/store.mk
 include %D%/unit/run.mk

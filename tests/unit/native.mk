@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
+# Plugins for the tests: one source each.
+test_plugins = %D%/plugins/plain.so %D%/plugins/abi.so %D%/plugins/size.so \
+	%D%/plugins/hollow.so %D%/plugins/other.so %D%/plugins/undefined.so
+check_DATA += $(test_plugins)
+CLEANFILES += $(test_plugins)
+EXTRA_DIST += %D%/plugins/plain.c %D%/plugins/abi.c %D%/plugins/size.c \
+	%D%/plugins/hollow.c %D%/plugins/other.c %D%/plugins/undefined.c
+%D%/plugins/%.so: %D%/plugins/%.c src/native/raywf.h
+	$(AM_V_CCLD)$(MKDIR_P) %D%/plugins && $(CC) -I$(top_srcdir)/src $(WARN_CFLAGS) \
+		$(CFLAGS) -fPIC -shared -o $@ $<
+
+check_PROGRAMS += check_plugin
+check_plugin_SOURCES = tests/unit/check_plugin.c
+check_plugin_LDADD = libnative.a libbase.a $(RWF_LIBS) $(CHECK_LIBS)
+check_plugin_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)

@@ -171,9 +171,8 @@ static int take_cmsg(struct wire__inbox *in, struct msghdr *msg, struct rwf_err 
             wire__inbox_put_fd(in, fd);
         }
     }
-    /* Those that no frame has announced yet belong to the one that is coming in. */
-    if ((msg->msg_flags & MSG_CTRUNC) || in->fd_end - in->fd_start > 2 * WIRE_FDS_MAX)
-        return rwf_fail(err, EPROTO, "more descriptors came than frames announce");
+    if (msg->msg_flags & MSG_CTRUNC)
+        return rwf_fail(err, EPROTO, "descriptors were lost: too many came, or are open");
     return 0;
 }
 
@@ -208,6 +207,9 @@ int wire__inbox_take(struct wire__inbox *in, struct wire_message *ret,
     struct wire_message m;
     int rc = take_frame(in->data + in->start, in->end - in->start,
                         in->frame_max ? in->frame_max : WIRE_FRAME_MAX, &m, &used, err);
+    /* Those that wait now can only be of the frame that is coming in. */
+    if (rc == 0 && in->fd_end - in->fd_start > WIRE_FDS_MAX)
+        return rwf_fail(err, EPROTO, "more descriptors came than frames announce");
     if (rc <= 0)
         return rc;
     in->start += used;

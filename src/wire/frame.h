@@ -43,6 +43,12 @@ const ProtobufCMessageDescriptor *wire_descriptor(enum wire_type type);
 /* Of the frame of body. Bodies of a user's size are checked with it before they are
  * sent: one above WIRE_FRAME_MAX is a bug in what follows. */
 size_t wire_frame_size(const ProtobufCMessage *body);
+/* The first frame of either side says who it is. role and name are borrowed. */
+void wire_hello_set(Wire__Hello *h, const char *role, const char *name);
+/* Whether the peer's version fits ours: the very same (clients and their node), or the
+ * same major (below 1.0: minor) one. */
+int wire_hello_check(const Wire__Hello *h, bool same, struct rwf_err *err);
+
 /* Appends the frame of body to out. */
 void wire_frame_add(struct rwf_str *out, enum wire_type type,
                     const ProtobufCMessage *body, int fd_count);
@@ -53,6 +59,8 @@ int wire_frame_take(const void *data, size_t len, struct wire_message *ret,
 /* Frees body and closes descriptors that were not taken. */
 void wire_message_clear(struct wire_message *m);
 
+/* Connects to the unix socket at path; one of another user (but root) is refused. */
+int wire_unix_connect(const char *path, struct rwf_err *err);
 /* Blocking, on a unix socket. fds are sent, and stay the caller's. EPIPE: peer gone. */
 int wire_send(int fd, enum wire_type type, const ProtobufCMessage *body, const int *fds,
               int fd_count, struct rwf_err *err);

@@ -27,15 +27,19 @@ struct wire_handler {
 
 /* Both ends of a link in memory; messages arrive in a later turn of the loop. */
 void wire_link_pair(uv_loop_t *loop, struct wire_link **ret_a, struct wire_link **ret_b);
-/* Takes a connected unix stream socket. */
+/* Takes a connected unix stream socket (on failure it stays the caller's). */
 struct wire_link *wire_link_open(uv_loop_t *loop, int fd, struct rwf_err *err);
 /* Connects; the handler hears `closed` with err when that fails, or the key is wrong. */
 struct wire_link *wire_link_connect(uv_loop_t *loop, const char *host, int port,
                                     const uint8_t *key, struct rwf_err *err);
+/* Until there is a handler messages wait. h is copied; NULL: the link tells nothing more,
+ * for who closes it and is gone before `closed` comes. */
 void wire_link_handle(struct wire_link *l, const struct wire_handler *h);
-/* Queues; never blocks; a peer that reads nothing for long is closed. fds are dup'ed. */
+/* Queues; never blocks; a peer that reads nothing for long, or leaves too much unread, is
+ * closed. fds are dup'ed; none on TCP. After the end of the link: does nothing. */
 void wire_link_send(struct wire_link *l, enum wire_type type, const ProtobufCMessage *body,
                     const int *fds, int fd_count);
+/* `closed` follows in a later turn of the loop. What is queued and fits goes out. */
 void wire_link_close(struct wire_link *l);
 /* "unix", "127.0.0.1:4711", "memory" */
 const char *wire_link_name(const struct wire_link *l);

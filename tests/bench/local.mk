@@ -9,3 +9,17 @@ EXTRA_DIST += %D%/dataset.sh
 EXTRA_PROGRAMS += tests/bench/duck_alone
 tests_bench_duck_alone_SOURCES = tests/bench/duck_alone.c
 tests_bench_duck_alone_LDADD = libdata.a libbase.a $(RWF_LIBS)
+# Against Ray; the head of core.sh says how.
+EXTRA_DIST += %D%/core.sh %D%/core_ray.py %D%/core_table.py %D%/metg.py
+EXTRA_PROGRAMS += tests/bench/core_floor
+tests_bench_core_floor_SOURCES = tests/bench/core_floor.c
+tests_bench_core_floor_LDADD = libstore.a libbase.a $(RWF_LIBS)
+EXTRA_PROGRAMS += tests/bench/core
+tests_bench_core_SOURCES = tests/bench/core.c
+tests_bench_core_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src/native
+tests_bench_core_LDADD = libnative.a libwire.a libstore.a libbase.a $(RWF_LIBS)
+EXTRA_DIST += %D%/core_plugin.c
+CLEANFILES += tests/bench/core_plugin.so
+tests/bench/core_plugin.so: tests/bench/core_plugin.c src/native/raywf.h
+	$(AM_V_CCLD)$(MKDIR_P) tests/bench && $(CC) $(WARN_CFLAGS) $(CFLAGS) -std=gnu11 -fPIC \
+		-shared -I$(top_srcdir)/src/native -o $@ $(srcdir)/tests/bench/core_plugin.c

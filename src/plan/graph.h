@@ -23,6 +23,17 @@ struct plan_binding {
     const struct recipe_node *value;
 };
 
+/* Where the ranks of a step, or the instances of an entry, go. */
+enum plan_placement {
+    PLAN_PACK, /* on few nodes */
+    PLAN_SPREAD,
+    PLAN_SAME_NODE,
+    PLAN_DIFFERENT_NODES,
+};
+const char *plan_placement_name(enum plan_placement placement);
+/* -1 when name is none of them. */
+int plan_placement_parse(const char *name);
+
 /* Shared by all instances of an entry. Durations in ns, sizes in bytes, 0: none. */
 struct plan_policy {
     double cpu; /* default 1 */
@@ -31,6 +42,13 @@ struct plan_policy {
     const char **custom_names; /* custom resources */
     double *custom_amounts;
     size_t custom_count;
+    const char **label_keys; /* a node must have these labels */
+    const char **label_values;
+    size_t label_count;
+    enum plan_placement placement;
+    int ranks;    /* processes that start and end together, each with these resources;
+                     0 and 1: one */
+    int priority; /* higher first */
     int retry_max;     /* attempts beyond the first */
     unsigned retry_on; /* bits of enum plan_cause */
     int64_t backoff_initial, backoff_max;

@@ -43,6 +43,24 @@ enum plan_cause plan_cause_parse(const char *name)
     return PLAN_CAUSE_NONE;
 }
 
+static const char *const placements[] = {[PLAN_PACK] = "pack",
+                                         [PLAN_SPREAD] = "spread",
+                                         [PLAN_SAME_NODE] = "same_node",
+                                         [PLAN_DIFFERENT_NODES] = "different_nodes"};
+
+const char *plan_placement_name(enum plan_placement placement)
+{
+    return placements[placement];
+}
+
+int plan_placement_parse(const char *name)
+{
+    for (size_t i = 0; i < RWF_COUNT(placements); i++)
+        if (strcmp(placements[i], name) == 0)
+            return (int)i;
+    return -1;
+}
+
 static const struct plan_policy language_defaults = {
     .cpu = 1,
     .retry_on =

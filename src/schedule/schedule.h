@@ -13,19 +13,8 @@
 #include <stdint.h>
 #include "base/err.h"
 #include "plan/graph.h"
+#include "schedule/machine.h"
 #include "schedule/state.h"
-
-/* What a machine has. */
-struct schedule_machine {
-    const char *name;
-    double cpu;
-    int64_t memory;
-    int gpu_count;
-    const int64_t *gpu_memory; /* of each, in bytes; 0, or all NULL: not known */
-    const char *const *custom_names;
-    const double *custom_amounts;
-    size_t custom_count;
-};
 
 enum schedule_verb {
     SCHEDULE_NONE, /* nothing now; *ret_wake is when to ask again (INT64_MAX: never) */

@@ -103,8 +103,13 @@ static void graph_free(struct plan_graph *g)
 
 static const char *const custom_names[] = {"license"};
 static const double custom_amounts[] = {3};
-static const struct schedule_machine machine = {
-    "here", 4, 1000, 3, custom_names, custom_amounts, 1};
+static const struct schedule_machine machine = {.name = "here",
+                                                .cpu = 4,
+                                                .memory = 1000,
+                                                .gpu_count = 3,
+                                                .custom_names = custom_names,
+                                                .custom_amounts = custom_amounts,
+                                                .custom_count = 1};
 
 static struct schedule_decision next(struct schedule *s, int64_t now)
 {

@@ -3,3 +3,8 @@ check_PROGRAMS += check_schedule
 check_schedule_SOURCES = tests/unit/check_schedule.c
 check_schedule_LDADD = libschedule.a libbase.a $(RWF_LIBS) $(CHECK_LIBS)
 check_schedule_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+
+check_PROGRAMS += check_cluster
+check_cluster_SOURCES = tests/unit/check_cluster.c
+check_cluster_LDADD = libschedule.a libbase.a $(RWF_LIBS) $(CHECK_LIBS)
+check_cluster_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)

@@ -157,6 +157,35 @@ int64_t node__session_memory(pid_t sid)
     return s.memory;
 }
 
+int64_t node__process_private(pid_t pid)
+{
+    char buf[4096];
+    if (read_small(pid, "status", buf, sizeof(buf)) <= 0)
+        return 0;
+    return status_bytes(buf, "RssAnon:");
+}
+
+struct sessions {
+    struct node__session *all;
+    size_t count;
+};
+
+static void private_one(void *ctx, pid_t pid)
+{
+    struct sessions *s = ctx;
+    struct stat_line st;
+    if (read_stat(pid, &st) < 0 || st.state == 'Z' || st.state == 'X')
+        return;
+    for (size_t i = 0; i < s->count; i++)
+        if (s->all[i].sid == st.session)
+            s->all[i].bytes += node__process_private(pid);
+}
+
+void node__sessions_private(struct node__session *sessions, size_t count)
+{
+    each_pid(private_one, &(struct sessions){sessions, count});
+}
+
 int64_t node__process_peak(pid_t pid)
 {
     char buf[4096];

@@ -5,6 +5,7 @@
  */
 #ifndef RWF_NODE_PROCFS_H
 #define RWF_NODE_PROCFS_H
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -14,6 +15,14 @@ int node__session_count(pid_t sid);
 int node__session_kill(pid_t sid, int sig);
 /* Memory of theirs that is not a file's: anonymous and shared. */
 int64_t node__session_memory(pid_t sid);
+/* What pid alone has that is neither a file's nor shared. */
+int64_t node__process_private(pid_t pid);
+/* The same, of all processes of several sessions, in one pass. */
+struct node__session {
+    pid_t sid;
+    int64_t bytes;
+};
+void node__sessions_private(struct node__session *sessions, size_t count);
 /* The most memory pid had at once since it started its program; 0 when it is gone. */
 int64_t node__process_peak(pid_t pid);
 

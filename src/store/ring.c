@@ -208,6 +208,16 @@ bool store_ring_broken(const struct store_ring *r)
     return r->out.broken || r->in.broken;
 }
 
+bool store_ring_idle(const struct store_ring *r)
+{
+    for (int side = 0; side < 2; side++) {
+        struct ring_shared *shared = &r->map->ring[side];
+        if (atomic_load(&shared->tail) != atomic_load(&shared->head))
+            return false;
+    }
+    return true;
+}
+
 /* --- producer --- */
 
 static bool look_for_room(struct store_ring *r, uint64_t end)

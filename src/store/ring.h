@@ -78,6 +78,10 @@ void store_ring_consume(struct store_ring *r);
 /* The other side wrote what is no frame. */
 bool store_ring_broken(const struct store_ring *r);
 
+/* All that was published, in both directions, was given back. Also for a third process
+ * that only looks. */
+bool store_ring_idle(const struct store_ring *r);
+
 _Atomic uint64_t *store_ring_word(struct store_ring *r, enum store_ring_word word);
 
 #endif

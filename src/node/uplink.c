@@ -1,0 +1,471 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The link to the head. While it is away, this node and its clients go on with what
+ * they have; when it is back (a lost connection is made again, with back-off) the node
+ * joins with all that it runs, says again who its clients are and what they want, and
+ * repeats the questions that were not answered.
+ */
+#include "config.h"
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "node/gpu.h"
+#include "node/inside.h"
+
+#define BEAT_MS 1000
+#define SILENCE (4 * RAYWF_S) /* of a head that should have answered beats */
+#define AGAIN_FIRST_MS 50
+#define AGAIN_MAX_MS 2000
+
+struct request {
+    uint64_t number;
+    uint64_t client, theirs; /* theirs: the client's number for it */
+    enum wire_type type;
+    ProtobufCMessage *message;
+    char *what; /* LIST */
+};
+
+struct kept {
+    STAILQ_ENTRY(kept) link;
+    enum wire_type type;
+    ProtobufCMessage *message;
+};
+
+struct node__uplink {
+    struct wire_link *link; /* NULL: away */
+    bool far;               /* not in this process */
+    char *host;             /* to connect again; NULL: never */
+    int port;
+    uint8_t key[WIRE_KEY_LEN];
+    bool keyed;
+    uv_timer_t timer; /* beats, or the next try */
+    uint64_t wait_ms;
+    int64_t heard;
+    uint32_t number; /* the head's for this node */
+    struct node__table requests;
+    uint64_t last_request;
+    STAILQ_HEAD(, kept) kept;
+};
+
+static void open_link(struct node *n);
+
+bool node__head_is_far(const struct node *n)
+{
+    return n->uplink->far;
+}
+
+/* --- what must not be lost while the head is away --- */
+
+static bool must_be_kept(enum wire_type type)
+{
+    return type == WIRE_ACTOR_KILL || type == WIRE_ACTOR_DROP ||
+           type == WIRE_GROUP_REMOVE;
+}
+
+void node__head_send(struct node *n, enum wire_type type, const ProtobufCMessage *m)
+{
+    struct node__uplink *u = n->uplink;
+    if (u->link) {
+        wire_link_send(u->link, type, m, NULL, 0);
+    } else if (must_be_kept(type)) {
+        struct kept *k = rwf_xcalloc(1, sizeof(*k));
+        k->type = type;
+        k->message = node__copy(m);
+        STAILQ_INSERT_TAIL(&u->kept, k, link);
+    }
+}
+
+static void send_kept(struct node *n)
+{
+    struct node__uplink *u = n->uplink;
+    while (!STAILQ_EMPTY(&u->kept)) {
+        struct kept *k = STAILQ_FIRST(&u->kept);
+        STAILQ_REMOVE_HEAD(&u->kept, link);
+        if (u->link)
+            wire_link_send(u->link, k->type, k->message, NULL, 0);
+        node__free(k->message);
+        free(k);
+    }
+}
+
+/* --- questions --- */
+
+static void request_free(struct request *r)
+{
+    node__free(r->message);
+    free(r->what);
+    free(r);
+}
+
+void node__head_ask(struct node__client *c, uint64_t request, enum wire_type type,
+                    const ProtobufCMessage *m, uint64_t *number)
+{
+    struct node__uplink *u = c->node->uplink;
+    struct request *r = rwf_xcalloc(1, sizeof(*r));
+    *r = (struct request){++u->last_request, c->id, request, type, NULL, NULL};
+    *number = r->number;
+    r->message = node__copy(m);
+    if (type == WIRE_LIST)
+        r->what = rwf_xstrdup(((const Wire__List *)m)->what);
+    node__table_add(&u->requests, r->number, r);
+    if (u->link)
+        wire_link_send(u->link, type, m, NULL, 0);
+}
+
+static void ask_again(void *ctx, void *item)
+{
+    struct node__uplink *u = ctx;
+    struct request *r = item;
+    wire_link_send(u->link, r->type, r->message, NULL, 0);
+}
+
+static void forget_of(void *ctx, void *item)
+{
+    struct node__client *c = ctx;
+    struct request *r = item;
+    if (r->client != c->id)
+        return;
+    node__table_remove(&c->node->uplink->requests, r->number);
+    request_free(r);
+}
+
+void node__uplink_client_gone(struct node__client *c)
+{
+    node__table_each(&c->node->uplink->requests, forget_of, c);
+}
+
+/* The answers all begin with the number of the request. */
+static void on_answer(struct node *n, struct wire_message *m)
+{
+    uint64_t *number;
+    switch (m->type) {
+    case WIRE_ERROR:
+        number = &((Wire__Error *)m->body)->request;
+        break;
+    case WIRE_DONE:
+        number = &((Wire__Done *)m->body)->request;
+        break;
+    case WIRE_ACTOR_FOUND:
+        number = &((Wire__ActorFound *)m->body)->request;
+        break;
+    case WIRE_GROUP_READY:
+        number = &((Wire__GroupReady *)m->body)->request;
+        break;
+    default:
+        number = &((Wire__Listed *)m->body)->request;
+    }
+    struct request *r = node__table_remove(&n->uplink->requests, *number);
+    struct node__client *c = r ? node__client_find(n, r->client) : NULL;
+    if (c) {
+        *number = r->theirs;
+        if (m->type == WIRE_LISTED && r->what) {
+            Wire__Listed *l = (Wire__Listed *)m->body;
+            char *merged = node__list_merge(n, r->what, l->json);
+            if (merged) {
+                free(l->json);
+                l->json = merged;
+            }
+        }
+        wire_link_send(c->link, m->type, m->body, NULL, 0);
+    }
+    if (r)
+        request_free(r);
+    else if (m->type == WIRE_ERROR)
+        rwf_log(RWF_LOG_WARN, "node", "the head: %s", ((Wire__Error *)m->body)->text);
+}
+
+/* --- what the head says --- */
+
+static void on_welcome(struct node *n, struct wire_message *m)
+{
+    n->uplink->number = ((const Wire__NodeWelcome *)m->body)->node;
+    n->uplink->wait_ms = 0;
+}
+
+static void on_nothing(struct node *n, struct wire_message *m)
+{
+    (void)n;
+    (void)m;
+}
+
+static void on_grant(struct node *n, struct wire_message *m)
+{
+    node__lease_granted(n, ((const Wire__HeadGrant *)m->body)->lease);
+}
+
+static void on_refuse(struct node *n, struct wire_message *m)
+{
+    const Wire__HeadRefuse *r = (const Wire__HeadRefuse *)m->body;
+    struct node__client *c = node__client_find(n, r->client);
+    if (c)
+        node__wants_refuse(c, r->lane, r->code, r->text);
+}
+
+static void on_recall(struct node *n, struct wire_message *m)
+{
+    node__lease_recall(n, (const Wire__HeadRecall *)m->body);
+}
+
+static void on_actor_start(struct node *n, struct wire_message *m)
+{
+    node__actor_start(n, (const Wire__HeadActorStart *)m->body);
+}
+
+static void on_actor_state(struct node *n, struct wire_message *m)
+{
+    node__actor_state(n, (const Wire__ActorState *)m->body);
+}
+
+static void on_actor_kill(struct node *n, struct wire_message *m)
+{
+    node__actor_kill(n, (const Wire__ActorKill *)m->body);
+}
+
+static void on_ask(struct node *n, struct wire_message *m)
+{
+    node__forward_ask(n, (const Wire__Ask *)m->body);
+}
+
+static void on_tell(struct node *n, struct wire_message *m)
+{
+    node__forward_tell(n, (const Wire__Tell *)m->body);
+}
+
+static void on_cancel(struct node *n, struct wire_message *m)
+{
+    node__forward_cancel(n, (const Wire__CancelOwned *)m->body);
+}
+
+static void (*const handlers[WIRE_TYPE_COUNT])(struct node *n,
+                                               struct wire_message *m) = {
+    [WIRE_HELLO] = on_nothing,
+    [WIRE_BEAT] = on_nothing, /* it was heard: that is all */
+    [WIRE_NODE_WELCOME] = on_welcome,
+    [WIRE_HEAD_GRANT] = on_grant,
+    [WIRE_HEAD_REFUSE] = on_refuse,
+    [WIRE_HEAD_RECALL] = on_recall,
+    [WIRE_HEAD_ACTOR_START] = on_actor_start,
+    [WIRE_ACTOR_STATE] = on_actor_state,
+    [WIRE_ACTOR_KILL] = on_actor_kill,
+    [WIRE_ERROR] = on_answer,
+    [WIRE_DONE] = on_answer,
+    [WIRE_ACTOR_FOUND] = on_answer,
+    [WIRE_GROUP_READY] = on_answer,
+    [WIRE_LISTED] = on_answer,
+    [WIRE_ASK] = on_ask,
+    [WIRE_TELL] = on_tell,
+    [WIRE_CANCEL_OWNED] = on_cancel,
+};
+
+static void on_message(void *ctx, struct wire_link *link, struct wire_message *m)
+{
+    struct node *n = ctx;
+    (void)link;
+    n->uplink->heard = rwf_clock_mono();
+    if (m->type < WIRE_TYPE_COUNT && handlers[m->type])
+        handlers[m->type](n, m);
+    else
+        rwf_log(RWF_LOG_WARN, "node", "the head sent %s, which is not for nodes",
+                wire_type_name(m->type));
+}
+
+/* --- joining --- */
+
+static void add_gpus(const struct node *n, Wire__NodeJoin *j)
+{
+    const struct node_gpu *known = NULL;
+    size_t count = n->machine.gpu_count > 0 ? node_gpus(&known) : 0;
+    j->gpus = rwf_xcalloc((size_t)n->machine.gpu_count + 1, sizeof(void *));
+    for (int i = 0; i < n->machine.gpu_count; i++) {
+        Wire__Gpu *g = rwf_xmalloc(sizeof(*g));
+        wire__gpu__init(g);
+        g->index = (uint32_t)i;
+        if (n->machine.gpu_memory)
+            g->memory = (uint64_t)n->machine.gpu_memory[i];
+        if ((size_t)i < count) {
+            g->name = (char *)known[i].name;
+            g->uuid = (char *)known[i].uuid;
+        }
+        j->gpus[j->n_gpus++] = g;
+    }
+}
+
+static void add_custom(const struct node *n, Wire__NodeJoin *j)
+{
+    const struct schedule_machine *m = &n->machine;
+    j->custom = rwf_xcalloc(m->custom_count + 1, sizeof(void *));
+    for (size_t i = 0; i < m->custom_count; i++) {
+        Wire__Amount *a = rwf_xmalloc(sizeof(*a));
+        wire__amount__init(a);
+        a->name = (char *)m->custom_names[i];
+        a->amount = m->custom_amounts[i];
+        j->custom[j->n_custom++] = a;
+    }
+}
+
+static void add_lease(void *ctx, void *item)
+{
+    Wire__NodeJoin *j = ctx;
+    struct node__lease *l = item;
+    if (l->worker)
+        l->wire->worker = l->worker->id;
+    if (l->actor)
+        l->wire->actor = node__actor_spec(l->actor)->actor;
+    j->leases[j->n_leases++] = l->wire;
+}
+
+static void join(struct node *n)
+{
+    Wire__NodeJoin j = WIRE__NODE_JOIN__INIT;
+    j.name = n->name;
+    j.cpu = n->machine.cpu;
+    j.memory = (uint64_t)n->machine.memory;
+    j.session = n->session;
+    add_gpus(n, &j);
+    add_custom(n, &j);
+    j.leases = rwf_xcalloc(n->leases.count + 1, sizeof(void *));
+    node__table_each(&n->leases, add_lease, &j);
+    node__actors_say(n, &j);
+    wire_link_send(n->uplink->link, WIRE_NODE_JOIN, &j.base, NULL, 0);
+    for (size_t i = 0; i < j.n_gpus; i++)
+        free(j.gpus[i]);
+    for (size_t i = 0; i < j.n_custom; i++)
+        free(j.custom[i]);
+    free(j.gpus);
+    free(j.custom);
+    free(j.leases);
+    free(j.actors);
+}
+
+static void on_beat_time(uv_timer_t *t)
+{
+    struct node *n = t->data;
+    struct node__uplink *u = n->uplink;
+    int64_t now = rwf_clock_mono();
+    if (!u->link) {
+        open_link(n);
+        return;
+    }
+    if (now - u->heard > SILENCE) {
+        rwf_log(RWF_LOG_WARN, "node", "the head at %s says nothing: connecting again",
+                wire_link_name(u->link));
+        wire_link_close(u->link);
+        return;
+    }
+    Wire__Beat b = WIRE__BEAT__INIT;
+    b.sent = (uint64_t)now;
+    NODE__SEND(u->link, WIRE_BEAT, &b);
+}
+
+static void on_closed(void *ctx, struct wire_link *link, const struct rwf_err *err)
+{
+    struct node *n = ctx;
+    struct node__uplink *u = n->uplink;
+    if (u->link == link)
+        u->link = NULL;
+    uv_timer_stop(&u->timer);
+    if (u->host && !n->stopping) {
+        if (u->wait_ms <= AGAIN_FIRST_MS)
+            rwf_log(RWF_LOG_WARN, "node", "no head at %s:%d (%s): trying again",
+                    u->host, u->port, err ? err->text : "it ended");
+        u->wait_ms = u->wait_ms ? u->wait_ms * 2 : AGAIN_FIRST_MS;
+        if (u->wait_ms > AGAIN_MAX_MS)
+            u->wait_ms = AGAIN_MAX_MS;
+        uv_update_time(n->loop);
+        uv_timer_start(&u->timer, on_beat_time, u->wait_ms, 0);
+    }
+    node__closed(n);
+}
+
+void node_attach_head(struct node *n, struct wire_link *head)
+{
+    struct node__uplink *u = n->uplink;
+    rwf_assert(!u->link);
+    u->link = head;
+    u->far = strcmp(wire_link_name(head), "memory") != 0;
+    u->heard = rwf_clock_mono();
+    n->open++;
+    wire_link_handle(head, &(struct wire_handler){n, on_message, on_closed});
+    join(n);
+    node__clients_announce(n);
+    node__table_each(&u->requests, ask_again, u);
+    send_kept(n);
+    if (u->far) {
+        uv_update_time(n->loop);
+        uv_timer_start(&u->timer, on_beat_time, BEAT_MS, BEAT_MS);
+    }
+}
+
+static void open_link(struct node *n)
+{
+    struct node__uplink *u = n->uplink;
+    struct rwf_err err = RWF_ERR_INIT;
+    struct wire_link *l =
+        wire_link_connect(n->loop, u->host, u->port, u->keyed ? u->key : NULL, &err);
+    if (l) {
+        node_attach_head(n, l);
+        return;
+    }
+    rwf_log(RWF_LOG_WARN, "node", "%s", err.text);
+    uv_update_time(n->loop);
+    uv_timer_start(&u->timer, on_beat_time, AGAIN_MAX_MS, 0);
+}
+
+void node_reconnect(struct node *n, const char *host, int port, const uint8_t *key)
+{
+    struct node__uplink *u = n->uplink;
+    free(u->host);
+    u->host = rwf_xstrdup(host);
+    u->port = port;
+    u->keyed = key != NULL;
+    if (key)
+        memcpy(u->key, key, sizeof(u->key));
+    if (!u->link)
+        open_link(n);
+}
+
+/* --- life --- */
+
+void node__uplink_create(struct node *n)
+{
+    struct node__uplink *u = rwf_xcalloc(1, sizeof(*u));
+    n->uplink = u;
+    STAILQ_INIT(&u->kept);
+    node__timer(n, &u->timer);
+}
+
+static void on_timer_closed(uv_handle_t *h)
+{
+    node__closed(h->data);
+}
+
+void node__uplink_close(struct node *n)
+{
+    free(n->uplink->host);
+    n->uplink->host = NULL;
+    if (n->uplink->link)
+        wire_link_close(n->uplink->link);
+    uv_close((uv_handle_t *)&n->uplink->timer, on_timer_closed);
+}
+
+static void free_one(void *ctx, void *item)
+{
+    (void)ctx;
+    request_free(item);
+}
+
+void node__uplink_free(struct node *n)
+{
+    struct node__uplink *u = n->uplink;
+    if (!u)
+        return;
+    node__table_each(&u->requests, free_one, NULL);
+    node__table_free(&u->requests);
+    u->link = NULL;
+    send_kept(n);
+    free(u->host);
+    free(u);
+}

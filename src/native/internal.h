@@ -116,6 +116,8 @@ void native__value_fail(struct native__client *c, struct native__value *v, int c
                         const char *text);
 /* Back to PENDING: it is lost, and made again. */
 void native__value_unmake(struct native__client *c, struct native__value *v);
+/* Calls whose arguments have failed fail, too. */
+void native__doomed_run(struct native__client *c);
 void native__edge_add(struct native__value *v, struct native__edge *e);
 void native__edge_remove(struct native__edge *e);
 void native__values_free(struct native__client *c);
@@ -142,14 +144,17 @@ enum native__place {
 enum native__task_flags {
     NATIVE__HAS_REFS = 1,  /* some arguments are by reference */
     NATIVE__GONE = 2,      /* cancelled or failed; is only waited for on its line */
-    NATIVE__HAS_OBJECTS = 4, /* some arguments are objects that the task holds */
+    NATIVE__PACK = 4,      /* too large for a frame: `packed` holds the arguments */
+    NATIVE__DOOMED = 8,    /* in the list of those whose arguments have failed */
 };
 
 /* Behind it: uint32_t values[returns], padded to 8; then the arguments as they go into
- * a frame (native_item …), where by reference object is NATIVE__REF and size the id. */
+ * a frame (native_item …), where by reference object is NATIVE__REF and size the index. */
 #define NATIVE__REF UINT64_MAX
+#define NATIVE__NO_VALUE UINT32_MAX /* in values: dropped, or not a return of it */
 
 struct native__task {
+    uint64_t id;                      /* never again used */
     struct native__task *next, *prev; /* in its place */
     struct native__lane *lane;
     struct native__line *line; /* SENT */
@@ -159,11 +164,13 @@ struct native__task {
     uint32_t value_count, arg_count, arg_bytes;
     uint32_t epoch;
     uint32_t missing; /* HELD: arguments that are pending */
+    uint32_t packed;  /* PACK: index of a value */
     uint32_t parent;  /* call of a worker that submitted it; 0: none */
     uint16_t attempt; /* from 1 */
     uint8_t place, flags;
     uint32_t live; /* KEPT: values that it could make again */
-    uint16_t class_, rebuilds;
+    uint16_t class_; /* of its memory; 0: malloc */
+    uint16_t rebuilds;
     uint32_t values[];
 };
 
@@ -171,12 +178,6 @@ static inline void *native__task_args(const struct native__task *t)
 {
     return (char *)t->values + native_pad(t->value_count * sizeof(uint32_t));
 }
-static inline uint64_t native__task_id(struct native__client *c,
-                                       const struct native__task *t)
-{
-    return native__value_at(c, t->values[0])->id;
-}
-
 /* A number for the name of a function, method ("class.method") or constructor. */
 uint32_t native__function(struct native__client *c, const char *name);
 const char *native__function_name(const struct native__client *c, uint32_t function);
@@ -191,6 +192,8 @@ void native__retry_defaults(struct raywf_retry *ret, const struct raywf_retry *r
 int native__submit(struct native__client *c, struct native__lane *lane, uint32_t function,
                    const struct native__policy *policy, const struct raywf_arg *args,
                    size_t n, struct raywf_ref *ret_refs, struct raywf_error *err);
+/* Waits for those of its arguments that are pending, then queues it. */
+void native__hold(struct native__client *c, struct native__task *t);
 /* All its values fail, unless it is gone already. The task is freed, or (SENT) waits
  * for the end of its line's interest in it. */
 void native__task_fail(struct native__client *c, struct native__task *t, int code,
@@ -225,8 +228,8 @@ struct native__lane {
     void *owner; /* struct raywf_actor */
     /* A shape. */
     Wire__Shape *shape;
-    char *key;
     struct raywf_group *group;
+    bool lingers;      /* a timer looks for lines that are idle */
     int priority;
     bool retriable;
     bool told;         /* the node knows the shape */
@@ -243,15 +246,17 @@ struct native__line {
     uint64_t lease, worker;
     struct native__list flight; /* as sent */
     uint32_t unflushed;
-    bool recalled, full;
+    bool recalled, full, broken;
+    bool ended; /* the node was told to kill its worker */
     int64_t idle_since;
     int64_t check; /* when to look whether what runs is over its time; 0: not */
-    int64_t timeout; /* the shortest that was sent since the last look */
     uint64_t *named; /* bit set of functions that the worker knows by number */
     size_t named_words;
 };
 
 struct native__lane *native__lane_add(struct native__client *c);
+/* After a turn: lanes that were touched are filled, flushed, and their wants told. */
+void native__lanes_settle(struct native__client *c);
 /* Something to do for it in the next turn. */
 void native__lane_touch(struct native__client *c, struct native__lane *lane);
 /* Sends what there is room for. */
@@ -272,6 +277,13 @@ struct native__line *native__line_open(struct native__client *c,
 void native__line_died(struct native__client *c, struct native__line *l,
                        enum raywf_cause cause, const char *text);
 struct native__line *native__line_find(struct native__client *c, uint64_t lease);
+void native__line_detach(struct native__client *c, struct native__line *l);
+void native__line_free(struct native__line *l);
+/* Gives an idle one back to the node. */
+void native__line_return(struct native__client *c, struct native__line *l, bool broken);
+/* A call was sent that may run for so long. */
+void native__line_watch(struct native__client *c, struct native__line *l,
+                        int64_t timeout);
 void native__lanes_free(struct native__client *c);
 
 /* --- sending, receiving --- */
@@ -320,6 +332,8 @@ void native__timer_add(struct native__client *c, int64_t when,
                        void (*fn)(struct native__client *c, void *ctx), void *ctx);
 /* Runs what is due; returns when the next is, INT64_MAX: none. */
 int64_t native__timers_run(struct native__client *c);
+/* At once, at no cost: a new epoch, its arguments are looked at anew. */
+void native__again(struct native__client *c, struct native__task *t);
 /* t has ended without a result: again by its policy (front of the queue, or after its
  * back-off), or its error. */
 void native__retry(struct native__client *c, struct native__task *t,
@@ -368,9 +382,130 @@ void native__worker_ops(const struct native_worker_ops *ops, uint64_t worker);
 void native__worker_call(struct native__client *c, bool (*cancelled)(void *ctx),
                          void *ctx);
 
+/* --- cancelling (calls.c) --- */
+
+void native__cancel(struct native__client *c, uint64_t id, int flags);
+/* All that this call of a worker has submitted. */
+void native__cancel_children(struct native__client *c, uint32_t call);
+
 /* --- the client itself (client.c) --- */
 
-struct native__client;
+#define NATIVE__CLASSES 33 /* of 32 bytes each */
+
+/* A store that this client is, or was, attached to. */
+struct native__session {
+    struct store *store;
+    uint64_t number;
+    size_t values; /* that lie in it */
+};
+
+struct native__waiting; /* control.c: for an answer */
+
+enum native__leader { NATIVE__NOBODY, NATIVE__A_THREAD, NATIVE__THE_PUMP };
+
+struct native__client {
+    pthread_mutex_t lock;
+    uint64_t id; /* of the first WELCOME: owner of all refs made here */
+    int slot;
+
+    /* refs.c */
+    struct native__value **pages;
+    size_t page_count, page_cap;
+    uint32_t used, vacant; /* vacant: index + 1 */
+
+    /* task.c */
+    struct native__task *spare[NATIVE__CLASSES];
+    char *chunk;
+    size_t chunk_left;
+    void **chunks;
+    size_t chunk_count, chunk_cap;
+    uint64_t next_task;
+    size_t outstanding; /* tasks whose values are pending */
+    /* Chains of calls may be long: what follows from one's end is done in a loop. */
+    struct native__task *doomed, *dead;
+    bool dooming, burying;
+    struct rwf_map *function_map;
+    char **functions;
+    size_t function_count, function_cap;
+    struct native__policy **policies;
+    size_t policy_count, policy_cap;
+    struct raywf_task **handles;
+    size_t handle_count, handle_cap;
+
+    /* lane.c */
+    struct native__lane *lanes, *dirty;
+    uint64_t next_lane;
+    struct rwf_map *shapes;
+    struct native__line **lines; /* all */
+    size_t line_count, line_cap;
+
+    /* lineage.c */
+    struct native__list kept; /* oldest first */
+    size_t kept_bytes;
+
+    /* retry.c */
+    struct native__timer *timers; /* a heap */
+    size_t timer_count, timer_cap;
+
+    /* remote.c */
+    struct native__borrow *borrows;
+
+    /* pump.c */
+    enum native__leader leader;
+    pthread_cond_t changed; /* followers */
+    int followers;
+    pthread_cond_t stir; /* the pump's thread */
+    bool deep;           /* it sleeps until stirred */
+    bool stopping;
+    pthread_t pump;
+    bool pump_runs;
+    uint64_t turns, progress;
+    int64_t now; /* of this turn */
+    uint32_t since_turn; /* submissions */
+    int64_t spin; /* ns; 0: never */
+    int spin_luck;
+    struct store_bell *bell;
+    struct native__job *jobs, **jobs_end;
+    void (*ready)(void *ctx);
+    void *ready_ctx;
+
+    /* control.c */
+    int fd;
+    struct wire_reader *reader;
+    pthread_cond_t closing; /* the control thread, while it pauses */
+    pthread_t control;
+    bool control_runs;
+    pthread_mutex_t send_lock;
+    bool connected;
+    uint64_t next_request;
+    struct native__waiting *waiting;
+    struct native__session *sessions;
+    size_t session_count, session_cap;
+
+    /* session.c */
+    struct raywf_options options; /* strings are copies */
+    char *address;                /* NULL: a socket was given, or a session of ours */
+    int child;                    /* process of the session, 0: none */
+    bool given;                   /* the socket was given: never connected again */
+
+    /* A worker's. */
+    struct native_worker_ops worker_ops;
+    uint64_t worker;
+    bool (*cancelled)(void *ctx);
+    void *cancelled_ctx;
+    uint32_t call; /* number of the one that runs; 0: none */
+    uint32_t calls;
+    bool blocked;
+};
+
+/* Work for the pump's thread, without the lock; of who adds it. */
+struct native__job {
+    struct native__job *next;
+    void (*fn)(struct native__client *c, struct native__job *j);
+};
+void native__job_add(struct native__client *c, struct native__job *j);
+
+extern struct native__client *native__the; /* NULL: raywf_init was not called */
 /* The one of this process, or NULL and *err. */
 struct native__client *native__client(struct raywf_error *err);
 void native__lock(struct native__client *c);

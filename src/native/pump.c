@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Waiting, and taking in what comes meanwhile. One thread at a time leads: it takes in
+ * results, spins for a little while, then sleeps on the bell of the process. Others that
+ * wait follow: the leader tells them when something has changed, and one of them takes
+ * over when it leaves. While nobody waits a thread of our own looks after what is
+ * outstanding: it ticks while the program keeps taking results in by itself, leads when
+ * it does not, and sleeps deeply when there is nothing to do.
+ */
+#include "config.h"
+#include "native/internal.h"
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include "base/clock.h"
+#include "base/mem.h"
+
+#define TICK RWF_NS_PER_MS
+#define QUIET_TICKS 20        /* then it sleeps deeply */
+#define BLOCKED_AFTER RWF_NS_PER_MS
+
+static void pause_cpu(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+/* --- one turn --- */
+
+static void broken_line(struct native__client *c, struct native__line *l)
+{
+    Wire__Return m = WIRE__RETURN__INIT;
+    m.lease = l->lease;
+    m.broken = true;
+    native__tell(c, WIRE_RETURN, &m.base);
+    native__line_died(c, l, RAYWF_ON_EXIT, "wrote what is no message into its ring");
+}
+
+static bool receive_all(struct native__client *c)
+{
+    bool any = false;
+    for (size_t i = c->line_count; i-- > 0;) {
+        struct native__line *l = c->lines[i];
+        any = native__receive(c, l) || any;
+        if (l->broken)
+            broken_line(c, l);
+    }
+    return any;
+}
+
+static void flush_all(struct native__client *c)
+{
+    for (size_t i = 0; i < c->line_count; i++)
+        if (c->lines[i]->unflushed)
+            native__flush(c->lines[i]);
+}
+
+static int64_t turn(struct native__client *c)
+{
+    uint64_t before = c->progress;
+    c->turns++;
+    c->now = rwf_clock_mono();
+    receive_all(c);
+    int64_t next = native__timers_run(c);
+    if (c->dirty)
+        native__lanes_settle(c);
+    flush_all(c);
+    if (c->followers && c->progress != before)
+        pthread_cond_broadcast(&c->changed);
+    return next;
+}
+
+void native__turn(struct native__client *c)
+{
+    turn(c);
+}
+
+void native__changed(struct native__client *c)
+{
+    if (c->followers)
+        pthread_cond_broadcast(&c->changed);
+    if (c->leader != NATIVE__NOBODY && c->bell)
+        store_bell_ring(c->bell);
+}
+
+void native__stir(struct native__client *c)
+{
+    if (!c->deep)
+        return;
+    c->deep = false;
+    pthread_cond_signal(&c->stir);
+}
+
+void native__job_add(struct native__client *c, struct native__job *j)
+{
+    j->next = NULL;
+    *c->jobs_end = j;
+    c->jobs_end = &j->next;
+    c->deep = true; /* whatever it does, wake it */
+    native__stir(c);
+    if (c->leader == NATIVE__THE_PUMP)
+        store_bell_ring(c->bell);
+}
+
+/* --- sleeping --- */
+
+static void timed_wait(struct native__client *c, pthread_cond_t *cond, int64_t deadline)
+{
+    if (deadline == INT64_MAX) {
+        pthread_cond_wait(cond, &c->lock);
+        return;
+    }
+    struct timespec ts = {deadline / RWF_NS_PER_S, deadline % RWF_NS_PER_S};
+    pthread_cond_timedwait(cond, &c->lock, &ts);
+}
+
+static bool something_came(const struct native__client *c)
+{
+    size_t size;
+    for (size_t i = 0; i < c->line_count; i++)
+        if (store_ring_peek(c->lines[i]->ring, &size))
+            return true;
+    return false;
+}
+
+/* With the lock, which is given up; the bell is ours. */
+static void sleep_on_bell(struct native__client *c, bool (*done)(void *ctx), void *ctx,
+                          int64_t deadline)
+{
+    struct store_bell *bell = c->bell;
+    uint32_t seen = store_bell_prepare(bell);
+    if (something_came(c) || (done && done(ctx))) {
+        store_bell_cancel(bell);
+        return;
+    }
+    native__unlock(c);
+    store_bell_wait(bell, seen, deadline);
+    native__lock(c);
+}
+
+/* true: done. Luck says whether spinning has paid of late; without it, it is tried only
+ * now and then. */
+static bool spin(struct native__client *c, bool (*done)(void *ctx), void *ctx)
+{
+    if (!c->spin)
+        return false;
+    int64_t budget = c->spin_luck > 0 || (c->turns & 15) == 0 ? c->spin : c->spin / 8;
+    int64_t end = rwf_clock_mono() + budget;
+    do {
+        native__unlock(c);
+        for (int i = 0; i < 4; i++)
+            pause_cpu();
+        native__lock(c);
+        if (something_came(c))
+            turn(c);
+        if (done(ctx)) {
+            if (c->spin_luck < 8)
+                c->spin_luck++;
+            return true;
+        }
+    } while (rwf_clock_mono() < end);
+    if (c->spin_luck > -8)
+        c->spin_luck--;
+    return false;
+}
+
+/* --- awaiting --- */
+
+static void tell_blocked(struct native__client *c, bool blocked)
+{
+    Wire__Blocked m = WIRE__BLOCKED__INIT;
+    m.blocked = blocked;
+    c->blocked = blocked;
+    native__tell(c, WIRE_BLOCKED, &m.base);
+}
+
+static void lead(struct native__client *c, bool (*done)(void *ctx), void *ctx,
+                 int64_t deadline, int64_t timer, bool *blocks)
+{
+    c->leader = NATIVE__A_THREAD;
+    if (!spin(c, done, ctx)) {
+        int64_t until = deadline < timer ? deadline : timer;
+        int64_t block = INT64_MAX;
+        if (*blocks && !c->blocked)
+            block = rwf_clock_mono() + BLOCKED_AFTER;
+        sleep_on_bell(c, done, ctx, until < block ? until : block);
+        if (block != INT64_MAX && rwf_clock_mono() >= block && !done(ctx))
+            tell_blocked(c, true);
+    }
+    c->leader = NATIVE__NOBODY;
+}
+
+static void follow(struct native__client *c, int64_t deadline)
+{
+    if (c->leader == NATIVE__THE_PUMP) /* it makes way */
+        store_bell_ring(c->bell);
+    c->followers++;
+    timed_wait(c, &c->changed, deadline);
+    c->followers--;
+}
+
+/* The children of a call that was cancelled are not waited for. */
+static void cancel_children(struct native__client *c)
+{
+    if (c->call && c->cancelled && c->cancelled(c->cancelled_ctx))
+        native__cancel_children(c, c->call);
+}
+
+bool native__await(struct native__client *c, bool (*done)(void *ctx), void *ctx,
+                   int64_t deadline, bool blocks)
+{
+    blocks = blocks && c->worker;
+    bool ret;
+    for (;;) {
+        int64_t timer = turn(c);
+        if ((ret = done(ctx)))
+            break;
+        if (c->now >= deadline)
+            break;
+        cancel_children(c);
+        if ((ret = done(ctx)))
+            break;
+        if (c->leader == NATIVE__NOBODY)
+            lead(c, done, ctx, deadline, timer, &blocks);
+        else
+            follow(c, deadline);
+    }
+    if (blocks && c->blocked)
+        tell_blocked(c, false);
+    if (c->followers && c->leader == NATIVE__NOBODY)
+        pthread_cond_broadcast(&c->changed);
+    if (c->outstanding && c->deep)
+        native__stir(c);
+    return ret;
+}
+
+/* --- the thread --- */
+
+static void run_jobs(struct native__client *c)
+{
+    while (c->jobs) {
+        struct native__job *j = c->jobs;
+        c->jobs = j->next;
+        if (!c->jobs)
+            c->jobs_end = &c->jobs;
+        native__unlock(c);
+        j->fn(c, j);
+        native__lock(c);
+    }
+}
+
+static void pump_lead(struct native__client *c, int64_t timer)
+{
+    c->leader = NATIVE__THE_PUMP;
+    if (!c->jobs && !c->followers)
+        sleep_on_bell(c, NULL, NULL, timer);
+    c->leader = NATIVE__NOBODY;
+    if (c->followers)
+        pthread_cond_broadcast(&c->changed);
+}
+
+static void tell_ready(struct native__client *c, uint64_t *seen)
+{
+    if (!c->ready || *seen == c->progress)
+        return;
+    *seen = c->progress;
+    void (*fn)(void *ctx) = c->ready;
+    void *ctx = c->ready_ctx;
+    native__unlock(c);
+    fn(ctx);
+    native__lock(c);
+}
+
+/* Sleeps until there is something for it to do. */
+static void rest(struct native__client *c, int64_t timer, int *quiet, uint64_t *turns)
+{
+    bool needed = c->outstanding && c->leader == NATIVE__NOBODY;
+    bool alone = c->turns == *turns;
+    *turns = c->turns;
+    if (needed && (alone || c->ready) && !c->followers) {
+        *quiet = 0;
+        pump_lead(c, timer);
+        return;
+    }
+    *quiet = needed ? 0 : *quiet + 1;
+    int64_t until = rwf_clock_mono() + TICK;
+    if (*quiet > QUIET_TICKS) {
+        c->deep = true;
+        until = timer;
+    }
+    timed_wait(c, &c->stir, until < timer ? until : timer);
+    c->deep = false;
+}
+
+static void *pump_main(void *arg)
+{
+    struct native__client *c = arg;
+    int quiet = 0;
+    uint64_t turns = 0, seen = 0;
+    prctl(PR_SET_NAME, "raywf-pump");
+    native__lock(c);
+    while (!c->stopping) {
+        run_jobs(c);
+        int64_t timer = INT64_MAX;
+        if (c->leader == NATIVE__NOBODY) {
+            bool fresh = c->turns != turns;
+            timer = turn(c);
+            turns = fresh ? c->turns - 1 : c->turns;
+        }
+        tell_ready(c, &seen);
+        if (!c->stopping && !c->jobs)
+            rest(c, timer, &quiet, &turns);
+    }
+    native__unlock(c);
+    return NULL;
+}
+
+int native__pump_start(struct native__client *c, struct rwf_err *err)
+{
+    int rc = pthread_create(&c->pump, NULL, pump_main, c);
+    if (rc)
+        return rwf_fail(err, rc, "cannot start a thread: %s", strerror(rc));
+    c->pump_runs = true;
+    return 0;
+}
+
+void native__pump_stop(struct native__client *c)
+{
+    native__lock(c);
+    c->stopping = true;
+    pthread_cond_broadcast(&c->stir);
+    pthread_cond_broadcast(&c->changed);
+    if (c->bell)
+        store_bell_ring(c->bell);
+    native__unlock(c);
+    if (c->pump_runs)
+        pthread_join(c->pump, NULL);
+    c->pump_runs = false;
+}

@@ -36,7 +36,8 @@ struct store_options {
 };
 
 /* What a client asks of the node when it cannot go on alone; called without locks, by
- * the thread that waits. Node: NULL. */
+ * the thread that waits, again and again (about every 100 ms) while it waits. Need not
+ * wait for an answer. The node itself has none: it relieves and restores in place. */
 struct store_hooks {
     void *ctx;
     void (*full)(void *ctx, size_t bytes);             /* make room for so many bytes */
@@ -63,13 +64,16 @@ int store_slot_claim(struct store *s, int pid, struct rwf_err *err);
  * its units. Idempotent. */
 void store_slot_release(struct store *s, int slot);
 bool store_slot_alive(const struct store *s, int slot);
+/* Where to ring a client. From now on store_object_hand means the one that has the slot
+ * now: after its end the slot will be somebody else's. */
 struct store_bell *store_slot_bell(struct store *s, int slot);
 
 /* --- objects --- */
 
-/* A new object of size bytes that the caller holds; its memory, writable until sealed.
- * Waits for room until deadline (monotonic ns). ENOSPC: it can never fit, or the disk
- * quota is used up; ETIMEDOUT. */
+/* A new object of size bytes that the caller holds; its memory, 64-byte aligned, writable
+ * until sealed. Waits for room until deadline (monotonic ns; in the past: asks for room
+ * once, never sleeps). ENOSPC: it can never fit, or the disk quota is used up; ENOMEM:
+ * the machine has no memory for it; ETIMEDOUT. */
 void *store_object_create(struct store *s, size_t size, int64_t deadline,
                           store_object *ret, struct rwf_err *err);
 /* From now on it never changes. EFAULT when somebody wrote past its end (or before its
@@ -87,19 +91,26 @@ void store_object_unpin(struct store *s, store_object o);
 
 /* A reference for this client (it must be alive: somebody holds it), -1 when gone. */
 int store_object_hold(struct store *s, store_object o);
-/* A reference for another client, who then must drop it; -1 when it, or the client, is
- * gone. */
+/* A reference for another client, who then must drop it; -1 when it, or the client (the
+ * one whose bell store_slot_bell gave last, if any did), is gone. 1: that client has one
+ * already, which it may drop at any time: keep yours until it says that it has taken
+ * this one. */
 int store_object_hand(struct store *s, store_object o, int slot);
 /* Gives up this client's reference. */
 void store_object_drop(struct store *s, store_object o);
 /* -1 when there is none. */
 int64_t store_object_size(const struct store *s, store_object o);
 
-/* --- the node's work; one thread --- */
+/* --- the node's work --- */
 
 /* Spills until `bytes` in one piece can be allocated, or nothing more can be spilled.
- * 0, or -1: quota, disk, or all pinned (EAGAIN). Wakes who waits for room. */
+ * 0, or -1: quota, disk (who waits for room then fails), or all pinned (EAGAIN: they wait
+ * on). Writes to disk: not on a loop. With 0 it only removes the files of what clients
+ * have dropped; to be called so from time to time. Takes turns with itself and with
+ * restore, so that any thread may call it. */
 int store_relieve(struct store *s, size_t bytes, struct rwf_err *err);
+/* Brings o back from disk (nothing to do: 0) and wakes who waits for it. EILSEQ, ENOENT,
+ * EAGAIN: no room; whoever waits asks again. */
 int store_restore(struct store *s, store_object o, struct rwf_err *err);
 
 struct store_info {
@@ -118,6 +129,6 @@ struct store_stats {
     int64_t spill_bytes, spill_quota;
     int slots;
 };
-void store_stats(const struct store *s, struct store_stats *ret);
+void store_stats(struct store *s, struct store_stats *ret);
 
 #endif

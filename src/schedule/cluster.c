@@ -89,7 +89,9 @@ void schedule_cluster_destroy(struct schedule_cluster *c)
 
 static bool is_open(const struct schedule_cluster *c, const struct schedule__node *n)
 {
-    return n->name != NULL && !n->gone && !n->closed && (!n->held || c->lifted) &&
+    bool held =
+        n->hold_owner != NULL && (n->hold_owner != c->lift_owner || n->hold != c->lift);
+    return n->name != NULL && !n->gone && !n->closed && !held &&
            n->stock.slots_free > 0;
 }
 
@@ -113,13 +115,19 @@ void schedule__freed(struct schedule_cluster *c, uint32_t node)
     c->ring[c->gives++ % SCHEDULE__RING] = node;
 }
 
-void schedule__lift(struct schedule_cluster *c, bool lifted, const uint32_t *shapes,
-                    uint32_t count)
+void schedule__lift(struct schedule_cluster *c, const struct schedule_claim *claim,
+                    const uint32_t *shapes, uint32_t count)
 {
-    c->lifted = lifted;
+    const void *owner = claim != NULL ? claim->owner : c->lift_owner;
+    uint64_t hold = claim != NULL ? claim->hold : c->lift;
+    c->lift_owner = claim != NULL ? owner : NULL;
+    c->lift = hold;
     for (size_t i = 0; i < c->held_count; i++) {
+        const struct schedule__node *n = &c->nodes[c->held[i]];
+        if (n->hold_owner != owner || n->hold != hold)
+            continue;
         schedule__refresh(c, c->held[i]);
-        if (lifted)
+        if (claim != NULL)
             schedule__look_again(c, shapes, count, c->held[i]);
     }
 }
@@ -337,10 +345,10 @@ void schedule_cluster_remove(struct schedule_cluster *c, uint32_t node)
 {
     struct schedule__node *n = &c->nodes[node];
     rwf_assert(node < c->count && n->name != NULL);
-    for (size_t i = 0; i < c->held_count; i++)
+    for (size_t i = 0; n->hold_owner != NULL && i < c->held_count; i++)
         if (c->held[i] == node)
             c->held[i] = c->held[--c->held_count];
-    n->held = false;
+    n->hold_owner = NULL;
     n->gone = true;
     c->members++;
     schedule__refresh(c, node);
@@ -388,6 +396,7 @@ void schedule_cluster_view(const struct schedule_cluster *c, uint32_t node,
     for (int i = 0; i < n->stock.gpu_count; i++)
         ret->gpu_free[i] = schedule__amount(n->stock.gpu_free[i]);
     ret->closed = n->closed;
+    ret->held = n->hold_owner != NULL;
     ret->grants = n->grants;
 }
 

@@ -54,7 +54,7 @@ struct schedule_node_view {
     int64_t memory, memory_free;
     int gpu_count;
     double gpu_free[SCHEDULE_MAX_GPUS]; /* 0 to 1, by card */
-    bool closed;
+    bool closed, held; /* held: kept free for one who waits */
     uint32_t grants; /* held on it, by all owners */
 };
 void schedule_cluster_view(const struct schedule_cluster *c, uint32_t node,
@@ -84,6 +84,16 @@ uint32_t schedule_cluster_shape(struct schedule_cluster *c,
 /* What a policy asks for, per rank. */
 void schedule_need_of(const struct plan_policy *p, struct schedule_need *ret);
 
+/* What a shape asks for, in cores, cards and bytes. */
+struct schedule_amounts {
+    double cpu, gpu, memory;
+};
+struct schedule_amounts schedule_cluster_amounts(const struct schedule_cluster *c,
+                                                 uint32_t shape);
+/* Whether what outer gets has room for inner. */
+bool schedule_cluster_contains(const struct schedule_cluster *c, uint32_t outer,
+                               uint32_t inner);
+
 /* True when count of need by placement can never be met, not even by the empty nodes:
  * *ret_path is the key of an entry to blame ("resources.memory") and *out a sentence
  * with the nearest node and what it lacks. */
@@ -103,9 +113,12 @@ struct schedule_claim {
     uint64_t cookie;   /* the owner's, for its own use */
     int priority;
     bool retriable;  /* a claim of higher priority of the same owner may end it */
-    bool past_hold;  /* this is what schedule_cluster_hold keeps nodes for */
+    uint64_t hold;   /* the nodes that are held under this number are open to it; or 0 */
     uint32_t prefer; /* this node if it fits, or SCHEDULE_NO_NODE */
     uint32_t inside; /* the grant of a bundle: a part of that; or SCHEDULE_NO_GRANT */
+    const uint32_t
+        *avoid; /* spread, different_nodes: not on these, which hold the rest */
+    uint32_t avoid_count;
 };
 #define SCHEDULE_CLAIM_INIT                                                            \
     {                                                                                  \
@@ -144,20 +157,29 @@ uint64_t schedule_cluster_version(const struct schedule_cluster *c);
 
 /* --- for those who wait --- */
 
-/* Keeps the nodes on which the demand could be placed soonest for claims that are
- * past_hold: nothing else is placed there. One hold at a time; a new one replaces it.
- * False: no set of nodes could ever take it now. */
-bool schedule_cluster_hold(struct schedule_cluster *c, const uint32_t *shapes,
-                           uint32_t count, enum plan_placement placement);
-void schedule_cluster_unhold(struct schedule_cluster *c);
+/* Holds: nothing is placed on a held node but what owner claims with the number of the
+ * hold (not 0). _hold replaces those of that number by the nodes on which the demand could
+ * be placed soonest; false: no set of nodes could ever take it now, nothing is held.
+ * _hold_node adds one, unless another holds it. */
+bool schedule_cluster_hold(struct schedule_cluster *c, const void *owner, uint64_t hold,
+                           const uint32_t *shapes, uint32_t count,
+                           enum plan_placement placement);
+void schedule_cluster_hold_node(struct schedule_cluster *c, const void *owner,
+                                uint64_t hold, uint32_t node);
+void schedule_cluster_unhold(struct schedule_cluster *c, const void *owner,
+                             uint64_t hold);
 
-/* Which grants of the same owner, retriable and of lower priority than claim, must end
- * so that the demand can be placed: their numbers in *ret (the caller's to free), few
- * and of low priority first. 0: none help. What already ends (schedule_cluster_ending)
- * counts as free; UINT32_MAX: those alone are enough, wait. */
+/* Whether a grant of claim's owner may be ended for claim; NULL: it is retriable and of
+ * lower priority. */
+typedef bool (*schedule_prey_fn)(void *ctx, const struct schedule_claim *held);
+/* Which grants of the same owner must end so that the demand can be placed: their
+ * numbers in *ret (the caller's to free), few, and low priority and young first. 0:
+ * none help. What already ends (schedule_cluster_ending) counts as free; UINT32_MAX:
+ * those alone are enough, wait. */
 uint32_t schedule_cluster_victims(struct schedule_cluster *c, const uint32_t *shapes,
                                   uint32_t count, enum plan_placement placement,
-                                  const struct schedule_claim *claim, uint32_t **ret);
+                                  const struct schedule_claim *claim,
+                                  schedule_prey_fn prey, void *ctx, uint32_t **ret);
 /* Its owner has been told to end it. */
 void schedule_cluster_ending(struct schedule_cluster *c, uint32_t grant);
 /* Calls fn with each grant on node, oldest first; fn may give it back. */

@@ -64,6 +64,8 @@ uint32_t schedule__grant_add(struct schedule_cluster *c, uint32_t node, uint32_t
     else
         c->grants[n->last].next = grant;
     n->last = grant;
+    c->grants[grant].claim.avoid = NULL; /* was lent for the call */
+    c->grants[grant].claim.avoid_count = 0;
     n->grants++;
     count_level(c, claim, 1);
     return grant;
@@ -130,12 +132,12 @@ bool schedule_cluster_place(struct schedule_cluster *c, const uint32_t *shapes,
         nodes = rwf_xmalloc(count * sizeof(*nodes));
         gpus = rwf_xmalloc(count * sizeof(*gpus));
     }
-    if (claim->past_hold)
-        schedule__lift(c, true, shapes, count);
-    bool placed =
-        schedule__place(c, shapes, count, placement, claim->prefer, nodes, gpus);
-    if (claim->past_hold)
-        schedule__lift(c, false, shapes, count);
+    bool lift = claim->hold != 0 && c->held_count > 0;
+    if (lift)
+        schedule__lift(c, claim, shapes, count);
+    bool placed = schedule__place(c, shapes, count, placement, claim, nodes, gpus);
+    if (lift)
+        schedule__lift(c, NULL, NULL, 0);
     for (uint32_t i = 0; placed && i < count; i++)
         ret_grants[i] = schedule__grant_add(c, nodes[i], shapes[i], gpus[i], claim);
     if (count > 1) {
@@ -241,4 +243,27 @@ void schedule_cluster_each(struct schedule_cluster *c, uint32_t node,
         next = c->grants[g].next;
         fn(ctx, g);
     }
+}
+
+struct schedule_amounts schedule_cluster_amounts(const struct schedule_cluster *c,
+                                                 uint32_t shape)
+{
+    const struct schedule__demand *d = &c->shapes[shape].demand;
+    double gpu = d->gpu_whole + schedule__amount(d->gpu_share);
+    return (struct schedule_amounts){schedule__amount(d->cpu), gpu, (double)d->memory};
+}
+
+bool schedule_cluster_contains(const struct schedule_cluster *c, uint32_t outer,
+                               uint32_t inner)
+{
+    const struct schedule__demand *d = &c->shapes[outer].demand;
+    struct schedule__stock stock;
+    int cards = d->gpu_share > 0 ? 1 : d->gpu_whole;
+    if (cards > SCHEDULE_MAX_GPUS)
+        return false;
+    uint64_t gpus = cards == 64 ? UINT64_MAX : (1ULL << cards) - 1;
+    schedule__stock_carve(&stock, d, gpus, cards);
+    bool fits = schedule__stock_fits(&stock, &c->shapes[inner].demand);
+    schedule__stock_free(&stock);
+    return fits;
 }

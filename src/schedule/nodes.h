@@ -49,7 +49,9 @@ struct schedule__node {
     uint32_t stamp;       /* equal to the cluster's: taken by the gang being placed */
     uint32_t first, last; /* grants */
     uint32_t grants;
-    bool gone, closed, held;
+    bool gone, closed;
+    const void *hold_owner; /* NULL: not held */
+    uint64_t hold;
 };
 
 struct schedule__grant {
@@ -94,7 +96,8 @@ struct schedule_cluster {
     uint32_t stamp;
     uint32_t *held;
     size_t held_count, held_cap;
-    bool lifted; /* held nodes are open, for the one they are held for */
+    const void *lift_owner; /* this one's held nodes are open now */
+    uint64_t lift;
     double most_cpu, most_memory, most_gpu; /* of one node, to compare leftovers */
 };
 
@@ -107,9 +110,9 @@ bool schedule__has_labels(const struct schedule__node *n,
                           const struct schedule__shape *s);
 /* A node whose last grant is given back and that is gone: its number is free. */
 void schedule__bury(struct schedule_cluster *c, uint32_t node);
-/* Opens the held nodes to these shapes (or closes them again). */
-void schedule__lift(struct schedule_cluster *c, bool lifted, const uint32_t *shapes,
-                    uint32_t count);
+/* Opens the nodes that are held for a claim to these shapes (NULL: closes them). */
+void schedule__lift(struct schedule_cluster *c, const struct schedule_claim *claim,
+                    const uint32_t *shapes, uint32_t count);
 
 /* grant.c */
 uint32_t schedule__grant_add(struct schedule_cluster *c, uint32_t node, uint32_t shape,
@@ -119,8 +122,8 @@ uint32_t schedule__grant_add(struct schedule_cluster *c, uint32_t node, uint32_t
 /* The nodes for shapes in *nodes, with everything taken from their stocks (and the
  * trees) but no grants made; *gpus by shape. False: nothing was taken. */
 bool schedule__place(struct schedule_cluster *c, const uint32_t *shapes, uint32_t count,
-                     enum plan_placement placement, uint32_t prefer, uint32_t *nodes,
-                     uint64_t *gpus);
+                     enum plan_placement placement, const struct schedule_claim *claim,
+                     uint32_t *nodes, uint64_t *gpus);
 /* These shapes' cursors must not be past this node: it has more free than the ring
  * says. */
 void schedule__look_again(struct schedule_cluster *c, const uint32_t *shapes,

@@ -94,7 +94,7 @@ bool schedule_cluster_might(struct schedule_cluster *c, uint32_t shape,
 {
     struct schedule__shape *s = &c->shapes[shape];
     bool might = false;
-    if (claim->past_hold && c->held_count > 0)
+    if (claim->hold != 0 && c->held_count > 0)
         return true;
     catch_up(c, s);
     for (int t = first_tree(s); t < SCHEDULE__TREES && !might; t++)
@@ -350,9 +350,11 @@ static bool pack(struct gang *g)
     return true;
 }
 
-static bool apart(struct gang *g, bool must)
+static bool apart(struct gang *g, bool must, const struct schedule_claim *claim)
 {
     g->c->stamp++;
+    for (uint32_t i = 0; i < claim->avoid_count; i++)
+        g->c->nodes[claim->avoid[i]].stamp = g->c->stamp;
     while (g->done < g->count) {
         uint32_t node = find(g->c, g->shapes[g->done], !must, true);
         if (node == SCHEDULE_NO_NODE && !must) {
@@ -366,32 +368,38 @@ static bool apart(struct gang *g, bool must)
     return true;
 }
 
+static bool place_one(struct gang *g, bool spread, uint32_t prefer)
+{
+    struct schedule_cluster *c = g->c;
+    uint32_t node = prefer;
+    if (prefer >= c->count || !fits_node(c, &c->shapes[g->shapes[0]], prefer))
+        node = find(c, g->shapes[0], spread, false);
+    if (node == SCHEDULE_NO_NODE)
+        return false;
+    take(g, node);
+    return true;
+}
+
+static bool together(struct gang *g)
+{
+    uint32_t node = find_block(g, g->count);
+    if (node == SCHEDULE_NO_NODE)
+        return false;
+    take_block(g, node, g->count);
+    return true;
+}
+
 bool schedule__place(struct schedule_cluster *c, const uint32_t *shapes, uint32_t count,
-                     enum plan_placement placement, uint32_t prefer, uint32_t *nodes,
-                     uint64_t *gpus)
+                     enum plan_placement placement, const struct schedule_claim *claim,
+                     uint32_t *nodes, uint64_t *gpus)
 {
     struct gang g = {c, shapes, count, nodes, gpus, 0};
-    uint32_t node = SCHEDULE_NO_NODE;
-    if (count == 1) {
-        if (prefer < c->count && fits_node(c, &c->shapes[shapes[0]], prefer))
-            node = prefer;
-        else
-            node = find(c, shapes[0], placement == PLAN_SPREAD, false);
-        if (node != SCHEDULE_NO_NODE)
-            take(&g, node);
-        return node != SCHEDULE_NO_NODE;
+    bool spread = placement == PLAN_SPREAD;
+    if (spread || placement == PLAN_DIFFERENT_NODES) {
+        if (count > 1 || claim->avoid_count > 0)
+            return apart(&g, !spread, claim);
+    } else if (count > 1) {
+        return placement == PLAN_PACK ? pack(&g) : together(&g);
     }
-    switch (placement) {
-    case PLAN_PACK:
-        return pack(&g);
-    case PLAN_SAME_NODE:
-        node = find_block(&g, count);
-        if (node != SCHEDULE_NO_NODE)
-            take_block(&g, node, count);
-        return node != SCHEDULE_NO_NODE;
-    case PLAN_SPREAD:
-    case PLAN_DIFFERENT_NODES:
-        return apart(&g, placement == PLAN_DIFFERENT_NODES);
-    }
-    return false;
+    return place_one(&g, spread, claim->prefer);
 }

@@ -65,7 +65,7 @@ static struct wish *wishes(const struct schedule_cluster *c, uint32_t shape,
     size_t count = 0;
     for (uint32_t i = 0; i < c->count; i++) {
         const struct schedule__node *n = &c->nodes[i];
-        if (n->name != NULL && !n->gone && !n->closed &&
+        if (n->name != NULL && !n->gone && !n->closed && n->hold_owner == NULL &&
             schedule__stock_could(&n->stock, &s->demand) && schedule__has_labels(n, s))
             list[count++] = (struct wish){i, missing(&n->stock, &s->demand)};
     }
@@ -74,43 +74,57 @@ static struct wish *wishes(const struct schedule_cluster *c, uint32_t shape,
     return list;
 }
 
-static void hold_node(struct schedule_cluster *c, uint32_t node)
+void schedule_cluster_hold_node(struct schedule_cluster *c, const void *owner,
+                                uint64_t hold, uint32_t node)
 {
-    c->nodes[node].held = true;
+    struct schedule__node *n = &c->nodes[node];
+    rwf_assert(owner != NULL && hold != 0);
+    if (n->hold_owner != NULL || n->name == NULL || n->gone)
+        return;
+    n->hold_owner = owner;
+    n->hold = hold;
     *RWF_PUSH(c->held, c->held_count, c->held_cap) = node;
     schedule__refresh(c, node);
 }
 
-bool schedule_cluster_hold(struct schedule_cluster *c, const uint32_t *shapes,
-                           uint32_t count, enum plan_placement placement)
+bool schedule_cluster_hold(struct schedule_cluster *c, const void *owner, uint64_t hold,
+                           const uint32_t *shapes, uint32_t count,
+                           enum plan_placement placement)
 {
     size_t wish_count;
     uint32_t done = 0;
-    schedule_cluster_unhold(c);
+    bool some = false;
+    schedule_cluster_unhold(c, owner, hold);
     struct wish *list = wishes(c, shapes[0], &wish_count);
     for (size_t i = 0; i < wish_count && done < count; i++) {
         const struct schedule__node *n = &c->nodes[list[i].node];
         bool one_each = placement == PLAN_DIFFERENT_NODES || placement == PLAN_SPREAD;
         uint32_t here = one_each ? 1 : holds(c, n, shapes + done, count - done);
-        if (placement == PLAN_SAME_NODE && here < count)
+        if (here == 0 || (placement == PLAN_SAME_NODE && here < count))
             continue;
-        if (here > 0)
-            hold_node(c, list[i].node);
+        schedule_cluster_hold_node(c, owner, hold, list[i].node);
         done += here;
+        some = true;
     }
-    /* spread over fewer nodes than there are ranks: the whole of them */
-    bool enough = done >= count || (placement == PLAN_SPREAD && c->held_count > 0);
     free(list);
-    if (!enough)
-        schedule_cluster_unhold(c);
-    return enough;
+    /* spread over fewer nodes than there are ranks: the whole of them */
+    if (done >= count || (placement == PLAN_SPREAD && some))
+        return true;
+    schedule_cluster_unhold(c, owner, hold);
+    return false;
 }
 
-void schedule_cluster_unhold(struct schedule_cluster *c)
+void schedule_cluster_unhold(struct schedule_cluster *c, const void *owner,
+                             uint64_t hold)
 {
-    while (c->held_count > 0) {
-        uint32_t node = c->held[--c->held_count];
-        c->nodes[node].held = false;
+    for (size_t i = 0; i < c->held_count;) {
+        uint32_t node = c->held[i];
+        if (c->nodes[node].hold_owner != owner || c->nodes[node].hold != hold) {
+            i++;
+            continue;
+        }
+        c->held[i] = c->held[--c->held_count];
+        c->nodes[node].hold_owner = NULL;
         schedule__freed(c, node);
     }
 }
@@ -120,6 +134,8 @@ void schedule_cluster_unhold(struct schedule_cluster *c)
 struct hunt {
     struct schedule_cluster *c;
     const struct schedule_claim *claim;
+    schedule_prey_fn prey;
+    void *ctx;
     uint32_t *list; /* grants that are given back for the time being */
     size_t count, cap;
 };
@@ -134,10 +150,15 @@ static bool has_lower(const struct schedule_cluster *c,
     return false;
 }
 
-static bool is_prey(const struct schedule__grant *g, const struct schedule_claim *claim)
+static bool is_prey(const struct hunt *h, const struct schedule__grant *g)
 {
-    return g->claim.owner == claim->owner && g->claim.inside == SCHEDULE_NO_GRANT &&
-           (g->ending || (g->claim.retriable && g->claim.priority < claim->priority));
+    if (g->claim.owner != h->claim->owner || g->claim.inside != SCHEDULE_NO_GRANT)
+        return false;
+    if (g->ending)
+        return true;
+    if (h->prey != NULL)
+        return h->prey(h->ctx, &g->claim);
+    return g->claim.retriable && g->claim.priority < h->claim->priority;
 }
 
 static int64_t taken_cpu(const struct schedule_cluster *c,
@@ -181,7 +202,7 @@ static void gather(struct hunt *h, uint32_t node)
     size_t from = h->count;
     for (uint32_t g = c->nodes[node].last; g != SCHEDULE_NO_GRANT;
          g = c->grants[g].prev) {
-        if (!is_prey(&c->grants[g], h->claim))
+        if (!is_prey(h, &c->grants[g]))
             continue;
         (void)RWF_PUSH(h->list, h->count, h->cap);
         size_t i = h->count - 1; /* insertion keeps the youngest first */
@@ -195,7 +216,8 @@ static void gather(struct hunt *h, uint32_t node)
 
 static bool is_usable(const struct schedule__node *n)
 {
-    return n->name != NULL && !n->gone && !n->closed && n->first != SCHEDULE_NO_GRANT;
+    return n->name != NULL && !n->gone && !n->closed && n->first != SCHEDULE_NO_GRANT &&
+           n->hold_owner == NULL;
 }
 
 /* Ends as few of list[from…] as make shapes fit on their node; false: not even all. */
@@ -261,8 +283,7 @@ static bool place_without(struct hunt *h, const uint32_t *shapes, uint32_t count
         struct schedule__shape *s = &c->shapes[shapes[i]];
         s->cursor[0] = s->cursor[1] = 0;
     }
-    bool placed =
-        schedule__place(c, shapes, count, placement, SCHEDULE_NO_NODE, nodes, gpus);
+    bool placed = schedule__place(c, shapes, count, placement, h->claim, nodes, gpus);
     for (uint32_t i = 0; placed && i < count; i++) {
         const struct schedule__demand *d = &c->shapes[shapes[i]].demand;
         schedule__stock_give(&c->nodes[nodes[i]].stock, d, gpus[i]);
@@ -304,11 +325,12 @@ static bool hunt_gang(struct hunt *h, const uint32_t *shapes, uint32_t count,
 
 uint32_t schedule_cluster_victims(struct schedule_cluster *c, const uint32_t *shapes,
                                   uint32_t count, enum plan_placement placement,
-                                  const struct schedule_claim *claim, uint32_t **ret)
+                                  const struct schedule_claim *claim,
+                                  schedule_prey_fn prey, void *ctx, uint32_t **ret)
 {
-    struct hunt h = {.c = c, .claim = claim};
+    struct hunt h = {.c = c, .claim = claim, .prey = prey, .ctx = ctx};
     *ret = NULL;
-    if (!has_lower(c, claim) || claim->inside != SCHEDULE_NO_GRANT)
+    if ((prey == NULL && !has_lower(c, claim)) || claim->inside != SCHEDULE_NO_GRANT)
         return 0;
     bool found =
         count == 1 ? hunt_one(&h, shapes[0]) : hunt_gang(&h, shapes, count, placement);

@@ -8,3 +8,8 @@ check_PROGRAMS += check_cluster
 check_cluster_SOURCES = tests/unit/check_cluster.c
 check_cluster_LDADD = libschedule.a libbase.a $(RWF_LIBS) $(CHECK_LIBS)
 check_cluster_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+
+check_PROGRAMS += check_lease
+check_lease_SOURCES = tests/unit/check_lease.c
+check_lease_LDADD = libschedule.a libbase.a $(RWF_LIBS) $(CHECK_LIBS)
+check_lease_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)

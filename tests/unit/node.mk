@@ -9,3 +9,8 @@ EXTRA_check_gpu_DEPENDENCIES = tests/unit/fake_nvml.so
 CLEANFILES += tests/unit/fake_nvml.so
 tests/unit/fake_nvml.so: tests/unit/fake_nvml.c
 	$(AM_V_CCLD)$(MKDIR_P) tests/unit && $(CC) $(WARN_CFLAGS) -Wno-missing-prototypes $(CFLAGS) -fPIC -shared -o $@ $(srcdir)/tests/unit/fake_nvml.c
+check_PROGRAMS += check_node
+check_node_SOURCES = tests/unit/check_node.c
+check_node_LDADD = libnode.a libstore.a libschedule.a libplan.a librecipe.a libwire.a libbase.a \
+	$(RWF_LIBS) $(CHECK_LIBS)
+check_node_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)

@@ -2,10 +2,10 @@
  *
  * Objects from create to drop.
  *
- * A block is: red zone (64 bytes), data, red zone (what is left of the block's line and
- * at least 64 bytes). Killed at any instant of create: the entry is CREATING in our
- * name; memory that was taken but not yet noted there has the object's id in its own
- * words, and the object does not live.
+ * A block is: red zone (64 bytes, or a page), data, red zone (what is left of the
+ * data's last line, and 64 bytes). Killed at any instant of create: the entry is
+ * CREATING in our name; memory that was taken but not yet noted there has the object's
+ * id in its own words, and the object does not live.
  */
 #include "config.h"
 #include <errno.h>
@@ -28,8 +28,10 @@ static size_t red_after(size_t size)
 
 static void red_write(struct store *s, uint64_t offset, size_t size)
 {
-    memset(s->rw + offset, RED_BYTE, RED);
-    memset(s->rw + offset + RED + size, RED_BYTE, red_after(size));
+    size_t before = store__red_before(size);
+
+    memset(s->rw + offset + before - RED, RED_BYTE, RED);
+    memset(s->rw + offset + before + size, RED_BYTE, red_after(size));
 }
 
 static bool red_intact(const struct store *s, uint64_t at, size_t size)
@@ -160,7 +162,7 @@ void *store_object_create(struct store *s, size_t size, int64_t deadline,
     uint64_t offset;
     store_object o;
 
-    if (size > s->arena - 2 * RED) {
+    if (size > s->arena - PAGE - RED) {
         never_fits(s, size, err);
         return NULL;
     }
@@ -178,7 +180,7 @@ void *store_object_create(struct store *s, size_t size, int64_t deadline,
     atomic_fetch_add_explicit(&store__slot(s, s->slot)->created, 1,
                               memory_order_relaxed);
     *ret = o;
-    return s->rw + offset + RED;
+    return s->rw + offset + store__red_before(size);
 }
 
 static int damaged(struct store *s, store_object o, size_t size, bool before,
@@ -194,15 +196,16 @@ int store_object_seal(struct store *s, store_object o, struct rwf_err *err)
 {
     struct entry *e = store__entry(s, o);
     uint64_t offset = e ? atomic_load(&e->offset) : NOWHERE;
-    size_t size = e ? atomic_load(&e->size) : 0;
+    size_t size = e ? atomic_load(&e->size) : 0, data;
 
     if (!e || (atomic_load(&e->state) & ~WORD_WAITED) != creating(s, o) ||
         offset == NOWHERE)
         return rwf_fail(err, EINVAL, "store: object %" PRIx64 " is not being written",
                         o);
-    if (!red_intact(s, offset, RED))
+    data = offset + store__red_before(size);
+    if (!red_intact(s, data - RED, RED))
         return damaged(s, o, size, true, err);
-    if (!red_intact(s, offset + RED + size, red_after(size)))
+    if (!red_intact(s, data + size, red_after(size)))
         return damaged(s, o, size, false, err);
     store__entry_move(e, creating(s, o),
                       word_make(object_generation(o), ENTRY_SEALED, 0, 0));
@@ -287,12 +290,13 @@ static const void *place(struct store *s, struct entry *e, size_t *ret_size)
     uint64_t size = atomic_load_explicit(&e->size, memory_order_relaxed);
     uint32_t clock = atomic_load_explicit(&s->table->clock, memory_order_relaxed);
 
-    if (offset > s->arena || size > s->arena - offset || offset + size + RED > s->arena)
+    if (offset >= s->arena || size > s->arena - offset ||
+        offset + store__red_before(size) + size > s->arena)
         return NULL;
     if (atomic_load_explicit(&e->used, memory_order_relaxed) != clock)
         atomic_store_explicit(&e->used, clock, memory_order_relaxed);
     *ret_size = size;
-    return s->ro + offset + RED;
+    return s->ro + offset + store__red_before(size);
 }
 
 const void *store_object_pin(struct store *s, store_object o, int64_t deadline,

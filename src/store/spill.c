@@ -383,7 +383,7 @@ static int restore_to(struct store *s, struct entry *e, struct record *r,
     uint32_t generation = object_generation(r->object);
     uint64_t restoring = word_make(generation, ENTRY_RESTORING, 0, 0);
 
-    if (read_file(p, r, s->rw + offset + RED, err) < 0) {
+    if (read_file(p, r, s->rw + offset + store__red_before(r->size), err) < 0) {
         store__room_give(s, r->object, offset, r->size, s->slot);
         store__entry_move(e, restoring, word_make(generation, ENTRY_DAMAGED, 0, 0));
         return -1;

@@ -23,10 +23,12 @@
 #include "store/inside.h"
 #include <limits.h>
 
+/* Of a power of 2 and its red zones many fit: 31 of 32 KiB, 14 of 64, 7 of 128. From
+ * 64 KiB on all are whole pages. */
 static const uint32_t class_bytes[CLASSES] = {
-    1024,      2 * 1024,   3 * 1024,   4 * 1024,   6 * 1024,  8 * 1024,
-    12 * 1024, 16 * 1024,  24 * 1024,  32 * 1024,  48 * 1024, 64 * 1024,
-    96 * 1024, 128 * 1024, 192 * 1024, 256 * 1024, 349504,    512 * 1024,
+    1024,       2 * 1024,   3 * 1024,   4 * 1024,   6 * 1024,   8 * 1024,
+    12 * 1024,  16 * 1024,  24 * 1024,  33 * 1024,  48 * 1024,  72 * 1024,
+    100 * 1024, 136 * 1024, 204 * 1024, 256 * 1024, 340 * 1024, 512 * 1024,
 };
 
 size_t store__class_bytes(int class_)
@@ -36,7 +38,8 @@ size_t store__class_bytes(int class_)
 
 void store__room_of(size_t size, struct room *ret)
 {
-    size_t bytes = RED + ((size + LINE - 1) & ~(size_t)(LINE - 1)) + RED;
+    size_t lines = (size + LINE - 1) & ~(size_t)(LINE - 1);
+    size_t bytes = store__red_before(size) + lines + RED;
 
     for (int c = 0; c < CLASSES; c++)
         if (bytes <= class_bytes[c]) {

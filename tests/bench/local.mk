@@ -23,3 +23,6 @@ CLEANFILES += tests/bench/core_plugin.so
 tests/bench/core_plugin.so: tests/bench/core_plugin.c src/native/raywf.h
 	$(AM_V_CCLD)$(MKDIR_P) tests/bench && $(CC) $(WARN_CFLAGS) $(CFLAGS) -std=gnu11 -fPIC \
 		-shared -I$(top_srcdir)/src/native -o $@ $(srcdir)/tests/bench/core_plugin.c
+EXTRA_PROGRAMS += tests/bench/store
+tests_bench_store_SOURCES = tests/bench/store.c
+tests_bench_store_LDADD = libstore.a libbase.a $(RWF_LIBS)

@@ -130,10 +130,23 @@ static void expect_empty(void)
 
 START_TEST(all_sizes)
 {
-    static const size_t sizes[] = {
-        0,         1,     63,          64,      895,           896,
-        897,       40000, 349376,      349377,  524160,        524161,
-        MIB - 128, MIB,   3 * MIB + 5, 7 * MIB, 16 * MIB - 128};
+    static const size_t sizes[] = {0,
+                                   1,
+                                   63,
+                                   64,
+                                   895,
+                                   896,
+                                   897,
+                                   40000,
+                                   349376,
+                                   349377,
+                                   524160,
+                                   524161,
+                                   MIB - 4160,
+                                   MIB,
+                                   3 * MIB + 5,
+                                   7 * MIB,
+                                   16 * MIB - 4160};
     struct store *s;
 
     new_node(16 * MIB, 0);
@@ -232,7 +245,7 @@ START_TEST(release)
     end_client(b);
     /* All of it can be had again. */
     b = new_client();
-    store_object_drop(b, put(b, 16 * MIB - 128, 5));
+    store_object_drop(b, put(b, 16 * MIB - 4160, 5));
     end_client(b);
     store_destroy(node);
 }
@@ -286,7 +299,7 @@ static const struct {
     long at; /* from its start */
 } overruns[] = {
     {100, 100}, {100, 128}, {100, -1},      {40000, 40000},
-    {64, 64},   {MIB, MIB}, {2 * MIB, -64}, {2 * MIB - 128, 2 * MIB - 128},
+    {64, 64},   {MIB, MIB}, {2 * MIB, -64}, {2 * MIB - 4160, 2 * MIB - 4160},
     {0, 0},
 };
 
@@ -326,7 +339,7 @@ static void write_elsewhere(int how)
     store_object o;
     volatile char *own = store_object_create(a, 2 * MIB, 0, &o, NULL);
 
-    if (how == 2) /* beyond its units: 3 of its own, 3 of b's lie before it */
+    if (how == 2) /* 3 units of its own, 3 of b's lie before it */
         own[-(long)(3 * MIB)] = 1;
     else
         ro[0] = 1;
@@ -517,10 +530,10 @@ START_TEST(quota)
     new_node(8 * MIB, (int64_t)(5 * MIB));
     s = new_client();
     while (n < 20) {
-        void *data = store_object_create(s, 2 * MIB - 128, INT64_MAX, &o[n], &err);
+        void *data = store_object_create(s, 2 * MIB - 4160, INT64_MAX, &o[n], &err);
         if (!data)
             break;
-        memset(data, n, 2 * MIB - 128);
+        memset(data, n, 2 * MIB - 4160);
         store_object_seal(s, o[n++], NULL);
     }
     ck_assert_int_eq(n, 4 + 2);
@@ -529,7 +542,7 @@ START_TEST(quota)
     /* Room again. */
     store_object_drop(s, o[0]);
     ck_assert_ptr_nonnull(
-        store_object_create(s, 2 * MIB - 128, INT64_MAX, &o[0], &err));
+        store_object_create(s, 2 * MIB - 4160, INT64_MAX, &o[0], &err));
     store_object_abort(s, o[0]);
     for (int i = 1; i < n; i++)
         store_object_drop(s, o[i]);

@@ -8,3 +8,8 @@ check_PROGRAMS += check_store
 check_store_SOURCES = tests/unit/check_store.c tests/unit/store_support.h
 check_store_LDADD = libstore.a libbase.a $(RWF_LIBS) $(CHECK_LIBS)
 check_store_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+
+check_PROGRAMS += check_store_model
+check_store_model_SOURCES = tests/unit/check_store_model.c tests/unit/store_support.h
+check_store_model_LDADD = libstore.a libbase.a $(RWF_LIBS) $(CHECK_LIBS)
+check_store_model_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)

@@ -48,6 +48,8 @@ static void resources_words(const struct plan_policy *policy, struct rwf_str *ou
     for (size_t i = 0; i < policy->custom_count; i++)
         rwf_str_addf(out, ", %g %s", policy->custom_amounts[i],
                      policy->custom_names[i]);
+    if (policy->ranks > 1)
+        rwf_str_addf(out, ", %d ranks", policy->ranks);
 }
 
 static json_t *resources_json(const struct plan_policy *policy)
@@ -244,10 +246,13 @@ static int write_plan(const struct cmd_compiled *c, const struct preview *p,
 static int fits(const struct plan_graph *g, const struct schedule_machine *m,
                 struct rwf_err *err)
 {
-    struct schedule *s = schedule_create(g, m, err);
+    struct schedule_cluster *c = schedule_cluster_of(m);
+    struct schedule *s = schedule_create(g, c, err);
+    bool fit = s != NULL;
 
     schedule_destroy(s);
-    return s ? 0 : -1;
+    schedule_cluster_destroy(c);
+    return fit ? 0 : -1;
 }
 
 static int show(struct cmd_call *call, struct cmd_compiled *c, const struct preview *p,

@@ -29,7 +29,7 @@ static const struct {
     {"resources", IS_STATIC}, {"retry", IS_STATIC},    {"timeout", IS_STATIC},
     {"grace", IS_STATIC},     {"cache", IS_STATIC},    {"log_limit", IS_STATIC},
     {"matrix", IS_SKIPPED},   {"foreach", IS_SKIPPED}, {"read", IS_READ},
-    {"outputs", IS_STATIC},
+    {"outputs", IS_STATIC},   {"priority", IS_STATIC},
 };
 
 struct walk {

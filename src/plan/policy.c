@@ -191,6 +191,49 @@ static void read_custom(struct reader *r, const struct recipe_node *node)
     }
 }
 
+/* Text in the arena; NULL after a diagnostic. */
+static const char *read_text(struct reader *r, const struct recipe_node *node)
+{
+    json_t *json = read_node(r, node);
+    const char *text = json_string_value(json);
+    text = text == NULL ? NULL : rwf_arena_strdup(r->b->g->arena, text);
+
+    json_decref(json);
+    return text;
+}
+
+static void read_labels(struct reader *r, const struct recipe_node *node)
+{
+    struct plan_policy *p = r->p;
+    struct rwf_arena *a = r->b->g->arena;
+
+    if (!node || node->kind != RECIPE_MAP || node->count == 0)
+        return;
+    p->label_keys = rwf_arena_alloc(a, node->count * sizeof(*p->label_keys));
+    p->label_values = rwf_arena_alloc(a, node->count * sizeof(*p->label_values));
+    for (size_t i = 0; i < node->count; i++) {
+        const char *value = read_text(r, node->pairs[i].value);
+        if (value == NULL)
+            continue;
+        p->label_keys[p->label_count] = node->pairs[i].key;
+        p->label_values[p->label_count++] = value;
+    }
+}
+
+static void read_placement(struct reader *r, const struct recipe_node *node)
+{
+    const char *name = read_text(r, node);
+    int placement = name == NULL ? PLAN_PACK : plan_placement_parse(name);
+
+    if (placement >= 0)
+        r->p->placement = (enum plan_placement)placement;
+    else if (recipe_diags_errors(r->b->diags) == 0)
+        recipe_diag_add(r->b->diags, RECIPE_E0203, node->span,
+                        "'%s' is no placement: pack, spread, same_node or "
+                        "different_nodes",
+                        name);
+}
+
 static void read_resources(struct reader *r, const struct recipe_node *node)
 {
     struct plan_policy *p = r->p;
@@ -198,11 +241,14 @@ static void read_resources(struct reader *r, const struct recipe_node *node)
     p->cpu = read_number(r, recipe_get(node, "cpu"), p->cpu);
     p->memory = read_whole(r, recipe_get(node, "memory"), p->memory);
     p->gpu = read_number(r, recipe_get(node, "gpu"), p->gpu);
+    p->ranks = clamp_int(read_whole(r, recipe_get(node, "ranks"), 1));
     read_custom(r, recipe_get(node, "custom"));
+    read_labels(r, recipe_get(node, "labels"));
+    read_placement(r, recipe_get(node, "placement"));
 }
 
-static const char *const policy_keys[] = {"resources", "retry", "timeout",
-                                          "grace",     "cache", "log_limit"};
+static const char *const policy_keys[] = {
+    "resources", "retry", "timeout", "grace", "cache", "log_limit", "priority"};
 
 /* True when a node beneath refers to what differs between instances. */
 static bool varies(struct plan_graph *g, const struct recipe_node *node)
@@ -242,6 +288,7 @@ static const struct plan_policy *read_policy(struct plan__build *b,
     r.p->cache = read_bool(&r, recipe_get(body, "cache"), r.p->cache);
     r.p->log_limit = read_whole(&r, recipe_get(body, "log_limit"), r.p->log_limit);
     r.p->max_parallel = e->by_rows ? 0 : e->max_parallel;
+    r.p->priority = (int)read_whole(&r, recipe_get(body, "priority"), 0);
     r.p->leased = e->op->leased;
     return r.p;
 }

@@ -45,6 +45,17 @@ void engine__stop(struct engine *e, const char *reason, int exit_code)
         proc_stop(a->proc);
 }
 
+void engine__preempt(struct engine *e, uint32_t step, uint32_t because)
+{
+    struct engine__attempt *a;
+    (void)because;
+    LIST_FOREACH(a, &e->running, link)
+    if (a->step->index == step && a->proc != NULL) {
+        a->preempted = true;
+        proc_stop(a->proc);
+    }
+}
+
 void engine__kill_all(struct engine *e)
 {
     struct engine__attempt *a;

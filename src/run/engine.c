@@ -74,10 +74,43 @@ static void offer_ourselves(const char *self)
     free(folder);
 }
 
+/* Nobody starts the ranks of a command yet. */
+static int refuse_ranks(const struct plan_graph *g, struct rwf_err *err)
+{
+    for (uint32_t i = 0; i < plan_graph_count(g); i++) {
+        const struct plan_step *p = plan_graph_step(g, i);
+        if (p->policy->ranks <= 1)
+            continue;
+        const struct recipe_node *at = recipe_at(p->body, "resources.ranks");
+        char *where = recipe_where(recipe_sources(plan_graph_recipe(g)),
+                                   at != NULL ? at->span : p->body->span);
+        rwf_fail(err, RWF_E_RECIPE,
+                 "%s: %s asks for %d ranks, and steps of more than one rank are not in "
+                 "this version; set ranks to 1, or look at it with raywf simulate",
+                 where, p->address, p->policy->ranks);
+        free(where);
+        return -1;
+    }
+    return 0;
+}
+
+static int schedule_it(struct engine *e, struct rwf_err *err)
+{
+    struct schedule_machine here;
+    const struct schedule_machine *m = e->options->machine;
+    struct schedule_cluster *c = e->options->cluster;
+    if (c == NULL) {
+        if (m == NULL)
+            node_machine_for(e->graph, &here);
+        c = e->own_cluster = schedule_cluster_of(m != NULL ? m : &here);
+    }
+    e->schedule = schedule_create(e->graph, c, err);
+    return e->schedule == NULL ? -1 : 0;
+}
+
 struct engine *engine__create(struct plan_graph *g,
                               const struct engine_options *options, struct rwf_err *err)
 {
-    struct schedule_machine machine;
     struct engine *e = rwf_xcalloc(1, sizeof(*e));
     e->graph = g;
     e->options = options;
@@ -87,10 +120,7 @@ struct engine *engine__create(struct plan_graph *g,
     LIST_INIT(&e->running);
     e->steps = rwf_xcalloc(plan_graph_count(g) + 1, sizeof(*e->steps));
     engine__results_init(e);
-    node_machine_for(g, &machine);
-    e->schedule =
-        schedule_create(g, options->machine != NULL ? options->machine : &machine, err);
-    if (e->schedule == NULL || prepare_root(e->root, err) != 0 ||
+    if (refuse_ranks(g, err) != 0 || schedule_it(e, err) != 0 || prepare_root(e->root, err) != 0 ||
         (e->cache = run_cache_open(e->root, err)) == NULL) {
         engine__destroy(e);
         return NULL;
@@ -125,6 +155,7 @@ void engine__destroy(struct engine *e)
     run_log_close(e->log);
     run_cache_close(e->cache);
     schedule_destroy(e->schedule);
+    schedule_cluster_destroy(e->own_cluster);
     rwf_str_free(&e->names);
     rwf_str_free(&e->step_dir);
     free(e->steps);
@@ -242,6 +273,9 @@ static void act(struct engine *e, const struct schedule_decision *d)
         break;
     case SCHEDULE_START:
         engine__launch(e, d);
+        break;
+    case SCHEDULE_PREEMPT:
+        engine__preempt(e, d->step, d->because);
         break;
     case SCHEDULE_SKIP:
         because = engine__step_at(e, d->because)->address;

@@ -21,6 +21,9 @@ struct engine_options {
     bool no_cache;           /* run all, still keep results */
     int64_t timeout;         /* of the whole run, ns; 0: none; then exit code 8 */
     const struct schedule_machine *machine; /* NULL: this one */
+    /* Shared with a head in this process: `machine` is its node 0, or not looked at.
+     * NULL: one of the engine's own, with that machine alone. */
+    struct schedule_cluster *cluster;
     run_log_fn on_event;                    /* live views; may be NULL */
     void *ctx;
     const json_t *notify; /* resolved notify section, or NULL */

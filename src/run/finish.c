@@ -344,6 +344,17 @@ static void stopped(struct engine__attempt *a)
                    rwf_clock_mono());
 }
 
+/* Its key stays known: it is started again when there is room. */
+static void preempted(struct engine__attempt *a)
+{
+    struct engine *e = a->engine;
+    run_log_append(e->log, RUN_STEP_PREEMPTED,
+                   json_pack("{s:s, s:i}", "step", a->step->address, "attempt",
+                             a->number));
+    schedule_event(e->schedule, a->step->index, SCHEDULE_EVENT_PREEMPTED, 0,
+                   rwf_clock_mono());
+}
+
 /* A built-in step says on its last line what went wrong; its number says which kind. */
 static void failed_builtin(struct engine__attempt *a, const struct proc_exit *result)
 {
@@ -372,6 +383,8 @@ void engine__exited(void *attempt, const struct proc_exit *result)
     } else {
         if (result->cause == PLAN_CAUSE_STOPPED && e->stopping)
             stopped(a);
+        else if (a->preempted)
+            preempted(a);
         else if (result->cause == PLAN_CAUSE_EXIT && a->step->op->command == NULL)
             failed_builtin(a, result);
         else

@@ -49,6 +49,7 @@ struct engine__attempt {
     char *dir, *cwd;   /* absolute; cwd may be the user's own folder */
     char key[RWF_DIGEST_LEN];
     int lock; /* on the key */
+    bool preempted; /* it was asked to end for a step of higher priority */
     json_t *metrics;
     int64_t last_progress;
     struct engine__keep *keep; /* while its outputs are being kept */
@@ -72,6 +73,7 @@ struct engine {
 
     struct run_log *log;
     struct run_cache *cache;
+    struct schedule_cluster *own_cluster; /* or NULL: the options' */
     struct schedule *schedule;
     struct engine__step *steps;
     LIST_HEAD(, engine__attempt) running;
@@ -149,5 +151,7 @@ int engine__exit_of(enum plan_cause cause);
 int engine__control_start(struct engine *e, struct rwf_err *err);
 void engine__stop(struct engine *e, const char *reason, int exit_code);
 void engine__kill_all(struct engine *e);
+/* Ends a step's attempt for a step of higher priority. */
+void engine__preempt(struct engine *e, uint32_t step, uint32_t because);
 
 #endif

@@ -324,6 +324,7 @@ static const struct {
     [RUN_STEP_FAILED] = {NULL, on_failure, SCHEDULE_EVENT_FAILED},
     [RUN_STEP_SKIPPED] = {NULL, on_skipped, SCHEDULE_EVENT_SKIP},
     [RUN_STEP_STOPPED] = {NULL, on_stopped, SCHEDULE_EVENT_STOP},
+    [RUN_STEP_PREEMPTED] = {NULL, on_stopped, SCHEDULE_EVENT_PREEMPTED},
 };
 
 static int apply_step(struct replay *r, enum run_event type, const json_t *event,

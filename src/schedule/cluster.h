@@ -38,8 +38,8 @@ void schedule_cluster_destroy(struct schedule_cluster *c);
 uint32_t schedule_cluster_add(struct schedule_cluster *c,
                               const struct schedule_machine *m);
 /* The node is gone: nothing is placed there any more; what is granted there stays with
- * its owners until they give it back (schedule_node_gone, schedule_leases_node_gone).
- */
+ * its owners until they give it back (schedule_leases_node_gone; of steps, the failure
+ * of each). */
 void schedule_cluster_remove(struct schedule_cluster *c, uint32_t node);
 /* Closed: nothing new is placed there, what runs may end. */
 void schedule_cluster_close(struct schedule_cluster *c, uint32_t node, bool closed);
@@ -54,8 +54,8 @@ struct schedule_node_view {
     int64_t memory, memory_free;
     int gpu_count;
     double gpu_free[SCHEDULE_MAX_GPUS]; /* 0 to 1, by card */
-    bool closed, held; /* held: kept free for one who waits */
-    uint32_t grants; /* held on it, by all owners */
+    bool closed, held;                  /* held: kept free for one who waits */
+    uint32_t grants;                    /* held on it, by all owners */
 };
 void schedule_cluster_view(const struct schedule_cluster *c, uint32_t node,
                            struct schedule_node_view *ret);
@@ -112,8 +112,8 @@ struct schedule_claim {
     const void *owner; /* who gives it back: only its own grants are its victims */
     uint64_t cookie;   /* the owner's, for its own use */
     int priority;
-    bool retriable;  /* a claim of higher priority of the same owner may end it */
-    uint64_t hold;   /* the nodes that are held under this number are open to it; or 0 */
+    bool retriable; /* a claim of higher priority of the same owner may end it */
+    uint64_t hold;  /* the nodes that are held under this number are open to it; or 0 */
     uint32_t prefer; /* this node if it fits, or SCHEDULE_NO_NODE */
     uint32_t inside; /* the grant of a bundle: a part of that; or SCHEDULE_NO_GRANT */
     const uint32_t
@@ -158,9 +158,9 @@ uint64_t schedule_cluster_version(const struct schedule_cluster *c);
 /* --- for those who wait --- */
 
 /* Holds: nothing is placed on a held node but what owner claims with the number of the
- * hold (not 0). _hold replaces those of that number by the nodes on which the demand could
- * be placed soonest; false: no set of nodes could ever take it now, nothing is held.
- * _hold_node adds one, unless another holds it. */
+ * hold (not 0). _hold replaces those of that number by the nodes on which the demand
+ * could be placed soonest; false: no set of nodes could ever take it now, nothing is
+ * held. _hold_node adds one, unless another holds it. */
 bool schedule_cluster_hold(struct schedule_cluster *c, const void *owner, uint64_t hold,
                            const uint32_t *shapes, uint32_t count,
                            enum plan_placement placement);

@@ -3,38 +3,49 @@
  * The inside of a schedule, shared by schedule.c (decisions) and why.c (explanations).
  *
  * Steps with the same demand share a class, and every queue belongs to a class: a
- * decision looks at the heads of at most SCHEDULE__WINDOW classes and never at all
- * steps.
+ * decision looks at classes and never at all steps; a class that did not fit is not
+ * asked again before something became free.
  */
 #ifndef RWF_SCHEDULE_INTERNAL_H
 #define RWF_SCHEDULE_INTERNAL_H
 #include <sys/queue.h>
 #include "schedule/heap.h"
-#include "schedule/ledger.h"
 #include "schedule/schedule.h"
 
 #define SCHEDULE__WINDOW 64
 /* A class prepares this many steps ahead of those that run: enough to find cached
  * results behind a busy machine, few enough to hold little in memory. */
 #define SCHEDULE__AHEAD 32
-/* So often may smaller steps go before an older one that does not fit. */
+/* So often may others go before one that comes first and does not fit; then nodes are
+ * kept for it. */
 #define SCHEDULE__PATIENCE 64
+/* A class that found nothing to pre-empt looks again after so much became free. */
+#define SCHEDULE__HUNT_AGAIN 64
 
 struct schedule__item {
     uint8_t state;
     bool granted; /* resources are held */
     bool offered; /* SCHEDULE_SKIP was decided */
     bool deferred;
+    bool preempted; /* SCHEDULE_PREEMPT was decided */
     uint32_t class;
     uint32_t waiting; /* needs that are not good yet */
     uint32_t because; /* the need that went wrong, or PLAN_NO_STEP */
     int attempt, failures;
+    uint32_t grant; /* while granted: in the cluster, or of a gang: in gangs */
     int64_t due;
-    uint64_t gpus;
 };
 
 struct schedule__class {
-    struct schedule__demand demand;
+    uint32_t number, shape, ranks;
+    uint32_t *shapes; /* the shape, ranks times */
+    enum plan_placement placement;
+    int priority;
+    bool retriable;
+    bool holds;      /* nodes are kept for its head */
+    uint64_t missed; /* version of the cluster, + 1, when it did not fit */
+    uint64_t hunted; /* the same, when nothing was found to pre-empt */
+    uint32_t owed;   /* steps that end for it */
     int max_parallel, running, passed;
     size_t queued; /* in STEP_QUEUED and not granted */
     struct schedule__heap ready, queue;
@@ -43,9 +54,15 @@ struct schedule__class {
 };
 TAILQ_HEAD(schedule__class_list, schedule__class);
 
+/* A step that ends for a class. */
+struct schedule__end {
+    uint32_t step, class;
+    bool told;
+};
+
 struct schedule {
-    const struct plan_graph *graph;
-    struct schedule__ledger ledger;
+    struct schedule_steps steps;
+    struct schedule_cluster *cluster;
     struct schedule__item *items;
     uint32_t count;
     uint32_t *dependents; /* of step i: [first[i], first[i + 1]) */
@@ -56,8 +73,32 @@ struct schedule {
     struct schedule__class_list hungry; /* something ready, and few queued */
     struct schedule__heap backoff, skips;
     size_t counts[STEP_STATE_COUNT];
-    bool full; /* nothing active fits until something is given back */
+    uint32_t **gangs; /* grants by rank; NULL: free */
+    size_t gang_count, gang_cap;
+    struct schedule__end *ends;
+    size_t end_count, end_cap;
+    bool priorities; /* not all are the same */
+    uint64_t full;   /* version of the cluster, + 1, at which nothing active fits */
     bool stopping;
 };
+
+static inline const struct plan_step *schedule__step(const struct schedule *s,
+                                                     uint32_t i)
+{
+    return s->steps.at(s->steps.ctx, i);
+}
+
+/* pick.c */
+/* A step and the resources for it; false: none can start now. */
+bool schedule__pick_start(struct schedule *s, struct schedule_decision *d);
+bool schedule__pick_preempt(struct schedule *s, struct schedule_decision *d);
+/* The step's resources go back. */
+void schedule__give(struct schedule *s, uint32_t step);
+void schedule__unhold(struct schedule *s, struct schedule__class *c);
+/* schedule.c */
+void schedule__update_class(struct schedule *s, struct schedule__class *c);
+bool schedule__waits_to_start(const struct schedule__item *it);
+bool schedule__heap_clean(struct schedule *s, struct schedule__heap *h,
+                          bool (*valid)(const struct schedule__item *));
 
 #endif

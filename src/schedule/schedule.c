@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Decisions. Order: what must be skipped, then what can start, then what can be
- * prepared; within each the smallest index, which is the recipe's order.
+ * The life of steps. Order of decisions: what must be skipped, then what can start
+ * (pick.c), then what can be prepared, then what must make room; within each the highest
+ * priority, then the smallest index, which is the recipe's order.
  *
  * Queues are lazy: an item that has left the state its queue stands for is dropped when
  * it comes to the head. Invariants: counts[] sums to count; a class is in `active` or
@@ -17,6 +18,7 @@
 #include "base/clock.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "schedule/ids.h"
 
 /* Causes that another attempt cannot cure. */
 #define NEVER_RETRIED                                                                  \
@@ -30,7 +32,7 @@ static struct schedule__class *class_of(const struct schedule *s, uint32_t step)
 
 static const struct plan_policy *policy_of(const struct schedule *s, uint32_t step)
 {
-    return plan_graph_step(s->graph, step)->policy;
+    return schedule__step(s, step)->policy;
 }
 
 static bool is_ready(const struct schedule__item *it)
@@ -38,14 +40,14 @@ static bool is_ready(const struct schedule__item *it)
     return it->state == STEP_PENDING && it->waiting == 0 && it->because == PLAN_NO_STEP;
 }
 
-static bool is_waiting_to_start(const struct schedule__item *it)
+bool schedule__waits_to_start(const struct schedule__item *it)
 {
     return it->state == STEP_QUEUED && !it->granted;
 }
 
 /* Drops what is stale at the head; true when something is left. */
-static bool heap_clean(struct schedule *s, struct schedule__heap *h,
-                       bool (*valid)(const struct schedule__item *))
+bool schedule__heap_clean(struct schedule *s, struct schedule__heap *h,
+                          bool (*valid)(const struct schedule__item *))
 {
     while (h->count > 0 && !valid(&s->items[h->items[0].step]))
         (void)schedule__heap_pop(h);
@@ -54,16 +56,17 @@ static bool heap_clean(struct schedule *s, struct schedule__heap *h,
 
 /* --- classes --- */
 
-static void update_class(struct schedule *s, struct schedule__class *c)
+void schedule__update_class(struct schedule *s, struct schedule__class *c)
 {
     bool parked = c->max_parallel > 0 && c->running >= c->max_parallel;
     bool active = c->queued > 0 && !parked;
     bool hungry = c->ready.count > 0 && c->queued < SCHEDULE__AHEAD;
     if (active && !c->in_active) {
         TAILQ_INSERT_TAIL(&s->active, c, active);
-        s->full = false;
+        s->full = 0;
     } else if (!active && c->in_active) {
         TAILQ_REMOVE(&s->active, c, active);
+        schedule__unhold(s, c);
     }
     if (hungry && !c->in_hungry)
         TAILQ_INSERT_TAIL(&s->hungry, c, hungry);
@@ -73,73 +76,103 @@ static void update_class(struct schedule *s, struct schedule__class *c)
     c->in_hungry = hungry;
 }
 
+static uint32_t ranks_of(const struct plan_policy *p)
+{
+    return p->ranks > 1 ? (uint32_t)p->ranks : 1;
+}
+
 /* Steps whose demands are equal are one class, unless max_parallel counts their entry
  * apart. */
-static char *class_name(const struct plan_policy *p)
+static char *class_name(const struct plan_policy *p, uint32_t shape)
 {
-    struct rwf_str name = {NULL, 0, 0};
-    if (p->max_parallel > 0)
-        rwf_str_addf(&name, "%p ", (const void *)p);
-    rwf_str_addf(&name, "%.17g %lld %.17g", p->cpu, (long long)p->memory, p->gpu);
-    for (size_t i = 0; i < p->custom_count; i++)
-        rwf_str_addf(&name, " %s=%.17g", p->custom_names[i], p->custom_amounts[i]);
-    return rwf_str_take(&name);
+    const void *apart = p->max_parallel > 0 ? p : NULL;
+    return rwf_xasprintf("%p %u %u %d %d %d", apart, shape, ranks_of(p),
+                         (int)p->placement, p->priority, p->retry_max > 0);
 }
 
 /* Says what can never fit, where it stands, and which knob to turn. */
 static int fail_fit(const struct schedule *s, const struct plan_step *step,
-                    struct rwf_err *err)
+                    const struct schedule_need *need, struct rwf_err *err)
 {
     struct rwf_str path = {NULL, 0, 0}, what = {NULL, 0, 0};
-    if (!schedule__ledger_never(&s->ledger, step->policy, &path, &what))
+    const struct plan_policy *p = step->policy;
+    if (!schedule_cluster_never(s->cluster, need, ranks_of(p), p->placement, &path,
+                                &what))
         return 0;
-    const struct recipe_sources *sources = recipe_sources(plan_graph_recipe(s->graph));
+    const struct recipe_sources *sources =
+        s->steps.graph == NULL ? NULL
+                               : recipe_sources(plan_graph_recipe(s->steps.graph));
     const struct recipe_node *at = recipe_at(step->body, path.data);
     char *where = recipe_where(sources, at != NULL ? at->span : step->body->span);
-    rwf_fail(err, RWF_E_FIT,
-             "%s: %s %s; lower %s.%s (--set %s.%s=…) or use a larger "
-             "machine",
-             where, step->address, what.data, step->entry, path.data, step->entry,
-             path.data);
+    bool one = schedule_cluster_count(s->cluster) == 1;
+    rwf_fail(err, RWF_E_FIT, "%s: %s %s; lower %s.%s (--set %s.%s=…) or %s", where,
+             step->address, what.data, step->entry, path.data, step->entry, path.data,
+             one ? "use a larger machine" : "add nodes that have it");
     free(where);
     rwf_str_free(&path);
     rwf_str_free(&what);
     return -1;
 }
 
-static struct schedule__class *class_add(struct schedule *s,
-                                         const struct plan_policy *p)
+static void class_add(struct schedule *s, const struct plan_policy *p, uint32_t shape)
 {
     struct schedule__class *c = rwf_xcalloc(1, sizeof(*c));
-    schedule__demand_make(&s->ledger, p, &c->demand);
+    c->number = (uint32_t)s->class_count;
+    c->shape = shape;
+    c->ranks = ranks_of(p);
+    c->shapes = rwf_xmalloc(c->ranks * sizeof(*c->shapes));
+    for (uint32_t i = 0; i < c->ranks; i++)
+        c->shapes[i] = shape;
+    c->placement = p->placement;
+    c->priority = p->priority;
+    c->retriable = p->retry_max > 0;
     c->max_parallel = p->max_parallel;
+    s->priorities |= s->class_count > 0 && s->classes[0]->priority != p->priority;
     *RWF_PUSH(s->classes, s->class_count, s->class_cap) = c;
-    return c;
 }
 
+/* The class of a policy, made when it is new: its number + 1; 0: it can never run. */
+static uintptr_t class_for(struct schedule *s, struct rwf_map *names,
+                           const struct plan_step *step, struct rwf_err *err)
+{
+    struct schedule_need need;
+    schedule_need_of(step->policy, &need);
+    if (fail_fit(s, step, &need, err) != 0)
+        return 0;
+    uint32_t shape = schedule_cluster_shape(s->cluster, &need);
+    char *name = class_name(step->policy, shape);
+    uintptr_t known = (uintptr_t)rwf_map_get(names, name);
+    if (known == 0) {
+        class_add(s, step->policy, shape);
+        known = s->class_count;
+        rwf_map_set(names, name, (void *)known);
+    }
+    free(name);
+    return known;
+}
+
+/* Policies are few, and often that of the step before. */
 static int classify(struct schedule *s, struct rwf_err *err)
 {
     const struct plan_policy *last = NULL;
-    uint32_t last_class = 0;
-    struct rwf_map *names = rwf_map_create(); /* name -> class index + 1 */
+    uintptr_t class = 0;
+    struct rwf_map *names = rwf_map_create(); /* name -> class number + 1 */
+    struct schedule__ids policies = {0};      /* policy -> the same */
     int result = 0;
     for (uint32_t i = 0; i < s->count && result == 0; i++) {
-        const struct plan_step *step = plan_graph_step(s->graph, i);
+        const struct plan_step *step = schedule__step(s, i);
         if (step->policy != last) {
-            char *name = class_name(step->policy);
-            uintptr_t known = (uintptr_t)rwf_map_get(names, name);
-            if (known == 0) {
-                result = fail_fit(s, step, err);
-                (void)class_add(s, step->policy);
-                known = s->class_count;
-                rwf_map_set(names, name, (void *)known);
-            }
-            free(name);
             last = step->policy;
-            last_class = (uint32_t)known - 1;
+            class = (uintptr_t)schedule__ids_get(&policies, (uintptr_t)last);
+            if (class == 0) {
+                class = class_for(s, names, step, err);
+                result = class == 0 ? -1 : 0;
+                schedule__ids_add(&policies, (uintptr_t)last, (void *)class);
+            }
         }
-        s->items[i].class = last_class;
+        s->items[i].class = (uint32_t)class - 1;
     }
+    schedule__ids_free(&policies);
     rwf_map_destroy(names, NULL);
     return result;
 }
@@ -149,7 +182,7 @@ static int classify(struct schedule *s, struct rwf_err *err)
 static void fill_dependents(struct schedule *s)
 {
     for (uint32_t i = 0; i < s->count; i++) {
-        const struct plan_step *step = plan_graph_step(s->graph, i);
+        const struct plan_step *step = schedule__step(s, i);
         s->items[i].waiting = (uint32_t)step->need_count;
         for (size_t k = 0; k < step->need_count; k++)
             s->first[step->needs[k] + 1]++;
@@ -160,7 +193,7 @@ static void fill_dependents(struct schedule *s)
     uint32_t *next = rwf_xcalloc((size_t)s->count + 1, sizeof(*next));
     memcpy(next, s->first, s->count * sizeof(*next));
     for (uint32_t i = 0; i < s->count; i++) {
-        const struct plan_step *step = plan_graph_step(s->graph, i);
+        const struct plan_step *step = schedule__step(s, i);
         for (size_t k = 0; k < step->need_count; k++)
             s->dependents[next[step->needs[k]]++] = i;
     }
@@ -171,21 +204,33 @@ static void offer_ready(struct schedule *s, uint32_t step)
 {
     struct schedule__class *c = class_of(s, step);
     schedule__heap_push(&c->ready, step, step);
-    update_class(s, c);
+    schedule__update_class(s, c);
+}
+
+static const struct plan_step *graph_step(const void *ctx, uint32_t step)
+{
+    return plan_graph_step(ctx, step);
 }
 
 struct schedule *schedule_create(const struct plan_graph *g,
-                                 const struct schedule_machine *machine,
-                                 struct rwf_err *err)
+                                 struct schedule_cluster *cluster, struct rwf_err *err)
+{
+    struct schedule_steps steps = {g, g, (uint32_t)plan_graph_count(g), graph_step};
+    return schedule_create_over(&steps, cluster, err);
+}
+
+struct schedule *schedule_create_over(const struct schedule_steps *steps,
+                                      struct schedule_cluster *cluster,
+                                      struct rwf_err *err)
 {
     struct schedule *s = rwf_xcalloc(1, sizeof(*s));
-    s->graph = g;
-    s->count = (uint32_t)plan_graph_count(g);
+    s->steps = *steps;
+    s->cluster = cluster;
+    s->count = steps->count;
     s->items = rwf_xcalloc((size_t)s->count + 1, sizeof(*s->items));
     s->first = rwf_xcalloc((size_t)s->count + 1, sizeof(*s->first));
     TAILQ_INIT(&s->active);
     TAILQ_INIT(&s->hungry);
-    schedule__ledger_init(&s->ledger, machine);
     s->counts[STEP_PENDING] = s->count;
     for (uint32_t i = 0; i < s->count; i++)
         s->items[i].because = PLAN_NO_STEP;
@@ -204,16 +249,21 @@ void schedule_destroy(struct schedule *s)
 {
     if (s == NULL)
         return;
+    for (uint32_t i = 0; i < s->count; i++)
+        if (s->items[i].granted) /* the cluster outlives us */
+            schedule__give(s, i);
     for (size_t i = 0; i < s->class_count; i++) {
+        schedule__unhold(s, s->classes[i]);
         schedule__heap_free(&s->classes[i]->ready);
         schedule__heap_free(&s->classes[i]->queue);
-        free(s->classes[i]->demand.custom);
+        free(s->classes[i]->shapes);
         free(s->classes[i]);
     }
     free(s->classes);
-    schedule__ledger_free(&s->ledger);
     schedule__heap_free(&s->backoff);
     schedule__heap_free(&s->skips);
+    free(s->gangs);
+    free(s->ends);
     free(s->items);
     free(s->first);
     free(s->dependents);
@@ -232,16 +282,11 @@ static void set_state(struct schedule *s, uint32_t step, enum schedule_state sta
 
 static void release(struct schedule *s, uint32_t step)
 {
-    struct schedule__item *it = &s->items[step];
-    if (!it->granted)
+    if (!s->items[step].granted)
         return;
-    struct schedule__class *c = class_of(s, step);
-    schedule__ledger_give(&s->ledger, &c->demand, it->gpus);
-    it->granted = false;
-    it->gpus = 0;
-    c->running--;
-    s->full = false;
-    update_class(s, c);
+    schedule__give(s, step);
+    class_of(s, step)->running--;
+    schedule__update_class(s, class_of(s, step));
 }
 
 static void doom(struct schedule *s, uint32_t step, uint32_t because)
@@ -275,7 +320,7 @@ static void enter_queue(struct schedule *s, uint32_t step)
     struct schedule__class *c = class_of(s, step);
     c->queued++;
     schedule__heap_push(&c->queue, step, step);
-    update_class(s, c);
+    schedule__update_class(s, c);
 }
 
 static void leave_queue(struct schedule *s, uint32_t step)
@@ -283,7 +328,7 @@ static void leave_queue(struct schedule *s, uint32_t step)
     struct schedule__class *c = class_of(s, step);
     rwf_assert(c->queued > 0);
     c->queued--;
-    update_class(s, c);
+    schedule__update_class(s, c);
 }
 
 static void apply(struct schedule *s, uint32_t step, enum schedule_event event)
@@ -291,7 +336,7 @@ static void apply(struct schedule *s, uint32_t step, enum schedule_event event)
     struct schedule__item *it = &s->items[step];
     enum schedule_state next = schedule_transition(it->state, event);
     rwf_assert(next != STEP_STATE_COUNT);
-    if (is_waiting_to_start(it))
+    if (schedule__waits_to_start(it))
         leave_queue(s, step);
     bool keeps = it->state == STEP_QUEUED && next == STEP_RUNNING;
     set_state(s, step, next);
@@ -405,7 +450,7 @@ static bool is_doomed(const struct schedule__item *it)
 
 static bool pick_skip(struct schedule *s, struct schedule_decision *d)
 {
-    if (!heap_clean(s, &s->skips, is_doomed))
+    if (!schedule__heap_clean(s, &s->skips, is_doomed))
         return false;
     d->verb = SCHEDULE_SKIP;
     d->step = schedule__heap_pop(&s->skips).step;
@@ -414,61 +459,12 @@ static bool pick_skip(struct schedule *s, struct schedule_decision *d)
     return true;
 }
 
-/* The class whose head is the oldest that fits. An older one that does not fit lets a
- * bounded number of younger ones go before it; then the machine is kept for it. */
-static struct schedule__class *startable(struct schedule *s)
+/* Higher priority first, then the recipe's order. */
+static bool is_earlier(const struct schedule__class *a, const struct schedule__class *b)
 {
-    struct schedule__class *c, *best = NULL, *oldest = NULL;
-    int seen = 0;
-    TAILQ_FOREACH(c, &s->active, active)
-    {
-        if (seen++ == SCHEDULE__WINDOW)
-            break;
-        bool some = heap_clean(s, &c->queue, is_waiting_to_start);
-        rwf_assert(some);
-        struct schedule__class **slot =
-            schedule__ledger_fits(&s->ledger, &c->demand) ? &best : &oldest;
-        if (*slot == NULL || c->queue.items[0].key < (*slot)->queue.items[0].key)
-            *slot = c;
-    }
-    if (best == NULL || oldest == NULL ||
-        oldest->queue.items[0].key > best->queue.items[0].key)
-        return best;
-    if (oldest->passed >= SCHEDULE__PATIENCE)
-        return NULL;
-    oldest->passed++;
-    return best;
-}
-
-static void grant(struct schedule *s, struct schedule__class *c, uint32_t step,
-                  struct schedule_decision *d)
-{
-    struct schedule__item *it = &s->items[step];
-    it->gpus = schedule__ledger_take(&s->ledger, &c->demand);
-    it->granted = true;
-    c->running++;
-    c->passed = 0;
-    c->queued--;
-    update_class(s, c);
-    d->verb = SCHEDULE_START;
-    d->step = step;
-    d->attempt = it->attempt + 1;
-    for (int i = 0; i < s->ledger.gpu_count && d->gpu_count < SCHEDULE__MAX_GRANT; i++)
-        if (it->gpus & 1ULL << i)
-            d->gpus[d->gpu_count++] = i;
-}
-
-static bool pick_start(struct schedule *s, struct schedule_decision *d)
-{
-    if (s->full)
-        return false;
-    struct schedule__class *c = startable(s);
-    if (c == NULL) {
-        s->full = true;
-        return false;
-    }
-    grant(s, c, schedule__heap_pop(&c->queue).step, d);
-    return true;
+    if (a->priority != b->priority)
+        return a->priority > b->priority;
+    return a->ready.items[0].key < b->ready.items[0].key;
 }
 
 static bool pick_prepare(struct schedule *s, struct schedule_decision *d)
@@ -478,9 +474,9 @@ static bool pick_prepare(struct schedule *s, struct schedule_decision *d)
     for (c = TAILQ_FIRST(&s->hungry); c != NULL && seen < SCHEDULE__WINDOW; c = next) {
         next = TAILQ_NEXT(c, hungry);
         seen++;
-        if (!heap_clean(s, &c->ready, is_ready))
-            update_class(s, c);
-        else if (best == NULL || c->ready.items[0].key < best->ready.items[0].key)
+        if (!schedule__heap_clean(s, &c->ready, is_ready))
+            schedule__update_class(s, c);
+        else if (best == NULL || is_earlier(c, best))
             best = c;
     }
     if (best == NULL)
@@ -488,7 +484,7 @@ static bool pick_prepare(struct schedule *s, struct schedule_decision *d)
     d->verb = SCHEDULE_PREPARE;
     d->step = schedule__heap_pop(&best->ready).step;
     set_state(s, d->step, STEP_PREPARING);
-    update_class(s, best);
+    schedule__update_class(s, best);
     return true;
 }
 
@@ -512,7 +508,8 @@ struct schedule_decision schedule_next(struct schedule *s, int64_t now,
     if (s->stopping)
         return d;
     wake_due(s, now);
-    if (pick_skip(s, &d) || pick_start(s, &d) || pick_prepare(s, &d))
+    if (pick_skip(s, &d) || schedule__pick_start(s, &d) || pick_prepare(s, &d) ||
+        schedule__pick_preempt(s, &d))
         return d;
     if (s->backoff.count > 0)
         *ret_wake = s->backoff.items[0].key;

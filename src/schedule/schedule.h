@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Scheduling, pure: (graph, resources, events) -> decisions. No I/O, no clock: time
+ * Scheduling, pure: (graph, cluster, events) -> decisions. No I/O, no clock: time
  * comes in as an argument. The same events give the same decisions.
  *
  * A step's life is a table (state.h): pending -> ready -> queued -> running -> done,
@@ -13,7 +13,7 @@
 #include <stdint.h>
 #include "base/err.h"
 #include "plan/graph.h"
-#include "schedule/machine.h"
+#include "schedule/cluster.h"
 #include "schedule/state.h"
 
 enum schedule_verb {
@@ -22,6 +22,9 @@ enum schedule_verb {
                          answer with SCHEDULE_EVENT_SKIP, _HIT or _MISS */
     SCHEDULE_START,   /* resources are reserved: start an attempt; answer with
                          SCHEDULE_EVENT_START, _HIT, _FAILED or schedule_defer */
+    SCHEDULE_PREEMPT, /* a step of higher priority waits: end this attempt; answer with
+                         SCHEDULE_EVENT_PREEMPTED once it has (or with what came of it
+                         before); it goes back to the queue, and it cost no attempt */
     SCHEDULE_SKIP,    /* something it needs failed or was skipped: record it */
     SCHEDULE_DONE,    /* every step is in a final state */
 };
@@ -29,19 +32,33 @@ enum schedule_verb {
 struct schedule_decision {
     enum schedule_verb verb;
     uint32_t step;
-    uint32_t because; /* SKIP: the step it is due to */
+    uint32_t because; /* SKIP: the step it is due to; PREEMPT: the one that waits */
     int attempt;      /* START: 1, 2, … */
-    int gpus[16];     /* START: ids of the GPUs granted */
+    uint32_t ranks;   /* START: how many; where each goes: schedule_rank */
+    uint32_t node;    /* START: of rank 0, and its GPUs: */
+    int gpus[SCHEDULE_MAX_GPUS];
     int gpu_count;
+    double gpu_share; /* of that one card, when below 1 */
 };
 
 struct schedule;
 
-/* RWF_E_FIT with the step's place, the missing amount and the nearest knob when a step
- * can never run on machine. */
+/* Steps from anywhere; those of a graph have places in messages. */
+struct schedule_steps {
+    const struct plan_graph *graph; /* or NULL */
+    const void *ctx;
+    uint32_t count;
+    const struct plan_step *(*at)(const void *ctx, uint32_t step);
+};
+
+/* cluster is the caller's and must outlive this; others may use it, too. RWF_E_FIT with
+ * the step's place, the nearest node, the missing amount and the nearest knob when a step
+ * can never run there. */
 struct schedule *schedule_create(const struct plan_graph *g,
-                                 const struct schedule_machine *machine,
-                                 struct rwf_err *err);
+                                 struct schedule_cluster *cluster, struct rwf_err *err);
+struct schedule *schedule_create_over(const struct schedule_steps *steps,
+                                      struct schedule_cluster *cluster,
+                                      struct rwf_err *err);
 void schedule_destroy(struct schedule *s);
 
 /* What happened to a step. cause is used by SCHEDULE_EVENT_FAILED: whether it is
@@ -54,6 +71,10 @@ bool schedule_accepts(const struct schedule *s, uint32_t step,
 /* True when a FAILED event with this cause now would be retried; *ret_delay in ns. */
 bool schedule_would_retry(const struct schedule *s, uint32_t step,
                           enum plan_cause cause, int64_t *ret_delay);
+
+/* Where a rank of a started step runs. */
+struct schedule_grant schedule_rank(const struct schedule *s, uint32_t step,
+                                    uint32_t rank);
 
 /* Answer to SCHEDULE_START: not now; its resources are free again and it is offered
  * once more after delay ns. No attempt was made. */

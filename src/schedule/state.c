@@ -20,7 +20,7 @@ static const unsigned char transitions[STEP_STATE_COUNT][SCHEDULE_EVENT_COUNT] =
     [STEP_QUEUED] = {ON(HIT, CACHED), ON(START, RUNNING), ON(FAILED, FAILED),
                      ON(DEFER, BACKOFF), ON(STOP, STOPPED), ON(LOST, PENDING)},
     [STEP_RUNNING] = {ON(SUCCEEDED, SUCCEEDED), ON(FAILED, FAILED), ON(RETRY, BACKOFF),
-                      ON(STOP, STOPPED), ON(LOST, PENDING)},
+                      ON(STOP, STOPPED), ON(LOST, PENDING), ON(PREEMPTED, QUEUED)},
     [STEP_BACKOFF] = {ON(DUE, QUEUED), ON(STOP, STOPPED), ON(LOST, PENDING)},
     [STEP_SUCCEEDED] = {ON(AGAIN, PENDING)},
     [STEP_CACHED] = {ON(AGAIN, PENDING)},
@@ -52,7 +52,7 @@ static const char *const event_names[SCHEDULE_EVENT_COUNT] = {
     [SCHEDULE_EVENT_FAILED] = "failed",   [SCHEDULE_EVENT_RETRY] = "retry",
     [SCHEDULE_EVENT_DUE] = "due",         [SCHEDULE_EVENT_STOP] = "stop",
     [SCHEDULE_EVENT_LOST] = "lost",       [SCHEDULE_EVENT_DEFER] = "defer",
-    [SCHEDULE_EVENT_AGAIN] = "again",
+    [SCHEDULE_EVENT_AGAIN] = "again",     [SCHEDULE_EVENT_PREEMPTED] = "preempted",
 };
 
 enum schedule_state schedule_transition(enum schedule_state state,

@@ -35,6 +35,7 @@ enum schedule_event {
     SCHEDULE_EVENT_LOST,  /* the head died while it ran: back to pending, not an attempt
                            */
     SCHEDULE_EVENT_DEFER, /* somebody else runs the same step: look again later */
+    SCHEDULE_EVENT_PREEMPTED, /* ended for one of higher priority: not an attempt */
     SCHEDULE_EVENT_AGAIN, /* replay only: a resume runs a finished step once more */
     SCHEDULE_EVENT_COUNT
 };

@@ -512,6 +512,21 @@ static void on_step_stopped(struct view_progress *p, const json_t *e)
         forget(p, r);
 }
 
+static void on_preempted(struct view_progress *p, const json_t *e)
+{
+    struct running *r = find(p, text_of(e, "step"));
+
+    if (r && !p->o.quiet) {
+        line_start(p, STEP_STOPPED);
+        rwf_str_addf(lines(p), "%s  makes room for a step of higher priority",
+                     r->address);
+        took(p, r);
+        rwf_str_addc(lines(p), '\n');
+    }
+    if (r)
+        forget(p, r);
+}
+
 static void on_stopping(struct view_progress *p, const json_t *e)
 {
     static const struct {
@@ -550,6 +565,7 @@ static void (*const handlers[RUN_EVENT_COUNT])(struct view_progress *,
     [RUN_STEP_SUCCEEDED] = on_succeeded,  [RUN_STEP_CACHED] = on_cached,
     [RUN_STEP_FAILED] = on_failed,        [RUN_STEP_SKIPPED] = on_skipped,
     [RUN_STEP_STOPPED] = on_step_stopped, [RUN_NOTIFY] = on_notify,
+    [RUN_STEP_PREEMPTED] = on_preempted,
 };
 
 void view_progress_event(void *progress, enum run_event type, const json_t *event)

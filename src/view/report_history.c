@@ -233,6 +233,8 @@ static const char *outcome(enum run_event type)
         return "failed";
     case RUN_STEP_STOPPED:
         return "stopped";
+    case RUN_STEP_PREEMPTED:
+        return "preempted";
     default:
         return NULL;
     }

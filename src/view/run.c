@@ -338,7 +338,8 @@ static int record_event(void *ctx, const json_t *event)
     else if (type == RUN_STEP_METRIC)
         metrics_come(rec, step, event);
     else if (type == RUN_STEP_RETRY || type == RUN_STEP_SUCCEEDED ||
-             type == RUN_STEP_FAILED || type == RUN_STEP_STOPPED)
+             type == RUN_STEP_FAILED || type == RUN_STEP_STOPPED ||
+             type == RUN_STEP_PREEMPTED)
         attempt_ends(rec, step, event);
     keep(step, event, "tail");
     keep(step, event, "parts");

@@ -415,6 +415,36 @@ START_TEST(retries)
 }
 END_TEST
 
+/* The low one runs first (it alone is ready), is ended for the high one, and runs again;
+ * its one retry is still there when it fails after that. */
+START_TEST(higher_priority_makes_room)
+{
+    struct outcome o =
+        run("tasks:\n  low:\n    run: |\n"
+            "      if [ ! -e \"$RAYWF_RECIPE_DIR/seen\" ]; then\n"
+            "        echo x > \"$RAYWF_RECIPE_DIR/seen\"; sleep 60\n"
+            "      elif [ ! -e \"$RAYWF_RECIPE_DIR/again\" ]; then\n"
+            "        echo x > \"$RAYWF_RECIPE_DIR/again\"; exit 1\n      fi\n"
+            "    retry: {max: 1, backoff: 1ms}\n    resources: {cpu: 1.5}\n"
+            "  wait:\n    run: while [ ! -e \"$RAYWF_RECIPE_DIR/seen\" ]; do sleep 0.01; "
+            "done\n    resources: {cpu: 0.1}\n"
+            "  high:\n    run: test -e \"$RAYWF_RECIPE_DIR/seen\"\n"
+            "    needs: [tasks.wait]\n    priority: 5\n    resources: {cpu: 1}\n");
+    expect_code(&o, 0);
+    ck_assert_int_eq(o.events[RUN_STEP_PREEMPTED], 1);
+    ck_assert_int_eq(o.events[RUN_STEP_RETRY], 1);
+    ck_assert_int_eq(o.events[RUN_STEP_STARTED], 5);
+}
+END_TEST
+
+START_TEST(ranks_are_not_run_yet)
+{
+    struct outcome o = run("tasks:\n  a: {run: \"true\", resources: {ranks: 2, cpu: 1}}\n");
+    ck_assert_int_eq(o.err.code, RWF_E_RECIPE);
+    ck_assert_msg(strstr(o.err.text, "not in this version") != NULL, "%s", o.err.text);
+}
+END_TEST
+
 START_TEST(a_false_condition_skips)
 {
     struct outcome o = run("tasks:\n  a: {argv: [\"true\"], when: \"1 == 2\"}\n"
@@ -804,6 +834,8 @@ static int tests(void)
     tcase_add_test(tc, failure_and_what_depends_on_it);
     tcase_add_loop_test(tc, each_cause_has_its_code, 0, (int)RWF_COUNT(failures));
     tcase_add_test(tc, retries);
+    tcase_add_test(tc, higher_priority_makes_room);
+    tcase_add_test(tc, ranks_are_not_run_yet);
     tcase_add_test(tc, a_false_condition_skips);
     tcase_add_test(tc, fail_fast_stops_the_rest);
     tcase_add_test(tc, a_deadline_ends_the_run);

@@ -30,6 +30,12 @@ const struct plan_step *plan_graph_step(const struct plan_graph *g, uint32_t ind
     return &g->steps[index];
 }
 
+const char *plan_placement_name(enum plan_placement placement)
+{
+    (void)placement;
+    return "pack";
+}
+
 const struct recipe *plan_graph_recipe(const struct plan_graph *g)
 {
     (void)g;
@@ -111,6 +117,20 @@ static const struct schedule_machine machine = {.name = "here",
                                                 .custom_amounts = custom_amounts,
                                                 .custom_count = 1};
 
+static struct schedule_cluster *cluster;
+
+static struct schedule *create(struct plan_graph *g, struct rwf_err *err)
+{
+    cluster = schedule_cluster_of(&machine);
+    return schedule_create(g, cluster, err);
+}
+
+static void destroy(struct schedule *s)
+{
+    schedule_destroy(s);
+    schedule_cluster_destroy(cluster);
+}
+
 static struct schedule_decision next(struct schedule *s, int64_t now)
 {
     int64_t wake;
@@ -146,7 +166,7 @@ START_TEST(runs_a_chain_in_order)
     struct plan_graph *g = graph_new(3, &policy);
     need(g, 1, 0);
     need(g, 2, 1);
-    struct schedule *s = schedule_create(g, &machine, NULL);
+    struct schedule *s = create(g, NULL);
     for (uint32_t i = 0; i < 3; i++) {
         struct schedule_decision d = next(s, 0);
         ck_assert_int_eq(d.verb, SCHEDULE_PREPARE);
@@ -160,7 +180,7 @@ START_TEST(runs_a_chain_in_order)
         schedule_event(s, i, SCHEDULE_EVENT_SUCCEEDED, 0, 0);
     }
     ck_assert_int_eq(next(s, 0).verb, SCHEDULE_DONE);
-    schedule_destroy(s);
+    destroy(s);
     graph_free(g);
 }
 END_TEST
@@ -174,7 +194,7 @@ START_TEST(retries_with_growing_delay)
                                  .backoff_factor = 3,
                                  .backoff_max = 250};
     struct plan_graph *g = graph_new(1, &policy);
-    struct schedule *s = schedule_create(g, &machine, NULL);
+    struct schedule *s = create(g, NULL);
     int64_t wake, delay;
     next(s, 0);
     schedule_event(s, 0, SCHEDULE_EVENT_MISS, 0, 0);
@@ -199,7 +219,7 @@ START_TEST(retries_with_growing_delay)
     schedule_event(s, 0, SCHEDULE_EVENT_FAILED, PLAN_CAUSE_EXIT, 3000);
     ck_assert_int_eq(schedule_state(s, 0), STEP_FAILED);
     ck_assert_int_eq(next(s, 3000).verb, SCHEDULE_DONE);
-    schedule_destroy(s);
+    destroy(s);
     graph_free(g);
 }
 END_TEST
@@ -228,12 +248,13 @@ START_TEST(says_what_never_fits)
 {
     struct plan_graph *g = graph_new(1, &misfits[_i].policy);
     struct rwf_err err = RWF_ERR_INIT;
-    ck_assert_ptr_null(schedule_create(g, &machine, &err));
+    ck_assert_ptr_null(create(g, &err));
     ck_assert_int_eq(err.code, RWF_E_FIT);
     ck_assert_msg(strstr(err.text, misfits[_i].says) != NULL, "%s", err.text);
     ck_assert_msg(strstr(err.text, "r.yaml:7:3: tasks.t0 ") == err.text, "%s",
                   err.text);
     ck_assert_msg(strstr(err.text, "--set tasks.t.resources.") != NULL, "%s", err.text);
+    schedule_cluster_destroy(cluster);
     graph_free(g);
 }
 END_TEST
@@ -244,7 +265,7 @@ START_TEST(a_gpu_is_never_whole_and_shared)
     struct plan_graph *g = graph_new(6, &half);
     for (int i = 3; i < 6; i++)
         g->steps[i].policy = &one;
-    struct schedule *s = schedule_create(g, &machine, NULL);
+    struct schedule *s = create(g, NULL);
     int started = 0, on[3] = {0, 0, 0};
     for (struct schedule_decision d = next(s, 0); d.verb != SCHEDULE_NONE;
          d = next(s, 0)) {
@@ -265,7 +286,7 @@ START_TEST(a_gpu_is_never_whole_and_shared)
     char *why = schedule_why(s, 5, 0);
     ck_assert_str_eq(why, "waits for 1 of 3 gpu");
     free(why);
-    schedule_destroy(s);
+    destroy(s);
     graph_free(g);
 }
 END_TEST
@@ -276,7 +297,7 @@ START_TEST(max_parallel_holds_per_entry)
     struct plan_graph *g = graph_new(8, &two);
     for (int i = 5; i < 8; i++)
         g->steps[i].policy = &other;
-    struct schedule *s = schedule_create(g, &machine, NULL);
+    struct schedule *s = create(g, NULL);
     int started[2] = {0, 0};
     struct schedule_decision d;
     while ((d = next(s, 0)).verb != SCHEDULE_NONE) {
@@ -295,7 +316,7 @@ START_TEST(max_parallel_holds_per_entry)
     d = next(s, 0);
     ck_assert_int_eq(d.verb, SCHEDULE_START);
     ck_assert_uint_eq(d.step, 2);
-    schedule_destroy(s);
+    destroy(s);
     graph_free(g);
 }
 END_TEST
@@ -306,7 +327,7 @@ START_TEST(a_large_step_does_not_starve)
     struct plan_policy small = {.cpu = 1}, large = {.cpu = 4};
     struct plan_graph *g = graph_new(2000, &small);
     g->steps[1].policy = &large;
-    struct schedule *s = schedule_create(g, &machine, NULL);
+    struct schedule *s = create(g, NULL);
     uint32_t running[8];
     size_t count = 0, before = 0;
     while (schedule_state(s, 1) != STEP_RUNNING) {
@@ -323,7 +344,7 @@ START_TEST(a_large_step_does_not_starve)
         }
     }
     ck_assert_uint_lt(before, 200);
-    schedule_destroy(s);
+    destroy(s);
     graph_free(g);
 }
 END_TEST
@@ -332,7 +353,7 @@ START_TEST(deferred_is_offered_again)
 {
     struct plan_policy policy = {.cpu = 4};
     struct plan_graph *g = graph_new(2, &policy);
-    struct schedule *s = schedule_create(g, &machine, NULL);
+    struct schedule *s = create(g, NULL);
     int64_t wake;
     ck_assert_uint_eq(next(s, 0).step, 0);
     schedule_event(s, 0, SCHEDULE_EVENT_MISS, 0, 0);
@@ -354,7 +375,7 @@ START_TEST(deferred_is_offered_again)
     ck_assert_int_eq(d.attempt, 1);
     schedule_event(s, 0, SCHEDULE_EVENT_HIT, 0, 20);
     ck_assert_int_eq(next(s, 20).verb, SCHEDULE_DONE);
-    schedule_destroy(s);
+    destroy(s);
     graph_free(g);
 }
 END_TEST
@@ -366,7 +387,7 @@ START_TEST(restores_what_a_log_says)
     need(g, 2, 0);
     need(g, 3, 1);
     need(g, 4, 3);
-    struct schedule *s = schedule_create(g, &machine, NULL);
+    struct schedule *s = create(g, NULL);
     schedule_restore(s, 0, STEP_CACHED, 0, 0);
     schedule_restore(s, 1, STEP_FAILED, 1, 1);
     schedule_restore(s, 2, STEP_PENDING, 4, 0);
@@ -382,7 +403,7 @@ START_TEST(restores_what_a_log_says)
     ck_assert_uint_eq(d.step, 2);
     schedule_event(s, 2, SCHEDULE_EVENT_MISS, 0, 0);
     ck_assert_int_eq(next(s, 0).attempt, 5);
-    schedule_destroy(s);
+    destroy(s);
     graph_free(g);
 }
 END_TEST
@@ -391,7 +412,7 @@ START_TEST(stop_ends_what_waits)
 {
     struct plan_policy policy = {.cpu = 4, .retry_max = 5, .retry_on = PLAN_CAUSE_EXIT};
     struct plan_graph *g = graph_new(4, &policy);
-    struct schedule *s = schedule_create(g, &machine, NULL);
+    struct schedule *s = create(g, NULL);
     int64_t delay;
     next(s, 0);
     schedule_event(s, 0, SCHEDULE_EVENT_MISS, 0, 0);
@@ -405,7 +426,7 @@ START_TEST(stop_ends_what_waits)
     ck_assert(!schedule_would_retry(s, 0, PLAN_CAUSE_EXIT, &delay));
     schedule_event(s, 0, SCHEDULE_EVENT_STOP, 0, 0);
     ck_assert_int_eq(next(s, 0).verb, SCHEDULE_DONE);
-    schedule_destroy(s);
+    destroy(s);
     graph_free(g);
 }
 END_TEST
@@ -546,6 +567,8 @@ static void simulate(struct simulation *m, struct schedule *s)
         case SCHEDULE_NONE:
             ck_assert_msg(end_one(m, s, wake), "stuck");
             break;
+        case SCHEDULE_PREEMPT:
+            ck_abort_msg("all have one priority");
         case SCHEDULE_DONE:
             return;
         }
@@ -570,7 +593,7 @@ static uint64_t simulate_seed(unsigned seed, size_t steps)
     }
     m.grants = rwf_xcalloc(steps, sizeof(*m.grants));
     m.ends = rwf_xcalloc(steps, sizeof(*m.ends));
-    struct schedule *s = schedule_create(m.graph, &machine, NULL);
+    struct schedule *s = create(m.graph, NULL);
     ck_assert_ptr_nonnull(s);
     simulate(&m, s);
     for (uint32_t i = 0; i < steps; i++) {
@@ -583,7 +606,7 @@ static uint64_t simulate_seed(unsigned seed, size_t steps)
     }
     ck_assert_double_eq_tol(m.cpu, 0, 1e-6);
     ck_assert_int_eq(m.memory, 0);
-    schedule_destroy(s);
+    destroy(s);
     graph_free(m.graph);
     free(m.grants);
     free(m.ends);
@@ -608,7 +631,7 @@ START_TEST(many_steps_are_quick)
     struct plan_graph *g = graph_new(n, &policy);
     for (uint32_t i = 1; i < n; i += 2)
         need(g, i, i - 1);
-    struct schedule *s = schedule_create(g, &machine, NULL);
+    struct schedule *s = create(g, NULL);
     uint32_t running[8];
     size_t count = 0, starts = 0;
     for (;;) {
@@ -626,7 +649,7 @@ START_TEST(many_steps_are_quick)
         }
     }
     ck_assert_uint_eq(starts, n);
-    schedule_destroy(s);
+    destroy(s);
     graph_free(g);
 }
 END_TEST

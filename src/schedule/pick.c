@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Which step starts, and which must make room.
+ *
+ * The class whose head comes first and fits, starts. One that comes before it and does
+ * not fit lets a bounded number of others go first; then nodes are kept for it. One of
+ * higher priority than what runs may have steps ended that may be retried; their nodes
+ * are kept for it until it has them.
+ */
+#include "config.h"
+#include "schedule/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include "base/mem.h"
+
+/* --- grants --- */
+
+static uint32_t gang_slot(struct schedule *s)
+{
+    for (size_t i = 0; i < s->gang_count; i++)
+        if (s->gangs[i] == NULL)
+            return (uint32_t)i;
+    (void)RWF_PUSH(s->gangs, s->gang_count, s->gang_cap);
+    return (uint32_t)s->gang_count - 1;
+}
+
+static struct schedule_claim claim_of(const struct schedule *s,
+                                      const struct schedule__class *c, uint32_t step)
+{
+    return (struct schedule_claim){.owner = s,
+                                   .cookie = step,
+                                   .priority = c->priority,
+                                   .retriable = c->retriable,
+                                   .hold = c->holds ? c->number + 1 : 0,
+                                   .prefer = SCHEDULE_NO_NODE,
+                                   .inside = SCHEDULE_NO_GRANT};
+}
+
+/* Reserves what the head of a class needs. */
+static bool take(struct schedule *s, struct schedule__class *c, uint32_t step)
+{
+    struct schedule__item *it = &s->items[step];
+    struct schedule_claim claim = claim_of(s, c, step);
+    if (c->ranks == 1)
+        return schedule_cluster_place(s->cluster, &c->shape, 1, c->placement, &claim,
+                                      &it->grant);
+    uint32_t *grants = rwf_xmalloc(c->ranks * sizeof(*grants));
+    if (!schedule_cluster_place(s->cluster, c->shapes, c->ranks, c->placement, &claim,
+                                grants)) {
+        free(grants);
+        return false;
+    }
+    it->grant = gang_slot(s);
+    s->gangs[it->grant] = grants;
+    return true;
+}
+
+static uint32_t grant_of(const struct schedule *s, uint32_t step, uint32_t rank)
+{
+    const struct schedule__item *it = &s->items[step];
+    const struct schedule__class *c = s->classes[it->class];
+    rwf_assert(it->granted && rank < c->ranks);
+    return c->ranks == 1 ? it->grant : s->gangs[it->grant][rank];
+}
+
+struct schedule_grant schedule_rank(const struct schedule *s, uint32_t step,
+                                    uint32_t rank)
+{
+    return schedule_cluster_grant(s->cluster, grant_of(s, step, rank));
+}
+
+/* It ended, for whatever reason: nobody waits for that any more. */
+static void forget_end(struct schedule *s, uint32_t step)
+{
+    s->items[step].preempted = false;
+    for (size_t i = 0; i < s->end_count; i++)
+        if (s->ends[i].step == step) {
+            s->classes[s->ends[i].class]->owed--;
+            memmove(&s->ends[i], &s->ends[i + 1],
+                    (--s->end_count - i) * sizeof(*s->ends));
+            return;
+        }
+}
+
+void schedule__give(struct schedule *s, uint32_t step)
+{
+    struct schedule__item *it = &s->items[step];
+    uint32_t ranks = s->classes[it->class]->ranks;
+    for (uint32_t i = 0; i < ranks; i++)
+        schedule_cluster_give(s->cluster, grant_of(s, step, i));
+    if (ranks > 1) {
+        free(s->gangs[it->grant]);
+        s->gangs[it->grant] = NULL;
+    }
+    it->granted = false;
+    if (it->preempted)
+        forget_end(s, step);
+}
+
+void schedule__unhold(struct schedule *s, struct schedule__class *c)
+{
+    if (c->holds)
+        schedule_cluster_unhold(s->cluster, s, c->number + 1);
+    c->holds = false;
+}
+
+/* --- starting --- */
+
+static bool goes_first(const struct schedule__class *a, const struct schedule__class *b)
+{
+    if (a->priority != b->priority)
+        return a->priority > b->priority;
+    return a->queue.items[0].key < b->queue.items[0].key;
+}
+
+/* False: nothing of this class can be placed now. */
+static bool may_fit(struct schedule *s, struct schedule__class *c)
+{
+    uint64_t version = schedule_cluster_version(s->cluster);
+    if (c->missed == version + 1)
+        return false;
+    struct schedule_claim claim = claim_of(s, c, 0);
+    if (c->ranks > 1 || schedule_cluster_might(s->cluster, c->shape, &claim))
+        return true;
+    c->missed = version + 1;
+    return false;
+}
+
+/* The first class that may fit, and the first of those that do not. */
+static struct schedule__class *choose(struct schedule *s,
+                                      struct schedule__class **ret_misfit)
+{
+    struct schedule__class *c, *best = NULL, *misfit = NULL;
+    TAILQ_FOREACH(c, &s->active, active)
+    {
+        struct schedule__class **slot = may_fit(s, c) ? &best : &misfit;
+        if (slot == &best) {
+            bool some = schedule__heap_clean(s, &c->queue, schedule__waits_to_start);
+            rwf_assert(some);
+        }
+        if (*slot == NULL || goes_first(c, *slot))
+            *slot = c;
+    }
+    *ret_misfit = misfit;
+    return best;
+}
+
+/* Others go before this one once more; true: it had enough of that, and nodes are kept
+ * for it from now on. */
+static bool is_passed(struct schedule *s, struct schedule__class *c)
+{
+    if (c->holds || c->passed++ < SCHEDULE__PATIENCE)
+        return false;
+    c->passed = 0;
+    c->holds = schedule_cluster_hold(s->cluster, s, c->number + 1, c->shapes, c->ranks,
+                                     c->placement);
+    c->missed = 0;
+    return c->holds;
+}
+
+static void grant(struct schedule *s, struct schedule__class *c, uint32_t step,
+                  struct schedule_decision *d)
+{
+    struct schedule__item *it = &s->items[step];
+    it->granted = true;
+    c->running++;
+    c->passed = 0;
+    c->queued--;
+    schedule__unhold(s, c);
+    schedule__update_class(s, c);
+    struct schedule_grant first = schedule_rank(s, step, 0);
+    d->verb = SCHEDULE_START;
+    d->step = step;
+    d->attempt = it->attempt + 1;
+    d->ranks = c->ranks;
+    d->node = first.node;
+    d->gpu_share = first.share;
+    for (uint64_t left = first.gpus; left != 0; left &= left - 1)
+        d->gpus[d->gpu_count++] = __builtin_ctzll(left);
+}
+
+bool schedule__pick_start(struct schedule *s, struct schedule_decision *d)
+{
+    for (;;) {
+        struct schedule__class *misfit, *c;
+        uint64_t version = schedule_cluster_version(s->cluster);
+        if (s->full == version + 1)
+            return false;
+        c = choose(s, &misfit);
+        if (c == NULL) {
+            s->full = version + 1;
+            return false;
+        }
+        if (misfit != NULL && goes_first(misfit, c) && is_passed(s, misfit))
+            continue;
+        uint32_t step = c->queue.items[0].step;
+        if (take(s, c, step)) {
+            (void)schedule__heap_pop(&c->queue);
+            grant(s, c, step, d);
+            return true;
+        }
+        c->missed = schedule_cluster_version(s->cluster) + 1;
+    }
+}
+
+/* --- making room --- */
+
+static bool tell_end(struct schedule *s, struct schedule_decision *d)
+{
+    for (size_t i = 0; i < s->end_count; i++) {
+        struct schedule__end *end = &s->ends[i];
+        if (end->told)
+            continue;
+        end->told = true;
+        d->verb = SCHEDULE_PREEMPT;
+        d->step = end->step;
+        d->because = s->classes[end->class]->queue.count > 0
+                         ? s->classes[end->class]->queue.items[0].step
+                         : PLAN_NO_STEP;
+        return true;
+    }
+    return false;
+}
+
+static void end_for(struct schedule *s, struct schedule__class *c, uint32_t grant_id)
+{
+    struct schedule_grant g = schedule_cluster_grant(s->cluster, grant_id);
+    uint32_t step = (uint32_t)g.claim->cookie;
+    struct schedule__item *it = &s->items[step];
+    if (it->preempted)
+        return; /* another rank of the same gang */
+    it->preempted = true;
+    c->owed++;
+    *RWF_PUSH(s->ends, s->end_count, s->end_cap) =
+        (struct schedule__end){step, c->number, false};
+    uint32_t ranks = s->classes[it->class]->ranks;
+    for (uint32_t i = 0; i < ranks; i++) {
+        uint32_t one = grant_of(s, step, i);
+        schedule_cluster_ending(s->cluster, one);
+        schedule_cluster_hold_node(s->cluster, s, c->number + 1,
+                                   schedule_cluster_grant(s->cluster, one).node);
+    }
+    c->holds = true;
+    c->missed = 0;
+}
+
+struct hunt {
+    const struct schedule *s;
+    int priority;
+};
+
+/* What runs may be ended; what is granted and not started yet may not. */
+static bool is_prey(void *ctx, const struct schedule_claim *held)
+{
+    const struct hunt *h = ctx;
+    return held->retriable && held->priority < h->priority &&
+           h->s->items[held->cookie].state == STEP_RUNNING;
+}
+
+static void hunt(struct schedule *s, struct schedule__class *c)
+{
+    struct schedule_claim claim = claim_of(s, c, 0);
+    struct hunt h = {s, c->priority};
+    uint32_t *list = NULL;
+    uint32_t count = schedule_cluster_victims(s->cluster, c->shapes, c->ranks,
+                                              c->placement, &claim, is_prey, &h, &list);
+    c->hunted = schedule_cluster_version(s->cluster) + 1;
+    for (uint32_t i = 0; count != UINT32_MAX && i < count; i++)
+        end_for(s, c, list[i]);
+    free(list);
+}
+
+bool schedule__pick_preempt(struct schedule *s, struct schedule_decision *d)
+{
+    struct schedule__class *c;
+    uint64_t version = schedule_cluster_version(s->cluster);
+    if (!s->priorities)
+        return false;
+    if (tell_end(s, d))
+        return true;
+    TAILQ_FOREACH(c, &s->active, active)
+    {
+        bool again = c->hunted == 0 || version + 1 >= c->hunted + SCHEDULE__HUNT_AGAIN;
+        if (c->owed == 0 && again && !may_fit(s, c))
+            hunt(s, c);
+    }
+    return tell_end(s, d);
+}

@@ -316,12 +316,13 @@ static int await_welcome(struct native__client *c, struct wire_reader *r,
                             "the node closed the connection before it let us in");
         if (rc < 0)
             return -1;
-        if (m.type == WIRE_WELCOME)
+        bool welcome = m.type == WIRE_WELCOME;
+        if (welcome)
             rc = on_welcome(c, &m, err);
         else if (m.type == WIRE_ERROR)
             rc = rwf_fail(err, EACCES, "%s", ((const Wire__Error *)m.body)->text);
         wire_message_clear(&m);
-        if (rc < 0 || m.type == WIRE_WELCOME)
+        if (rc < 0 || welcome)
             return rc < 0 ? -1 : 0;
     }
 }
@@ -362,7 +363,7 @@ static void lose_workers(struct native__client *c)
     while (c->line_count)
         native__line_died(c, c->lines[0], RAYWF_ON_NODE, "is gone with its node");
     for (struct native__lane *lane = c->lanes; lane; lane = lane->next) {
-        lane->told = false;
+        lane->told = lane->retell = false;
         lane->wanted = 0;
     }
     for (struct native__waiting *w = c->waiting; w; w = w->next)

@@ -233,6 +233,7 @@ struct native__lane {
     int priority;
     bool retriable;
     bool told;         /* the node knows the shape */
+    bool retell;       /* a worker is lost: the node is told anew what is wanted */
     uint32_t wanted;   /* as told to the node */
     /* Not 0: queued calls and new ones fail with it (an actor that is dead). */
     int code;

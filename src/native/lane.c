@@ -133,6 +133,10 @@ void native__lane_queue(struct native__client *c, struct native__lane *lane,
         native__list_unshift(&lane->queue, t);
     else
         native__list_push(&lane->queue, t);
+    if (lane->code) {
+        native__task_fail(c, t, lane->code, lane->text);
+        return;
+    }
     native__lane_touch(c, lane);
     if (lane->line_count)
         native__lane_fill(c, lane);
@@ -242,6 +246,7 @@ static void tell_want(struct native__client *c, struct native__lane *lane, uint3
     m.retriable = lane->retriable;
     lane->wanted = n;
     lane->told = true;
+    lane->retell = false;
     native__tell(c, WIRE_WANT, &m.base);
 }
 
@@ -279,20 +284,23 @@ static void settle(struct native__client *c, struct native__lane *lane)
 {
     struct native__line *next;
     bool idle = false;
+    uint32_t n = useful(lane);
     for (struct native__line *l = lane->lines; l; l = next) {
         next = l->next;
         l->full = false;
         if (l->flight.count)
             continue;
-        if (l->recalled)
-            native__line_return(c, l, false);
-        else
+        if (!l->recalled) {
             idle = true;
+            continue;
+        }
+        if (n < lane->wanted) /* else another one would come at once */
+            tell_want(c, lane, n);
+        native__line_return(c, l, false);
     }
     if (lane->ordered || !c->connected)
         return;
-    uint32_t n = useful(lane);
-    if (n > lane->wanted)
+    if (n > lane->wanted || lane->retell)
         tell_want(c, lane, n);
     if (!lane->lingers && (idle || (lane->wanted && !n))) {
         lane->lingers = true;

@@ -138,10 +138,14 @@ static void move(struct native__client *c, struct native__job *j)
     struct moving *m = (struct moving *)j;
     struct store *old = c->sessions[m->session].store;
     struct raywf_error err;
+    struct rwf_err why = RWF_ERR_INIT;
     size_t size;
-    const void *bytes = store_object_pin(old, m->object, 0, &size, NULL);
+    const void *bytes = store_object_pin(old, m->object, 0, &size, &why);
     struct native__value *fresh =
         bytes ? native__put_object(c, bytes, size, &err) : NULL;
+    if (!fresh)
+        rwf_log(RWF_LOG_WARN, "native", "an object of a node that is gone is lost: %s",
+                bytes ? err.text : why.text);
     if (bytes)
         store_object_unpin(old, m->object);
     native__lock(c);

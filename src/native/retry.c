@@ -24,8 +24,11 @@ void native__timer_add(struct native__client *c, int64_t when,
         i = (i - 1) / 2;
     }
     c->timers[i] = (struct native__timer){when, fn, ctx};
-    if (i == 0)
-        native__stir(c);
+    if (i > 0)
+        return;
+    native__stir(c); /* who sleeps knows of a later one */
+    if (c->leader != NATIVE__NOBODY)
+        store_bell_ring(c->bell);
 }
 
 static struct native__timer pop(struct native__client *c)
@@ -181,7 +184,7 @@ void native__line_died(struct native__client *c, struct native__line *l,
         begun = begun || culprit;
         bereft(c, t, begun, culprit, cause, text);
     }
-    lane->wanted = 0; /* as many as are of use now, told again */
+    lane->retell = !lane->ordered; /* how many are of use now */
     native__lane_touch(c, lane);
     native__line_free(l);
 }

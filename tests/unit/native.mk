@@ -14,3 +14,8 @@ check_PROGRAMS += check_plugin
 check_plugin_SOURCES = tests/unit/check_plugin.c
 check_plugin_LDADD = libnative.a libbase.a $(RWF_LIBS) $(CHECK_LIBS)
 check_plugin_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+
+check_PROGRAMS += check_client
+check_client_SOURCES = tests/unit/check_client.c tests/unit/native_rig.c tests/unit/native_rig.h
+check_client_LDADD = libnative.a libstore.a libwire.a libbase.a $(RWF_LIBS) $(CHECK_LIBS)
+check_client_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)

@@ -3,6 +3,7 @@
 #include "native_rig.h"
 #include <check.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -79,9 +80,13 @@ static const void *arg_at(struct rig_worker *w, const char *at, uint32_t i,
         const struct native_item *item = (const struct native_item *)(const void *)at;
         if (i == 0) {
             *ret_size = item->size;
-            return item->object ? store_object_pin(w->store, item->object, INT64_MAX,
-                                                   ret_size, NULL)
-                                : (const void *)(item + 1);
+            if (!item->object)
+                return item + 1;
+            /* Its owner holds it until the call is done. */
+            const void *data =
+                store_object_pin(w->store, item->object, INT64_MAX, ret_size, NULL);
+            store_object_unpin(w->store, item->object);
+            return data;
         }
         at += sizeof(*item) + (item->object ? 0 : native_pad(item->size));
     }
@@ -117,9 +122,12 @@ static bool act(struct rig_worker *w, const struct native_call *m, struct reply 
     const char *name = w->names[m->function];
     const char *items = (const char *)(m + 1);
     size_t size;
+    ret->item = (struct native_item){0};
+    ret->items = (const char *)&ret->item;
+    ret->size = sizeof(ret->item);
+    ret->count = 1;
     if (m->msg.flags & NATIVE_PACKED)
-        items = store_object_pin(w->store, ((const struct native_item *)(m + 1))->object,
-                                 INT64_MAX, &size, NULL);
+        items = arg_at(w, items, 0, &size);
     if (strcmp(name, "echo") == 0) { /* the first argument; no argument: nothing */
         ret->items = items;
         const struct native_item *item = (const struct native_item *)(const void *)items;
@@ -140,9 +148,7 @@ static bool act(struct rig_worker *w, const struct native_call *m, struct reply 
         memcpy(item + 1, &sum, sizeof(sum));
         *ret = (struct reply){.count = 1, .items = scratch, .size = sizeof(*item) + 8};
     } else if (strcmp(name, "many") == 0) { /* value i is i */
-        struct native_item *item = (struct native_item *)(void *)scratch;
         for (int32_t i = 0; i < m->returns; i++) {
-            item[2 * i] = (struct native_item){sizeof(i), 0};
             memcpy(scratch + (size_t)i * 24, &(struct native_item){sizeof(i), 0}, 16);
             memcpy(scratch + (size_t)i * 24 + 16, &i, sizeof(i));
         }
@@ -243,9 +249,11 @@ static void *worker_main(void *arg)
         d.lease = w->lease;
         d.cause = (uint32_t)w->cause;
         d.text = w->text;
-        count(w->rig, &w->rig->deaths);
         pthread_mutex_lock(&w->rig->lock);
+        w->rig->deaths++;
+        w->over = true;
         rig_say(w->rig, WIRE_DEATH, &d.base);
+        pthread_cond_broadcast(&w->rig->moved);
         pthread_mutex_unlock(&w->rig->lock);
     }
     return NULL;
@@ -255,7 +263,8 @@ static void end_worker(struct rig_worker *w)
 {
     atomic_store(&w->stop, true);
     store_bell_ring(store_slot_bell(w->rig->store, w->slot));
-    pthread_join(w->thread, NULL);
+    if (!w->joined)
+        pthread_join(w->thread, NULL);
     store_ring_close(w->ring);
     store_destroy(w->store);
     store_slot_release(w->rig->store, w->slot);
@@ -333,7 +342,7 @@ void rig_kill(struct rig *r, uint64_t lease, int cause, const char *text)
     pthread_join(w->thread, NULL);
     pthread_mutex_lock(&r->lock);
     rig_say(r, WIRE_DEATH, &d.base);
-    pthread_create(&w->thread, NULL, worker_main, w); /* for end_worker: ends at once */
+    w->joined = true;
     end_worker(w);
     r->deaths++;
     pthread_cond_broadcast(&r->moved);
@@ -344,7 +353,7 @@ void rig_kill(struct rig *r, uint64_t lease, int cause, const char *text)
 static void reap(struct rig *r)
 {
     for (int i = 0; i < RIG_WORKERS; i++)
-        if (r->workers[i].runs && r->workers[i].cause)
+        if (r->workers[i].runs && r->workers[i].over)
             end_worker(&r->workers[i]);
 }
 
@@ -420,6 +429,8 @@ static void hear(struct rig *r, struct wire_message *m)
             pthread_mutex_unlock(&r->lock);
             end_worker(w);
             pthread_mutex_lock(&r->lock);
+            if (!r->hold)
+                grant(r);
         }
         break;
     case WIRE_END:
@@ -539,6 +550,7 @@ void rig_stop(struct rig *r)
         close(r->listener);
     if (r->told)
         wire__tell__free_unpacked(r->told, NULL);
-    store_slot_release(r->store, r->slot);
+    if (!r->crash) /* a node that was killed tidies nothing up */
+        store_slot_release(r->store, r->slot);
     store_destroy(r->store);
 }

@@ -20,7 +20,7 @@ struct rig;
 struct rig_worker {
     struct rig *rig;
     pthread_t thread;
-    bool runs;
+    bool runs, joined, over;
     uint64_t lease, number, lane;
     struct store_ring *ring;
     struct store *store; /* as slot */
@@ -40,6 +40,7 @@ struct rig {
     struct store *store;
     struct rig_worker workers[RIG_WORKERS];
     int most;             /* workers granted to a lane */
+    bool crash;
     bool hold;            /* grant nothing (yet) */
     const char *refuse;   /* text: every want is refused */
     uint64_t lane, client, next_lease;

@@ -26,8 +26,7 @@ done
 mkdir -p "$out"
 rm -f "$out"/*.json
 # The client starts the runtime by this name.
-PATH=$build:$PATH
-export RAYWF=$build/raywf
+export RAYWF_BIN=$build/raywf
 core()
 {
     local name=$1

@@ -8,6 +8,7 @@ include %D%/wire/local.mk
 include %D%/store/local.mk
 include %D%/native/local.mk
 include %D%/node/local.mk
+include %D%/head/local.mk
 include %D%/run/local.mk
 include %D%/data/local.mk
 include %D%/view/local.mk

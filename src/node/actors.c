@@ -228,13 +228,26 @@ static void say_one(void *ctx, void *item)
 {
     struct said *s = ctx;
     struct node__actor *a = item;
-    if (is_alive(a))
+    if (a->lease && a->spec)
         *RWF_PUSH(s->join->actors, s->join->n_actors, s->cap) = a->spec;
 }
 
 void node__actors_say(struct node *n, Wire__NodeJoin *join)
 {
     node__table_each(&n->actors, say_one, &(struct said){join, 0});
+}
+
+static void say_alive(void *ctx, void *item)
+{
+    struct node__actor *a = item;
+    (void)ctx;
+    if (is_alive(a))
+        say_state(a, "alive", 0, "");
+}
+
+void node__actors_said(struct node *n)
+{
+    node__table_each(&n->actors, say_alive, NULL);
 }
 
 /* --- its clients --- */

@@ -142,6 +142,7 @@ void node__on_group_create(struct node__client *c, struct wire_message *m)
 {
     Wire__GroupCreate *g = (Wire__GroupCreate *)m->body;
     node__client_announce(c);
+    g->client = c->id;
     node__head_ask(c, g->request, WIRE_GROUP_CREATE, m->body, &g->request);
 }
 

@@ -273,6 +273,8 @@ void node__actor_kill(struct node *n, const Wire__ActorKill *m);
 void node__actor_client_gone(struct node__client *c);
 /* Adds what runs here to the message of a node that joins. */
 void node__actors_say(struct node *n, Wire__NodeJoin *m);
+/* After that: which of them are alive. */
+void node__actors_said(struct node *n);
 void node__actors_free(struct node *n);
 const Wire__ActorSpec *node__actor_spec(const struct node__actor *a);
 void node__on_actor_create(struct node__client *c, struct wire_message *m);

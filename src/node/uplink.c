@@ -391,6 +391,7 @@ void node_attach_head(struct node *n, struct wire_link *head)
     wire_link_handle(head, &(struct wire_handler){n, on_message, on_closed});
     join(n);
     node__clients_announce(n);
+    node__actors_said(n);
     node__table_each(&u->requests, ask_again, u);
     send_kept(n);
     if (u->far) {

@@ -38,6 +38,11 @@ static void class_free(struct leases__class *c)
     free(c);
 }
 
+void schedule_leases_start(struct schedule_leases *l, uint64_t first)
+{
+    l->next_lease = first;
+}
+
 void schedule_leases_destroy(struct schedule_leases *l)
 {
     if (l == NULL)

@@ -92,6 +92,9 @@ struct schedule_lease_decision {
 /* cluster is the caller's and must outlive this. */
 struct schedule_leases *schedule_leases_create(struct schedule_cluster *cluster);
 void schedule_leases_destroy(struct schedule_leases *l);
+/* Numbers of leases begin here instead of at 1: a head that was started again gives none
+ * that its nodes may still hold. Before the first lease. */
+void schedule_leases_start(struct schedule_leases *l, uint64_t first);
 
 void schedule_leases_job_add(struct schedule_leases *l, const struct schedule_job *job);
 /* Its asks and groups are dropped; leases stay until they are released. */

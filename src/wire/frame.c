@@ -143,9 +143,11 @@ static void make_room(struct wire__inbox *in, size_t len)
         in->start = in->end = 0;
     if (in->cap - in->end >= len)
         return;
-    memmove(in->data, in->data + in->start, in->end - in->start);
-    in->end -= in->start;
-    in->start = 0;
+    if (in->start) {
+        memmove(in->data, in->data + in->start, in->end - in->start);
+        in->end -= in->start;
+        in->start = 0;
+    }
     if (in->cap - in->end >= len)
         return;
     in->cap = in->cap * 2 > in->end + len ? in->cap * 2 : in->end + len;

@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "head/head.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "head/inside.h"
+
+#define DEAD_AFTER (3 * RWF_NS_PER_S)
+#define ID_EPOCH INT64_C(1767225600) /* 2026-01-01: ids stay below 2^53 for long */
+
+/* --- sending --- */
+
+void head__send(struct head__node *n, enum wire_type type, const ProtobufCMessage *m)
+{
+    if (n->peer)
+        wire_link_send(n->peer->link, type, m, NULL, 0);
+}
+
+void head__error(struct head__node *n, uint64_t request, int code, const char *text)
+{
+    Wire__Error e = WIRE__ERROR__INIT;
+    e.request = request;
+    e.code = code;
+    e.text = (char *)text;
+    HEAD__SEND(n, WIRE_ERROR, &e);
+}
+
+void *head__copy(const ProtobufCMessage *m)
+{
+    size_t len = protobuf_c_message_get_packed_size(m);
+    uint8_t *bytes = rwf_xmalloc(len + 1);
+    protobuf_c_message_pack(m, bytes);
+    void *copy = protobuf_c_message_unpack(m->descriptor, NULL, len, bytes);
+    if (!copy)
+        rwf_out_of_memory(len);
+    free(bytes);
+    return copy;
+}
+
+void head__free_message(void *m)
+{
+    if (m)
+        protobuf_c_message_free_unpacked(m, NULL);
+}
+
+uint64_t head__new_id(struct head *h)
+{
+    return ++h->last_id;
+}
+
+/* --- messages --- */
+
+static void tell_lost(struct head__node *n, const Wire__Ask *a)
+{
+    static const char text[] = "the process that owned this value has ended";
+    Wire__Tell t = WIRE__TELL__INIT;
+    t.client = a->client;
+    t.request = a->request;
+    t.code = RAYWF_E_LOST;
+    t.value = (ProtobufCBinaryData){sizeof(text) - 1, (uint8_t *)text};
+    HEAD__SEND(n, WIRE_TELL, &t);
+}
+
+/* From a client of one node to one of another. */
+static void forward(struct head__node *n, uint64_t to, const struct wire_message *m)
+{
+    const struct head__client *c = rwf_ids_get(&n->head->clients, to);
+    if (c && c->node != n && c->node->peer)
+        head__send(c->node, m->type, m->body);
+    else if (m->type == WIRE_ASK)
+        tell_lost(n, (const Wire__Ask *)m->body);
+}
+
+static void on_list(struct head__node *n, const Wire__List *m)
+{
+    Wire__Listed l = WIRE__LISTED__INIT;
+    json_t *list = head_list(n->head, m->what, m->about);
+    if (!list) {
+        head__error(
+            n, m->request, RAYWF_E_ARGUMENT,
+            "no such list: there are nodes, jobs, leases, actors, groups, status "
+            "and why");
+        return;
+    }
+    l.request = m->request;
+    l.json = json_dumps(list, JSON_COMPACT);
+    json_decref(list);
+    HEAD__SEND(n, WIRE_LISTED, &l);
+    free(l.json);
+}
+
+static void on_beat(struct head__node *n, const Wire__Beat *m)
+{
+    HEAD__SEND(n, WIRE_BEAT, m);
+}
+
+static void on_blocked(struct head__node *n, const Wire__HeadBlocked *m)
+{
+    schedule_leases_block(n->head->leases, m->lease, m->blocked, rwf_clock_mono());
+}
+
+static void on_member_message(struct head__node *n, const struct wire_message *m)
+{
+    const void *b = m->body;
+    switch (m->type) {
+    case WIRE_BEAT:
+        on_beat(n, b);
+        break;
+    case WIRE_CLIENT_JOIN:
+        head__on_client_join(n, b);
+        break;
+    case WIRE_CLIENT_LEAVE:
+        head__on_client_leave(n, ((const Wire__ClientLeave *)b)->client);
+        break;
+    case WIRE_HEAD_WANT:
+        head__on_want(n, b);
+        break;
+    case WIRE_HEAD_RETURN:
+        head__on_return(n, ((const Wire__HeadReturn *)b)->lease);
+        break;
+    case WIRE_HEAD_BLOCKED:
+        on_blocked(n, b);
+        break;
+    case WIRE_HEAD_ACTOR:
+        head__on_actor(n, b);
+        break;
+    case WIRE_HEAD_ACTOR_STATE:
+        head__on_actor_state(n, b);
+        break;
+    case WIRE_ACTOR_FIND:
+        head__on_actor_find(n, b);
+        break;
+    case WIRE_ACTOR_KILL:
+        head__on_actor_kill(n, b);
+        break;
+    case WIRE_ACTOR_DROP:
+        head__on_actor_drop(n, b);
+        break;
+    case WIRE_GROUP_CREATE:
+        head__on_group_create(n, b);
+        break;
+    case WIRE_GROUP_REMOVE:
+        head__on_group_remove(n, ((const Wire__GroupRemove *)b)->group);
+        break;
+    case WIRE_LIST:
+        on_list(n, b);
+        break;
+    case WIRE_ASK:
+        forward(n, ((const Wire__Ask *)b)->owner, m);
+        break;
+    case WIRE_TELL:
+        forward(n, ((const Wire__Tell *)b)->client, m);
+        break;
+    case WIRE_CANCEL_OWNED:
+        forward(n, ((const Wire__CancelOwned *)b)->owner, m);
+        break;
+    default:
+        rwf_log(RWF_LOG_WARN, "head", "node %s sent %s, which is not for the head",
+                n->name, wire_type_name(m->type));
+    }
+}
+
+static void on_message(void *ctx, struct wire_link *link, struct wire_message *m)
+{
+    struct head__peer *p = ctx;
+    struct head *h = p->head;
+    if (h->closing)
+        return;
+    if (p->node)
+        p->node->heard = rwf_clock_mono();
+    if (m->type == WIRE_NODE_JOIN)
+        head__on_join(p, (const Wire__NodeJoin *)m->body);
+    else if (p->node)
+        on_member_message(p->node, m);
+    else if (m->type != WIRE_HELLO)
+        wire_link_close(link); /* a node whose place another has taken */
+    head__decide(h);
+    head__timer_set(h);
+}
+
+/* --- time --- */
+
+static void on_time(uv_timer_t *timer)
+{
+    struct head *h = timer->data;
+    if (h->settled_at && rwf_clock_mono() >= h->settled_at) {
+        h->settled_at = 0;
+        head__actors_settle(h);
+        head__groups_settle(h);
+    }
+    head__decide(h);
+    head__timer_set(h);
+}
+
+void head__timer_set(struct head *h)
+{
+    int64_t now = rwf_clock_mono();
+    if (h->closing)
+        return;
+    int64_t next = head__members_check(h, now), actors = head__actors_check(h, now);
+    if (actors < next)
+        next = actors;
+    if (h->settled_at && h->settled_at < next)
+        next = h->settled_at;
+    head__decide(h); /* what the checks have found */
+    if (next == INT64_MAX) {
+        uv_timer_stop(&h->timer);
+        return;
+    }
+    uv_update_time(h->loop);
+    int64_t wait = next > now ? (next - now) / RWF_NS_PER_MS + 1 : 0;
+    uv_timer_start(&h->timer, on_time, (uint64_t)wait, 0);
+}
+
+void head_poke(struct head *h)
+{
+    head__decide(h);
+}
+
+/* --- life --- */
+
+static void release(struct head *h)
+{
+    if (--h->open > 0)
+        return;
+    head__actors_free(h);
+    head__groups_free(h);
+    schedule_leases_destroy(h->leases);
+    if (h->own_cluster)
+        schedule_cluster_destroy(h->cluster);
+    head__journal_close(h->journal);
+    rwf_ids_free(&h->clients);
+    rwf_ids_free(&h->asks);
+    free(h->folder);
+    free(h);
+}
+
+static void on_closed(void *ctx, struct wire_link *link, const struct rwf_err *err)
+{
+    struct head__peer *p = ctx;
+    struct head *h = p->head;
+    (void)link;
+    if (err)
+        rwf_log(RWF_LOG_INFO, "head", "%s", err->text);
+    LIST_REMOVE(p, all);
+    if (!h->closing) {
+        head__peer_closed(p);
+        head__decide(h);
+        head__timer_set(h);
+    }
+    free(p);
+    release(h);
+}
+
+void head_attach(struct head *h, struct wire_link *link)
+{
+    struct head__peer *p = rwf_xcalloc(1, sizeof(*p));
+    p->head = h;
+    p->link = link;
+    p->opened = rwf_clock_mono();
+    p->near = strcmp(wire_link_name(link), "memory") == 0;
+    LIST_INSERT_HEAD(&h->peers, p, all);
+    h->open++;
+    wire_link_handle(link, &(struct wire_handler){p, on_message, on_closed});
+    head__timer_set(h);
+}
+
+static void accepted(void *ctx, struct wire_link *link)
+{
+    head_attach(ctx, link);
+}
+
+static void replay(void *ctx, const json_t *record)
+{
+    head__actor_replay(ctx, record);
+    head__group_replay(ctx, record);
+}
+
+static void add_actor(void *ctx, void *item)
+{
+    json_array_append_new(ctx, head__actor_record(item));
+}
+
+static void add_group(void *ctx, void *item)
+{
+    json_array_append_new(ctx, head__group_record(item));
+}
+
+static int open_journal(struct head *h, struct rwf_err *err)
+{
+    h->journal = head__journal_open(h->folder, replay, h, err);
+    if (!h->journal)
+        return -1;
+    json_t *records = json_array();
+    rwf_ids_each(&h->actors, add_actor, records);
+    rwf_ids_each(&h->groups, add_group, records);
+    if (json_array_size(records))
+        h->settled_at = h->started + h->dead_after;
+    int rc = head__journal_rewrite(h->journal, records, err);
+    json_decref(records);
+    return rc;
+}
+
+/* "HOST:PORT" or "[HOST]:PORT" */
+static int listen_at(struct head *h, const char *address, struct rwf_err *err)
+{
+    uint8_t key[WIRE_KEY_LEN];
+    const char *colon = strrchr(address, ':');
+    if (!colon || !h->folder)
+        return rwf_fail(err, RWF_E_USAGE,
+                        "%s: HOST:PORT is expected, and a folder for the "
+                        "key",
+                        address);
+    char *path = rwf_fs_join(h->folder, "key");
+    bool brackets = *address == '[' && colon[-1] == ']';
+    char *host = rwf_xstrndup(address + brackets,
+                              (size_t)(colon - address) - 2 * (size_t)brackets);
+    if (!wire_key_load(path, true, key, err))
+        h->listener =
+            wire_listen_tcp(h->loop, host, atoi(colon + 1), key, accepted, h, err);
+    explicit_bzero(key, sizeof(key));
+    free(host);
+    free(path);
+    return h->listener ? 0 : -1;
+}
+
+struct head *head_create(uv_loop_t *loop, const struct head_options *o,
+                         struct rwf_err *err)
+{
+    struct head *h = rwf_xcalloc(1, sizeof(*h));
+    h->loop = loop;
+    h->dead_after = o->dead_after > 0 ? o->dead_after : DEAD_AFTER;
+    h->started = rwf_clock_mono();
+    h->folder = o->folder ? rwf_xstrdup(o->folder) : NULL;
+    h->own_cluster = !o->cluster;
+    h->cluster = o->cluster ? o->cluster : schedule_cluster_create();
+    h->leases = schedule_leases_create(h->cluster);
+    h->last_id = (uint64_t)(rwf_clock_wall() / RWF_NS_PER_S - ID_EPOCH) << 20;
+    schedule_leases_start(h->leases, h->last_id + 1);
+    TAILQ_INIT(&h->dead);
+    uv_timer_init(loop, &h->timer);
+    h->timer.data = h;
+    h->open = 2;
+    if ((h->folder && open_journal(h, err)) ||
+        (o->listen && listen_at(h, o->listen, err))) {
+        head_destroy(h);
+        return NULL;
+    }
+    head__timer_set(h);
+    return h;
+}
+
+static void timer_closed(uv_handle_t *t)
+{
+    release(t->data);
+}
+
+void head_destroy(struct head *h)
+{
+    struct head__peer *p, *next;
+    if (!h)
+        return;
+    h->closing = true;
+    wire_listener_close(h->listener);
+    h->listener = NULL;
+    for (p = LIST_FIRST(&h->peers); p; p = next) {
+        next = LIST_NEXT(p, all);
+        wire_link_close(p->link);
+    }
+    while (!LIST_EMPTY(&h->nodes))
+        head__node_free(LIST_FIRST(&h->nodes));
+    uv_close((uv_handle_t *)&h->timer, timer_closed);
+    release(h);
+}
+
+int head_port(const struct head *h)
+{
+    return h->listener ? wire_listener_port(h->listener) : 0;
+}

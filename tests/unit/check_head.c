@@ -1,0 +1,1061 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The head, with nodes that are played: who gets leases, actors and reservations; links
+ * that drop, nodes that die, and a head that is ended at every message and comes back.
+ */
+#include "config.h"
+
+#include "head/head.h"
+
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fs.h"
+#include "base/ids.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "head/journal.h"
+#include "native/raywf.h"
+
+#define LONG (60 * RWF_NS_PER_S) /* nobody dies by accident */
+#define SHORT (30 * RWF_NS_PER_MS)
+
+static uv_loop_t loop;
+static struct head *head;
+static bool over; /* what still comes is not looked at */
+static char dir[32];
+
+/* --- a node that is played --- */
+
+struct got {
+    enum wire_type type;
+    ProtobufCMessage *body;
+    STAILQ_ENTRY(got) next;
+};
+
+struct fake {
+    struct wire_link *link;
+    STAILQ_HEAD(, got) got;
+    int closed;
+};
+
+static void *copy(const ProtobufCMessage *m)
+{
+    size_t len = protobuf_c_message_get_packed_size(m);
+    uint8_t *bytes = rwf_xmalloc(len + 1);
+    protobuf_c_message_pack(m, bytes);
+    void *ret = protobuf_c_message_unpack(m->descriptor, NULL, len, bytes);
+    free(bytes);
+    return ret;
+}
+
+static void release(void *m)
+{
+    protobuf_c_message_free_unpacked(m, NULL);
+}
+
+static void on_message(void *ctx, struct wire_link *link, struct wire_message *m)
+{
+    struct fake *f = ctx;
+    (void)link;
+    if (over)
+        return;
+    struct got *g = rwf_xmalloc(sizeof(*g));
+    *g = (struct got){.type = m->type, .body = m->body};
+    m->body = NULL;
+    STAILQ_INSERT_TAIL(&f->got, g, next);
+}
+
+static void on_closed(void *ctx, struct wire_link *link, const struct rwf_err *err)
+{
+    struct fake *f = ctx;
+    (void)err;
+    if (f->link == link)
+        f->link = NULL;
+    f->closed++;
+}
+
+/* near: in memory; else over a socket, whose end is not the node's end. */
+static void attach(struct fake *f, bool near)
+{
+    struct wire_link *far;
+    if (near) {
+        wire_link_pair(&loop, &f->link, &far);
+    } else {
+        int fds[2];
+        ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+        f->link = wire_link_open(&loop, fds[0], NULL);
+        far = wire_link_open(&loop, fds[1], NULL);
+    }
+    if (!f->got.stqh_last)
+        STAILQ_INIT(&f->got);
+    wire_link_handle(f->link, &(struct wire_handler){f, on_message, on_closed});
+    head_attach(head, far);
+}
+
+#define SEND(f, type, m)                                                               \
+    ((f)->link ? wire_link_send((f)->link, type, &(m)->base, NULL, 0) : (void)0)
+
+/* The next message of this type, whatever comes before; for the caller to release. */
+static void *want(struct fake *f, enum wire_type type)
+{
+    for (;;) {
+        struct got *g = STAILQ_FIRST(&f->got);
+        if (!g) {
+            ck_assert_msg(f->link != NULL, "closed before %s came",
+                          wire_type_name(type));
+            uv_run(&loop, UV_RUN_ONCE);
+            continue;
+        }
+        STAILQ_REMOVE_HEAD(&f->got, next);
+        void *body = g->body;
+        bool found = g->type == type;
+        free(g);
+        if (found)
+            return body;
+        release(body);
+    }
+}
+
+static void flush(struct fake *f)
+{
+    while (!STAILQ_EMPTY(&f->got)) {
+        struct got *g = STAILQ_FIRST(&f->got);
+        STAILQ_REMOVE_HEAD(&f->got, next);
+        release(g->body);
+        free(g);
+    }
+}
+
+/* All that was said so far has been answered. */
+static json_t *ask_list(struct fake *f, const char *what)
+{
+    Wire__List l = WIRE__LIST__INIT;
+    l.request = 999;
+    l.what = (char *)what;
+    l.about = (char *)"";
+    SEND(f, WIRE_LIST, &l);
+    Wire__Listed *answer = want(f, WIRE_LISTED);
+    ck_assert_uint_eq(answer->request, 999);
+    json_t *json = json_loads(answer->json, 0, NULL);
+    ck_assert_ptr_nonnull(json);
+    release(answer);
+    return json;
+}
+
+static size_t count(struct fake *f, const char *what)
+{
+    json_t *list = ask_list(f, what);
+    size_t n = json_array_size(list);
+    json_decref(list);
+    return n;
+}
+
+static double cpu_used(struct fake *f)
+{
+    json_t *s = ask_list(f, "status");
+    double used = json_number_value(json_object_get(s, "cpu_used"));
+    json_decref(s);
+    return used;
+}
+
+static bool has(struct fake *f, enum wire_type type)
+{
+    struct got *g;
+    STAILQ_FOREACH(g, &f->got, next)
+    if (g->type == type)
+        return true;
+    return false;
+}
+
+static void join(struct fake *f, const char *name, uint64_t session, double cpu,
+                 Wire__Lease **leases, size_t n_leases, Wire__ActorSpec **actors,
+                 size_t n_actors)
+{
+    Wire__NodeJoin j = WIRE__NODE_JOIN__INIT;
+    j.name = (char *)name;
+    j.cpu = cpu;
+    j.memory = (uint64_t)8 << 30;
+    j.session = session;
+    j.leases = leases;
+    j.n_leases = n_leases;
+    j.actors = actors;
+    j.n_actors = n_actors;
+    SEND(f, WIRE_NODE_JOIN, &j);
+}
+
+static void plain_join(struct fake *f, const char *name, uint64_t session)
+{
+    join(f, name, session, 4, NULL, 0, NULL, 0);
+    release(want(f, WIRE_NODE_WELCOME));
+}
+
+static void client_join(struct fake *f, uint64_t client)
+{
+    Wire__ClientJoin c = WIRE__CLIENT_JOIN__INIT;
+    c.client = client;
+    c.job = (char *)"job";
+    SEND(f, WIRE_CLIENT_JOIN, &c);
+}
+
+static void client_leave(struct fake *f, uint64_t client)
+{
+    Wire__ClientLeave c = WIRE__CLIENT_LEAVE__INIT;
+    c.client = client;
+    SEND(f, WIRE_CLIENT_LEAVE, &c);
+}
+
+static void want_workers(struct fake *f, uint64_t client, uint64_t lane, double cpu,
+                         unsigned workers)
+{
+    Wire__Resources r = WIRE__RESOURCES__INIT;
+    Wire__Shape s = WIRE__SHAPE__INIT;
+    Wire__Want w = WIRE__WANT__INIT;
+    Wire__HeadWant h = WIRE__HEAD_WANT__INIT;
+    r.cpu = cpu;
+    s.plugin = (char *)"plugin.so";
+    s.resources = &r;
+    w.lane = lane;
+    w.shape = &s;
+    w.workers = workers;
+    h.client = client;
+    h.want = &w;
+    SEND(f, WIRE_HEAD_WANT, &h);
+}
+
+static void give_back(struct fake *f, uint64_t lease)
+{
+    Wire__HeadReturn r = WIRE__HEAD_RETURN__INIT;
+    r.lease = lease;
+    SEND(f, WIRE_HEAD_RETURN, &r);
+}
+
+struct actor_is {
+    const char *name;
+    bool detached, get;
+    int max_restarts;
+};
+
+static void create_actor(struct fake *f, uint64_t client, uint64_t request,
+                         struct actor_is is)
+{
+    Wire__Resources r = WIRE__RESOURCES__INIT;
+    Wire__ActorSpec s = WIRE__ACTOR_SPEC__INIT;
+    Wire__ActorCreate c = WIRE__ACTOR_CREATE__INIT;
+    Wire__HeadActor h = WIRE__HEAD_ACTOR__INIT;
+    r.cpu = 1;
+    s.resources = &r;
+    s.plugin = (char *)"plugin.so";
+    s.class_ = (char *)"counter";
+    s.name = (char *)(is.name ? is.name : "");
+    s.detached = is.detached;
+    s.get_if_exists = is.get;
+    s.max_restarts = is.max_restarts;
+    s.backoff = 1;
+    c.request = request;
+    c.spec = &s;
+    h.client = client;
+    h.create = &c;
+    SEND(f, WIRE_HEAD_ACTOR, &h);
+}
+
+static void actor_is(struct fake *f, uint64_t actor, const char *state, unsigned cause)
+{
+    Wire__HeadActorState s = WIRE__HEAD_ACTOR_STATE__INIT;
+    s.actor = actor;
+    s.state = (char *)state;
+    s.cause = cause;
+    s.text = (char *)"killed by signal 9 (SIGKILL)";
+    SEND(f, WIRE_HEAD_ACTOR_STATE, &s);
+}
+
+static void actor_died(struct fake *f, const Wire__HeadActorStart *s)
+{
+    actor_is(f, s->spec->actor, "dead", RAYWF_ON_EXIT);
+    give_back(f, s->lease->lease);
+}
+
+static uint64_t found(struct fake *f, uint64_t request)
+{
+    Wire__ActorFound *a = want(f, WIRE_ACTOR_FOUND);
+    uint64_t id = a->actor;
+    ck_assert_uint_eq(a->request, request);
+    ck_assert_uint_ne(id, 0);
+    release(a);
+    return id;
+}
+
+static void expect_state(struct fake *f, uint64_t actor, const char *state)
+{
+    for (;;) {
+        Wire__ActorState *s = want(f, WIRE_ACTOR_STATE);
+        bool good = s->actor == actor && strcmp(s->state, state) == 0;
+        release(s);
+        if (good)
+            return;
+    }
+}
+
+static void expect_error(struct fake *f, uint64_t request, int code, const char *says)
+{
+    Wire__Error *e = want(f, WIRE_ERROR);
+    ck_assert_uint_eq(e->request, request);
+    ck_assert_int_eq(e->code, code);
+    ck_assert_msg(strstr(e->text, says) != NULL, "%s", e->text);
+    release(e);
+}
+
+/* --- fixture --- */
+
+static void start_head(bool keeps, int64_t dead_after)
+{
+    struct rwf_err err = RWF_ERR_INIT;
+    struct head_options o = {.folder = keeps ? dir : NULL, .dead_after = dead_after};
+    head = head_create(&loop, &o, &err);
+    ck_assert_msg(head != NULL, "%s", err.text);
+}
+
+/* As after a SIGKILL: nothing more is written. */
+static void end_head(void)
+{
+    head_destroy(head);
+    head = NULL;
+    uv_run(&loop, UV_RUN_DEFAULT);
+}
+
+static void setup(void)
+{
+    ck_assert_int_eq(uv_loop_init(&loop), 0);
+    strcpy(dir, "/tmp/check_head.XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    over = false;
+    start_head(true, LONG);
+}
+
+static void teardown(void)
+{
+    over = true;
+    if (head)
+        end_head();
+    uv_run(&loop, UV_RUN_DEFAULT);
+    ck_assert_int_eq(uv_loop_close(&loop), 0);
+    rwf_fs_rmtree(dir, NULL);
+}
+
+static void restart_head(int64_t dead_after)
+{
+    end_head();
+    start_head(true, dead_after);
+}
+
+/* --- leases --- */
+
+START_TEST(test_want_grant_return)
+{
+    static struct fake f;
+    f = (struct fake){0};
+    attach(&f, true);
+    plain_join(&f, "a", 1);
+    client_join(&f, 7);
+    want_workers(&f, 7, 3, 1, 6);
+    uint64_t leases[4];
+    for (int i = 0; i < 4; i++) {
+        Wire__HeadGrant *g = want(&f, WIRE_HEAD_GRANT);
+        ck_assert_uint_eq(g->lease->client, 7);
+        ck_assert_uint_eq(g->lease->lane, 3);
+        ck_assert_str_eq(g->lease->shape->plugin, "plugin.so");
+        leases[i] = g->lease->lease;
+        release(g);
+    }
+    ck_assert(cpu_used(&f) == 4);
+    ck_assert(!has(&f, WIRE_HEAD_GRANT));
+    json_t *why = ask_list(&f, "why");
+    ck_assert_uint_eq(json_array_size(why), 1);
+    json_decref(why);
+    give_back(&f, leases[0]);
+    give_back(&f, leases[0]); /* twice changes nothing */
+    give_back(&f, 123456);
+    Wire__HeadGrant *g = want(&f, WIRE_HEAD_GRANT);
+    ck_assert_uint_ne(g->lease->lease, leases[0]);
+    leases[0] = g->lease->lease;
+    release(g);
+    want_workers(&f, 7, 3, 1, 0);
+    for (int i = 0; i < 4; i++)
+        give_back(&f, leases[i]);
+    ck_assert(cpu_used(&f) == 0);
+    ck_assert(!has(&f, WIRE_HEAD_GRANT));
+    flush(&f);
+}
+END_TEST
+
+START_TEST(test_never)
+{
+    static struct fake f;
+    f = (struct fake){0};
+    attach(&f, true);
+    plain_join(&f, "a", 1);
+    client_join(&f, 7);
+    want_workers(&f, 7, 1, 1000, 1);
+    Wire__HeadRefuse *r = want(&f, WIRE_HEAD_REFUSE);
+    ck_assert_int_eq(r->code, RAYWF_E_FIT);
+    ck_assert_uint_eq(r->lane, 1);
+    ck_assert_msg(strstr(r->text, "cpu") != NULL, "%s", r->text);
+    release(r);
+    want_workers(&f, 7, 2, -1, 1);
+    r = want(&f, WIRE_HEAD_REFUSE);
+    ck_assert_int_eq(r->code, RAYWF_E_ARGUMENT);
+    release(r);
+    flush(&f);
+}
+END_TEST
+
+START_TEST(test_client_leaves)
+{
+    static struct fake f;
+    f = (struct fake){0};
+    attach(&f, true);
+    plain_join(&f, "a", 1);
+    client_join(&f, 7);
+    want_workers(&f, 7, 1, 4, 3);
+    Wire__HeadGrant *g = want(&f, WIRE_HEAD_GRANT);
+    client_leave(&f, 7);
+    ck_assert_uint_eq(count(&f, "jobs"), 0);
+    give_back(&f, g->lease->lease); /* no other is granted for who has left */
+    ck_assert(cpu_used(&f) == 0);
+    ck_assert(!has(&f, WIRE_HEAD_GRANT));
+    release(g);
+    flush(&f);
+}
+END_TEST
+
+/* The link drops and comes back: what the node still has goes on, the rest is free. */
+START_TEST(test_link_drops)
+{
+    static struct fake f;
+    f = (struct fake){0};
+    attach(&f, false);
+    plain_join(&f, "a", 1);
+    client_join(&f, 7);
+    want_workers(&f, 7, 1, 1, 3);
+    Wire__Lease *leases[3];
+    for (int i = 0; i < 3; i++) {
+        Wire__HeadGrant *g = want(&f, WIRE_HEAD_GRANT);
+        leases[i] = copy(&g->lease->base);
+        release(g);
+    }
+    wire_link_close(f.link);
+    while (f.link)
+        uv_run(&loop, UV_RUN_ONCE);
+    attach(&f, false);
+    join(&f, "a", 1, 4, leases + 1, 2, NULL, 0);
+    client_join(&f, 7);
+    Wire__HeadGrant *g = want(&f, WIRE_HEAD_GRANT); /* for the one that got lost */
+    ck_assert_uint_gt(g->lease->lease, leases[2]->lease);
+    ck_assert(cpu_used(&f) == 3);
+    ck_assert_uint_eq(count(&f, "leases"), 3);
+    ck_assert(!has(&f, WIRE_HEAD_RECALL));
+    release(g);
+    for (int i = 0; i < 3; i++)
+        release(leases[i]);
+    flush(&f);
+}
+END_TEST
+
+/* A node that says nothing is dead; with it all that was its. */
+START_TEST(test_silent_node)
+{
+    static struct fake f, other;
+    f = other = (struct fake){0};
+    restart_head(SHORT);
+    attach(&other, true);
+    plain_join(&other, "b", 2);
+    attach(&f, false);
+    plain_join(&f, "a", 1);
+    client_join(&f, 7);
+    want_workers(&f, 7, 1, 1, 2);
+    release(want(&f, WIRE_HEAD_GRANT));
+    while (f.link) /* closed by the head */
+        uv_run(&loop, UV_RUN_ONCE);
+    ck_assert_uint_eq(count(&other, "nodes"), 1);
+    ck_assert_uint_eq(count(&other, "leases"), 0);
+    ck_assert_uint_eq(count(&other, "jobs"), 0);
+    /* Only one that beats stays; far more often than needed. */
+    attach(&f, false);
+    plain_join(&f, "a", 1);
+    Wire__Beat b = WIRE__BEAT__INIT;
+    for (b.sent = 1; b.sent < 50; b.sent++) {
+        SEND(&f, WIRE_BEAT, &b);
+        Wire__Beat *back = want(&f, WIRE_BEAT);
+        ck_assert_uint_eq(back->sent, b.sent);
+        release(back);
+    }
+    flush(&f);
+    flush(&other);
+}
+END_TEST
+
+START_TEST(test_bad_joins)
+{
+    static struct fake f, g;
+    f = g = (struct fake){0};
+    attach(&f, false);
+    plain_join(&f, "a", 1);
+    attach(&g, false);
+    join(&g, "a", 2, 4, NULL, 0, NULL, 0); /* two of one name */
+    expect_error(&g, 0, RAYWF_E_ARGUMENT, "--name");
+    while (g.link)
+        uv_run(&loop, UV_RUN_ONCE);
+    attach(&g, false);
+    join(&g, "", 2, 4, NULL, 0, NULL, 0);
+    expect_error(&g, 0, RAYWF_E_ARGUMENT, "no sense");
+    while (g.link)
+        uv_run(&loop, UV_RUN_ONCE);
+    attach(&g, false);
+    want_workers(&g, 1, 1, 1, 1); /* before it has joined */
+    while (g.link)
+        uv_run(&loop, UV_RUN_ONCE);
+    ck_assert_uint_eq(count(&f, "nodes"), 1);
+    flush(&f);
+    flush(&g);
+}
+END_TEST
+
+/* --- actors --- */
+
+START_TEST(test_actor_life)
+{
+    static struct fake f;
+    f = (struct fake){0};
+    attach(&f, true);
+    plain_join(&f, "a", 1);
+    client_join(&f, 7);
+    create_actor(&f, 7, 1, (struct actor_is){.max_restarts = 1});
+    uint64_t id = found(&f, 1);
+    Wire__HeadActorStart *s = want(&f, WIRE_HEAD_ACTOR_START);
+    ck_assert_uint_eq(s->spec->actor, id);
+    ck_assert_uint_eq(s->lease->actor, id);
+    actor_is(&f, id, "alive", 0);
+    expect_state(&f, id, "alive");
+    actor_died(&f, s);
+    expect_state(&f, id, "restarting");
+    release(s);
+    s = want(&f, WIRE_HEAD_ACTOR_START);
+    actor_is(&f, id, "alive", 0);
+    expect_state(&f, id, "alive");
+    ck_assert(cpu_used(&f) == 1);
+    actor_died(&f, s);
+    expect_state(&f, id, "dead"); /* once is once */
+    ck_assert(cpu_used(&f) == 0);
+    release(s);
+    create_actor(&f, 7, 2, (struct actor_is){.max_restarts = -1});
+    id = found(&f, 2);
+    s = want(&f, WIRE_HEAD_ACTOR_START);
+    actor_is(&f, id, "dead", RAYWF_ON_ERROR); /* its constructor said no */
+    give_back(&f, s->lease->lease);
+    expect_state(&f, id, "dead");
+    release(s);
+    flush(&f);
+}
+END_TEST
+
+START_TEST(test_actor_names)
+{
+    static struct fake f, other;
+    f = other = (struct fake){0};
+    attach(&f, true);
+    attach(&other, true);
+    plain_join(&f, "a", 1);
+    plain_join(&other, "b", 2);
+    client_join(&f, 7);
+    client_join(&other, 8);
+    create_actor(&f, 7, 1, (struct actor_is){.name = "x"});
+    uint64_t id = found(&f, 1);
+    create_actor(&f, 7, 2, (struct actor_is){.name = "x"});
+    expect_error(&f, 2, RAYWF_E_ARGUMENT, "already");
+    create_actor(&f, 7, 3, (struct actor_is){.name = "x", .get = true});
+    ck_assert_uint_eq(found(&f, 3), id);
+    create_actor(&f, 7, 1, (struct actor_is){.name = "x"}); /* said again */
+    ck_assert_uint_eq(found(&f, 1), id);
+    Wire__ActorFind find = WIRE__ACTOR_FIND__INIT;
+    find.request = 4;
+    find.name = (char *)"x";
+    SEND(&f, WIRE_ACTOR_FIND, &find);
+    ck_assert_uint_eq(found(&f, 4), id);
+    SEND(&other, WIRE_ACTOR_FIND, &find);
+    expect_error(&other, 4, RAYWF_E_ACTOR, "lives on node a");
+    find.name = (char *)"y";
+    SEND(&f, WIRE_ACTOR_FIND, &find);
+    expect_error(&f, 4, RAYWF_E_ACTOR, "no actor named 'y'");
+    ck_assert_uint_eq(count(&f, "actors"), 1);
+    /* The name is free again after its death. */
+    Wire__ActorKill k = WIRE__ACTOR_KILL__INIT;
+    k.actor = id;
+    SEND(&f, WIRE_ACTOR_KILL, &k);
+    Wire__ActorKill *told = want(&f, WIRE_ACTOR_KILL);
+    ck_assert_uint_eq(told->actor, id);
+    release(told);
+    actor_is(&f, id, "dead", RAYWF_ON_EXIT);
+    expect_state(&f, id, "dead");
+    create_actor(&f, 7, 5, (struct actor_is){.name = "x"});
+    ck_assert_uint_ne(found(&f, 5), id);
+    flush(&f);
+    flush(&other);
+}
+END_TEST
+
+START_TEST(test_actor_owner_ends)
+{
+    static struct fake f;
+    f = (struct fake){0};
+    attach(&f, true);
+    plain_join(&f, "a", 1);
+    client_join(&f, 7);
+    create_actor(&f, 7, 1, (struct actor_is){.max_restarts = -1});
+    uint64_t mine = found(&f, 1);
+    create_actor(&f, 7, 2, (struct actor_is){.name = "d", .detached = true});
+    uint64_t detached = found(&f, 2);
+    actor_is(&f, mine, "alive", 0);
+    actor_is(&f, detached, "alive", 0);
+    client_leave(&f, 7);
+    Wire__ActorKill *k = want(&f, WIRE_ACTOR_KILL);
+    ck_assert_uint_eq(k->actor, mine);
+    release(k);
+    actor_is(&f, mine, "dead", RAYWF_ON_EXIT);
+    expect_state(&f, mine, "dead"); /* its policy does not matter any more */
+    Wire__ActorDrop d = WIRE__ACTOR_DROP__INIT;
+    d.actor = detached;
+    SEND(&f, WIRE_ACTOR_DROP, &d);
+    json_t *list = ask_list(&f, "actors");
+    ck_assert_str_eq(
+        json_string_value(json_object_get(json_array_get(list, 1), "state")), "alive");
+    json_decref(list);
+    ck_assert(!has(&f, WIRE_ACTOR_KILL));
+    flush(&f);
+}
+END_TEST
+
+/* --- the head comes back --- */
+
+static Wire__HeadActorStart *start_named(struct fake *f, const char *name)
+{
+    client_join(f, 7);
+    create_actor(f, 7, 1,
+                 (struct actor_is){.name = name, .detached = true, .max_restarts = 2});
+    uint64_t id = found(f, 1);
+    Wire__HeadActorStart *s = want(f, WIRE_HEAD_ACTOR_START);
+    actor_is(f, id, "alive", 0);
+    expect_state(f, id, "alive");
+    return s;
+}
+
+START_TEST(test_actor_survives_head)
+{
+    static struct fake f;
+    f = (struct fake){0};
+    attach(&f, false);
+    plain_join(&f, "a", 1);
+    Wire__HeadActorStart *s = start_named(&f, "keep");
+    restart_head(LONG);
+    flush(&f);
+    attach(&f, false);
+    join(&f, "a", 1, 4, &s->lease, 1, &s->spec, 1);
+    actor_is(&f, s->spec->actor, "alive", 0);
+    expect_state(&f, s->spec->actor, "alive");
+    create_actor(&f, 7, 1, (struct actor_is){.name = "keep"}); /* asked again */
+    ck_assert_uint_eq(found(&f, 1), s->spec->actor);
+    ck_assert(cpu_used(&f) == 1);
+    ck_assert(!has(&f, WIRE_HEAD_ACTOR_START));
+    ck_assert(!has(&f, WIRE_ACTOR_KILL));
+    /* New leases have numbers that the old head never gave. */
+    client_join(&f, 7);
+    want_workers(&f, 7, 1, 1, 1);
+    Wire__HeadGrant *g = want(&f, WIRE_HEAD_GRANT);
+    ck_assert_uint_ne(g->lease->lease, s->lease->lease);
+    release(g);
+    /* It is gone when the node comes without it: started again. */
+    restart_head(LONG);
+    flush(&f);
+    attach(&f, false);
+    join(&f, "a", 1, 4, NULL, 0, NULL, 0);
+    Wire__HeadActorStart *again = want(&f, WIRE_HEAD_ACTOR_START);
+    ck_assert_uint_eq(again->spec->actor, s->spec->actor);
+    ck_assert_str_eq(again->spec->name, "keep");
+    release(again);
+    release(s);
+    flush(&f);
+}
+END_TEST
+
+/* Its node does not come back with the head: it runs on another one, and when the first
+ * appears after all, what runs there is ended: never twice. */
+START_TEST(test_actor_never_twice)
+{
+    static struct fake a, b;
+    a = b = (struct fake){0};
+    attach(&a, false);
+    plain_join(&a, "a", 1);
+    Wire__HeadActorStart *s = start_named(&a, "keep");
+    restart_head(SHORT);
+    flush(&a);
+    attach(&b, true);
+    plain_join(&b, "b", 2);
+    Wire__HeadActorStart *moved = want(&b, WIRE_HEAD_ACTOR_START);
+    ck_assert_uint_eq(moved->spec->actor, s->spec->actor);
+    actor_is(&b, s->spec->actor, "alive", 0);
+    attach(&a, false);
+    join(&a, "a", 1, 4, &s->lease, 1, &s->spec, 1);
+    Wire__ActorKill *k = want(&a, WIRE_ACTOR_KILL);
+    ck_assert_uint_eq(k->actor, s->spec->actor);
+    release(k);
+    actor_is(&a, s->spec->actor, "dead", RAYWF_ON_EXIT); /* does not touch the other */
+    give_back(&a, s->lease->lease);
+    json_t *list = ask_list(&b, "actors");
+    const json_t *row = json_array_get(list, 0);
+    ck_assert_str_eq(json_string_value(json_object_get(row, "state")), "alive");
+    ck_assert_str_eq(json_string_value(json_object_get(row, "node")), "b");
+    json_decref(list);
+    release(moved);
+    release(s);
+    flush(&a);
+    flush(&b);
+}
+END_TEST
+
+/* --- reservations --- */
+
+START_TEST(test_groups)
+{
+    static struct fake f;
+    f = (struct fake){0};
+    attach(&f, false);
+    plain_join(&f, "a", 1);
+    client_join(&f, 7);
+    Wire__Resources r = WIRE__RESOURCES__INIT, *bundles[] = {&r, &r, &r};
+    Wire__GroupCreate g = WIRE__GROUP_CREATE__INIT;
+    r.cpu = 1;
+    g.request = 5;
+    g.client = 7;
+    g.bundles = bundles;
+    g.n_bundles = 3;
+    SEND(&f, WIRE_GROUP_CREATE, &g);
+    Wire__GroupReady *ready = want(&f, WIRE_GROUP_READY);
+    uint64_t id = ready->group;
+    ck_assert_uint_eq(ready->request, 5);
+    release(ready);
+    SEND(&f, WIRE_GROUP_CREATE, &g); /* again: the same */
+    ready = want(&f, WIRE_GROUP_READY);
+    ck_assert_uint_eq(ready->group, id);
+    release(ready);
+    g.request = 6;
+    SEND(&f, WIRE_GROUP_CREATE, &g); /* no room now */
+    ck_assert_uint_eq(count(&f, "groups"), 2);
+    ck_assert(!has(&f, WIRE_GROUP_READY));
+    Wire__GroupRemove remove = WIRE__GROUP_REMOVE__INIT;
+    remove.group = id;
+    SEND(&f, WIRE_GROUP_REMOVE, &remove);
+    ready = want(&f, WIRE_GROUP_READY);
+    ck_assert_uint_eq(ready->request, 6);
+    id = ready->group;
+    release(ready);
+    restart_head(LONG);
+    flush(&f);
+    attach(&f, false);
+    plain_join(&f, "a", 1);
+    client_join(&f, 7);
+    ready = want(&f, WIRE_GROUP_READY); /* kept, and placed again */
+    ck_assert_uint_eq(ready->group, id);
+    release(ready);
+    ck_assert(cpu_used(&f) == 3);
+    client_leave(&f, 7);
+    ck_assert_uint_eq(count(&f, "groups"), 0);
+    ck_assert(cpu_used(&f) == 0);
+    r.cpu = 100;
+    client_join(&f, 9);
+    g.client = 9;
+    SEND(&f, WIRE_GROUP_CREATE, &g);
+    expect_error(&f, 6, RAYWF_E_FIT, "cpu");
+    flush(&f);
+}
+END_TEST
+
+/* --- the head is ended after every message --- */
+
+/* A node that does what it is told, and asks again for what was not answered. */
+struct honest {
+    struct fake f;
+    struct rwf_ids leases;  /* -> Wire__Lease */
+    struct rwf_ids running; /* actor -> Wire__ActorSpec */
+    uint64_t ids[8];        /* actor by request, 0: not answered */
+    unsigned heard;
+    int doubles; /* an actor started that runs already */
+};
+
+#define ACTORS 3
+
+static void honest_died(struct honest *n, uint64_t actor)
+{
+    Wire__ActorSpec *spec = rwf_ids_remove(&n->running, actor);
+    if (spec)
+        release(spec);
+    actor_is(&n->f, actor, "dead", RAYWF_ON_EXIT);
+}
+
+static void honest_start(struct honest *n, const Wire__HeadActorStart *s)
+{
+    if (rwf_ids_get(&n->running, s->spec->actor)) {
+        n->doubles++;
+        return;
+    }
+    rwf_ids_add(&n->running, s->spec->actor, copy(&s->spec->base));
+    rwf_ids_add(&n->leases, s->lease->lease, copy(&s->lease->base));
+    actor_is(&n->f, s->spec->actor, "alive", 0);
+}
+
+static void honest_hear(struct honest *n, const struct got *g)
+{
+    const void *b = g->body;
+    const Wire__ActorFound *found = b;
+    n->heard++;
+    if (g->type == WIRE_HEAD_ACTOR_START) {
+        honest_start(n, b);
+    } else if (g->type == WIRE_HEAD_GRANT) {
+        const Wire__Lease *l = ((const Wire__HeadGrant *)b)->lease;
+        ck_assert_ptr_null(rwf_ids_get(&n->leases, l->lease)); /* never given twice */
+        rwf_ids_add(&n->leases, l->lease, copy(&l->base));
+    } else if (g->type == WIRE_ACTOR_FOUND) {
+        if (n->ids[found->request] != 0)
+            ck_assert_uint_eq(n->ids[found->request], found->actor);
+        n->ids[found->request] = found->actor;
+    } else if (g->type == WIRE_ACTOR_KILL) {
+        honest_died(n, ((const Wire__ActorKill *)b)->actor);
+    } else {
+        ck_assert_int_ne(g->type, WIRE_ERROR);
+        ck_assert_int_ne(g->type, WIRE_HEAD_RECALL);
+    }
+}
+
+static void honest_hear_all(struct honest *n)
+{
+    struct got *g;
+    while ((g = STAILQ_FIRST(&n->f.got))) {
+        STAILQ_REMOVE_HEAD(&n->f.got, next);
+        honest_hear(n, g);
+        release(g->body);
+        free(g);
+    }
+}
+
+struct rows {
+    void **items;
+    size_t count, cap;
+};
+
+static void add_row(void *ctx, void *item)
+{
+    struct rows *r = ctx;
+    *RWF_PUSH(r->items, r->count, r->cap) = item;
+}
+
+static void honest_say_all(struct honest *n)
+{
+    struct rows leases = {0}, actors = {0};
+    static const char *const names[ACTORS] = {"one", NULL, "three"};
+    attach(&n->f, false);
+    rwf_ids_each(&n->leases, add_row, &leases);
+    rwf_ids_each(&n->running, add_row, &actors);
+    join(&n->f, "a", 1, 8, (Wire__Lease **)leases.items, leases.count,
+         (Wire__ActorSpec **)actors.items, actors.count);
+    client_join(&n->f, 7);
+    for (size_t i = 0; i < actors.count; i++)
+        actor_is(&n->f, ((Wire__ActorSpec *)actors.items[i])->actor, "alive", 0);
+    want_workers(&n->f, 7, 1, 1, 2);
+    for (unsigned i = 0; i < ACTORS; i++)
+        if (n->ids[i + 1] == 0)
+            create_actor(&n->f, 7, i + 1,
+                         (struct actor_is){.name = names[i], .detached = i == 2});
+    free(leases.items);
+    free(actors.items);
+}
+
+/* Until it has heard `most` messages, or all is as it should be. */
+static bool honest_run(struct honest *n, unsigned most)
+{
+    while (n->heard < most) {
+        struct got *g = STAILQ_FIRST(&n->f.got);
+        if (g) {
+            STAILQ_REMOVE_HEAD(&n->f.got, next);
+            honest_hear(n, g);
+            release(g->body);
+            free(g);
+        } else if (n->running.count == ACTORS && n->leases.count == ACTORS + 2 &&
+                   n->ids[1] && n->ids[2] && n->ids[3]) {
+            return true;
+        } else {
+            uv_run(&loop, UV_RUN_ONCE);
+        }
+    }
+    return false;
+}
+
+static void release_row(void *ctx, void *item)
+{
+    (void)ctx;
+    release(item);
+}
+
+static void give_all(void *ctx, void *item)
+{
+    give_back(ctx, ((Wire__Lease *)item)->lease);
+}
+
+START_TEST(test_head_ends_at_every_message)
+{
+    bool done = false;
+    for (unsigned at = 0; !done; at++) {
+        static struct honest n;
+        n = (struct honest){0};
+        ck_assert_uint_lt(at, 100);
+        honest_say_all(&n);
+        done = honest_run(&n, at);
+        restart_head(LONG);
+        honest_hear_all(&n); /* what was on its way still comes; no answer does */
+        honest_say_all(&n);
+        ck_assert(honest_run(&n, UINT32_MAX));
+        ck_assert_int_eq(n.doubles, 0);
+        ck_assert(cpu_used(&n.f) == ACTORS + 2);
+        ck_assert_uint_eq(count(&n.f, "leases"), ACTORS + 2);
+        ck_assert(!has(&n.f, WIRE_HEAD_ACTOR_START));
+        /* All can be given back: nothing is lost for ever. */
+        client_leave(&n.f, 7);
+        Wire__ActorKill k = WIRE__ACTOR_KILL__INIT;
+        k.actor = n.ids[3];
+        SEND(&n.f, WIRE_ACTOR_KILL, &k);
+        for (unsigned i = 1; i <= ACTORS; i++)
+            actor_is(&n.f, n.ids[i], "dead", RAYWF_ON_EXIT);
+        rwf_ids_each(&n.leases, give_all, &n.f);
+        ck_assert(cpu_used(&n.f) == 0);
+        rwf_ids_each(&n.leases, release_row, NULL);
+        rwf_ids_each(&n.running, release_row, NULL);
+        rwf_ids_free(&n.leases);
+        rwf_ids_free(&n.running);
+        restart_head(LONG);
+        attach(&n.f, false);
+        plain_join(&n.f, "a", 9);
+        ck_assert_uint_eq(count(&n.f, "actors"), 0); /* the dead stay dead */
+        flush(&n.f);
+        end_head();
+        rwf_fs_rmtree(dir, NULL);
+        ck_assert_int_eq(mkdir(dir, 0700), 0);
+        start_head(true, LONG);
+    }
+}
+END_TEST
+
+/* --- the journal --- */
+
+static void count_record(void *ctx, const json_t *record)
+{
+    ck_assert_ptr_nonnull(json_object_get(record, "n"));
+    (*(int *)ctx)++;
+}
+
+START_TEST(test_journal_torn_at_every_byte)
+{
+    struct rwf_err err = RWF_ERR_INIT;
+    int n = 0;
+    end_head();
+    char *path = rwf_fs_join(dir, "journal");
+    unlink(path);
+    struct head__journal *j = head__journal_open(dir, count_record, &n, &err);
+    ck_assert_msg(j != NULL, "%s", err.text);
+    ck_assert_ptr_null(head__journal_open(dir, count_record, &n, &err));
+    ck_assert_msg(strstr(err.text, "already") != NULL, "%s", err.text);
+    for (int i = 0; i < 3; i++)
+        ck_assert_int_eq(head__journal_add(j, json_pack("{s:i}", "n", i), true, &err),
+                         0);
+    head__journal_close(j);
+    size_t len;
+    char *text = rwf_fs_read(path, 4096, &len, NULL);
+    for (size_t cut = 0; cut <= len; cut++) {
+        n = 0;
+        rwf_fs_write(path, text, cut, false, NULL);
+        j = head__journal_open(dir, count_record, &n, &err);
+        ck_assert_msg(j != NULL, "%s", err.text);
+        /* A record whose newline alone is missing is whole. */
+        ck_assert_int_eq(n, (int)((cut + 1) / (len / 3)));
+        head__journal_close(j);
+    }
+    text[len / 2] ^= 1; /* damage in the middle costs that line alone */
+    rwf_fs_write(path, text, len, false, NULL);
+    n = 0;
+    j = head__journal_open(dir, count_record, &n, &err);
+    ck_assert_int_eq(n, 2);
+    head__journal_close(j);
+    free(text);
+    free(path);
+    start_head(true, LONG);
+}
+END_TEST
+
+START_TEST(test_lists)
+{
+    static const char *const lists[] = {"nodes",  "jobs",   "leases", "actors",
+                                        "groups", "status", "why"};
+    static struct fake f;
+    f = (struct fake){0};
+    attach(&f, true);
+    plain_join(&f, "a", 1);
+    client_join(&f, 7);
+    create_actor(&f, 7, 1, (struct actor_is){.name = "\xc3\xa9"});
+    want_workers(&f, 7, 1, 1, 9);
+    for (size_t i = 0; i < RWF_COUNT(lists); i++) {
+        json_t *list = ask_list(&f, lists[i]);
+        ck_assert_msg(json_is_object(list) || json_array_size(list) ||
+                          strcmp(lists[i], "groups") == 0,
+                      "%s is empty", lists[i]);
+        json_decref(list);
+    }
+    Wire__List l = WIRE__LIST__INIT;
+    l.request = 4;
+    l.what = (char *)"nonsense";
+    SEND(&f, WIRE_LIST, &l);
+    expect_error(&f, 4, RAYWF_E_ARGUMENT, "no such list");
+    flush(&f);
+}
+END_TEST
+
+int main(void)
+{
+    rwf_log_set_level(RWF_LOG_ERROR); /* it warns of what is done to it here */
+    Suite *s = suite_create("head");
+    TCase *t = tcase_create("head");
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_set_timeout(t, 120);
+    tcase_add_test(t, test_want_grant_return);
+    tcase_add_test(t, test_never);
+    tcase_add_test(t, test_client_leaves);
+    tcase_add_test(t, test_link_drops);
+    tcase_add_test(t, test_silent_node);
+    tcase_add_test(t, test_bad_joins);
+    tcase_add_test(t, test_actor_life);
+    tcase_add_test(t, test_actor_names);
+    tcase_add_test(t, test_actor_owner_ends);
+    tcase_add_test(t, test_actor_survives_head);
+    tcase_add_test(t, test_actor_never_twice);
+    tcase_add_test(t, test_groups);
+    tcase_add_test(t, test_head_ends_at_every_message);
+    tcase_add_test(t, test_journal_torn_at_every_byte);
+    tcase_add_test(t, test_lists);
+    suite_add_tcase(s, t);
+    SRunner *sr = srunner_create(s);
+    srunner_run_all(sr, CK_NORMAL);
+    int failed = srunner_ntests_failed(sr);
+    srunner_free(sr);
+    return failed != 0;
+}

@@ -219,6 +219,7 @@ struct native__lane {
     uint32_t line_count;
     size_t in_flight;
     uint64_t average;  /* ns that a call ran, of late; 0: not known */
+    bool filling;
     bool dirty;        /* is in the client's list of lanes to look at */
     struct native__lane *next_dirty;
     /* An ordered lane has at most one line, sends all it has room for, and never wants,

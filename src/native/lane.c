@@ -111,7 +111,7 @@ static bool fill_line(struct native__client *c, struct native__line *l, size_t s
 
 void native__lane_fill(struct native__client *c, struct native__lane *lane)
 {
-    if (!lane->line_count || !lane->queue.first)
+    if (!lane->line_count || !lane->queue.first || lane->filling)
         return;
     uint32_t deep = depth(lane);
     if (lane->in_flight >= (size_t)deep * lane->line_count)
@@ -120,9 +120,12 @@ void native__lane_fill(struct native__client *c, struct native__lane *lane)
     size_t share = (total + lane->line_count - 1) / lane->line_count;
     if (share > deep)
         share = deep;
+    /* Sending may queue what is to be made again first: the loops see it. */
+    lane->filling = true;
     for (struct native__line *l = lane->lines; l && lane->queue.first; l = l->next)
         if (!l->recalled && !l->full)
             fill_line(c, l, share);
+    lane->filling = false;
 }
 
 void native__lane_queue(struct native__client *c, struct native__lane *lane,

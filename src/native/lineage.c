@@ -125,7 +125,8 @@ static void moved(struct native__client *c, struct moving *m, struct native__val
     } else {
         store_object o = fresh->object;
         size_t size = fresh->size;
-        store_object_hold(native__store(c), o);
+        fresh->state = NATIVE__TINY; /* its reference is v's now */
+        c->sessions[fresh->store].values--;
         native__value_unref(c, fresh);
         native__value_object(c, v, o, size);
     }

@@ -265,6 +265,7 @@ static void on_closed(void *ctx, struct wire_link *link, const struct rwf_err *e
                 : c->worker ? "worker"
                             : "?",
                 c->pid, err->text);
+    node__wants_stop(c); /* else the head would lend it more while it goes */
     node__leases_client_gone(c);
     node__actor_client_gone(c);
     node__table_remove(&n->clients, c->id);

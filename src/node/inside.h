@@ -191,6 +191,7 @@ void node__on_want(struct node__client *c, struct wire_message *m);
 void node__wants_refuse(struct node__client *c, uint64_t lane, int code,
                         const char *text);
 void node__wants_say(struct node__client *c); /* all, to a new head */
+void node__wants_stop(struct node__client *c); /* it wants nothing any more */
 void node__wants_free(struct node__client *c);
 
 /* pool.c */

@@ -89,6 +89,20 @@ void node__wants_say(struct node__client *c)
     node__table_each(&c->wants, say_one, c);
 }
 
+static void stop_one(void *ctx, void *item)
+{
+    struct node__want *want = item;
+    if (want->said->workers == 0)
+        return;
+    want->said->workers = 0;
+    say(ctx, want);
+}
+
+void node__wants_stop(struct node__client *c)
+{
+    node__table_each(&c->wants, stop_one, c);
+}
+
 static void forget_one(void *ctx, void *item)
 {
     (void)ctx;

@@ -149,14 +149,20 @@ static void maybe_end(struct node__worker *w)
         end(w);
 }
 
+static void on_silence_time(uv_timer_t *t)
+{
+    node__worker_kill(t->data, RAYWF_ON_EXIT, "it closed its socket and lived on");
+}
+
 void node__worker_socket_closed(struct node__worker *w)
 {
     if (w->exited) {
         maybe_end(w);
         return;
     }
-    /* A worker that hears us no more is of no use. */
-    node__worker_deadline(w, TERM_GRACE, RAYWF_ON_EXIT, "it closed its socket");
+    /* Its exit is on its way. A worker that hears us no more is of no use. */
+    uv_update_time(w->node->loop);
+    uv_timer_start(&w->timer, on_silence_time, TERM_GRACE / RWF_NS_PER_MS, 0);
 }
 
 static void on_listen_time(uv_timer_t *t)
@@ -375,7 +381,8 @@ static struct node__worker *create(struct node *n, const struct node__lease *l)
     }
     w->gpu_count = l->wire->n_gpus;
     w->gpus = rwf_xmalloc((w->gpu_count + 1) * sizeof(*w->gpus));
-    memcpy(w->gpus, l->wire->gpus, w->gpu_count * sizeof(*w->gpus));
+    for (size_t i = 0; i < w->gpu_count; i++)
+        w->gpus[i] = l->wire->gpus[i];
     w->slot = w->pidfd = -1;
     w->out.pipe = w->out.file = w->err.pipe = w->err.file = -1;
     w->exit_poll.type = w->out_poll.type = w->err_poll.type = UV_UNKNOWN_HANDLE;

@@ -7,7 +7,7 @@ raywf_SOURCES = \
 	%D%/init.c %D%/logs.c %D%/main.c %D%/man.c %D%/opened.c %D%/opened.h %D%/ops.c \
 	%D%/output.c %D%/plan.c %D%/preview.c %D%/preview.h %D%/ps.c %D%/render.c \
 	%D%/report.c %D%/report_metric.c %D%/resolve.c %D%/resolve.h %D%/resume.c %D%/run.c \
-	%D%/run_step.c %D%/runtime.c %D%/runtime.h %D%/session.c %D%/worker.c %D%/schema.c %D%/status.c %D%/stop.c %D%/table.c %D%/version.c %D%/why.c
+	%D%/run_step.c %D%/runtime.c %D%/runtime.h %D%/session.c %D%/worker.c %D%/schema.c %D%/simulate.c %D%/status.c %D%/stop.c %D%/table.c %D%/version.c %D%/why.c
 raywf_LDADD = libview.a libdata.a librun.a libhead.a libnode.a libnative.a libstore.a libschedule.a \
 	libplan.a librecipe.a libwire.a libbase.a $(RWF_LIBS)
 
@@ -26,4 +26,4 @@ cmd_templates.c: $(cmd_templates) tools/embed.sh
 # What --format json prints, by command.
 nobase_dist_pkgdata_DATA += schemas/outputs/check.json schemas/outputs/diff.json \
 	schemas/outputs/envelope.json schemas/outputs/plan.json schemas/outputs/ps.json \
-	schemas/outputs/run.json schemas/outputs/status.json schemas/outputs/why.json
+	schemas/outputs/run.json schemas/outputs/simulate.json schemas/outputs/status.json schemas/outputs/why.json

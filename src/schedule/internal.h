@@ -16,8 +16,8 @@
 /* A class prepares this many steps ahead of those that run: enough to find cached
  * results behind a busy machine, few enough to hold little in memory. */
 #define SCHEDULE__AHEAD 32
-/* So often may others go before one that comes first and does not fit; then nodes are
- * kept for it. */
+/* So often (and once more per further node) may others go before one that comes first
+ * and does not fit; then nodes are kept for it. */
 #define SCHEDULE__PATIENCE 64
 /* A class that found nothing to pre-empt looks again after so much became free. */
 #define SCHEDULE__HUNT_AGAIN 64

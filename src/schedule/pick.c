@@ -111,7 +111,7 @@ static bool goes_first(const struct schedule__class *a, const struct schedule__c
 {
     if (a->priority != b->priority)
         return a->priority > b->priority;
-    return a->queue.items[0].key < b->queue.items[0].key;
+    return schedule__heap_first(&a->queue)->key < schedule__heap_first(&b->queue)->key;
 }
 
 /* False: nothing of this class can be placed now. */
@@ -150,7 +150,8 @@ static struct schedule__class *choose(struct schedule *s,
  * for it from now on. */
 static bool is_passed(struct schedule *s, struct schedule__class *c)
 {
-    if (c->holds || c->passed++ < SCHEDULE__PATIENCE)
+    int patience = SCHEDULE__PATIENCE + (int)schedule_cluster_count(s->cluster) - 1;
+    if (c->holds || c->passed++ < patience)
         return false;
     c->passed = 0;
     c->holds = schedule_cluster_hold(s->cluster, s, c->number + 1, c->shapes, c->ranks,
@@ -194,7 +195,7 @@ bool schedule__pick_start(struct schedule *s, struct schedule_decision *d)
         }
         if (misfit != NULL && goes_first(misfit, c) && is_passed(s, misfit))
             continue;
-        uint32_t step = c->queue.items[0].step;
+        uint32_t step = schedule__heap_first(&c->queue)->step;
         if (take(s, c, step)) {
             (void)schedule__heap_pop(&c->queue);
             grant(s, c, step, d);
@@ -216,7 +217,7 @@ static bool tell_end(struct schedule *s, struct schedule_decision *d)
         d->verb = SCHEDULE_PREEMPT;
         d->step = end->step;
         d->because = s->classes[end->class]->queue.count > 0
-                         ? s->classes[end->class]->queue.items[0].step
+                         ? schedule__heap_first(&s->classes[end->class]->queue)->step
                          : PLAN_NO_STEP;
         return true;
     }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The life of steps. Order of decisions: what must be skipped, then what can start
- * (pick.c), then what can be prepared, then what must make room; within each the highest
- * priority, then the smallest index, which is the recipe's order.
+ * (pick.c), then what can be prepared, then what must make room; within each the
+ * highest priority, then the smallest index, which is the recipe's order.
  *
  * Queues are lazy: an item that has left the state its queue stands for is dropped when
  * it comes to the head. Invariants: counts[] sums to count; a class is in `active` or
@@ -49,7 +49,7 @@ bool schedule__waits_to_start(const struct schedule__item *it)
 bool schedule__heap_clean(struct schedule *s, struct schedule__heap *h,
                           bool (*valid)(const struct schedule__item *))
 {
-    while (h->count > 0 && !valid(&s->items[h->items[0].step]))
+    while (h->count > 0 && !valid(&s->items[schedule__heap_first(h)->step]))
         (void)schedule__heap_pop(h);
     return h->count > 0;
 }
@@ -90,6 +90,21 @@ static char *class_name(const struct plan_policy *p, uint32_t shape)
                          (int)p->placement, p->priority, p->retry_max > 0);
 }
 
+/* "recipe.yaml:7:3: "; nothing for steps of no graph. */
+static char *place_of(const struct schedule *s, const struct plan_step *step,
+                      const char *path)
+{
+    if (s->steps.graph == NULL)
+        return rwf_xstrdup("");
+    const struct recipe_sources *sources =
+        recipe_sources(plan_graph_recipe(s->steps.graph));
+    const struct recipe_node *at = recipe_at(step->body, path);
+    char *where = recipe_where(sources, at != NULL ? at->span : step->body->span);
+    char *prefix = rwf_xasprintf("%s: ", where);
+    free(where);
+    return prefix;
+}
+
 /* Says what can never fit, where it stands, and which knob to turn. */
 static int fail_fit(const struct schedule *s, const struct plan_step *step,
                     const struct schedule_need *need, struct rwf_err *err)
@@ -99,13 +114,9 @@ static int fail_fit(const struct schedule *s, const struct plan_step *step,
     if (!schedule_cluster_never(s->cluster, need, ranks_of(p), p->placement, &path,
                                 &what))
         return 0;
-    const struct recipe_sources *sources =
-        s->steps.graph == NULL ? NULL
-                               : recipe_sources(plan_graph_recipe(s->steps.graph));
-    const struct recipe_node *at = recipe_at(step->body, path.data);
-    char *where = recipe_where(sources, at != NULL ? at->span : step->body->span);
+    char *where = place_of(s, step, path.data);
     bool one = schedule_cluster_count(s->cluster) == 1;
-    rwf_fail(err, RWF_E_FIT, "%s: %s %s; lower %s.%s (--set %s.%s=…) or %s", where,
+    rwf_fail(err, RWF_E_FIT, "%s%s %s; lower %s.%s (--set %s.%s=…) or %s", where,
              step->address, what.data, step->entry, path.data, step->entry, path.data,
              one ? "use a larger machine" : "add nodes that have it");
     free(where);
@@ -170,7 +181,7 @@ static int classify(struct schedule *s, struct rwf_err *err)
                 schedule__ids_add(&policies, (uintptr_t)last, (void *)class);
             }
         }
-        s->items[i].class = (uint32_t)class - 1;
+        s->items[i].class = (uint32_t) class - 1;
     }
     schedule__ids_free(&policies);
     rwf_map_destroy(names, NULL);
@@ -435,7 +446,7 @@ void schedule_stop(struct schedule *s)
 static void wake_due(struct schedule *s, int64_t now)
 {
     struct schedule__heap *h = &s->backoff;
-    while (h->count > 0 && h->items[0].key <= now) {
+    while (h->count > 0 && schedule__heap_first(h)->key <= now) {
         struct schedule__heap_item first = schedule__heap_pop(h);
         const struct schedule__item *it = &s->items[first.step];
         if (it->state == STEP_BACKOFF && it->due == first.key)
@@ -464,7 +475,7 @@ static bool is_earlier(const struct schedule__class *a, const struct schedule__c
 {
     if (a->priority != b->priority)
         return a->priority > b->priority;
-    return a->ready.items[0].key < b->ready.items[0].key;
+    return schedule__heap_first(&a->ready)->key < schedule__heap_first(&b->ready)->key;
 }
 
 static bool pick_prepare(struct schedule *s, struct schedule_decision *d)
@@ -512,7 +523,7 @@ struct schedule_decision schedule_next(struct schedule *s, int64_t now,
         schedule__pick_preempt(s, &d))
         return d;
     if (s->backoff.count > 0)
-        *ret_wake = s->backoff.items[0].key;
+        *ret_wake = schedule__heap_first(&s->backoff)->key;
     return d;
 }
 

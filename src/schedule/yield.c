@@ -56,7 +56,7 @@ static uint32_t holds(const struct schedule_cluster *c, const struct schedule__n
     return done;
 }
 
-/* Nodes that could take the first shape, the one that lacks least first. */
+/* Nodes that could take the first shape. */
 static struct wish *wishes(const struct schedule_cluster *c, uint32_t shape,
                            size_t *ret_count)
 {
@@ -69,9 +69,21 @@ static struct wish *wishes(const struct schedule_cluster *c, uint32_t shape,
             schedule__stock_could(&n->stock, &s->demand) && schedule__has_labels(n, s))
             list[count++] = (struct wish){i, missing(&n->stock, &s->demand)};
     }
-    qsort(list, count, sizeof(*list), by_missing);
     *ret_count = count;
     return list;
+}
+
+/* Sorts, or brings only the first to its place. */
+static void order(struct wish *list, size_t count, bool all)
+{
+    size_t first = 0;
+    if (all)
+        qsort(list, count, sizeof(*list), by_missing);
+    for (size_t i = 1; i < count && !all; i++)
+        if (by_missing(&list[i], &list[first]) < 0)
+            first = i;
+    if (first > 0)
+        list[0] = list[first];
 }
 
 void schedule_cluster_hold_node(struct schedule_cluster *c, const void *owner,
@@ -96,6 +108,7 @@ bool schedule_cluster_hold(struct schedule_cluster *c, const void *owner, uint64
     bool some = false;
     schedule_cluster_unhold(c, owner, hold);
     struct wish *list = wishes(c, shapes[0], &wish_count);
+    order(list, wish_count, count > 1);
     for (size_t i = 0; i < wish_count && done < count; i++) {
         const struct schedule__node *n = &c->nodes[list[i].node];
         bool one_each = placement == PLAN_DIFFERENT_NODES || placement == PLAN_SPREAD;

@@ -7,7 +7,7 @@
 run 0 raywf --help
 has 'Usage: raywf COMMAND'
 has 'exit-codes'
-for c in init check render schema explain plan graph run stop resume retry ps status logs \
+for c in init check render schema explain plan graph simulate run stop resume retry ps status logs \
     events why diff report cache doctor help completion man version report-metric; do
     run 0 raywf --help
     has "  $c "

@@ -13,3 +13,8 @@ check_PROGRAMS += check_lease
 check_lease_SOURCES = tests/unit/check_lease.c
 check_lease_LDADD = libschedule.a libbase.a $(RWF_LIBS) $(CHECK_LIBS)
 check_lease_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+
+check_PROGRAMS += check_simulate
+check_simulate_SOURCES = tests/unit/check_simulate.c
+check_simulate_LDADD = libschedule.a libplan.a librecipe.a libbase.a $(RWF_LIBS) $(CHECK_LIBS)
+check_simulate_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)

@@ -96,7 +96,9 @@ _Static_assert(sizeof(struct entry) == 128, "layout in shared memory");
 enum unit_kind { UNIT_FREE, UNIT_CACHED, UNIT_RUN, UNIT_SLAB, UNIT_ORPHAN };
 
 /* The unit word: kind << 60 | slot << 52 | generation (20 bits) << 32 | index.
- * RUN: generation and index of the object; SLAB, ORPHAN: index is the size class. */
+ * RUN: generation and index of the object; SLAB, ORPHAN: index is the size class, and
+ * generation a number of its own for each time that a unit becomes a slab: an empty
+ * orphan may be freed, taken, filled and orphaned again between two looks. */
 static inline uint64_t unit_make(enum unit_kind kind, int slot, uint32_t generation,
                                  uint32_t index)
 {
@@ -154,6 +156,7 @@ struct table {
     _Atomic uint32_t exhausted;            /* grows when the node cannot spill more */
     _Atomic uint32_t clock;
     _Atomic uint32_t dropped;            /* grows with each DROPPED */
+    _Atomic uint32_t slabs;              /* grows with each unit that becomes one */
     _Alignas(LINE) _Atomic uint32_t top; /* entries from here on were never used */
     _Alignas(LINE) struct slot slots[STORE_SLOTS];
 };
@@ -162,11 +165,14 @@ struct table {
 
 #define ENTRY_CACHE 256
 
+struct slab_item {
+    uint64_t word;        /* of the unit, as long as it is ours */
+    uint32_t unit, frees; /* frees: when it was last seen full */
+    bool full;
+};
+
 struct slab_list {
-    struct {
-        uint32_t unit, frees; /* frees: when it was last seen full */
-        bool full;
-    } * items;
+    struct slab_item *items;
     size_t count, cap, at;
     size_t cursor; /* in items[at] */
 };
@@ -244,9 +250,10 @@ void store__entry_try_free(struct store *s, store_object o);
 /* CREATING, FREEING or DYING, by a slot that is no more, or by us: to its end. */
 void store__entry_finish(struct store *s, store_object o, uint64_t w);
 
-/* The bytes after an object that tell whether somebody wrote there; before it as many, or
- * a page: large data begins on a page, because copies from malloc'ed memory (16 bytes
- * into one) to any place a bit further into a page run at a third of the speed. */
+/* The bytes after an object that tell whether somebody wrote there; before it as many,
+ * or a page: large data begins on a page, because copies from malloc'ed memory (16
+ * bytes into one) to any place a bit further into a page run at a third of the speed.
+ */
 #define RED ((size_t)64)
 #define PAGE ((size_t)4096)
 
@@ -276,7 +283,8 @@ bool store__unit_free(struct store *s, uint32_t unit, uint64_t w);
 /* Everything that a dead slot had, and units of objects that are no more. */
 void store__units_release(struct store *s, int slot);
 /* One unit to be a slab of ours, mapped; -1: none. */
-int64_t store__unit_take_slab(struct store *s, int class_, struct rwf_err *err);
+int64_t store__unit_take_slab(struct store *s, int class_, uint64_t *ret_word,
+                              struct rwf_err *err);
 int store__units_map(struct store *s, uint32_t first, uint32_t count,
                      struct rwf_err *err);
 bool store__object_lives(const struct store *s, store_object o);

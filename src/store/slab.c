@@ -73,10 +73,9 @@ void store__slab_give(struct store *s, store_object o, uint64_t offset)
 
 /* --- take --- */
 
-static bool owned(const struct store *s, uint32_t unit, int class_)
+static bool owned(const struct store *s, const struct slab_item *it)
 {
-    return atomic_load(&s->unit_words[unit]) ==
-           unit_make(UNIT_SLAB, s->slot, 0, (uint32_t)class_);
+    return atomic_load(&s->unit_words[it->unit]) == it->word;
 }
 
 /* A free block at or after *cursor, round the end once; -1. */
@@ -94,22 +93,23 @@ static int64_t find_block(struct store *s, uint32_t unit, int class_, size_t *cu
     return -1;
 }
 
-static uint64_t take_in(struct store *s, store_object o, uint32_t unit, int class_,
+static uint64_t take_in(struct store *s, store_object o, const struct slab_item *it,
                         size_t *cursor)
 {
+    int class_ = (int)unit_index(it->word);
     int64_t b;
 
-    while (owned(s, unit, class_) && (b = find_block(s, unit, class_, cursor)) >= 0) {
-        _Atomic uint64_t *word = &s->slabs[unit].blocks[b];
+    while (owned(s, it) && (b = find_block(s, it->unit, class_, cursor)) >= 0) {
+        _Atomic uint64_t *word = &s->slabs[it->unit].blocks[b];
         uint64_t seen = 0;
         if (!atomic_compare_exchange_strong(word, &seen, o))
             continue;
-        if (owned(s, unit, class_))
-            return (uint64_t)unit * STORE_UNIT +
+        if (owned(s, it))
+            return (uint64_t)it->unit * STORE_UNIT +
                    (uint64_t)b * store__class_bytes(class_);
         seen = o;
         atomic_compare_exchange_strong(word, &seen, 0);
-        free_if_orphan(s, unit);
+        free_if_orphan(s, it->unit);
     }
     return NOWHERE;
 }
@@ -128,20 +128,20 @@ static uint64_t take_in_list(struct store *s, store_object o, int class_, size_t
     struct slab_list *list = &s->lists[class_];
 
     for (size_t tries = 0; tries < most && list->count; tries++) {
-        uint32_t unit = list->items[list->at].unit;
-        uint32_t frees = atomic_load(&s->slabs[unit].frees);
+        struct slab_item *it = &list->items[list->at];
+        uint32_t frees = atomic_load(&s->slabs[it->unit].frees);
         uint64_t offset = NOWHERE;
 
-        if (!list->items[list->at].full || frees != list->items[list->at].frees)
-            offset = take_in(s, o, unit, class_, &list->cursor);
+        if (!it->full || frees != it->frees)
+            offset = take_in(s, o, it, &list->cursor);
         if (offset != NOWHERE)
             return offset;
-        if (!owned(s, unit, class_)) {
+        if (!owned(s, it)) {
             forget(list, list->at);
             continue;
         }
-        list->items[list->at].full = true;
-        list->items[list->at].frees = frees;
+        it->full = true;
+        it->frees = frees;
         list->at = list->at + 1 < list->count ? list->at + 1 : 0;
         list->cursor = 0;
     }
@@ -152,16 +152,17 @@ static uint64_t take_in_new(struct store *s, store_object o, int class_,
                             struct rwf_err *err)
 {
     struct slab_list *list = &s->lists[class_];
-    int64_t unit = store__unit_take_slab(s, class_, err);
+    struct slab_item it = {0};
+    int64_t unit = store__unit_take_slab(s, class_, &it.word, err);
 
     if (unit < 0)
         return NOWHERE;
-    for (size_t b = 0; b < block_count(class_); b++)
-        atomic_store(&s->slabs[unit].blocks[b], 0);
+    /* Not zeroed: it may have been taken from us already, and be in use. */
+    it.unit = (uint32_t)unit;
+    store__slab_clean(s, it.unit);
     list->items = rwf_grow(list->items, list->count, &list->cap, sizeof(*list->items));
     list->at = list->count++;
-    list->items[list->at].unit = (uint32_t)unit;
-    list->items[list->at].full = false;
+    list->items[list->at] = it;
     list->cursor = 0;
     return take_in_list(s, o, class_, 1);
 }

@@ -218,9 +218,13 @@ static int64_t take(struct store *s, uint32_t count, uint64_t word, struct rwf_e
     return -1;
 }
 
-int64_t store__unit_take_slab(struct store *s, int class_, struct rwf_err *err)
+int64_t store__unit_take_slab(struct store *s, int class_, uint64_t *ret_word,
+                              struct rwf_err *err)
 {
-    return take(s, 1, unit_make(UNIT_SLAB, s->slot, 0, (uint32_t)class_), err);
+    uint32_t number = atomic_fetch_add(&s->table->slabs, 1);
+
+    *ret_word = unit_make(UNIT_SLAB, s->slot, number, (uint32_t)class_);
+    return take(s, 1, *ret_word, err);
 }
 
 static uint64_t run_word(int slot, store_object o)
@@ -275,7 +279,8 @@ bool store__unit_free(struct store *s, uint32_t u, uint64_t w)
  * its owner's to write: one who was quicker may be filling a block. */
 static uint64_t make_orphan(struct store *s, uint32_t u, uint64_t w)
 {
-    uint64_t orphan = unit_make(UNIT_ORPHAN, unit_slot(w), 0, unit_index(w));
+    uint64_t orphan =
+        w ^ unit_make(UNIT_SLAB, 0, 0, 0) ^ unit_make(UNIT_ORPHAN, 0, 0, 0);
 
     return atomic_compare_exchange_strong(&s->unit_words[u], &w, orphan) ? orphan : w;
 }

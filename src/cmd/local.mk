@@ -7,9 +7,14 @@ raywf_SOURCES = \
 	%D%/init.c %D%/logs.c %D%/main.c %D%/man.c %D%/opened.c %D%/opened.h %D%/ops.c \
 	%D%/output.c %D%/plan.c %D%/preview.c %D%/preview.h %D%/ps.c %D%/render.c \
 	%D%/report.c %D%/report_metric.c %D%/resolve.c %D%/resolve.h %D%/resume.c %D%/run.c \
-	%D%/run_step.c %D%/runtime.c %D%/runtime.h %D%/session.c %D%/worker.c %D%/schema.c %D%/simulate.c %D%/status.c %D%/stop.c %D%/table.c %D%/version.c %D%/why.c
+	%D%/run_step.c %D%/runtime.c %D%/runtime.h %D%/schema.c %D%/session.c %D%/simulate.c %D%/status.c \
+	%D%/stop.c %D%/table.c %D%/version.c %D%/why.c %D%/worker.c
 raywf_LDADD = libview.a libdata.a librun.a libhead.a libnode.a libnative.a libstore.a libschedule.a \
 	libplan.a librecipe.a libwire.a libbase.a $(RWF_LIBS)
+# A plugin finds the functions of raywf.h in the program: all are there, and visible.
+raywf_LDFLAGS = $(AM_LDFLAGS) -Wl,--dynamic-list=$(top_srcdir)/src/native/raywf.list \
+	-Wl,--whole-archive,libnative.a,--no-whole-archive
+EXTRA_raywf_DEPENDENCIES = $(top_srcdir)/src/native/raywf.list
 
 # What `raywf init` writes.
 cmd_templates = %D%/templates/start.yaml %D%/templates/matrix.yaml \

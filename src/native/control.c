@@ -25,7 +25,6 @@
 #define RETRY_MAX (2 * RWF_NS_PER_S)
 #define RETRIES 120 /* about four minutes */
 
-const struct native__actor_ops *native__actors;
 
 /* --- writing --- */
 

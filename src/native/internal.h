@@ -227,6 +227,7 @@ struct native__lane {
     bool ordered;
     uint64_t actor;
     void *owner; /* struct raywf_actor */
+    struct native__lane *next_spare; /* client_actor.c */
     /* A shape. */
     Wire__Shape *shape;
     struct raywf_group *group;
@@ -306,8 +307,11 @@ struct native__stream_ops {
     /* The call has ended (code 0), or failed; the stream's value is set afterwards. */
     void (*end)(struct native__client *c, struct native__task *t, int code,
                 const char *text);
-    /* The stream's value is dropped, t is freed. */
+    /* t is freed. */
     void (*drop)(struct native__client *c, struct native__task *t);
+    /* Its value is gone: nobody can read it. */
+    void (*unread)(struct native__client *c, struct native__value *v);
+    void (*free)(struct native__client *c);
 };
 extern const struct native__stream_ops *native__streams;
 /* Actors: what concerns them on the control socket; true: taken. Set by client_actor.c. */
@@ -315,6 +319,8 @@ struct native__actor_ops {
     bool (*message)(struct native__client *c, struct wire_message *m);
     /* Connected anew: another node. */
     void (*again)(struct native__client *c);
+    /* Its ordered lane was touched: with the next turn. */
+    void (*settled)(struct native__client *c, struct native__lane *lane);
     void (*free)(struct native__client *c);
 };
 extern const struct native__actor_ops *native__actors;

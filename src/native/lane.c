@@ -96,6 +96,8 @@ static bool fill_line(struct native__client *c, struct native__line *l, size_t s
     bool idle = !l->flight.count;
     while (l->flight.count < share && lane->queue.first) {
         struct native__task *t = lane->queue.first;
+        if (t->missing) /* of an ordered lane: all wait for its arguments */
+            break;
         int rc = native__send(c, l, t);
         if (rc == 0) {
             l->full = true;
@@ -301,7 +303,11 @@ static void settle(struct native__client *c, struct native__lane *lane)
             tell_want(c, lane, n);
         native__line_return(c, l, false);
     }
-    if (lane->ordered || !c->connected)
+    if (lane->ordered) {
+        native__actors->settled(c, lane);
+        return;
+    }
+    if (!c->connected)
         return;
     if (n > lane->wanted || lane->retell)
         tell_want(c, lane, n);

@@ -100,12 +100,31 @@ struct raywf_arg {
     size_t size;
     struct raywf_ref ref;
 };
+#ifdef __cplusplus
+}
+#include <cstring>
+#include <initializer_list>
+static inline struct raywf_arg raywf__make_arg(const void *data, size_t size,
+                                               struct raywf_ref ref)
+{
+    struct raywf_arg a = {data, size, ref};
+    return a;
+}
+#define RAYWF_BYTES(d, n) raywf__make_arg((d), (n), raywf_ref())
+#define RAYWF_TEXT(s) raywf__make_arg((s), std::strlen(s), raywf_ref())
+#define RAYWF_REF(r) raywf__make_arg(0, 0, (r))
+#define RAYWF_ARGS(...)                                                                \
+    std::initializer_list<struct raywf_arg>{__VA_ARGS__}.begin(),                      \
+        std::initializer_list<struct raywf_arg>{__VA_ARGS__}.size()
+extern "C" {
+#else
 #define RAYWF_BYTES(d, n) ((struct raywf_arg){.data = (d), .size = (n)})
 #define RAYWF_TEXT(s) ((struct raywf_arg){.data = (s), .size = __builtin_strlen(s)})
 #define RAYWF_REF(r) ((struct raywf_arg){.ref = (r)})
 #define RAYWF_ARGS(...)                                                                \
     (struct raywf_arg[]){__VA_ARGS__},                                                 \
         sizeof((struct raywf_arg[]){__VA_ARGS__}) / sizeof(struct raywf_arg)
+#endif
 #define RAYWF_NO_ARGS NULL, 0
 
 /* What get gives: bytes in place, valid until released. */
@@ -302,10 +321,18 @@ struct raywf_plugin {
     const struct raywf_function *functions; /* end with a NULL name; may be NULL */
     const struct raywf_class *classes;
 };
-/* Of a plugin exactly one: RAYWF_PLUGIN(.functions = …, .classes = …); */
+/* Of a plugin exactly one: RAYWF_PLUGIN(.functions = …, .classes = …); in C++, before
+ * C++20 too, RAYWF_PLUGIN(functions, classes). */
+#ifdef __cplusplus
+#define RAYWF_PLUGIN(...)                                                              \
+    extern "C" RAYWF_API const struct raywf_plugin raywf_plugin;                       \
+    const struct raywf_plugin raywf_plugin = {                                         \
+        RAYWF_ABI, sizeof(struct raywf_plugin), __VA_ARGS__}
+#else
 #define RAYWF_PLUGIN(...)                                                              \
     RAYWF_API const struct raywf_plugin raywf_plugin = {                               \
         .abi = RAYWF_ABI, .size = sizeof(struct raywf_plugin), __VA_ARGS__}
+#endif
 
 RAYWF_API size_t raywf_arg_count(const struct raywf_call *call);
 /* In place, 8-byte aligned, until the function returns; NULL: there is no such one. */

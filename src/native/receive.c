@@ -17,8 +17,6 @@
 
 #define BATCH 512 /* frames of one line in a turn */
 
-const struct native__stream_ops *native__streams;
-
 int native__item(const char **at, size_t *rest, struct native_item *ret,
                  const void **ret_bytes)
 {

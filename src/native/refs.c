@@ -100,10 +100,16 @@ static void release(struct native__client *c, struct native__value *v)
 void native__value_unref(struct native__client *c, struct native__value *v)
 {
     rwf_assert(v->refs > 0);
-    if (--v->refs)
+    if (--v->refs) {
+        /* Only its own task still has it: a stream that nobody can read is ended. */
+        if (v->refs == 1 && v->flags & NATIVE__STREAMED && v->state == NATIVE__PENDING)
+            native__cancel(c, v->id, 0);
         return;
+    }
     rwf_assert(!v->edges);
     release(c, v);
+    if (v->flags & NATIVE__STREAMED)
+        native__streams->unread(c, v);
     if (v->flags & NATIVE__BORROWED)
         native__borrow_drop(c, v);
     else if (v->task)

@@ -121,7 +121,7 @@ void native__retry(struct native__client *c, struct native__task *t,
 
 static int code_of(const struct native__lane *lane, enum raywf_cause cause)
 {
-    if (lane->ordered)
+    if (lane->ordered && cause != RAYWF_ON_TIMEOUT)
         return RAYWF_E_ACTOR;
     switch (cause) {
     case RAYWF_ON_OOM:

@@ -132,7 +132,10 @@ static void pack_done(struct native__client *c, struct native__task *t,
     }
     t->packed = native__value_index(v);
     t->flags |= NATIVE__PACK;
-    native__lane_queue(c, t->lane, t, true);
+    if (t->place == NATIVE__HELD)
+        native__lane_queue(c, t->lane, t, true);
+    else /* it has kept its place in an ordered lane */
+        native__lane_fill(c, t->lane);
 }
 
 /* The items, copied with the lock; NULL: no memory, or an argument has just been lost. */
@@ -173,8 +176,10 @@ static void pack(struct native__client *c, struct native__job *j)
 
 static void start_packing(struct native__client *c, struct native__task *t, size_t size)
 {
-    native__list_remove(&t->lane->queue, t);
-    t->place = NATIVE__HELD;
+    if (!t->lane->ordered) {
+        native__list_remove(&t->lane->queue, t);
+        t->place = NATIVE__HELD;
+    }
     t->missing = 1;
     struct packing *p = rwf_xmalloc(sizeof(*p));
     *p = (struct packing){.job = {.fn = pack}, .task = t, .size = size};
@@ -222,7 +227,8 @@ static int send_plain(struct native__client *c, struct native__line *l,
 {
     int64_t size = resolved_size(c, t);
     if (size < 0) {
-        native__list_remove(&t->lane->queue, t);
+        if (!t->lane->ordered)
+            native__list_remove(&t->lane->queue, t);
         t->missing = 0;
         native__hold(c, t);
         return -1;

@@ -159,6 +159,9 @@ static void doom(struct native__client *c, struct native__task *t)
         return;
     t->flags |= NATIVE__DOOMED;
     t->missing++;
+    if (t->place == NATIVE__QUEUED)
+        native__list_remove(&t->lane->queue, t);
+    t->place = NATIVE__HELD;
     t->next = c->doomed;
     c->doomed = t;
 }
@@ -197,6 +200,17 @@ void native__doomed_run(struct native__client *c)
     c->dooming = false;
 }
 
+/* All its arguments are there. In an ordered lane it has its place already. */
+static void unhold(struct native__client *c, struct native__task *t)
+{
+    if (t->place != NATIVE__QUEUED) {
+        native__lane_queue(c, t->lane, t, t->epoch > 1);
+        return;
+    }
+    native__lane_touch(c, t->lane);
+    native__lane_fill(c, t->lane);
+}
+
 static void there(struct native__client *c, struct native__edge *e,
                   struct native__value *v)
 {
@@ -209,14 +223,17 @@ static void there(struct native__client *c, struct native__edge *e,
     } else if (v->state == NATIVE__FAILED) {
         doom(c, t);
     } else if (!t->missing) {
-        native__lane_queue(c, t->lane, t, t->epoch > 1);
+        unhold(c, t);
     }
 }
 
 void native__hold(struct native__client *c, struct native__task *t)
 {
-    t->place = NATIVE__HELD;
     t->missing++; /* while we look: an error must not free it under us */
+    if (!t->lane->ordered)
+        t->place = NATIVE__HELD;
+    else if (t->place != NATIVE__QUEUED)
+        native__lane_queue(c, t->lane, t, t->epoch > 1);
     struct native__arg_walk w = native__args_of(t);
     struct native_item *item;
     while ((item = native__args_next(&w))) {
@@ -234,7 +251,7 @@ void native__hold(struct native__client *c, struct native__task *t)
         t->missing++;
     }
     if (!--t->missing)
-        native__lane_queue(c, t->lane, t, t->epoch > 1);
+        unhold(c, t);
     native__doomed_run(c);
 }
 
@@ -321,7 +338,9 @@ void native__task_fail(struct native__client *c, struct native__task *t, int cod
     switch (t->place) {
     case NATIVE__QUEUED:
         native__list_remove(&t->lane->queue, t);
-        native__task_free(c, t);
+        t->place = NATIVE__HELD;
+        if (!t->missing)
+            native__task_free(c, t);
         break;
     case NATIVE__HELD: /* freed with the last of its arguments */
         if (!t->missing)

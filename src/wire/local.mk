@@ -9,7 +9,7 @@ libwire_a_DEPENDENCIES = $(libwirepb_a_OBJECTS)
 
 # The messages: generated into the build tree, and not held to our warnings.
 nodist_libwirepb_a_SOURCES = %D%/wire.pb-c.c %D%/wire.pb-c.h
-libwirepb_a_CFLAGS = -std=gnu11 -w $(HARDEN_CFLAGS) $(PROTOBUF_C_CFLAGS)
+libwirepb_a_CFLAGS = -std=gnu11 -w -fPIC -fvisibility=hidden $(HARDEN_CFLAGS) $(PROTOBUF_C_CFLAGS)
 BUILT_SOURCES += %D%/wire.pb-c.h
 CLEANFILES += %D%/wire.pb-c.c %D%/wire.pb-c.h
 EXTRA_DIST += schemas/wire.proto

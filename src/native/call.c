@@ -40,7 +40,7 @@ int native__call_fail(struct raywf_call *c, int code, const char *fmt, ...)
 
 static void *scratch_take(struct native__scratch *s, size_t size)
 {
-    size = native_pad(size);
+    size = native_pad(size ? size : 1);
     if (size > s->size - s->used) {
         if (s->chunk)
             *RWF_PUSH(s->old, s->old_count, s->old_cap) = s->chunk;
@@ -325,6 +325,20 @@ void native__call_seal(struct raywf_call *c)
             v->object = 0; /* a damaged one is freed already */
         }
     }
+}
+
+void native__call_complete(struct raywf_call *c)
+{
+    int32_t given = 0;
+
+    if (c->returns <= 1)
+        return;
+    for (size_t i = 0; i < c->value_count; i++)
+        given += c->values[i].data != NULL;
+    if (given < c->returns)
+        native__call_fail(c, RAYWF_E_FAILED,
+                          "%s: gave %d values, but was submitted for %d (raywf_return)",
+                          c->function, given, c->returns);
 }
 
 void native__call_close(struct raywf_call *c)

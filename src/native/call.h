@@ -59,6 +59,9 @@ int native__call_open(struct raywf_call *c, const struct native_call *frame,
                       size_t size, bool *ret_broken);
 /* Seals what the function gave; what it wrote past the end is found here. */
 void native__call_seal(struct raywf_call *c);
+/* Fails unless all values are there; a function that gives none at all gives an empty
+ * one, though: not all have something to say. */
+void native__call_complete(struct raywf_call *c);
 /* Gives everything back. */
 void native__call_close(struct raywf_call *c);
 /* At the end of the worker. */

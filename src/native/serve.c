@@ -20,16 +20,23 @@
 #define SLOW_NS 20000  /* calls that take longer: what waits is published before */
 #define TURN_CALLS 64  /* of one client, before the next has its turn */
 #define TURN_NS 200000
-#define AHEAD 4096 /* frames read ahead of slow calls, so that they can be forgotten   \
-                    */
+#define AHEAD                                                                          \
+    4096 /* frames read ahead of slow calls, so that they can be forgotten             \
+          */
 #define NAMES_MAX 65536
 #define NAME_LEN 255
 
 void native__serve_flush(struct native__worker *w)
 {
-    for (size_t i = 0; i < w->peer_count; i++)
-        if (store_ring_dirty(w->peers[i]->ring))
-            store_ring_flush(w->peers[i]->ring);
+    for (size_t i = 0; i < w->peer_count; i++) {
+        struct native__peer *p = w->peers[i];
+        if (store_ring_dirty(p->ring))
+            store_ring_flush(p->ring);
+        /* Not before: a call whose result is lost with us may have run. */
+        if (!p->running)
+            atomic_store_explicit(store_ring_word(p->ring, STORE_WORD_TASK), 0,
+                                  memory_order_release);
+    }
     w->dirty = false;
     w->flushed = w->now;
 }
@@ -149,6 +156,8 @@ static void judge(struct raywf_call *c, int result)
             c, c->cancelled(c->worker) ? RAYWF_E_CANCELLED : RAYWF_E_FAILED,
             "%s: returned %d and did not say why (raywf_fail)", c->function, result);
     native__call_seal(c);
+    if (c->code == RAYWF_OK)
+        native__call_complete(c);
 }
 
 /* Before the function: nothing that is done may wait for it. */
@@ -176,12 +185,12 @@ static void execute(struct native__worker *w, struct native__peer *p,
                     struct native__function *f)
 {
     struct raywf_call *c = &w->call;
-    _Atomic uint64_t *task = store_ring_word(p->ring, STORE_WORD_TASK);
     int64_t ns;
 
     atomic_store_explicit(store_ring_word(p->ring, STORE_WORD_STARTED),
                           (uint64_t)w->now, memory_order_relaxed);
-    atomic_store_explicit(task, c->msg.task, memory_order_release);
+    atomic_store_explicit(store_ring_word(p->ring, STORE_WORD_TASK), c->msg.task,
+                          memory_order_release);
     c->function = f->name;
     c->state = w->state;
     depart(w, f);
@@ -193,9 +202,6 @@ static void execute(struct native__worker *w, struct native__peer *p,
     measure(w, f, &ns);
     native__call_reply(c, (uint64_t)ns);
     w->dirty = true;
-    /* After the reply, which is published after this: a task whose id is gone from the
-     * word without a result has to be run again. */
-    atomic_store_explicit(task, 0, memory_order_release);
 }
 
 /* Streams and slow calls must not lie in the ring while they run. */

@@ -30,13 +30,7 @@ static void on_message(void *ctx, struct wire_message *m)
     pthread_mutex_unlock(&w->lock);
     m->body = NULL; /* ours now */
     m->fd_count = 0;
-    atomic_store(&w->mail, true);
-    struct native__client *c = native__client(NULL);
-    if (c) {
-        native__lock(c);
-        native__changed(c);
-        native__unlock(c);
-    }
+    atomic_store(&w->mail, true); /* the reader wakes the loop */
 }
 
 /* The node has ended, and nobody can read what is still to come. */

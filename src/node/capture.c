@@ -136,7 +136,7 @@ void node__capture_close(struct node__capture *c)
         write_file(c, s.data, s.len);
         rwf_str_free(&s);
     }
-    if (c->total == 0 && !c->sparse)
+    if (c->total == 0)
         node__shared_link(&empty, 0, "", 0, 0444, c->path, NULL);
     close_fd(&c->file);
     close_fd(&c->pipe);

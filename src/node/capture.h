@@ -19,7 +19,6 @@ struct node__capture {
     int64_t total;       /* bytes seen, after redaction */
     int64_t written;     /* of them in the file */
     bool failed;         /* the disk refused; what follows counts as left out */
-    bool sparse;         /* nothing was written: no file, instead of an empty one */
     struct rwf_str held; /* the redactor's */
     struct rwf_str last; /* the newest bytes */
 };

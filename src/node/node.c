@@ -46,17 +46,8 @@ void node__free(void *message)
         protobuf_c_message_free_unpacked(message, NULL);
 }
 
-static void free_lease(void *ctx, void *item)
-{
-    struct node__lease *l = item;
-    (void)ctx;
-    node__free(l->wire);
-    free(l);
-}
-
 static void release(struct node *n)
 {
-    node__table_each(&n->leases, free_lease, NULL);
     node__service_free(n);
     node__uplink_free(n);
     node__forward_free(n);

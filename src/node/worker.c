@@ -30,7 +30,6 @@
 
 #define SELF "/proc/self/exe" /* also when it was replaced on disk meanwhile */
 #define LOG_LIMIT ((int64_t)4 << 20)
-#define LOGS_KEPT 1000
 #define LISTEN_NS (200 * RAYWF_MS)
 #define TERM_GRACE (2 * RAYWF_S)
 #define START_TIMEOUT (60 * RAYWF_S)
@@ -359,21 +358,10 @@ static void listen_to(struct node__worker *w, int64_t timeout)
                    0);
 }
 
-static char *log_path(const struct node *n, uint64_t worker, const char *kind)
+static char *log_path(const struct node__worker *w, const char *kind)
 {
-    return rwf_xasprintf("%s/workers/%llu.%s", n->folder, (unsigned long long)worker,
-                         kind);
-}
-
-/* Workers may be many over time; who wrote something is remembered for a while. */
-static void forget_logs(const struct node *n, uint64_t newest)
-{
-    static const char *const kinds[] = {"out", "err"};
-    for (size_t i = 0; newest > LOGS_KEPT && i < RWF_COUNT(kinds); i++) {
-        char *path = log_path(n, newest - LOGS_KEPT, kinds[i]);
-        unlink(path);
-        free(path);
-    }
+    return rwf_xasprintf("%s/workers/%llu.%s", w->node->folder,
+                         (unsigned long long)w->id, kind);
 }
 
 static struct node__worker *create(struct node *n, const struct node__lease *l)
@@ -424,11 +412,9 @@ static void adopt(struct node__worker *w, const struct node__lease *l, int fds[3
     const Wire__ActorSpec *spec = l->actor ? node__actor_spec(l->actor) : NULL;
     struct node *n = w->node;
     struct rwf_err err = RWF_ERR_INIT;
-    node__capture_open(&w->out, fds[0][0], log_path(n, w->id, "out"), LOG_LIMIT);
-    node__capture_open(&w->err, fds[1][0], log_path(n, w->id, "err"), LOG_LIMIT);
-    w->out.sparse = w->err.sparse = true;
+    node__capture_open(&w->out, fds[0][0], log_path(w, "out"), LOG_LIMIT);
+    node__capture_open(&w->err, fds[1][0], log_path(w, "err"), LOG_LIMIT);
     fds[0][0] = fds[1][0] = -1;
-    forget_logs(n, w->id);
     w->oom_kills = node__oom_kills();
     LIST_INSERT_HEAD(&n->workers, w, link);
     n->worker_count++;

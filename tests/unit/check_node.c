@@ -417,7 +417,8 @@ static void teardown(void)
     ck_assert_int_eq(uv_loop_close(&loop), 0);
     ck_assert_int_eq(waitpid(-1, NULL, WNOHANG), -1);
     ck_assert_int_eq(errno, ECHILD);
-    ck_assert_int_eq(count_fds(), fds_before);
+    /* One more: the empty file that all captures of nothing are links of. */
+    ck_assert_int_le(count_fds(), fds_before + 1);
     free_head();
     ck_assert_int_eq(rwf_fs_rmtree(dir, NULL), 0);
 }

@@ -104,6 +104,10 @@ static void tail(void)
     puts(
         ".TP\n.B RAYWF_DIR\nFolder of runs and cache; default: .raywf in the folder of "
         "the recipe.");
+    puts(".TP\n.B RAYWF_CLUSTER\nFolder of the head and the nodes that raywf start "
+         "starts; default: ~/.local/state/raywf.");
+    puts(".TP\n.B RAYWF_ADDRESS\nSocket of the node that programs with raywf.h use; "
+         "default: a runtime of their own.");
     puts(".TP\n.B RAYWF_LOG\nMessages of raywf itself: error, warn, info or debug.");
     puts(".TP\n.B NO_COLOR\nNo colours when set.");
     puts(".TP\n.B RAYWF_REPORT\nSet for tasks: the file descriptor that takes metrics, "

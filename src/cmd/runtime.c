@@ -119,6 +119,51 @@ int cmd_runtime_machine(const struct cmd_call *call, struct schedule_machine *m,
     return 0;
 }
 
+/* --- looking first --- */
+
+struct probe {
+    struct rwf_err *err;
+    json_t *nodes;
+};
+
+static void probe_message(void *ctx, struct wire_link *link, struct wire_message *m)
+{
+    struct probe *p = ctx;
+    if (m->type == WIRE_LISTED && !p->nodes)
+        p->nodes = json_loads(((const Wire__Listed *)m->body)->json, 0, NULL);
+    wire_link_close(link);
+}
+
+static void probe_closed(void *ctx, struct wire_link *link, const struct rwf_err *err)
+{
+    struct probe *p = ctx;
+    (void)link;
+    if (p->nodes)
+        return;
+    if (err && p->err)
+        *p->err = *err;
+    else
+        rwf_fail(p->err, RWF_E_ENV, "what listens there is no head");
+}
+
+json_t *cmd_runtime_probe(const char *host, int port, const uint8_t *key,
+                          struct rwf_err *err)
+{
+    struct probe p = {.err = err};
+    Wire__List list = WIRE__LIST__INIT;
+    uv_loop_t loop;
+    list.what = (char *)"nodes";
+    uv_loop_init(&loop);
+    struct wire_link *l = wire_link_connect(&loop, host, port, key, err);
+    if (l) {
+        wire_link_handle(l, &(struct wire_handler){&p, probe_message, probe_closed});
+        wire_link_send(l, WIRE_LIST, &list.base, NULL, 0);
+    }
+    uv_run(&loop, UV_RUN_DEFAULT);
+    uv_loop_close(&loop);
+    return p.nodes;
+}
+
 /* --- life --- */
 
 struct runtime {

@@ -24,6 +24,11 @@ struct cmd_runtime_options {
 
 int cmd_runtime_run(const struct cmd_runtime_options *o, struct rwf_err *err);
 
+/* Asks the head at host:port, once, for its nodes: NULL when it cannot be reached, or has
+ * another key. */
+json_t *cmd_runtime_probe(const char *host, int port, const uint8_t *key,
+                          struct rwf_err *err);
+
 /* A new folder of ours alone, for what a runtime keeps while it runs; in
  * XDG_RUNTIME_DIR, else TMPDIR, else /tmp. Those of runtimes that were killed are
  * removed. The caller's to remove and to free. */

@@ -77,21 +77,25 @@ static void forward(struct head__node *n, uint64_t to, const struct wire_message
         tell_lost(n, (const Wire__Ask *)m->body);
 }
 
-static void on_list(struct head__node *n, const Wire__List *m)
+/* Also for who has the key but is no node: raywf start looks before it joins. */
+static void on_list(const struct head *h, struct wire_link *link, const Wire__List *m)
 {
-    Wire__Listed l = WIRE__LISTED__INIT;
-    json_t *list = head_list(n->head, m->what, m->about);
+    static const char text[] = "no such list: there are nodes, jobs, leases, actors, "
+                               "groups, status and why";
+    json_t *list = head_list(h, m->what, m->about);
     if (!list) {
-        head__error(
-            n, m->request, RAYWF_E_ARGUMENT,
-            "no such list: there are nodes, jobs, leases, actors, groups, status "
-            "and why");
+        Wire__Error e = WIRE__ERROR__INIT;
+        e.request = m->request;
+        e.code = RAYWF_E_ARGUMENT;
+        e.text = (char *)text;
+        wire_link_send(link, WIRE_ERROR, &e.base, NULL, 0);
         return;
     }
+    Wire__Listed l = WIRE__LISTED__INIT;
     l.request = m->request;
     l.json = json_dumps(list, JSON_COMPACT);
     json_decref(list);
-    HEAD__SEND(n, WIRE_LISTED, &l);
+    wire_link_send(link, WIRE_LISTED, &l.base, NULL, 0);
     free(l.json);
 }
 
@@ -148,9 +152,6 @@ static void on_member_message(struct head__node *n, const struct wire_message *m
     case WIRE_GROUP_REMOVE:
         head__on_group_remove(n, ((const Wire__GroupRemove *)b)->group);
         break;
-    case WIRE_LIST:
-        on_list(n, b);
-        break;
     case WIRE_ASK:
         forward(n, ((const Wire__Ask *)b)->owner, m);
         break;
@@ -176,6 +177,8 @@ static void on_message(void *ctx, struct wire_link *link, struct wire_message *m
         p->node->heard = rwf_clock_mono();
     if (m->type == WIRE_NODE_JOIN)
         head__on_join(p, (const Wire__NodeJoin *)m->body);
+    else if (m->type == WIRE_LIST)
+        on_list(h, link, (const Wire__List *)m->body);
     else if (p->node)
         on_member_message(p->node, m);
     else if (m->type != WIRE_HELLO)

@@ -306,6 +306,19 @@ static void add_custom(const struct node *n, Wire__NodeJoin *j)
     }
 }
 
+static void add_labels(const struct node *n, Wire__NodeJoin *j)
+{
+    const struct schedule_machine *m = &n->machine;
+    j->labels = rwf_xcalloc(m->label_count + 1, sizeof(void *));
+    for (size_t i = 0; i < m->label_count; i++) {
+        Wire__Label *l = rwf_xmalloc(sizeof(*l));
+        wire__label__init(l);
+        l->key = (char *)m->label_keys[i];
+        l->value = (char *)m->label_values[i];
+        j->labels[j->n_labels++] = l;
+    }
+}
+
 static void add_lease(void *ctx, void *item)
 {
     Wire__NodeJoin *j = ctx;
@@ -326,6 +339,7 @@ static void join(struct node *n)
     j.session = n->session;
     add_gpus(n, &j);
     add_custom(n, &j);
+    add_labels(n, &j);
     j.leases = rwf_xcalloc(n->leases.count + 1, sizeof(void *));
     node__table_each(&n->leases, add_lease, &j);
     node__actors_say(n, &j);
@@ -334,6 +348,9 @@ static void join(struct node *n)
         free(j.gpus[i]);
     for (size_t i = 0; i < j.n_custom; i++)
         free(j.custom[i]);
+    for (size_t i = 0; i < j.n_labels; i++)
+        free(j.labels[i]);
+    free(j.labels);
     free(j.gpus);
     free(j.custom);
     free(j.leases);

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "cmd/daemon.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fs.h"
+#include "base/mem.h"
+#include "base/str.h"
+
+char *cmd_daemon_dir(const char *given, struct rwf_err *err)
+{
+    const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
+    if (!given || !*given)
+        given = getenv("RAYWF_CLUSTER");
+    if (given && *given)
+        return rwf_fs_absolute(given);
+    if (state && *state == '/')
+        return rwf_fs_join(state, "raywf");
+    if (home && *home == '/')
+        return rwf_fs_join(home, ".local/state/raywf");
+    rwf_fail(err, RWF_E_USAGE, "there is no HOME: say where with --dir DIR");
+    return NULL;
+}
+
+/* --- who is it --- */
+
+/* The open file "pid" of folder, and whether somebody else has its lock. */
+static int open_pid(const char *folder, int flags, bool *ret_taken)
+{
+    char *path = rwf_fs_join(folder, "pid");
+    int fd = open(path, flags | O_CLOEXEC | O_NOFOLLOW, 0600);
+    free(path);
+    if (fd >= 0)
+        *ret_taken = flock(fd, LOCK_EX | LOCK_NB) != 0;
+    return fd;
+}
+
+int cmd_daemon_claim(const char *folder, const char *what, struct rwf_err *err)
+{
+    bool taken;
+    char text[32];
+    if (rwf_fs_mkdirs(folder, err))
+        return -1;
+    if (chmod(folder, 0700))
+        return rwf_fail(err, errno, "%s: %s", folder, strerror(errno));
+    int fd = open_pid(folder, O_RDWR | O_CREAT, &taken);
+    if (fd < 0)
+        return rwf_fail(err, errno, "%s/pid: %s", folder, strerror(errno));
+    if (taken) {
+        close(fd);
+        return rwf_fail(err, EBUSY,
+                        "%s runs already (process %d, %s); raywf shutdown ends it",
+                        what, (int)cmd_daemon_owner(folder), folder);
+    }
+    /* The descriptor stays open: its lock is what says that we live. */
+    int len = snprintf(text, sizeof(text), "%d\n", (int)getpid());
+    if (ftruncate(fd, 0) || pwrite(fd, text, (size_t)len, 0) != len)
+        return rwf_fail(err, errno, "%s/pid: %s", folder, strerror(errno));
+    return 0;
+}
+
+pid_t cmd_daemon_owner(const char *folder)
+{
+    bool taken = false;
+    char text[32] = "";
+    int fd = open_pid(folder, O_RDONLY, &taken);
+    if (fd < 0)
+        return 0;
+    ssize_t got = taken ? read(fd, text, sizeof(text) - 1) : 0;
+    close(fd);
+    return got > 0 ? (pid_t)atoi(text) : 0;
+}
+
+int cmd_daemon_end(const char *folder, int64_t timeout, struct rwf_err *err)
+{
+    pid_t pid = cmd_daemon_owner(folder);
+    if (pid <= 0)
+        return 0;
+    int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+    /* Still the same after it was opened: the number was not used again meanwhile. */
+    if (fd < 0 || cmd_daemon_owner(folder) != pid) {
+        if (fd >= 0)
+            close(fd);
+        return 0;
+    }
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    int rc = (int)syscall(SYS_pidfd_send_signal, fd, SIGTERM, NULL, 0);
+    if (rc == 0)
+        rc = poll(&p, 1, (int)(timeout / RWF_NS_PER_MS));
+    int error = errno;
+    close(fd);
+    if (rc > 0 || (rc < 0 && error == ESRCH))
+        return 1;
+    if (rc < 0)
+        return rwf_fail(err, error, "cannot end process %d: %s", (int)pid,
+                        strerror(error));
+    return rwf_fail(err, RWF_E_DEADLINE, "process %d (%s) has not ended in time",
+                    (int)pid, folder);
+}
+
+/* --- into the background --- */
+
+static int background(const char *log, struct rwf_err *err)
+{
+    setsid();
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    int out = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (null < 0 || out < 0 || dup2(null, STDIN_FILENO) < 0 ||
+        dup2(null, STDOUT_FILENO) < 0 || dup2(out, STDERR_FILENO) < 0 || chdir("/"))
+        return rwf_fail(err, errno, "cannot go into the background: %s: %s", log,
+                        strerror(errno));
+    close(null);
+    close(out);
+    return 0;
+}
+
+void cmd_daemon_say(int fd, const char *text)
+{
+    rwf_fs_write_all(fd, "ok ", 3, NULL);
+    rwf_fs_write_all(fd, text, strlen(text), NULL);
+}
+
+void cmd_daemon_say_error(int fd, const struct rwf_err *err)
+{
+    char code[16];
+    int len = snprintf(code, sizeof(code), "%d ", err->code);
+    rwf_fs_write_all(fd, code, (size_t)len, NULL);
+    rwf_fs_write_all(fd, err->text, strlen(err->text), NULL);
+}
+
+/* What the child says, until it closes its end. */
+static int listen_to(int fd, char **ret_text, struct rwf_err *err)
+{
+    struct rwf_str s = {0};
+    char chunk[512];
+    ssize_t n;
+    while ((n = read(fd, chunk, sizeof(chunk))) > 0 || (n < 0 && errno == EINTR))
+        if (n > 0)
+            rwf_str_addn(&s, chunk, (size_t)n);
+    char *text = rwf_str_take(&s), *space = strchr(text, ' ');
+    int rc = -1;
+    if (rwf_starts_with(text, "ok ")) {
+        *ret_text = rwf_xstrdup(text + 3);
+        rc = 1;
+    } else if (space) {
+        rwf_fail(err, atoi(text), "%s", space + 1);
+    } else {
+        rwf_fail(err, RWF_E_ENV, "the daemon ended before it was ready; see its log");
+    }
+    free(text);
+    return rc;
+}
+
+int cmd_daemon_fork(const char *log, int *ret_fd, char **ret_text, struct rwf_err *err)
+{
+    int pipes[2];
+    if (pipe2(pipes, O_CLOEXEC))
+        return rwf_fail(err, errno, "pipe: %s", strerror(errno));
+    fflush(NULL);
+    pid_t pid = fork();
+    if (pid == 0) {
+        close(pipes[0]);
+        *ret_fd = pipes[1];
+        if (background(log, err) == 0)
+            return 0;
+        cmd_daemon_say_error(pipes[1], err);
+        _exit(7);
+    }
+    int error = errno;
+    close(pipes[1]);
+    int rc = pid < 0 ? rwf_fail(err, error, "fork: %s", strerror(error))
+                     : listen_to(pipes[0], ret_text, err);
+    close(pipes[0]);
+    return rc;
+}

@@ -89,9 +89,15 @@ void native__worker_ops(const struct native_worker_ops *ops, uint64_t worker)
 
 void native__worker_call(struct native__client *c, bool (*cancelled)(void *ctx), void *ctx)
 {
-    c->cancelled = cancelled;
-    c->cancelled_ctx = ctx;
-    c->call = cancelled ? ++c->calls : 0;
+    if (cancelled) { /* the same function for all calls of a worker */
+        if (!c->cancelled) {
+            c->cancelled_ctx = ctx;
+            c->cancelled = cancelled;
+        }
+        if (++c->calls == 0)
+            c->calls = 1;
+    }
+    atomic_store_explicit(&c->call, cancelled ? c->calls : 0, memory_order_release);
 }
 
 /* --- birth --- */

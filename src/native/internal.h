@@ -50,7 +50,6 @@ enum native__value_flags {
     NATIVE__BORROWED = 1, /* another client owns it: `borrow` instead of `task` */
     NATIVE__STREAMED = 2, /* a stream: `stream` in its task */
     NATIVE__PINNING = 4,  /* a thread enters the store for it */
-    NATIVE__KEEP = 8,     /* pinned until it goes: cheaper than pinning again */
 };
 
 #define NATIVE__TINY_MAX 16
@@ -60,11 +59,14 @@ struct native__borrow;
 
 struct native__value {
     uint64_t id;   /* generation and index; 0: vacant */
-    uint32_t refs; /* the program's, pending tasks', reads in place, its own task's */
-    uint32_t pins; /* STORED: reads in place */
+    uint32_t refs; /* user, pending tasks', reads in place, its own task's */
+    uint32_t user; /* of them the program's own: only so many drops count */
+    union {
+        uint32_t pins; /* STORED: reads in place */
+        int32_t code;  /* FAILED */
+    };
     uint8_t state, flags;
     uint16_t store; /* STORED, FILLING: session of the object */
-    int32_t code;   /* FAILED */
     union {
         struct native__task *task; /* makes it, or could again; NULL: put */
         struct native__borrow *borrow;
@@ -92,7 +94,7 @@ struct native__edge {
     void *ctx;
 };
 
-/* A new entry, PENDING, with one reference. */
+/* A new entry, PENDING, with one reference, the program's. */
 struct native__value *native__value_add(struct native__client *c);
 /* NULL: there is no such one (any more). */
 struct native__value *native__value_find(struct native__client *c, uint64_t id);
@@ -404,7 +406,7 @@ void native__cancel_children(struct native__client *c, uint32_t call);
 struct native__session {
     struct store *store;
     uint64_t number;
-    size_t values; /* that lie in it */
+    size_t values; /* that lie in it, or are about to */
 };
 
 struct native__waiting; /* control.c: for an answer */
@@ -501,8 +503,9 @@ struct native__client {
     uint64_t worker;
     bool (*cancelled)(void *ctx);
     void *cancelled_ctx;
-    uint32_t call; /* number of the one that runs; 0: none */
+    _Atomic uint32_t call; /* number of the one that runs; 0: none */
     uint32_t calls;
+    uint64_t ended_tasks; /* those up to this number were ended with their parent */
     bool blocked;
 };
 

@@ -16,6 +16,7 @@
 #include <sys/prctl.h>
 #include "base/clock.h"
 #include "base/mem.h"
+#include "native/control.h"
 
 #define TICK RWF_NS_PER_MS
 #define QUIET_TICKS 20        /* then it sleeps deeply */
@@ -207,8 +208,11 @@ static void follow(struct native__client *c, int64_t deadline)
 /* The children of a call that was cancelled are not waited for. */
 static void cancel_children(struct native__client *c)
 {
-    if (c->call && c->cancelled && c->cancelled(c->cancelled_ctx))
-        native__cancel_children(c, c->call);
+    uint32_t call = c->call;
+    if (!call || c->ended_tasks == c->next_task || !c->cancelled(c->cancelled_ctx))
+        return;
+    c->ended_tasks = c->next_task;
+    native__cancel_children(c, call);
 }
 
 bool native__await(struct native__client *c, bool (*done)(void *ctx), void *ctx,
@@ -313,6 +317,8 @@ static void *pump_main(void *arg)
             turns = fresh ? c->turns - 1 : c->turns;
         }
         tell_ready(c, &seen);
+        if (c->session_count > 1)
+            native__sessions_sweep(c);
         if (!c->stopping && !c->jobs)
             rest(c, timer, &quiet, &turns);
     }

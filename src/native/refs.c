@@ -54,7 +54,7 @@ struct native__value *native__value_add(struct native__client *c)
     }
     uint64_t generation = v->size + 1;
     *v = (struct native__value){
-        .id = generation << INDEX_BITS | index, .refs = 1, .state = NATIVE__PENDING};
+        .id = generation << INDEX_BITS | index, .refs = 1, .user = 1, .state = NATIVE__PENDING};
     return v;
 }
 
@@ -154,6 +154,7 @@ void native__value_object(struct native__client *c, struct native__value *v,
     v->size = size;
     v->object = o;
     v->data = NULL;
+    v->pins = 0;
     v->store = (uint16_t)(c->session_count - 1);
     c->sessions[v->store].values++;
     v->state = NATIVE__STORED;
@@ -163,7 +164,7 @@ void native__value_object(struct native__client *c, struct native__value *v,
 void native__value_fail(struct native__client *c, struct native__value *v, int code,
                         const char *text)
 {
-    v->code = code;
+    v->code = code; /* in the place of pins */
     v->size = 0;
     v->text = rwf_xstrdup(text);
     v->state = NATIVE__FAILED;
@@ -174,7 +175,8 @@ void native__value_fail(struct native__client *c, struct native__value *v, int c
 void native__value_unmake(struct native__client *c, struct native__value *v)
 {
     release(c, v);
-    v->flags &= (uint8_t)~(NATIVE__KEEP | NATIVE__PINNING);
+    v->flags &= (uint8_t)~NATIVE__PINNING;
+    v->pins = 0;
     v->state = NATIVE__PENDING;
     v->size = 0;
 }

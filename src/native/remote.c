@@ -49,6 +49,7 @@ struct native__value *native__borrow(struct native__client *c, struct raywf_ref 
     struct native__borrow *b = rwf_xcalloc(1, sizeof(*b));
     v = native__value_add(c);
     v->flags |= NATIVE__BORROWED;
+    v->user = 0;
     v->borrow = b;
     b->ref = ref;
     b->index = native__value_index(v);

@@ -34,59 +34,82 @@ struct native__value *native__value_of(struct native__client *c, struct raywf_re
 
 /* --- put --- */
 
-static void *object_create(struct native__client *c, size_t size, struct store **ret_store,
-                           store_object *ret, struct raywf_error *err)
+#define SLICE RAYWF_S /* so often it is seen that the node we wait for is gone */
+
+/* An object on its way: its session counts it from the start. */
+struct fresh {
+    uint16_t session;
+    struct store *store;
+    store_object object;
+    void *data;
+};
+
+static void enter(struct native__client *c, struct fresh *f)
+{
+    native__lock(c);
+    f->session = (uint16_t)(c->session_count - 1);
+    f->store = c->sessions[f->session].store;
+    c->sessions[f->session].values++;
+    native__unlock(c);
+}
+
+/* true: there is no use in trying again. */
+static bool leave(struct native__client *c, const struct fresh *f)
+{
+    native__lock(c);
+    c->sessions[f->session].values--;
+    bool stopping = c->stopping;
+    native__unlock(c);
+    return stopping;
+}
+
+/* Without the lock. */
+static int object_create(struct native__client *c, size_t size, struct fresh *ret,
+                         struct raywf_error *err)
 {
     struct rwf_err why;
-    native__lock(c);
-    struct store *s = *ret_store = native__store(c);
-    native__unlock(c);
-    void *data = store_object_create(s, size, INT64_MAX, ret, &why);
-    if (!data)
-        native__fail(err, RAYWF_E_FIT, "a value of %zu bytes: %s", size, why.text);
-    return data;
+    bool stopping;
+    do {
+        enter(c, ret);
+        ret->data = store_object_create(ret->store, size, native__deadline(SLICE),
+                                        &ret->object, &why);
+        if (ret->data)
+            return 0;
+        stopping = leave(c, ret);
+    } while (why.code == ETIMEDOUT && !stopping);
+    return native__fail(err, RAYWF_E_FIT, "a value of %zu bytes: %s", size, why.text);
 }
 
-static uint16_t session_of(const struct native__client *c, const struct store *s)
+/* With the lock: a value for it. */
+static struct native__value *object_value(struct native__client *c, const struct fresh *f,
+                                          size_t size, enum native__state state)
 {
-    size_t i = c->session_count;
-    while (i-- > 1)
-        if (c->sessions[i].store == s)
-            break;
-    return (uint16_t)i;
-}
-
-/* A value for an object of ours. */
-static struct native__value *object_value(struct native__client *c, struct store *s,
-                                          store_object o, size_t size)
-{
-    native__lock(c);
     struct native__value *v = native__value_add(c);
     v->size = size;
-    v->object = o;
-    v->data = NULL;
-    v->store = session_of(c, s);
-    v->state = NATIVE__STORED;
-    c->sessions[v->store].values++;
-    native__unlock(c);
+    v->object = f->object;
+    v->data = state == NATIVE__FILLING ? f->data : NULL;
+    v->store = f->session;
+    v->state = state;
     return v;
 }
 
 struct native__value *native__put_object(struct native__client *c, const void *data,
                                          size_t size, struct raywf_error *err)
 {
-    struct store *s;
-    store_object o;
-    void *to = object_create(c, size, &s, &o, err);
-    if (!to)
-        return NULL;
-    memcpy(to, data, size);
+    struct fresh f;
     struct rwf_err why;
-    if (store_object_seal(s, o, &why) < 0) {
+    if (object_create(c, size, &f, err) < 0)
+        return NULL;
+    memcpy(f.data, data, size);
+    if (store_object_seal(f.store, f.object, &why) < 0) {
+        leave(c, &f);
         native__fail(err, RAYWF_E_OVERRUN, "%s", why.text);
         return NULL;
     }
-    return object_value(c, s, o, size);
+    native__lock(c);
+    struct native__value *v = object_value(c, &f, size, NATIVE__STORED);
+    native__unlock(c);
+    return v;
 }
 
 int raywf_put(const void *data, size_t size, struct raywf_ref *ret,
@@ -116,27 +139,26 @@ void *raywf_create(size_t size, struct raywf_ref *ret, struct raywf_error *err)
     struct native__client *c = native__client(err);
     if (!c)
         return NULL;
-    struct store *s = NULL;
-    store_object o = 0;
-    void *data = size > RAYWF_INLINE_MAX ? object_create(c, size, &s, &o, err)
-                                         : rwf_xmalloc(size ? size : 1);
-    if (!data)
-        return NULL;
-    native__lock(c);
-    struct native__value *v = native__value_add(c);
-    v->state = NATIVE__FILLING;
-    v->size = size;
-    if (s) {
-        v->object = o;
-        v->data = data;
-        v->store = session_of(c, s);
-        c->sessions[v->store].values++;
+    struct fresh f = {0};
+    struct native__value *v;
+    if (size > RAYWF_INLINE_MAX) {
+        if (object_create(c, size, &f, err) < 0)
+            return NULL;
     } else {
-        v->bytes = data;
+        f.data = rwf_xmalloc(size ? size : 1);
+    }
+    native__lock(c);
+    if (f.store) {
+        v = object_value(c, &f, size, NATIVE__FILLING);
+    } else {
+        v = native__value_add(c);
+        v->state = NATIVE__FILLING;
+        v->size = size;
+        v->bytes = f.data;
     }
     *ret = (struct raywf_ref){c->id, v->id};
     native__unlock(c);
-    return data;
+    return f.data;
 }
 
 /* Small ones stay where they are. */
@@ -224,7 +246,9 @@ static int pin_first(struct native__client *c, struct native__value *v, int64_t 
     struct rwf_err why = RWF_ERR_INIT;
     v->flags |= NATIVE__PINNING;
     native__unlock(c);
-    const void *data = store_object_pin(s, o, old ? 0 : deadline, &size, &why);
+    int64_t until = native__deadline(old ? 0 : SLICE);
+    const void *data =
+        store_object_pin(s, o, until < deadline ? until : deadline, &size, &why);
     native__lock(c);
     v->flags &= (uint8_t)~NATIVE__PINNING;
     native__changed(c);
@@ -237,9 +261,10 @@ static int pin_first(struct native__client *c, struct native__value *v, int64_t 
         v->data = (void *)(uintptr_t)data;
         return 0;
     }
-    if (why.code == ETIMEDOUT && !old)
+    if (why.code != ETIMEDOUT || old)
+        native__lost(c, v);
+    else if (rwf_clock_mono() >= deadline || c->stopping)
         return native__fail(err, RAYWF_E_TIMEOUT, "%s", why.text);
-    native__lost(c, v);
     return 0;
 }
 
@@ -425,6 +450,8 @@ int raywf_retain(struct raywf_ref ref, struct raywf_error *err)
         return -1;
     native__lock(c);
     struct native__value *v = native__value_of(c, ref, err);
+    if (v)
+        v->user++;
     native__unlock(c);
     return v ? 0 : -1;
 }
@@ -437,7 +464,9 @@ void raywf_drop(struct raywf_ref ref)
     native__lock(c);
     struct native__value *v =
         ref.owner == c->id ? native__value_find(c, ref.id) : native__borrowed(c, ref);
-    if (v)
+    if (v && v->user) { /* once too often does no harm */
+        v->user--;
         native__value_unref(c, v);
+    }
     native__unlock(c);
 }

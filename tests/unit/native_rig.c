@@ -129,9 +129,9 @@ static bool act(struct rig_worker *w, const struct native_call *m, struct reply 
     if (m->msg.flags & NATIVE_PACKED)
         items = arg_at(w, items, 0, &size);
     if (strcmp(name, "echo") == 0) { /* the first argument; no argument: nothing */
-        ret->items = items;
         const struct native_item *item = (const struct native_item *)(const void *)items;
         if (m->arg_count) {
+            ret->items = items;
             ret->size = sizeof(*item) + native_pad(item->size);
             ret->count = 1;
         }

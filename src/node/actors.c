@@ -185,9 +185,9 @@ void node__actor_kill(struct node *n, const Wire__ActorKill *m)
     if (!a || !a->lease)
         return;
     if (a->lease->worker)
-        node__worker_kill(a->lease->worker, RAYWF_ON_EXIT, "killed by request");
+        node__worker_kill(a->lease->worker, RAYWF_ON_EXIT, "was killed by request");
     else
-        node__actor_failed(a->lease, RAYWF_ON_EXIT, "killed by request");
+        node__actor_failed(a->lease, RAYWF_ON_EXIT, "was killed by request");
 }
 
 /* --- what the head says of it --- */

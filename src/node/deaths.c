@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What died, and of what, in words: to every client that had a ring to it, to the head,
- * and into the log. What we did to it ourselves comes first, then the kernel's word on
- * memory, then what it did itself; the end of its stderr goes with it.
+ * What died, and of what, in words that go on from "its worker …": to every client that
+ * had a ring to it, to the head, and into the log. What we did to it ourselves comes
+ * first, then the kernel's word on memory, then what it did itself; the end of its
+ * stderr goes with it.
  */
 #include "config.h"
 #include "node/inside.h"
@@ -27,13 +28,17 @@ static unsigned cause_of(const struct node__worker *w, const struct proc_exit *r
     if (r->signal == SIGKILL && node__oom_kills() > w->oom_kills) {
         char peak[RWF_UNITS_LEN];
         rwf_size_format(r->usage.max_rss, peak);
-        rwf_str_addf(text,
-                     "killed by the kernel because memory had run out (it had %s at "
-                     "most): give it a resources.memory, or run less at once",
-                     peak);
+        rwf_str_addf(
+            text,
+            "was killed by the kernel because memory had run out (it had %s at "
+            "most): give it a resources.memory, or run less at once",
+            peak);
         return RAYWF_ON_OOM;
     }
-    rwf_str_add(text, r->cause == PLAN_CAUSE_NONE ? "exited with code 0" : r->message);
+    if (r->signal)
+        rwf_str_addf(text, "was %s", r->message); /* "killed by signal …" */
+    else
+        rwf_str_addf(text, "exited with code %d", r->exit_code);
     return r->cause == PLAN_CAUSE_OOM ? RAYWF_ON_OOM : RAYWF_ON_EXIT;
 }
 
@@ -87,8 +92,10 @@ static void died_starting(struct node__worker *w, struct node__lease *l,
         return;
     }
     struct rwf_str s = {0};
-    rwf_str_addf(&s, "%s: its worker %s while it loaded the plugin: %s", w->plugin,
-                 w->asked_text ? "was ended" : "died three times in a row", text);
+    rwf_str_addf(&s, "plugin %s cannot be used: %s its worker %s", w->plugin,
+                 w->asked_text ? "while it was loaded"
+                               : "while it was loaded, three times in a row,",
+                 text);
     TAILQ_INSERT_TAIL(&w->node->parked, l, parked); /* where its end takes it from */
     node__lease_refuse(l, RAYWF_E_PLUGIN, s.data);
     rwf_str_free(&s);
@@ -97,12 +104,15 @@ static void died_starting(struct node__worker *w, struct node__lease *l,
 static void lease_died(struct node__worker *w, unsigned cause, const char *text)
 {
     struct node__lease *l = w->lease;
-    if (l->actor)
-        node__actor_failed(l, cause, text);
-    else if (l->granted || w->node->stopping)
+    if (l->actor) {
+        char *sentence = rwf_xasprintf("its worker %s", text);
+        node__actor_failed(l, cause, sentence);
+        free(sentence);
+    } else if (l->granted || w->node->stopping) {
         node__lease_end(l);
-    else
+    } else {
         died_starting(w, l, text);
+    }
 }
 
 void node__worker_died(struct node__worker *w, int status, const struct rusage *usage)

@@ -84,7 +84,7 @@ struct node__worker {
     bool exited;
     unsigned asked;   /* enum raywf_cause of our kill; 0: not a failure, or not asked */
     char *asked_text; /* NULL: we did not end it */
-    int64_t started, idle_since, seen_peak;
+    int64_t started, start_timeout, idle_since, seen_peak;
     int64_t oom_kills; /* of the machine, when it started */
     LIST_ENTRY(node__worker) link;
 };

@@ -104,7 +104,7 @@ static bool ring_for(struct node__lease *l)
                          &err)) {
         struct node__worker *w = l->worker;
         refuse(l, RAYWF_E_RUNTIME, err.text);
-        node__worker_kill(w, 0, "it has no ring");
+        node__worker_kill(w, 0, "was ended: it has no ring");
         return false;
     }
     return true;
@@ -224,7 +224,7 @@ void node__lease_recall(struct node *n, const Wire__HeadRecall *m)
     if (!l)
         return;
     if (m->kill && l->worker) {
-        node__worker_kill(l->worker, RAYWF_ON_EXIT, "%s", text);
+        node__worker_kill(l->worker, RAYWF_ON_EXIT, "was ended: %s", text);
     } else if (!l->worker || !l->granted) {
         if (!l->actor)
             finish(l, false);
@@ -264,7 +264,7 @@ void node__on_end(struct node__client *c, struct wire_message *m)
     /* It may have ended, or gone on to another task, while this was on its way. */
     if (!r || (e->task != 0 && node__ring_task(r, NULL) != e->task))
         return;
-    node__worker_kill(w, e->cause, "%s", *e->text ? e->text : "ended by request");
+    node__worker_kill(w, e->cause, "%s", *e->text ? e->text : "was ended by request");
 }
 
 /* --- a client's end --- */
@@ -284,7 +284,7 @@ static void lease_gone(void *ctx, void *item)
     if (w && l->granted && !LIST_EMPTY(&w->rings))
         quiet = node__ring_quiet(LIST_FIRST(&w->rings));
     if (!quiet) /* what it still works on is nobody's any more */
-        node__worker_kill(w, 0, "its client has gone");
+        node__worker_kill(w, 0, "was ended: its client has gone");
     finish(l, false);
 }
 

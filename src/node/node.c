@@ -21,7 +21,7 @@
 
 #define STORE_MAX ((int64_t)8 << 30)
 #define STORE_SHARE 0.3
-#define PREFAULT ((size_t)64 << 20)
+#define PREFAULT ((size_t)16 << 20)
 #define SPILL_QUOTA ((int64_t)10 << 30)
 #define IDLE (10 * RAYWF_S)
 #define PRESSURE 0.95
@@ -93,6 +93,18 @@ static void raise_file_limit(void)
     (void)setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+/* RAYWF_PRESSURE=0.9: ends tasks when so much of the memory is used. */
+static double pressure(void)
+{
+    const char *text = getenv("RAYWF_PRESSURE");
+    char *end;
+    double part = text ? strtod(text, &end) : 0;
+    if (text && (*end || !(part > 0 && part <= 1)))
+        rwf_log(RWF_LOG_WARN, "node",
+                "RAYWF_PRESSURE: '%s' is no part of the memory (0.95, say)", text);
+    return text && !*end && part > 0 && part <= 1 ? part : PRESSURE;
+}
+
 static void take_options(struct node *n, const struct node_options *o)
 {
     struct node_options *mine = &n->options;
@@ -115,7 +127,7 @@ static void take_options(struct node *n, const struct node_options *o)
     if (mine->idle <= 0)
         mine->idle = IDLE;
     if (!(mine->pressure > 0))
-        mine->pressure = PRESSURE;
+        mine->pressure = pressure();
     mine->folder = n->folder;
     mine->address = n->address;
     mine->spill = n->spill;
@@ -213,7 +225,7 @@ void node_destroy(struct node *n)
     struct node__worker *w, *next;
     for (w = LIST_FIRST(&n->workers); w; w = next) {
         next = LIST_NEXT(w, link);
-        node__worker_kill(w, 0, "its node ends");
+        node__worker_kill(w, RAYWF_ON_NODE, "was ended: its node ends");
     }
     wire_listener_close(n->listener);
     n->listener = NULL;

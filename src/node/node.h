@@ -19,7 +19,7 @@ struct node_options {
     int64_t spill_quota; /* 0: 10 GiB */
     int64_t idle;        /* a worker that nobody wants ends after so long; 0: 10 s */
     double pressure;     /* of the machine's memory; above it the youngest retriable
-                            task is ended; 0: 0.95 */
+                            task is ended; 0: RAYWF_PRESSURE, else 0.95 */
 };
 
 struct node;

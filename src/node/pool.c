@@ -262,7 +262,7 @@ void node__pool_back(struct node__worker *w, bool broken)
         return; /* it is loading the plugin already, and idle after that */
     if (w->state != WORKER_LEASED) {
         if (w->state == WORKER_STARTING)
-            node__worker_kill(w, 0, "nobody wants it any more");
+            node__worker_kill(w, 0, "was ended: nobody wants it any more");
         return;
     }
     if (broken || !w->key) {
@@ -288,7 +288,7 @@ void node__pool_retire(struct node__worker *w, const char *reason)
         NODE__SEND(w->client->link, WIRE_RETIRE, &r);
         node__worker_deadline(w, RETIRE_GRACE, 0, reason);
     } else {
-        node__worker_kill(w, 0, "%s", reason);
+        node__worker_kill(w, 0, "was ended: %s", reason);
     }
 }
 

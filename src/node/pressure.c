@@ -48,8 +48,8 @@ static bool hold_to_limit(struct node__worker *w, int64_t now)
     if (now <= w->limit.bytes)
         return now > w->limit.bytes / 2;
     node__worker_kill(w, RAYWF_ON_OOM,
-                      "over its memory limit of %s (it had %s): raise resources.memory "
-                      "or make it use less",
+                      "went over its memory limit of %s (it had %s): raise "
+                      "resources.memory or make it use less",
                       rwf_size_format(w->limit.bytes, limit),
                       rwf_size_format(now, used));
     return false;
@@ -130,11 +130,12 @@ static void end_youngest(struct node *n, const struct node__memory *m, double pa
     rwf_size_format(m->total, total);
     if (victim) {
         rwf_size_format(victim->memory, own);
-        node__worker_kill(victim->worker, RAYWF_ON_OOM,
-                          "ended because memory ran low (%s of %s used, %.0f %%; limit "
-                          "%.0f %%): of the tasks that may run again it was the "
-                          "youngest with a fair part, it had %s",
-                          used, total, part * 100, n->options.pressure * 100, own);
+        node__worker_kill(
+            victim->worker, RAYWF_ON_OOM,
+            "was ended because memory ran low (%s of %s used, %.0f %%; limit "
+            "%.0f %%): of the tasks that may run again it was the "
+            "youngest with a fair part, it had %s",
+            used, total, part * 100, n->options.pressure * 100, own);
         n->last_relief = now;
     } else if (now - n->last_warning > WARN_EVERY) {
         rwf_log(RWF_LOG_WARN, "node",

@@ -23,6 +23,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "base/units.h"
 #include "node/gpu.h"
 #include "node/inside.h"
 #include "node/procfs.h"
@@ -151,7 +152,7 @@ static void maybe_end(struct node__worker *w)
 
 static void on_silence_time(uv_timer_t *t)
 {
-    node__worker_kill(t->data, RAYWF_ON_EXIT, "it closed its socket and lived on");
+    node__worker_kill(t->data, RAYWF_ON_EXIT, "closed its socket and lived on");
 }
 
 void node__worker_socket_closed(struct node__worker *w)
@@ -259,8 +260,10 @@ static void on_deadline(uv_timer_t *t)
 static void on_start_deadline(uv_timer_t *t)
 {
     struct node__worker *w = t->data;
+    char span[RWF_UNITS_LEN];
     if (w->state == WORKER_STARTING)
-        node__worker_kill(w, RAYWF_ON_TIMEOUT, "it was not ready within its time");
+        node__worker_kill(w, RAYWF_ON_TIMEOUT, "was ended: it was not ready within %s",
+                          rwf_duration_format(w->start_timeout, span));
 }
 
 void node__worker_deadline(struct node__worker *w, int64_t ns, unsigned cause,
@@ -281,7 +284,7 @@ void node__worker_term(struct node__worker *w)
         node__worker_event(w, EVENT_RETIRE);
     kill(-w->pid, SIGTERM);
     kill(-w->pid, SIGCONT); /* a stopped process could not hear it */
-    node__worker_deadline(w, TERM_GRACE, 0, "its node ends");
+    node__worker_deadline(w, TERM_GRACE, RAYWF_ON_NODE, "was ended: its node ends");
 }
 
 /* --- its start --- */
@@ -345,7 +348,7 @@ static void poll_fd(struct node__worker *w, uv_poll_t *h, int fd, uv_poll_cb fn)
     uv_poll_start(h, UV_READABLE, fn);
 }
 
-static void listen_to(struct node__worker *w, int64_t timeout)
+static void listen_to(struct node__worker *w)
 {
     poll_fd(w, &w->exit_poll, w->pidfd, on_exit_event);
     poll_fd(w, &w->out_poll, w->out.pipe, on_out);
@@ -354,8 +357,8 @@ static void listen_to(struct node__worker *w, int64_t timeout)
     w->timer.data = w;
     w->open_handles++;
     uv_update_time(w->node->loop);
-    uv_timer_start(&w->timer, on_start_deadline, (uint64_t)(timeout / RWF_NS_PER_MS),
-                   0);
+    uv_timer_start(&w->timer, on_start_deadline,
+                   (uint64_t)(w->start_timeout / RWF_NS_PER_MS), 0);
 }
 
 static char *log_path(const struct node__worker *w, const char *kind)
@@ -419,7 +422,9 @@ static void adopt(struct node__worker *w, const struct node__lease *l, int fds[3
     LIST_INSERT_HEAD(&n->workers, w, link);
     n->worker_count++;
     n->open++;
-    listen_to(w, spec && spec->start_timeout > 0 ? spec->start_timeout : START_TIMEOUT);
+    w->start_timeout =
+        spec && spec->start_timeout > 0 ? spec->start_timeout : START_TIMEOUT;
+    listen_to(w);
     w->client = node__client_open(n, fds[2][0], w, &err);
     if (w->client)
         fds[2][0] = -1;

@@ -9,7 +9,20 @@ EXTRA_DIST += tests/corpus tests/t/schema_agrees.py
 t_scripts = %D%/t0001-cli.sh %D%/t0010-completion.sh %D%/t1001-check.sh \
 	%D%/t1100-plan.sh %D%/t1200-run.sh %D%/t1210-stop-resume.sh %D%/t1220-secrets.sh %D%/t1230-gpus.sh \
 	%D%/t1300-outputs.sh %D%/t1310-datasets.sh %D%/t1900-recipes.sh \
-	%D%/t2000-simulate.sh
+	%D%/t2000-simulate.sh %D%/t2150-node.sh
 TESTS += $(t_scripts)
 dist_check_SCRIPTS += $(t_scripts)
 EXTRA_DIST += %D%/lib.sh
+
+# A driver and plugins for t2150.
+EXTRA_PROGRAMS += %D%/node_driver
+%C%_node_driver_SOURCES = %D%/node_driver.c
+%C%_node_driver_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src/native
+%C%_node_driver_LDADD = libnative.a libstore.a libwire.a libbase.a $(RWF_LIBS)
+node_plugins = %D%/node_plugin.so %D%/node_crash.so
+check_DATA += %D%/node_driver$(EXEEXT) $(node_plugins)
+CLEANFILES += %D%/node_driver$(EXEEXT) $(node_plugins)
+EXTRA_DIST += %D%/node_plugin.c %D%/node_crash.c
+%D%/%.so: %D%/%.c src/native/raywf.h
+	$(AM_V_CCLD)$(MKDIR_P) %D% && $(CC) -I$(top_srcdir)/src/native $(WARN_CFLAGS) $(CFLAGS) \
+		-std=gnu11 -fPIC -shared -o $@ $<

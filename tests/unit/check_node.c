@@ -791,7 +791,7 @@ START_TEST(an_exit_is_told_with_its_stderr)
     tell_worker(&l, "exit 3");
     const Wire__Death *d = hear_death(&c, &l);
     ck_assert_uint_eq(d->cause, RAYWF_ON_EXIT);
-    SAYS(d->text, "exit code 3");
+    SAYS(d->text, "exited with code 3");
     SAYS(d->text, "the last words");
     line_close(&c, &l, false);
     client_close(&c);

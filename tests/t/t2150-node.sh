@@ -1,0 +1,98 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# A driver's own runtime, and how it tells of the ends of workers.
+. "${srcdir:-.}/tests/t/lib.sh"
+bin=$abs_top_builddir/tests/t
+plugin=$bin/node_plugin.so
+export RAYWF_BIN="$RAYWF"
+export TMPDIR="$tmp" XDG_RUNTIME_DIR="$tmp"
+
+drive() { _code=$1; shift; run "$_code" timeout 100 "$bin/node_driver" "$@"; }
+left() { find "$tmp" -maxdepth 1 -name 'raywf-session-*' | wc -l; }
+# Processes of the session that had this folder as its own.
+mine() { grep -lsza "TMPDIR=$tmp" /proc/[0-9]*/environ 2>/dev/null | wc -l; }
+before=$(mine)
+gone()
+{
+    _tries=0
+    while [ "$(mine)" -gt "$before" ] && [ $_tries -lt 300 ]; do
+        _tries=$((_tries + 1))
+        sleep 0.1
+    done
+    [ "$(mine)" -le "$before" ]
+}
+
+# A value
+drive 0 "$plugin" square
+has 'value 144'
+
+# Ends
+drive 1 "$plugin" leave
+has 'code 5'
+has 'exited with code 3'
+has 'my last words'
+drive 1 "$plugin" segfault
+has 'code 5'
+has 'SIGSEGV'
+drive 1 "$plugin" deaf timeout=200
+has 'code 3'
+has '0.2 s'
+drive 1 "$plugin" hog memory=52428800
+has 'code 6'
+has 'memory limit of 50 MiB'
+drive 1 "$plugin" hog retries=1 memory=52428800
+has 'code 6'
+
+# Pressure: what may run again is ended, what may not is left to its time-out
+RAYWF_PRESSURE=0.000001 drive 1 "$plugin" hog retries=1
+has 'code 6'
+has 'memory ran low'
+RAYWF_PRESSURE=0.000001 drive 1 "$plugin" deaf timeout=1500
+has 'code 3'
+
+# Plugins
+drive 1 "$tmp/nothing.so" square
+has 'code 7'
+has "$tmp/nothing.so"
+echo text >plain.so
+drive 1 "$tmp/plain.so" square
+has 'code 7'
+drive 1 "$plugin" nosuch
+has 'code 7'
+has nosuch
+drive 1 "$bin/node_crash.so" square
+has 'code 7'
+has 'three times'
+has 'SIGABRT'
+has 'not even loaded'
+
+# Actors
+drive 1 "$plugin" square class=Refuses
+has 'code 4'
+has 'no licence for this'
+drive 1 "$plugin" square class=Crashes
+has 'code 8'
+has 'SIGABRT'
+has 'half built'
+drive 1 "$plugin" square class=Hangs start=300
+has 'code 8'
+has 'not ready within 300ms'
+drive 1 "$plugin" square class=Nosuch
+has Nosuch
+
+# Nothing stays: not when a function left a child behind, not when the driver is killed
+drive 0 "$plugin" spawn
+ok 'no process is left' gone
+"$bin/node_driver" "$plugin" square hold=100 >held 2>&1 &
+driver=$!
+_tries=0
+while ! grep -qs value held && [ $_tries -lt 600 ]; do
+    _tries=$((_tries + 1))
+    sleep 0.1
+done
+ok 'a result of a driver that stays' grep value held
+kill -9 $driver
+wait $driver 2>/dev/null
+ok 'no process is left by a killed driver' gone
+ok 'no folder is left' [ "$(left)" -eq 0 ]
+finish

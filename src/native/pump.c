@@ -185,6 +185,8 @@ static void lead(struct native__client *c, bool (*done)(void *ctx), void *ctx,
 {
     c->leader = NATIVE__A_THREAD;
     if (!spin(c, done, ctx)) {
+        if (c->timer_count && c->timers[0].when < timer) /* one was added meanwhile */
+            timer = c->timers[0].when;
         int64_t until = deadline < timer ? deadline : timer;
         int64_t block = INT64_MAX;
         if (*blocks && !c->blocked)

@@ -7,6 +7,7 @@
 #include "native/internal.h"
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include "base/clock.h"
 #include "base/mem.h"
 
@@ -155,6 +156,8 @@ static void bereft(struct native__client *c, struct native__task *t, bool begun,
              native__function_name(c, t->function),
              t->lane->ordered ? "actor" : "worker", text);
     if (t->policy->once) {
+        size_t len = strlen(all);
+        snprintf(all + len, sizeof(all) - len, "; the call may or may not have run");
         give_up(c, t, code, all);
     } else if (t->lane->ordered && t->attempt <= t->policy->retry.max) {
         t->epoch++; /* its actor has a back-off of its own, and the order is kept */

@@ -26,3 +26,8 @@ check_PROGRAMS += check_worker
 check_worker_SOURCES = tests/unit/check_worker.c tests/unit/worker_rig.h
 check_worker_LDADD = libstore.a libwire.a libbase.a $(RWF_LIBS) $(CHECK_LIBS)
 check_worker_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+
+check_PROGRAMS += check_actor
+check_actor_SOURCES = tests/unit/check_actor.c
+check_actor_LDADD = libnative.a libstore.a libwire.a libbase.a $(RWF_LIBS) $(CHECK_LIBS)
+check_actor_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)

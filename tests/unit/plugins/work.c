@@ -139,6 +139,51 @@ static int nap(struct raywf_call *call)
     return 0;
 }
 
+/* Sleeps so many ms, then gives its second argument. */
+static int later(struct raywf_call *call)
+{
+    size_t size;
+    const void *data = raywf_arg(call, 1, &size);
+
+    nap(call);
+    return raywf_return(call, 0, data, size);
+}
+
+static int give_up(struct raywf_call *call, const struct raywf_error *err)
+{
+    return raywf_fail(call, "%s", err->text);
+}
+
+/* The n-th Fibonacci number; each call waits for two of its own. */
+static int fib(struct raywf_call *call)
+{
+    struct raywf_resources r = {.cpu = 1};
+    struct raywf_task_options o = {.resources = r};
+    uint64_t n = size_arg(call), a, b;
+    const char *self = getenv("WORK_PLUGIN");
+    struct raywf_error err = {0};
+    struct raywf_ref refs[2];
+
+    if (n < 2)
+        return raywf_return(call, 0, &n, sizeof(n));
+    struct raywf_task *t = raywf_task(self, "fib", &o, &err);
+    if (!t)
+        return give_up(call, &err);
+    for (uint64_t i = 0; i < 2; i++) {
+        uint64_t less = n - 1 - i;
+        if (raywf_submit(t, RAYWF_ARGS(RAYWF_BYTES(&less, sizeof(less))), &refs[i],
+                         &err) < 0)
+            return give_up(call, &err);
+    }
+    if (raywf_get_copy(refs[0], RAYWF_FOREVER, &a, sizeof(a), &err) < 0 ||
+        raywf_get_copy(refs[1], RAYWF_FOREVER, &b, sizeof(b), &err) < 0)
+        return give_up(call, &err);
+    raywf_drop(refs[0]);
+    raywf_drop(refs[1]);
+    a += b;
+    return raywf_return(call, 0, &a, sizeof(a));
+}
+
 /* Yields 0, 1, … up to (not with) its argument. */
 static int count(struct raywf_call *call)
 {
@@ -148,6 +193,30 @@ static int count(struct raywf_call *call)
         if (raywf_yield(call, &i, sizeof(i)) < 0)
             return -1;
     return 0;
+}
+
+/* The same; the first attempt dies half way. */
+static int count_crash(struct raywf_call *call)
+{
+    uint64_t n = size_arg(call);
+
+    for (uint64_t i = 0; i < n; i++) {
+        if (i == n / 2 && raywf_attempt(call) == 1)
+            raise(SIGKILL);
+        if (raywf_yield(call, &i, sizeof(i)) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* Values without end. */
+static int flow(struct raywf_call *call)
+{
+    uint64_t i = 0;
+
+    while (raywf_yield(call, &i, sizeof(i)) == 0)
+        i++;
+    return -1;
 }
 
 static int yields_then_fails(struct raywf_call *call)
@@ -203,6 +272,10 @@ static const struct raywf_function functions[] = {
     {"deaf", deaf, "for ever"},
     {"nap", nap, "so many ms"},
     {"count", count, "a stream"},
+    {"count_crash", count_crash, "a stream that dies once"},
+    {"flow", flow, "a stream without end"},
+    {"later", later, "an argument, later"},
+    {"fib", fib, "calls itself"},
     {"yields_then_fails", yields_then_fails, "a stream"},
     {"recycle", recycle, "a new worker, please"},
     {"pid", pid, "of the worker"},
@@ -268,6 +341,7 @@ static const struct raywf_function counter_methods[] = {
     {"deaf", deaf, "for ever"},
     {"fail", fail, "an error"},
     {"count", count, "a stream"},
+    {"third_time", third_time, "dies twice"},
     {0}};
 static const struct raywf_class classes[] = {
     {"Counter", counter_create, free, counter_methods, "counts"}, {0}};

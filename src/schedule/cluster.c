@@ -483,6 +483,11 @@ static void shape_marks(struct schedule_cluster *c, struct schedule__shape *s)
 {
     bool news = false;
     for (size_t i = 0; i < s->label_count; i++) {
+        if (strcmp(s->labels[i].key, "node") == 0) {
+            s->pinned = s->labels[i].value; /* found by name: not worth a mark */
+            s->exact = true;
+            continue;
+        }
         char *text = rwf_xasprintf("%s=%s", s->labels[i].key, s->labels[i].value);
         news |= mark_add(c, text);
         s->exact |= rwf_map_get(c->marks, text) == NULL;

@@ -30,8 +30,8 @@ struct schedule__shape {
     struct schedule__top top; /* the demand as the trees compare it */
     struct schedule__label *labels;
     size_t label_count;
-    bool
-        exact; /* the tree cannot say it all: custom amounts, labels beyond its marks */
+    const char *pinned; /* the one node that will do, by its label node; or NULL */
+    bool exact; /* there is more than the tree says: custom amounts, too many labels */
     uint32_t cursor[SCHEDULE__TREES];
     uint64_t seen;                  /* of the ring */
     uint32_t turn[SCHEDULE__TREES]; /* spread: the place that is next */

@@ -34,19 +34,6 @@ static bool exactly(const struct schedule_cluster *c, const struct schedule__sha
            (schedule__stock_fits(&n->stock, &s->demand) && schedule__has_labels(n, s));
 }
 
-static uint32_t next_place(const struct schedule_cluster *c,
-                           const struct schedule__shape *s, int tree, uint32_t from)
-{
-    uint32_t place = from;
-    while ((place = schedule__tree_next(&c->trees[tree], place, &s->top)) !=
-           SCHEDULE__NO_PLACE) {
-        if (exactly(c, s, c->at[tree][place]))
-            break;
-        place++;
-    }
-    return place;
-}
-
 static bool fits_node(const struct schedule_cluster *c, const struct schedule__shape *s,
                       uint32_t node)
 {
@@ -54,6 +41,32 @@ static bool fits_node(const struct schedule_cluster *c, const struct schedule__s
     const struct schedule__tree *t = &c->trees[n->tree];
     return schedule__top_fits(&t->tops[t->size + n->place], &s->top) &&
            exactly(c, s, node);
+}
+
+static uint32_t pinned_place(const struct schedule_cluster *c,
+                             const struct schedule__shape *s, int tree, uint32_t from)
+{
+    uint32_t node = schedule_cluster_find(c, s->pinned);
+    if (node == SCHEDULE_NO_NODE || c->nodes[node].tree != (uint32_t)tree ||
+        c->nodes[node].place < from || !fits_node(c, s, node))
+        return SCHEDULE__NO_PLACE;
+    return c->nodes[node].place;
+}
+
+/* The first place from `from` on that fits. */
+static uint32_t next_place(const struct schedule_cluster *c,
+                           const struct schedule__shape *s, int tree, uint32_t from)
+{
+    uint32_t place = from;
+    if (s->pinned != NULL)
+        return pinned_place(c, s, tree, from);
+    while ((place = schedule__tree_next(&c->trees[tree], place, &s->top)) !=
+           SCHEDULE__NO_PLACE) {
+        if (exactly(c, s, c->at[tree][place]))
+            break;
+        place++;
+    }
+    return place;
 }
 
 /* Hears what became free since the shape last looked. */

@@ -262,7 +262,7 @@ START_TEST(a_large_ask_does_not_starve)
 {
     struct schedule_cluster *c = schedule_cluster_create();
     for (int i = 0; i < 4; i++) {
-        char name[8];
+        char name[16];
         snprintf(name, sizeof(name), "n%d", i);
         struct schedule_machine m = plain_node(name, 4, 0);
         schedule_cluster_add(c, &m);
@@ -294,11 +294,47 @@ START_TEST(a_large_ask_does_not_starve)
 }
 END_TEST
 
+START_TEST(a_node_is_asked_for_by_its_name)
+{
+    struct schedule_cluster *c = schedule_cluster_create();
+    struct schedule_leases *l = schedule_leases_create(c);
+    static const char *const key[] = {"node"};
+    add_job(l, 1, 0, 1);
+    for (uint64_t i = 0; i < 100; i++) { /* more names than the trees have marks */
+        char name[16];
+        snprintf(name, sizeof(name), "n%u", (unsigned)i);
+        struct schedule_machine m = plain_node(name, 2, i % 2 ? 1 : 0);
+        schedule_cluster_add(c, &m);
+    }
+    for (uint64_t i = 0; i < 100; i++) {
+        char name[16];
+        const char *value[] = {name};
+        snprintf(name, sizeof(name), "n%u", (unsigned)(99 - i));
+        struct schedule_ask a = plain_ask(i + 1, 1, 1, 0, 3);
+        a.need.label_keys = key;
+        a.need.label_values = value;
+        a.need.label_count = 1;
+        ask(l, &a);
+        for (int k = 0; k < 2; k++) {
+            struct schedule_lease_decision d = schedule_leases_next(l, 0);
+            ck_assert_int_eq(d.verb, SCHEDULE_LEASE_GRANT);
+            ck_assert_uint_eq(d.node, 99 - i);
+        }
+        ck_assert_int_eq(schedule_leases_next(l, 0).verb, SCHEDULE_LEASE_NONE);
+    }
+    char *why = schedule_leases_why(l, 1, 0);
+    ck_assert_str_eq(why, "waits for 1 of 2 cpu on n99, the nearest of 100 nodes");
+    free(why);
+    schedule_leases_destroy(l);
+    schedule_cluster_destroy(c);
+}
+END_TEST
+
 START_TEST(groups_are_whole_or_not)
 {
     struct schedule_cluster *c = schedule_cluster_create();
     for (int i = 0; i < 3; i++) {
-        char name[8];
+        char name[16];
         snprintf(name, sizeof(name), "n%d", i);
         struct schedule_machine m = plain_node(name, 4, 2);
         schedule_cluster_add(c, &m);
@@ -431,7 +467,7 @@ static void note(struct model *m, uint64_t what)
 static void add_node(struct model *m, int i)
 {
     static const int gpus[] = {0, 1, 2, 4};
-    char name[8];
+    char name[16];
     snprintf(name, sizeof(name), "n%d", i);
     m->cpu[i] = 200 * (1 + (int)rnd(4));
     m->gpus[i] = gpus[rnd(4)];
@@ -726,6 +762,7 @@ int main(void)
     tcase_add_test(tc, priority_ends_what_may_be_retried);
     tcase_add_test(tc, blocked_lends_its_cores);
     tcase_add_test(tc, a_large_ask_does_not_starve);
+    tcase_add_test(tc, a_node_is_asked_for_by_its_name);
     tcase_add_test(tc, groups_are_whole_or_not);
     tcase_add_test(tc, a_restarted_head_takes_leases_over);
     tcase_add_loop_test(tc, random_jobs_are_served, 0, 10);

@@ -19,7 +19,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 
-#define MESSAGES_PER_SECOND 200000
+#define MESSAGES_PER_SECOND 1000000
 
 static void on_hello(struct node__client *c, struct wire_message *m);
 static void on_join(struct node__client *c, struct wire_message *m);

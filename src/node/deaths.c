@@ -81,7 +81,7 @@ static void tell_clients(struct node__worker *w, unsigned cause, char *text)
 }
 
 /* It died before it was ready: again, unless that happens each time. */
-static void died_starting(struct node__worker *w, struct node__lease *l,
+static void died_starting(struct node__worker *w, struct node__lease *l, unsigned cause,
                           const char *text)
 {
     bool hopeless = node__crash_count(w->node, w->key, true);
@@ -97,7 +97,7 @@ static void died_starting(struct node__worker *w, struct node__lease *l,
                                : "while it was loaded, three times in a row,",
                  text);
     TAILQ_INSERT_TAIL(&w->node->parked, l, parked); /* where its end takes it from */
-    node__lease_refuse(l, RAYWF_E_PLUGIN, s.data);
+    node__lease_refuse(l, cause == RAYWF_ON_OOM ? RAYWF_E_OOM : RAYWF_E_PLUGIN, s.data);
     rwf_str_free(&s);
 }
 
@@ -111,7 +111,7 @@ static void lease_died(struct node__worker *w, unsigned cause, const char *text)
     } else if (l->granted || w->node->stopping) {
         node__lease_end(l);
     } else {
-        died_starting(w, l, text);
+        died_starting(w, l, cause, text);
     }
 }
 

@@ -223,11 +223,12 @@ void node__lease_recall(struct node *n, const Wire__HeadRecall *m)
     const char *text = m->text && *m->text ? m->text : "pre-empted";
     if (!l)
         return;
-    if (m->kill && l->worker) {
+    if (l->worker && (l->granted ? m->kill : l->actor != NULL)) {
         node__worker_kill(l->worker, RAYWF_ON_EXIT, "was ended: %s", text);
-    } else if (!l->worker || !l->granted) {
-        if (!l->actor)
-            finish(l, false);
+    } else if (!l->granted && l->actor) {
+        node__actor_failed(l, RAYWF_ON_EXIT, text);
+    } else if (!l->granted) {
+        finish(l, false); /* its worker may go on loading the plugin, for others */
     } else if (client_of(l)) {
         Wire__Recall r = WIRE__RECALL__INIT;
         r.lease = m->lease;

@@ -357,7 +357,7 @@ static void attach_head(void)
     node_attach_head(node, theirs);
 }
 
-static void open_node(const struct node_options *given)
+static void create_node(const struct node_options *given)
 {
     static const struct schedule_machine machine = {
         .name = "here", .cpu = 4, .memory = (int64_t)1 << 30};
@@ -368,6 +368,11 @@ static void open_node(const struct node_options *given)
     o.store = 16 * MIB;
     node = node_create(&loop, &o, &err);
     ck_assert_msg(node != NULL, "%s", err.text);
+}
+
+static void open_node(const struct node_options *given)
+{
+    create_node(given);
     attach_head();
 }
 
@@ -447,12 +452,13 @@ struct client {
 static void *hear(struct client *c, enum wire_type type)
 {
     int64_t end = rwf_clock_mono() + LONG;
-    for (;;) {
+    for (int turn = 0;; turn++) {
         struct rwf_err err = RWF_ERR_INIT;
         uv_run(&loop, UV_RUN_NOWAIT);
         wire_message_clear(&c->m);
         c->m = (struct wire_message){0};
-        int rc = wire_receive(c->reader, rwf_clock_mono() + RWF_NS_PER_MS, &c->m, &err);
+        int64_t pause = turn < 20 ? 0 : RWF_NS_PER_MS;
+        int rc = wire_receive(c->reader, rwf_clock_mono() + pause, &c->m, &err);
         if (rc > 0 && c->m.type == type)
             return c->m.body;
         ck_assert_msg(rc != 0, "closed, instead of %s", wire_type_name(type));
@@ -729,6 +735,22 @@ START_TEST(a_client_leaves_while_its_worker_starts)
     UNTIL(count_workers() == 2);
     client_close(&c);
     UNTIL(head.returns == 2);
+}
+END_TEST
+
+START_TEST(a_lease_is_recalled_while_its_worker_starts)
+{
+    open_node(NULL);
+    struct client c = client_open();
+    Wire__HeadRecall r = WIRE__HEAD_RECALL__INIT;
+    want(&c, 1, &(struct wish){.plugin = "hang"}, 1);
+    UNTIL(count_workers() == 1);
+    head.mute = true;
+    r.lease = head.last;
+    r.kill = true;
+    HEAD_SEND(WIRE_HEAD_RECALL, &r);
+    UNTIL(head.returns == 1);
+    client_close(&c);
 }
 END_TEST
 
@@ -1102,6 +1124,27 @@ START_TEST(rubbish_is_refused)
 }
 END_TEST
 
+START_TEST(thousands_of_clients_leave_nothing)
+{
+#ifdef RWF_SANITIZED
+    enum { COUNT = 500 };
+#else
+    enum { COUNT = 10000 };
+#endif
+    open_node(NULL);
+    struct client first = client_open();
+    int before = count_fds();
+    for (int i = 0; i < COUNT; i++) {
+        struct client c = client_open();
+        ck_assert_uint_gt(c.id, first.id);
+        client_close(&c);
+    }
+    UNTIL(head.clients == 1);
+    ck_assert_int_eq(count_fds(), before);
+    client_close(&first);
+}
+END_TEST
+
 START_TEST(slots_run_out_with_a_clear_word)
 {
     enum { ALL = STORE_SLOTS - 1 };
@@ -1169,6 +1212,61 @@ START_TEST(a_new_head_hears_of_everything)
 }
 END_TEST
 
+static void on_node(void *ctx, struct wire_link *link)
+{
+    (void)ctx;
+    head.link = link;
+    wire_link_handle(link, &(struct wire_handler){NULL, head_message, head_closed});
+}
+
+START_TEST(a_far_head_is_found_again)
+{
+    struct rwf_err err = RWF_ERR_INIT;
+    struct wire_listener *listener =
+        wire_listen_tcp(&loop, "127.0.0.1", 0, NULL, on_node, NULL, &err);
+    ck_assert_msg(listener != NULL, "%s", err.text);
+    create_node(NULL);
+    node_reconnect(node, "127.0.0.1", wire_listener_port(listener), NULL);
+    UNTIL(head.join != NULL);
+    struct client c = client_open();
+    struct line l = line_for(&c, 1, "ok");
+    for (int i = 0; i < 3; i++) {
+        protobuf_c_message_free_unpacked(&head.join->base, NULL);
+        head.join = NULL;
+        wire_link_close(head.link);
+        UNTIL(head.join != NULL);
+        ck_assert_uint_eq(head.join->n_leases, 1);
+        ck_assert_uint_eq(head.join->leases[0]->lease, l.lease);
+        ask_worker(&l, "still here");
+    }
+    line_close(&c, &l, true);
+    UNTIL(head.returns == 1);
+    client_close(&c);
+    wire_listener_close(listener);
+}
+END_TEST
+
+START_TEST(the_store_is_served)
+{
+    open_node(NULL);
+    struct client c = client_open();
+    Wire__Full full = WIRE__FULL__INIT;
+    Wire__Restore restore = WIRE__RESTORE__INIT;
+    Wire__List q = WIRE__LIST__INIT;
+    full.bytes = MIB;
+    for (uint64_t i = 1; i < 50; i++) {
+        SEND(c.fd, WIRE_FULL, &full);
+        restore.object = i * 0x100000001; /* of no object */
+        SEND(c.fd, WIRE_RESTORE, &restore);
+        full.bytes *= 2; /* and more than there can ever be */
+    }
+    q.what = (char *)"store";
+    SEND(c.fd, WIRE_LIST, &q);
+    SAYS(((const Wire__Listed *)hear(&c, WIRE_LISTED))->json, "\"objects\":0");
+    client_close(&c);
+}
+END_TEST
+
 /* --- under fire --- */
 
 START_TEST(workers_die_at_random)
@@ -1221,6 +1319,7 @@ static Suite *suite(void)
     tcase_add_test(t, a_plugin_of_no_use_is_refused);
     tcase_add_test(t, a_plugin_that_crashes_is_tried_three_times);
     tcase_add_test(t, a_client_leaves_while_its_worker_starts);
+    tcase_add_test(t, a_lease_is_recalled_while_its_worker_starts);
     tcase_add_test(t, idle_workers_end);
     tcase_add_test(t, a_lease_is_recalled);
     tcase_add_test(t, a_killed_worker_is_told_of);
@@ -1236,8 +1335,11 @@ static Suite *suite(void)
     tcase_add_test(t, values_of_others);
     tcase_add_test(t, lists);
     tcase_add_test(t, rubbish_is_refused);
+    tcase_add_test(t, thousands_of_clients_leave_nothing);
     tcase_add_test(t, slots_run_out_with_a_clear_word);
     tcase_add_test(t, a_new_head_hears_of_everything);
+    tcase_add_test(t, a_far_head_is_found_again);
+    tcase_add_test(t, the_store_is_served);
     tcase_add_test(t, workers_die_at_random);
     suite_add_tcase(s, t);
     return s;

@@ -48,6 +48,16 @@ static const char *wrong_with(const unsigned char *head, size_t len)
     return NULL;
 }
 
+static int no_such_file(const char *path, struct rwf_err *err)
+{
+    char *cwd = path[0] == '/' ? NULL : getcwd(NULL, 0);
+
+    rwf_fail(err, RAYWF_E_PLUGIN, "plugin %s: there is no such file%s%s%s", path,
+             cwd ? " (looked for from " : "", cwd ? cwd : "", cwd ? ")" : "");
+    free(cwd);
+    return -1;
+}
+
 static int look(const char *path, struct rwf_err *err)
 {
     unsigned char head[sizeof(Elf64_Ehdr)] = {0};
@@ -55,14 +65,8 @@ static int look(const char *path, struct rwf_err *err)
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 
     if (fd < 0) {
-        if (errno == ENOENT && path[0] != '/') {
-            char *cwd = getcwd(NULL, 0);
-            rwf_fail(err, RAYWF_E_PLUGIN,
-                     "plugin %s: there is no such file (looked for from %s)", path,
-                     cwd ? cwd : "?");
-            free(cwd);
-            return -1;
-        }
+        if (errno == ENOENT)
+            return no_such_file(path, err);
         return rwf_fail(err, RAYWF_E_PLUGIN, "plugin %s: cannot be opened: %m", path);
     }
     if (fstat(fd, &st) == 0 && !S_ISREG(st.st_mode)) {

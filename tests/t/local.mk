@@ -9,7 +9,8 @@ EXTRA_DIST += tests/corpus tests/t/schema_agrees.py
 t_scripts = %D%/t0001-cli.sh %D%/t0010-completion.sh %D%/t1001-check.sh \
 	%D%/t1100-plan.sh %D%/t1200-run.sh %D%/t1210-stop-resume.sh %D%/t1220-secrets.sh %D%/t1230-gpus.sh \
 	%D%/t1300-outputs.sh %D%/t1310-datasets.sh %D%/t1900-recipes.sh \
-	%D%/t2000-simulate.sh %D%/t2150-node.sh
+	%D%/t2000-simulate.sh %D%/t2150-node.sh \
+	%D%/t2200-actors.sh
 TESTS += $(t_scripts)
 dist_check_SCRIPTS += $(t_scripts)
 EXTRA_DIST += %D%/lib.sh

@@ -82,7 +82,8 @@ END_TEST
 START_TEST(bad)
 {
     refused("./no-such-plugin.so", "no such file (looked for from /");
-    refused("/no/such/plugin.so", "cannot be opened");
+    refused("/no/such/plugin.so", "there is no such file");
+    refused("/dev/null/plugin.so", "cannot be opened");
     refused("/tmp", "is a folder");
     refused("/dev/null", "is a device");
     refused("libno-such-plugin-anywhere.so", "cannot be loaded");

@@ -11,7 +11,7 @@
 #include <string.h>
 #include "base/mem.h"
 
-#define CHOICES 16
+#define CHOICES 8
 
 struct search {
     struct schedule_cluster *c;

@@ -4,4 +4,5 @@ nobase_dist_pkgdata_DATA += \
 	%D%/quickstart.yaml %D%/quickstart/iris.csv %D%/quickstart/knn.awk \
 	%D%/cache-resume.yaml %D%/matrix-ci.yaml \
 	%D%/plugin/stats.c %D%/plugin/stats.h %D%/plugin/driver.c \
+	%D%/native.yaml %D%/native/words.c \
 	%D%/datasets.yaml %D%/datasets/band.awk %D%/datasets/countries.csv

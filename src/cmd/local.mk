@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 bin_PROGRAMS += raywf
 raywf_SOURCES = \
-	%D%/args.c %D%/cache.c %D%/change.c %D%/change.h %D%/check.c %D%/cmd.h %D%/daemon.c %D%/daemon.h %D%/commands.def %D%/compile.c \
+	%D%/actors.c %D%/alive.c %D%/alive.h %D%/args.c %D%/cache.c %D%/change.c %D%/change.h \
+	%D%/check.c %D%/cmd.h %D%/daemon.c %D%/daemon.h %D%/commands.def %D%/compile.c \
 	%D%/compile.h %D%/completion.c %D%/diff.c %D%/doctor.c %D%/drive.c %D%/drive.h \
 	%D%/events.c %D%/explain.c %D%/graph.c %D%/help.c %D%/history.c %D%/history.h \
-	%D%/init.c %D%/logs.c %D%/main.c %D%/man.c %D%/opened.c %D%/opened.h %D%/ops.c \
+	%D%/init.c %D%/logs.c %D%/main.c %D%/man.c %D%/nodes.c %D%/objects.c %D%/opened.c %D%/opened.h %D%/ops.c \
 	%D%/output.c %D%/plan.c %D%/preview.c %D%/preview.h %D%/ps.c %D%/render.c \
 	%D%/report.c %D%/report_metric.c %D%/resolve.c %D%/resolve.h %D%/resume.c %D%/run.c \
 	%D%/run_step.c %D%/runtime.c %D%/runtime.h %D%/schema.c %D%/session.c %D%/shutdown.c %D%/simulate.c \
-	%D%/start.c %D%/status.c %D%/stop.c %D%/table.c %D%/version.c %D%/why.c %D%/worker.c
+	%D%/start.c %D%/status.c %D%/stop.c %D%/table.c %D%/timeline.c %D%/version.c %D%/why.c %D%/worker.c
 raywf_LDADD = libview.a libdata.a librun.a libhead.a libnode.a libnative.a libstore.a libschedule.a \
 	libplan.a librecipe.a libwire.a libbase.a $(RWF_LIBS)
 # A plugin finds the functions of raywf.h in the program: all are there, and visible.
@@ -29,6 +30,8 @@ cmd_templates.c: $(cmd_templates) tools/embed.sh
 	done > $@.tmp && mv $@.tmp $@
 
 # What --format json prints, by command.
+nobase_dist_pkgdata_DATA += schemas/outputs/actors.json schemas/outputs/nodes.json \
+	schemas/outputs/objects.json schemas/outputs/timeline.json schemas/outputs/trace.json
 nobase_dist_pkgdata_DATA += schemas/outputs/check.json schemas/outputs/diff.json \
 	schemas/outputs/envelope.json schemas/outputs/plan.json schemas/outputs/ps.json \
 	schemas/outputs/run.json schemas/outputs/simulate.json schemas/outputs/status.json schemas/outputs/why.json

@@ -113,6 +113,10 @@ static void tail(void)
     puts(".TP\n.B RAYWF_REPORT\nSet for tasks: the file descriptor that takes metrics, "
          "one "
          "JSON object a line.");
+    puts(".TP\n.B RAYWF_INCLUDE\nSet for tasks: the folder of raywf.h, to build plugins.");
+    puts(".TP\n.B RAYWF_ADDRESS\nThe socket of a node, for programs that use raywf.h and "
+         "for nodes, actors, objects and ps. Set for the tasks of a run that has native "
+         "tasks or actors.");
     puts(".SH FILES");
     puts(
         ".TP\n.I .raywf/runs/ID/events.ndjson\nThe event log of a run: the truth about "

@@ -6,10 +6,12 @@
 
 #include "cmd/compile.h"
 #include "data/dataset.h"
+#include "data/rows.h"
 #include "plan/builtin.h"
 
 const struct op *const cmd_ops[] = {
     &dataset_op,
+    &rows_op,
     &plan_native_op,
     &plan_task_op,
     &plan_actor_op,

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/units.h"
 #include "cmd/cmd.h"
+#include "cmd/alive.h"
 #include "run/engine.h"
 #include "run/index.h"
 #include "run/layout.h"
@@ -86,8 +87,27 @@ static void print_all(const struct listing *l)
         fputs("no runs yet; raywf run FILE makes the first\n", stderr);
 }
 
+static const struct cmd_column workers[] = {
+    {"worker", "WORKER", CELL_NUMBER}, {"pid", "PID", CELL_NUMBER},
+    {"state", "STATE", CELL_TEXT},     {"job", "JOB", CELL_TEXT},
+    {"gpus", "GPUS", CELL_LIST},       {"age_ns", "AGE", CELL_TIME},
+    {"plugin", "PLUGIN", CELL_TEXT},   {0},
+};
+
+static const struct cmd_column tasks[] = {
+    {"task", "TASK", CELL_NUMBER}, {"worker", "WORKER", CELL_NUMBER},
+    {"pid", "PID", CELL_NUMBER},   {"running_ns", "RUNS FOR", CELL_TIME},
+    {"job", "JOB", CELL_TEXT},     {"plugin", "PLUGIN", CELL_TEXT},
+    {0},
+};
+
 static int ps_run(struct cmd_call *call, struct rwf_err *err)
 {
+    if (cmd_given(call, "workers"))
+        return cmd_show_list(call, "workers", workers, "no workers", err);
+    if (cmd_given(call, "tasks"))
+        return cmd_show_list(call, "tasks", tasks, "no native call is running", err);
+
     char *root = run_root_find(".", err);
     int64_t limit = cmd_count(call, "last", 20);
 
@@ -106,14 +126,18 @@ static int ps_run(struct cmd_call *call, struct rwf_err *err)
 static const struct cmd_option options[] = {
     {"last", 'n', CMD_COUNT, "N", false, "20", "the newest N runs"},
     {"all", 'a', CMD_FLAG, NULL, false, NULL, "every run"},
+    {"workers", 'w', CMD_FLAG, NULL, false, NULL,
+     "instead: workers of the native runtime (RAYWF_ADDRESS, else the active run's)"},
+    {"tasks", 't', CMD_FLAG, NULL, false, NULL, "instead: native calls that run there"},
     {0},
 };
 
 const struct cmd cmd_ps = {
     .name = "ps",
     .group = CMD_OBSERVE,
-    .summary = "list runs, newest first; -q: only their ids",
-    .exits = "0 2 12",
+    .summary = "list runs, newest first; or live workers and native calls",
+    .details = "-q prints only ids.",
+    .exits = "0 2 7 12",
     .options = options,
     .run = ps_run,
 };

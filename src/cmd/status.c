@@ -8,6 +8,7 @@
 #include "base/units.h"
 #include "cmd/cmd.h"
 #include "cmd/opened.h"
+#include "cmd/alive.h"
 #include "view/style.h"
 
 #define LISTED_MAX 40 /* steps shown without -v */
@@ -86,6 +87,21 @@ static void print_status(const struct cmd_call *call, const struct cmd_opened *o
         printf("its process is gone; go on with: raywf resume %s\n", o->id);
 }
 
+static size_t count_of(const json_t *native, const char *what)
+{
+    return json_array_size(json_object_get(native, what));
+}
+
+static void print_native(const json_t *native)
+{
+    size_t workers = count_of(native, "workers"), tasks = count_of(native, "tasks"),
+           actors = count_of(native, "actors");
+
+    printf("native: %zu worker%s, %zu running call%s, %zu actor%s\n", workers,
+           workers == 1 ? "" : "s", tasks, tasks == 1 ? "" : "s", actors,
+           actors == 1 ? "" : "s");
+}
+
 static json_t *steps_json(const struct run_state *state)
 {
     json_t *out = json_array();
@@ -124,12 +140,18 @@ static int status_run(struct cmd_call *call, struct rwf_err *err)
 
     if (code == 0 && wait)
         code = wait_for_end(&o, err);
+    json_t *native = code == 0 && o.pid ? cmd_alive_all(o.root, o.id) : NULL;
     if (code == 0 && call->json) {
         call->data = cmd_run_json(&o);
         json_object_set_new(call->data, "step_states", steps_json(o.state));
+        if (native)
+            json_object_set(call->data, "native", native);
     } else if (code == 0) {
         print_status(call, &o);
+        if (native)
+            print_native(native);
     }
+    json_decref(native);
     if (code == 0 && wait)
         code =
             o.state->exit_code >= 0 ? o.state->exit_code : RWF_E_STOPPED - RWF_E_BASE;

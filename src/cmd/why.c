@@ -13,6 +13,7 @@
 #include "cmd/cmd.h"
 #include "cmd/history.h"
 #include "cmd/opened.h"
+#include "cmd/alive.h"
 #include "plan/key.h"
 #include "view/style.h"
 
@@ -77,7 +78,7 @@ static void why_failed(struct question *q)
 
     set_text(q->data, "reason", q->s->message ? q->s->message : "it failed");
     set_text(q->data, "cause", q->s->cause);
-    set_text(q->data, "hint", view_cause_hint(q->s->cause));
+    set_text(q->data, "hint", view_cause_hint(q->step, q->s->cause));
     set_text(q->data, "log", log);
     set_text(q->data, "tail", tail);
     free(tail);
@@ -109,6 +110,40 @@ static void why_waits(struct question *q)
     rwf_str_free(&text);
 }
 
+/* Under which name the head knows who asks for workers: rows and actors have their own,
+ * all other calls are the run's. */
+static const char *asks_as(const struct question *q)
+{
+    const struct plan_step *p = q->step;
+
+    return p->op->run || strcmp(p->op->section, "actors") == 0
+               ? p->address
+               : recipe_name(plan_graph_recipe(q->o->c.graph));
+}
+
+/* A native step runs once it is given to the runtime; there it may still wait. */
+static void why_running(struct question *q)
+{
+    char *address =
+        q->step->policy->leased ? cmd_alive_of_run(q->o->root, q->o->id) : NULL;
+    json_t *list =
+        address ? cmd_alive_list(address, "why", asks_as(q), NULL) : NULL;
+    const json_t *first = json_array_get(list, 0);
+    const char *why = json_string_value(json_object_get(first, "why"));
+    struct rwf_str text = {0};
+
+    rwf_str_add(&text, "it is running");
+    if (why && *why)
+        rwf_str_addf(&text, ", with %lld of the %lld workers it could use: %s",
+                     (long long)json_integer_value(json_object_get(first, "held")),
+                     (long long)json_integer_value(json_object_get(first, "wanted")),
+                     why);
+    set_text(q->data, "reason", text.data);
+    rwf_str_free(&text);
+    json_decref(list);
+    free(address);
+}
+
 static void answer(struct question *q)
 {
     switch (q->s ? q->s->state : STEP_PENDING) {
@@ -130,7 +165,7 @@ static void answer(struct question *q)
                  q->s->message ? q->s->message : "the run was stopped before it ended");
         break;
     case STEP_RUNNING:
-        set_text(q->data, "reason", "it is running");
+        why_running(q);
         break;
     case STEP_BACKOFF:
         set_text(q->data, "reason",

@@ -36,6 +36,7 @@ struct op_run {
     const char *dir;    /* working folder; outputs are written relative to it */
     int64_t memory;     /* limit in bytes, 0: none */
     double cpu;         /* cores granted */
+    const json_t *resources; /* all that its policy asks for: {"gpu":…,"custom":{…}} */
     /* To the head: {"progress":0.5,"rows":…,"bytes":…} or {"metric":value}. */
     void (*report)(const struct op_run *r, const json_t *line);
     int report_fd;

@@ -75,6 +75,23 @@ static void complain(struct recipe_diags *diags, const struct recipe_node *node,
     recipe_diag_hint(d, "%s", hint);
 }
 
+/* The rows join the arguments. */
+static void check_rows(const char *name, const struct recipe_node *args,
+                       struct recipe_diags *diags)
+{
+    static const char *const taken[] = {"row", "rows"};
+
+    if (!args || args->null)
+        return;
+    if (args->kind != RECIPE_MAP)
+        complain(diags, args, name, "goes through rows, so its args is a map",
+                 "the function gets that map with the row in it");
+    for (size_t i = 0; args->kind == RECIPE_MAP && i < RWF_COUNT(taken); i++)
+        complain(diags, recipe_get(args, taken[i]), name,
+                 "goes through rows, which stand in args as row or rows already",
+                 "give this argument another name");
+}
+
 static void validate(const struct recipe *r, const char *name,
                      const struct recipe_node *body, struct recipe_diags *diags)
 {
@@ -88,6 +105,8 @@ static void validate(const struct recipe *r, const char *name,
     complain(diags, recipe_get(recipe_get(body, "outputs"), "result"), name,
              "has the output result already: what the function returns",
              "give this output another name");
+    if (plan__has_rows(body))
+        check_rows(name, recipe_get(native, "args"), diags);
     if (plan__has_rows(body))
         complain(diags, actor, name, "goes through rows, which is for functions",
                  "name a plugin and a function, or give the rows to a method in its "
@@ -118,18 +137,19 @@ int plan__path_spec(const struct plan_graph *g, const struct plan_step *step,
     json_t *path = plan_resolve(g, step, node, err);
     const char *text = json_string_value(path);
 
-    if (text && *text && g->mode == PLAN_RUN) {
+    if (!text || !*text) {
+        if (path)
+            rwf_fail(err, RWF_E_RECIPE, "%s: %s is empty: it is the path of a file",
+                     step->address, key);
+        json_decref(path);
+        return -1;
+    }
+    if (g->mode == PLAN_RUN) {
         char *full = rwf_fs_join(recipe_dir(g->recipe), text);
         json_string_set(path, full);
         free(full);
     }
-    if (text && *text)
-        return json_object_set_new(spec, key, path);
-    if (path)
-        rwf_fail(err, RWF_E_RECIPE, "%s: %s is empty: it is the path of a file",
-                 step->address, key);
-    json_decref(path);
-    return -1;
+    return json_object_set_new(spec, key, path);
 }
 
 int plan__value_spec(const struct plan_graph *g, const struct plan_step *step,
@@ -277,6 +297,7 @@ const struct op plan_native_op = {
     .section = "tasks",
     .summary = "a function of a plugin, or a method of an actor, in a warm worker",
     .version = 1,
+    .leased = true,
     .serves = serves,
     .validate = validate,
     .lower = lower,

@@ -41,8 +41,11 @@ void engine__stop(struct engine *e, const char *reason, int exit_code)
     log_stopped(e);
     schedule_stop(e->schedule);
     LIST_FOREACH(a, &e->running, link)
-    if (a->proc != NULL)
-        proc_stop(a->proc);
+    {
+        if (a->proc != NULL)
+            proc_stop(a->proc);
+        engine__call_stop(a, false);
+    }
 }
 
 void engine__preempt(struct engine *e, uint32_t step, uint32_t because)
@@ -60,8 +63,11 @@ void engine__kill_all(struct engine *e)
 {
     struct engine__attempt *a;
     LIST_FOREACH(a, &e->running, link)
-    if (a->proc != NULL)
-        proc_kill(a->proc);
+    {
+        if (a->proc != NULL)
+            proc_kill(a->proc);
+        engine__call_stop(a, true);
+    }
 }
 
 static void on_signal(uv_signal_t *handle, int signum)

@@ -96,14 +96,14 @@ static int refuse_ranks(const struct plan_graph *g, struct rwf_err *err)
 
 static int schedule_it(struct engine *e, struct rwf_err *err)
 {
-    struct schedule_machine here;
-    const struct schedule_machine *m = e->options->machine;
     struct schedule_cluster *c = e->options->cluster;
-    if (c == NULL) {
-        if (m == NULL)
-            node_machine_for(e->graph, &here);
-        c = e->own_cluster = schedule_cluster_of(m != NULL ? m : &here);
-    }
+    if (e->options->machine != NULL)
+        e->machine = *e->options->machine;
+    else
+        node_machine_for(e->graph, &e->machine);
+    if (c == NULL)
+        c = e->own_cluster = schedule_cluster_of(&e->machine);
+    e->cluster = c;
     e->schedule = schedule_create(e->graph, c, err);
     return e->schedule == NULL ? -1 : 0;
 }
@@ -119,6 +119,7 @@ struct engine *engine__create(struct plan_graph *g,
     e->self = rwf_fs_self();
     LIST_INIT(&e->running);
     e->steps = rwf_xcalloc(plan_graph_count(g) + 1, sizeof(*e->steps));
+    e->is_native = engine__runtime_needed(g);
     engine__results_init(e);
     if (refuse_ranks(g, err) != 0 || schedule_it(e, err) != 0 || prepare_root(e->root, err) != 0 ||
         (e->cache = run_cache_open(e->root, err)) == NULL) {
@@ -344,7 +345,7 @@ static void on_pump(uv_prepare_t *pump)
     else
         uv_idle_stop(&e->busy);
     set_wake(e, wake);
-    if (last == SCHEDULE_DONE && LIST_EMPTY(&e->running))
+    if (last == SCHEDULE_DONE && LIST_EMPTY(&e->running) && engine__runtime_gone(e))
         uv_stop(&e->loop);
 }
 

@@ -95,13 +95,18 @@ void engine__report(void *attempt, const json_t *line)
 
 static json_t *usage_json(const struct proc_usage *u)
 {
-    return json_pack("{s:f, s:f, s:I}", "wall", (double)u->wall / 1e9, "cpu",
-                     (double)u->cpu / 1e9, "max_rss", (json_int_t)u->max_rss);
+    json_t *out = json_pack("{s:f}", "wall", (double)u->wall / 1e9);
+    if (u->max_rss == 0) /* a native call: its worker runs others, too */
+        return out;
+    json_object_set_new(out, "cpu", json_real((double)u->cpu / 1e9));
+    json_object_set_new(out, "max_rss", json_integer((json_int_t)u->max_rss));
+    return out;
 }
 
 void engine__attempt_free(struct engine__attempt *a)
 {
     LIST_REMOVE(a, link);
+    engine__runtime_poke(a->engine);
     if (a->lock >= 0)
         run_cache_unlock(a->engine->cache, a->key, a->lock);
     if (a->keep != NULL) {
@@ -112,6 +117,8 @@ void engine__attempt_free(struct engine__attempt *a)
         free(a->keep->missing);
         free(a->keep);
     }
+    if (a->grace != NULL)
+        uv_close((uv_handle_t *)a->grace, (uv_close_cb)free);
     json_decref(a->metrics);
     free(a->dir);
     free(a->cwd);
@@ -372,25 +379,30 @@ static void failed_builtin(struct engine__attempt *a, const struct proc_exit *re
     free(message);
 }
 
+void engine__finished(struct engine__attempt *a, const struct proc_exit *result)
+{
+    struct engine *e = a->engine;
+    if (result->cause == PLAN_CAUSE_NONE) {
+        keep(a, result);
+        return;
+    }
+    if (result->cause == PLAN_CAUSE_STOPPED && e->stopping)
+        stopped(a);
+    else if (a->preempted)
+        preempted(a);
+    else if (result->cause == PLAN_CAUSE_EXIT && a->step->op->run != NULL)
+        failed_builtin(a, result);
+    else
+        engine__failed(e, a->step->index, a->number, result->cause,
+                       engine__exit_of(result->cause), result->message, result);
+    engine__attempt_free(a);
+}
+
 void engine__exited(void *attempt, const struct proc_exit *result)
 {
     struct engine__attempt *a = attempt;
-    struct engine *e = a->engine;
     struct proc *proc = a->proc; /* owns result */
     a->proc = NULL;
-    if (result->cause == PLAN_CAUSE_NONE) {
-        keep(a, result);
-    } else {
-        if (result->cause == PLAN_CAUSE_STOPPED && e->stopping)
-            stopped(a);
-        else if (a->preempted)
-            preempted(a);
-        else if (result->cause == PLAN_CAUSE_EXIT && a->step->op->command == NULL)
-            failed_builtin(a, result);
-        else
-            engine__failed(e, a->step->index, a->number, result->cause,
-                           engine__exit_of(result->cause), result->message, result);
-        engine__attempt_free(a);
-    }
+    engine__finished(a, result);
     proc_free(proc);
 }

@@ -4,6 +4,7 @@
  *
  *   engine.c   life of a run: begin, loop, end       prepare.c  `when`, key, cache
  *   launch.c   starting an attempt                   finish.c   what came of an attempt
+ *   native.c   native steps and actors               runtime.c  head and node for those
  *   resume.c   going on with a run                   control.c  stop, deadline, signals
  *   results.c  what finished steps gave              step.c     the other side:
  * run-step
@@ -39,13 +40,19 @@ struct engine__step {
 struct engine;
 
 struct engine__keep;
+struct engine__runtime;
+struct caller;
+struct caller_call;
 
-/* An attempt while its process lives, and until its outputs are kept. */
+/* An attempt while its process or call lives, and until its outputs are kept. */
 struct engine__attempt {
     struct engine *engine;
     const struct plan_step *step;
     int number;
-    struct proc *proc; /* NULL: gone */
+    struct proc *proc; /* NULL: gone, or a native step */
+    struct caller_call *call; /* NULL: done, or no native step */
+    int64_t started;          /* of call */
+    uv_timer_t *grace;        /* until the worker of a stopped call is ended */
     char *dir, *cwd;   /* absolute; cwd may be the user's own folder */
     char key[RWF_DIGEST_LEN];
     int lock; /* on the key */
@@ -71,9 +78,14 @@ struct engine {
     uv_timer_t wake, deadline;
     uv_signal_t signals[3];
 
+    bool is_native;                  /* the graph has native steps */
+    struct engine__runtime *runtime; /* NULL: none of its steps has run */
+
     struct run_log *log;
     struct run_cache *cache;
+    struct schedule_machine machine;
     struct schedule_cluster *own_cluster; /* or NULL: the options' */
+    struct schedule_cluster *cluster;     /* of steps and, in one process, of leases */
     struct schedule *schedule;
     struct engine__step *steps;
     LIST_HEAD(, engine__attempt) running;
@@ -125,10 +137,36 @@ void engine__ready_free(struct engine__step *s);
 
 /* launch.c */
 void engine__launch(struct engine *e, const struct schedule_decision *d);
+/* What a step gets, as DIR/step.json, with marks for secrets (their values: env). */
+int engine__write_step(const struct engine *e, const struct engine__attempt *a,
+                       json_t *spec, json_t *env, struct rwf_err *err);
+
+/* native.c */
+/* Submits the call of a native step; engine__called follows, once that is logged. */
+int engine__call(struct engine *e, struct engine__attempt *a, struct rwf_err *err);
+void engine__called(struct engine__attempt *a);
+void engine__call_stop(struct engine__attempt *a, bool now);
+
+/* runtime.c */
+bool engine__runtime_needed(const struct plan_graph *g);
+/* Starts it when the graph has native steps and it is not there yet. */
+int engine__runtime_wanted(struct engine *e, struct rwf_err *err);
+/* Adds what tells a program where the runtime is, if there is one. */
+void engine__runtime_env(const struct engine *e, json_t *env);
+struct caller *engine__runtime_caller(struct engine *e);
+/* A step gave back what it held in the cluster: a lease may wait for it. */
+void engine__runtime_poke(struct engine *e);
+/* The replica of an actor that is next in turn; they are made with the first call. */
+int engine__runtime_actor(struct engine *e, const char *address, int *ret,
+                          struct rwf_err *err);
+/* True when there is none (any more); else it is being ended, and the loop goes on. */
+bool engine__runtime_gone(struct engine *e);
 
 /* finish.c */
 void engine__report(void *attempt, const json_t *line);
 void engine__exited(void *attempt, const struct proc_exit *result);
+/* The same for an attempt without a process; it is gone afterwards. */
+void engine__finished(struct engine__attempt *a, const struct proc_exit *result);
 void engine__attempt_free(struct engine__attempt *a);
 /* A step ended well without a process. Takes metrics. */
 void engine__decided(struct engine *e, uint32_t step, int number, json_t *metrics);

@@ -35,14 +35,19 @@ static int decide(struct engine *e, const struct plan_step *p, struct op_outcome
     return result;
 }
 
-static void log_started(struct engine *e, const struct plan_step *p, int number,
-                        int pid, const struct schedule_decision *d)
+/* a is NULL for what is decided in the head. */
+static void log_started(struct engine *e, const struct plan_step *p,
+                        const struct engine__attempt *a,
+                        const struct schedule_decision *d)
 {
-    char *dir = run_attempt_dir(p->address, number);
-    json_t *event =
-        json_pack("{s:s, s:i, s:i}", "step", p->address, "attempt", number, "pid", pid);
-    if (pid != 0)
+    int pid = a != NULL && a->proc != NULL ? proc_pid(a->proc) : 0;
+    json_t *event = json_pack("{s:s, s:i, s:i}", "step", p->address, "attempt",
+                              d->attempt, "pid", pid);
+    if (a != NULL) {
+        char *dir = run_attempt_dir(p->address, d->attempt);
         json_object_set_new(event, "dir", json_string(dir));
+        free(dir);
+    }
     if (d->gpu_count > 0) {
         json_t *gpus = json_array();
         for (int i = 0; i < d->gpu_count; i++)
@@ -51,7 +56,6 @@ static void log_started(struct engine *e, const struct plan_step *p, int number,
     }
     run_log_append(e->log, RUN_STEP_STARTED, event);
     schedule_event(e->schedule, p->index, SCHEDULE_EVENT_START, 0, rwf_clock_mono());
-    free(dir);
 }
 
 static void launch_decide(struct engine *e, const struct plan_step *p,
@@ -63,7 +67,7 @@ static void launch_decide(struct engine *e, const struct plan_step *p,
         engine__failed_early(e, p->index, d->attempt, &err);
         return;
     }
-    log_started(e, p, d->attempt, 0, d);
+    log_started(e, p, NULL, d);
     if (out.ok) {
         engine__decided(e, p->index, d->attempt, out.metrics);
     } else {
@@ -89,14 +93,20 @@ static int make_dir(const char *dir, struct rwf_err *err)
 
 /* --- the command --- */
 
-static int write_step_json(const struct engine *e, const struct engine__attempt *a,
-                           json_t *spec, json_t *env, struct rwf_err *err)
+int engine__write_step(const struct engine *e, const struct engine__attempt *a,
+                       json_t *spec, json_t *env, struct rwf_err *err)
 {
     const struct plan_policy *policy = a->step->policy;
     json_t *marked = run__secrets_mark(plan_graph_recipe(e->graph), spec, env);
-    json_t *step = json_pack("{s:s, s:s, s:o, s:I, s:f}", "op", a->step->op->name,
-                             "address", a->step->address, "spec", marked, "memory",
-                             (json_int_t)policy->memory, "cpu", policy->cpu);
+    json_t *custom = json_object();
+    for (size_t i = 0; i < policy->custom_count; i++)
+        json_object_set_new(custom, policy->custom_names[i],
+                            json_real(policy->custom_amounts[i]));
+    json_t *step = json_pack("{s:s, s:s, s:o, s:I, s:f, s:{s:f, s:o}}", "op",
+                             a->step->op->name, "address", a->step->address, "spec",
+                             marked, "memory", (json_int_t)policy->memory, "cpu",
+                             policy->cpu, "resources", "gpu", policy->gpu, "custom",
+                             custom);
     char *text = json_dumps(step, JSON_INDENT(1)),
          *path = rwf_fs_join(a->dir, "step.json");
     int result = text == NULL ? rwf_fail(err, RWF_E_ENV,
@@ -122,10 +132,17 @@ static int make_command(struct engine *e, struct engine__attempt *a,
     } else {
         command->argv = json_pack("[s, s, s]", e->self, "run-step", a->dir);
         command->env = json_object();
-        result = write_step_json(e, a, spec, command->env, err);
+        result = engine__write_step(e, a, spec, command->env, err);
     }
     json_decref(spec);
     return result;
+}
+
+/* The folder of raywf.h: where it was installed, or else where this was built. */
+static const char *include_folder(void)
+{
+    return rwf_fs_is_file(RWF_INCLUDEDIR "/raywf.h") ? RWF_INCLUDEDIR
+                                                     : RWF_SOURCE_INCLUDE;
 }
 
 static void add_env(const struct engine *e, const struct engine__attempt *a,
@@ -135,20 +152,24 @@ static void add_env(const struct engine *e, const struct engine__attempt *a,
     snprintf(number, sizeof(number), "%d", a->number);
     json_object_set_new(env, "RAYWF_ATTEMPT", json_string(number));
     json_object_set_new(env, "RAYWF_STEP_DIR", run_text(a->dir));
+    json_object_set_new(env, "RAYWF_INCLUDE", json_string(include_folder()));
     json_object_set_new(env, "RAYWF_RECIPE_DIR",
                         run_text(recipe_dir(plan_graph_recipe(e->graph))));
 }
 
-static int start(struct engine *e, struct engine__attempt *a,
-                 const struct schedule_decision *d, struct rwf_err *err)
+static int start_process(struct engine *e, struct engine__attempt *a,
+                         const struct schedule_decision *d, struct rwf_err *err)
 {
     const struct plan_policy *policy = a->step->policy;
     struct op_command command = {NULL, NULL, NULL};
     int result = make_command(e, a, &command, err);
+    if (result == 0)
+        result = engine__runtime_wanted(e, err);
     if (result == 0) {
         if (command.env == NULL)
             command.env = json_object();
         add_env(e, a, command.env);
+        engine__runtime_env(e, command.env);
         a->cwd = command.dir != NULL ? rwf_xstrdup(command.dir) : rwf_xstrdup(a->dir);
         struct proc_spec spec = {.argv = command.argv,
                                  .env = command.env,
@@ -189,13 +210,24 @@ static struct engine__attempt *attempt_new(struct engine *e, const struct plan_s
     return a;
 }
 
-static void launch_process(struct engine *e, const struct plan_step *p, int lock,
+static int start(struct engine *e, struct engine__attempt *a,
+                 const struct schedule_decision *d, struct rwf_err *err)
+{
+    if (make_dir(a->dir, err) != 0)
+        return -1;
+    return a->step->op->call != NULL ? engine__call(e, a, err)
+                                     : start_process(e, a, d, err);
+}
+
+static void launch_attempt(struct engine *e, const struct plan_step *p, int lock,
                            const struct schedule_decision *d)
 {
     struct rwf_err err = RWF_ERR_INIT;
     struct engine__attempt *a = attempt_new(e, p, d->attempt, lock);
-    if (make_dir(a->dir, &err) == 0 && start(e, a, d, &err) == 0) {
-        log_started(e, p, d->attempt, proc_pid(a->proc), d);
+    if (start(e, a, d, &err) == 0) {
+        log_started(e, p, a, d);
+        if (p->op->call != NULL)
+            engine__called(a);
         return;
     }
     engine__attempt_free(a);
@@ -226,11 +258,6 @@ void engine__launch(struct engine *e, const struct schedule_decision *d)
         launch_decide(e, p, d);
         return;
     }
-    if (p->op->call != NULL) {
-        rwf_fail(&err, RWF_E_ENV, "%s: native tasks do not run yet", p->address);
-        engine__failed_early(e, p->index, d->attempt, &err);
-        return;
-    }
     rwf_assert(e->steps[d->step].ready != NULL);
     memcpy(key, e->steps[d->step].ready->key, sizeof(key));
     /* The key of a step that is not cached is nobody else's. */
@@ -243,5 +270,5 @@ void engine__launch(struct engine *e, const struct schedule_decision *d)
     else if (engine__hit(e, d->step))
         run_cache_unlock(e->cache, key, lock);
     else
-        launch_process(e, p, lock, d);
+        launch_attempt(e, p, lock, d);
 }

@@ -74,6 +74,16 @@ char *run_log_path(const char *root, const char *id)
     return rwf_xasprintf("%s/runs/%s/events.ndjson", root, id);
 }
 
+char *run_native_dir(const char *root, const char *id)
+{
+    return rwf_xasprintf("%s/runs/%s/native", root, id);
+}
+
+char *run_native_address(const char *root, const char *id)
+{
+    return rwf_xasprintf("%s/runs/%s/native.address", root, id);
+}
+
 /* --- naming a run --- */
 
 static bool is_run(const char *root, const char *name)

@@ -31,4 +31,9 @@ char *run_step_name(const char *address);
 /* "steps/NAME" or "steps/NAME~ATTEMPT", relative to the run's folder. */
 char *run_attempt_dir(const char *address, int attempt);
 
+/* The folder of a run's native runtime (workers' logs, its socket), and the file in the
+ * run's folder that says where its node listens. The caller's to free. */
+char *run_native_dir(const char *root, const char *id);
+char *run_native_address(const char *root, const char *id);
+
 #endif

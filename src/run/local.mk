@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 noinst_LIBRARIES += librun.a
 librun_a_SOURCES =
+# Where raywf.h lies, for recipes that build plugins.
+librun_a_CPPFLAGS = $(AM_CPPFLAGS) -DRWF_INCLUDEDIR='"$(includedir)"' \
+	-DRWF_SOURCE_INCLUDE='"$(abs_top_srcdir)/src/native"'
 librun_a_SOURCES += %D%/cache.h
 # The record of a run.
 librun_a_SOURCES += %D%/events.c %D%/events.def %D%/log.c %D%/log.h %D%/state.c %D%/state.h \
@@ -8,6 +11,7 @@ librun_a_SOURCES += %D%/events.c %D%/events.def %D%/log.c %D%/log.h %D%/state.c 
 # The engine.
 librun_a_SOURCES += %D%/engine.c %D%/engine.h %D%/internal.h %D%/results.c %D%/prepare.c \
 	%D%/launch.c %D%/finish.c %D%/resume.c %D%/control.c %D%/step.c \
+	%D%/native.c %D%/runtime.c %D%/caller.c %D%/caller.h \
 	%D%/secrets.c %D%/secrets.h %D%/notify.c %D%/notify.h
 # Results of steps.
 librun_a_SOURCES += %D%/cache.c %D%/cache_impl.h %D%/cacheput.c %D%/cachegc.c \

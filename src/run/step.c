@@ -75,6 +75,7 @@ static int run(const struct op *const *ops, const char *dir, const json_t *step,
                        .dir = dir,
                        .memory = json_integer_value(json_object_get(step, "memory")),
                        .cpu = json_number_value(json_object_get(step, "cpu")),
+                       .resources = json_object_get(step, "resources"),
                        .report = report,
                        .report_fd = report_fd()};
     int result = op->run(&r, err);

@@ -150,6 +150,9 @@ static uintptr_t class_for(struct schedule *s, struct rwf_map *names,
     schedule_need_of(step->policy, &need);
     if (fail_fit(s, step, &need, err) != 0)
         return 0;
+    /* Its workers' leases take what it needs: here it takes a place among the steps. */
+    if (step->policy->leased)
+        need = (struct schedule_need){0};
     uint32_t shape = schedule_cluster_shape(s->cluster, &need);
     char *name = class_name(step->policy, shape);
     uintptr_t known = (uintptr_t)rwf_map_get(names, name);

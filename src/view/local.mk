@@ -3,7 +3,7 @@ noinst_LIBRARIES += libview.a
 libview_a_SOURCES = \
 	%D%/github.c %D%/github.h %D%/junit.c %D%/junit.h %D%/live.c %D%/live.h \
 	%D%/progress.c %D%/progress.h %D%/run.c %D%/run.h \
-	%D%/style.c %D%/style.h %D%/summary.c %D%/summary.h
+	%D%/style.c %D%/style.h %D%/summary.c %D%/summary.h %D%/timeline.c %D%/timeline.h
 # The report, and the page that is embedded for it.
 libview_a_SOURCES += %D%/report.c %D%/report.h %D%/report_parts.h %D%/report_data.c \
 	%D%/report_history.c %D%/report_logs.c

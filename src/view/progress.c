@@ -310,9 +310,10 @@ static bool is_decided(const struct view_progress *p, const char *address)
 static void add_places(struct view_progress *p, const char *address, int attempt,
                        const char *cause)
 {
-    const char *hint = view_cause_hint(cause);
     struct view_run r = {.root = p->o.root, .graph = p->o.graph};
     uint32_t at = plan_graph_find(p->o.graph, address);
+    const char *hint = view_cause_hint(
+        at == PLAN_NO_STEP ? NULL : plan_graph_step(p->o.graph, at), cause);
     struct rwf_str *out = lines(p);
 
     rwf_str_add(out, view_on(p->o.color, VIEW_DIM));

@@ -84,26 +84,29 @@ char *view_best_log(const struct view_run *r, const struct run_step_state *s)
     return NULL;
 }
 
-const char *view_cause_hint(const char *cause)
+const char *view_cause_hint(const struct plan_step *step, const char *cause)
 {
     static const struct {
         enum plan_cause cause;
         const char *hint;
+        bool commands; /* of no use for native steps */
     } hints[] = {
-        {PLAN_CAUSE_SIGNAL, "the program crashed or was killed from outside"},
-        {PLAN_CAUSE_OOM, "raise resources.memory of the step, or give it less to do"},
+        {PLAN_CAUSE_SIGNAL, "the program crashed or was killed from outside", false},
+        {PLAN_CAUSE_OOM, "raise resources.memory of the step, or give it less to do", false},
         {PLAN_CAUSE_TIMEOUT,
-         "raise timeout of the step, or find out what it waits for"},
+         "raise timeout of the step, or find out what it waits for", false},
         {PLAN_CAUSE_START, "install the program or correct its name; one beside the "
-                           "recipe is ${recipe.dir}/NAME"},
+                           "recipe is ${recipe.dir}/NAME",
+         true},
         {PLAN_CAUSE_OUTPUT,
-         "outputs are paths relative to the folder the step runs in"},
-        {PLAN_CAUSE_INPUT, "inputs are paths relative to the folder of the recipe"},
+         "outputs are paths relative to the folder the step runs in", true},
+        {PLAN_CAUSE_INPUT, "inputs are paths relative to the folder of the recipe", false},
     };
     enum plan_cause wanted = cause ? plan_cause_parse(cause) : PLAN_CAUSE_NONE;
 
     for (size_t i = 0; i < RWF_COUNT(hints); i++)
-        if (hints[i].cause == wanted)
+        if (hints[i].cause == wanted &&
+            !(hints[i].commands && step != NULL && step->op->call != NULL))
             return hints[i].hint;
     return NULL;
 }

@@ -31,8 +31,9 @@ char *view_log_path(const struct view_run *r, const struct run_step_state *s,
 /* The same of the stream that says most: stderr, else stdout; NULL when both are
  * silent. */
 char *view_best_log(const struct view_run *r, const struct run_step_state *s);
-/* What to do about a failure with this cause; NULL when its message says all. */
-const char *view_cause_hint(const char *cause);
+/* What to do about a failure of step (may be NULL) with this cause; NULL when its message
+ * says all. */
+const char *view_cause_hint(const struct plan_step *step, const char *cause);
 /* At most max bytes of the end of a file, from a line's start, as valid UTF-8,
  * redacted. *ret_cut: something stands before it. NULL when there is nothing. */
 char *view_tail(const char *path, size_t max, bool *ret_cut);

@@ -11,6 +11,7 @@ t_scripts = %D%/t0001-cli.sh %D%/t0010-completion.sh %D%/t1001-check.sh \
 	%D%/t1300-outputs.sh %D%/t1310-datasets.sh %D%/t1900-recipes.sh \
 	%D%/t2000-simulate.sh %D%/t2150-node.sh \
 	%D%/t2200-actors.sh
+t_scripts += %D%/t2300-native.sh %D%/t2310-views.sh
 TESTS += $(t_scripts)
 dist_check_SCRIPTS += $(t_scripts)
 EXTRA_DIST += %D%/lib.sh

@@ -31,9 +31,11 @@ if "$RAYWF" doctor --format json | grep -q '"name":"duckdb","level":"ok"'; then
     hasnt datasets.iris
     run 11 "$RAYWF" run recipes/quickstart.yaml --set checks.accurate.than=1.1
     recipe datasets
+    recipe native
 else
     skip quickstart "DuckDB is not here"
     skip datasets "DuckDB is not here"
+    skip native "DuckDB is not here"
 fi
 recipe cache-resume --param pause=0
 recipe matrix-ci

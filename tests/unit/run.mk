@@ -19,6 +19,7 @@ check_cache_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 
 check_PROGRAMS += check_engine
 check_engine_SOURCES = tests/unit/check_engine.c tests/unit/run_support.h
-check_engine_LDADD = librun.a libnode.a libschedule.a libplan.a librecipe.a libwire.a libbase.a \
+check_engine_LDADD = librun.a libhead.a libnode.a libnative.a libstore.a libschedule.a libplan.a \
+	librecipe.a libwire.a libbase.a \
 	$(RWF_LIBS) $(CHECK_LIBS)
 check_engine_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)

@@ -148,7 +148,8 @@ struct schedule_grant schedule_cluster_grant(const struct schedule_cluster *c,
 /* Its cores are free for others while it waits. Going on takes them back at once, even
  * when that is more than there is: nothing else starts there until the debt is paid. */
 void schedule_cluster_block(struct schedule_cluster *c, uint32_t grant, bool blocked);
-/* False: nothing could be placed for shape now. True may still be wrong for a gang. */
+/* claim: NULL for one without a hold. False: nothing could be placed for shape now.
+ * True may still be wrong for a gang. */
 bool schedule_cluster_might(struct schedule_cluster *c, uint32_t shape,
                             const struct schedule_claim *claim);
 /* Rises whenever something becomes free: what could not be placed at one value cannot

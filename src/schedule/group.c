@@ -7,21 +7,27 @@
 #include "schedule/leases.h"
 
 #include <stdlib.h>
-#include <string.h>
 #include "base/mem.h"
 
+static bool are_alike(struct schedule_cluster *c, const struct schedule_group *g)
+{
+    uint32_t first = schedule_cluster_shape(c, &g->bundles[0]);
+    for (uint32_t i = 1; i < g->bundle_count; i++)
+        if (schedule_cluster_shape(c, &g->bundles[i]) != first)
+            return false;
+    return true;
+}
+
+/* Each bundle by itself; all of them together when they are alike. */
 static int refuse_group(const struct schedule_leases *l, const struct schedule_group *g,
                         struct rwf_err *err)
 {
     struct rwf_str path = {NULL, 0, 0}, what = {NULL, 0, 0};
-    bool never = false;
+    bool never = false, alike = are_alike(l->cluster, g);
     for (uint32_t i = 0; i < g->bundle_count && !never && !g->may_wait; i++) {
-        bool all_alike =
-            i + 1 == g->bundle_count && i > 0 &&
-            memcmp(&g->bundles[0], &g->bundles[i], sizeof(*g->bundles)) == 0;
         never = schedule_cluster_never(l->cluster, &g->bundles[i],
-                                       all_alike ? g->bundle_count : 1, g->placement,
-                                       &path, &what);
+                                       alike ? g->bundle_count : 1, g->placement, &path,
+                                       &what);
         if (never)
             rwf_fail(err, RWF_E_FIT,
                      "bundle %u of the group %s; ask for less (%s), or add a node that "

@@ -120,8 +120,8 @@ static bool may_fit(struct schedule *s, struct schedule__class *c)
     uint64_t version = schedule_cluster_version(s->cluster);
     if (c->missed == version + 1)
         return false;
-    struct schedule_claim claim = claim_of(s, c, 0);
-    if (c->ranks > 1 || schedule_cluster_might(s->cluster, c->shape, &claim))
+    /* a gang, and one for which nodes are kept, are simply tried */
+    if (c->ranks > 1 || c->holds || schedule_cluster_might(s->cluster, c->shape, NULL))
         return true;
     c->missed = version + 1;
     return false;

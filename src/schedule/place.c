@@ -107,7 +107,7 @@ bool schedule_cluster_might(struct schedule_cluster *c, uint32_t shape,
 {
     struct schedule__shape *s = &c->shapes[shape];
     bool might = false;
-    if (claim->hold != 0 && c->held_count > 0)
+    if (claim != NULL && claim->hold != 0 && c->held_count > 0)
         return true;
     catch_up(c, s);
     for (int t = first_tree(s); t < SCHEDULE__TREES && !might; t++)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Leases against a model: jobs, asks, releases, nodes and groups from a seed; what is
- * granted must be there and within quotas, what is recalled must be allowed to, and when
- * nothing more is decided nothing more can be.
+ * granted must be there and within quotas, what is recalled must be allowed to, and
+ * when nothing more is decided nothing more can be.
  */
 #include "config.h"
 
@@ -147,7 +147,8 @@ START_TEST(jobs_of_one_priority_share_by_weight)
     int held[4] = {0};
     add_job(l, 1, 0, 1);
     add_job(l, 2, 0, 3);
-    struct schedule_ask a = plain_ask(1, 1, 1, 0, 1000), b = plain_ask(2, 2, 1, 0, 1000);
+    struct schedule_ask a = plain_ask(1, 1, 1, 0, 1000),
+                        b = plain_ask(2, 2, 1, 0, 1000);
     ask(l, &a);
     settle(l, held);
     ck_assert_int_eq(held[1], 40);
@@ -170,7 +171,8 @@ START_TEST(dominant_resources_count)
     int held[4] = {0};
     add_job(l, 1, 0, 1);
     add_job(l, 2, 0, 1);
-    struct schedule_ask a = plain_ask(1, 1, 3, 0, 1000), b = plain_ask(2, 2, 1, 1, 1000);
+    struct schedule_ask a = plain_ask(1, 1, 3, 0, 1000),
+                        b = plain_ask(2, 2, 1, 1, 1000);
     ask(l, &a);
     ask(l, &b);
     settle(l, held);
@@ -401,6 +403,71 @@ START_TEST(groups_are_whole_or_not)
     schedule_cluster_totals(c, &t);
     ck_assert_double_eq_tol(t.cpu_used, 0, 1e-9);
     ck_assert_double_eq_tol(t.gpu_used, 0, 1e-9);
+    schedule_leases_destroy(l);
+    schedule_cluster_destroy(c);
+}
+END_TEST
+
+START_TEST(a_group_is_refused_when_it_can_never_be_whole)
+{
+    struct schedule_machine m = plain_node("one", 9, 0);
+    struct schedule_cluster *c = schedule_cluster_of(&m);
+    struct schedule_leases *l = schedule_leases_create(c);
+    struct rwf_err err = RWF_ERR_INIT;
+    struct schedule_need mixed[3] = {{.cpu = 4}, {.cpu = 1}, {.cpu = 4}},
+                         alike[3] = {{.cpu = 4}, {.cpu = 4}, {.cpu = 4}};
+    struct schedule_group g = {.id = 1, .job = 1, .bundles = alike, .bundle_count = 3};
+    add_job(l, 1, 0, 1);
+    ck_assert_int_eq(schedule_leases_group_add(l, &g, 0, &err), -1);
+    ck_assert_int_eq(err.code, RWF_E_FIT);
+    ck_assert_msg(strstr(err.text, "together holds 2 (1 missing)") != NULL, "%s",
+                  err.text);
+    g.bundles = mixed;
+    ck_assert_int_eq(schedule_leases_group_add(l, &g, 0, &err), 0);
+    ck_assert_int_eq(schedule_leases_next(l, 0).verb, SCHEDULE_LEASE_GROUP_READY);
+    schedule_leases_destroy(l);
+    schedule_cluster_destroy(c);
+}
+END_TEST
+
+START_TEST(a_group_of_higher_priority_ends_what_it_needs)
+{
+    struct schedule_cluster *c = schedule_cluster_create();
+    for (int i = 0; i < 3; i++) {
+        char name[16];
+        snprintf(name, sizeof(name), "n%d", i);
+        struct schedule_machine m = plain_node(name, 4, 0);
+        schedule_cluster_add(c, &m);
+    }
+    struct schedule_leases *l = schedule_leases_create(c);
+    int held[4] = {0}, killed = 0;
+    add_job(l, 1, 0, 1);
+    add_job(l, 2, 1, 1);
+    struct schedule_ask a = plain_ask(1, 1, 1, 0, 12);
+    a.retriable = true;
+    ask(l, &a);
+    settle(l, held);
+    ck_assert_int_eq(held[1], 12);
+    struct schedule_need bundles[2] = {{.cpu = 2}, {.cpu = 2}};
+    struct schedule_group g = {.id = 1,
+                               .job = 2,
+                               .bundles = bundles,
+                               .bundle_count = 2,
+                               .placement = PLAN_DIFFERENT_NODES};
+    ck_assert_int_eq(schedule_leases_group_add(l, &g, 0, NULL), 0);
+    for (;;) {
+        struct schedule_lease_decision d = schedule_leases_next(l, 0);
+        ck_assert_int_ne(d.verb, SCHEDULE_LEASE_NONE);
+        if (d.verb == SCHEDULE_LEASE_GROUP_READY)
+            break;
+        ck_assert_int_eq(d.verb, SCHEDULE_LEASE_RECALL);
+        ck_assert(d.kill);
+        killed++;
+        schedule_leases_release(l, d.lease, 0);
+    }
+    ck_assert_int_eq(killed, 4); /* and what they freed went to nobody else */
+    ck_assert_uint_ne(schedule_leases_group_node(l, 1, 0),
+                      schedule_leases_group_node(l, 1, 1));
     schedule_leases_destroy(l);
     schedule_cluster_destroy(c);
 }
@@ -764,6 +831,8 @@ int main(void)
     tcase_add_test(tc, a_large_ask_does_not_starve);
     tcase_add_test(tc, a_node_is_asked_for_by_its_name);
     tcase_add_test(tc, groups_are_whole_or_not);
+    tcase_add_test(tc, a_group_is_refused_when_it_can_never_be_whole);
+    tcase_add_test(tc, a_group_of_higher_priority_ends_what_it_needs);
     tcase_add_test(tc, a_restarted_head_takes_leases_over);
     tcase_add_loop_test(tc, random_jobs_are_served, 0, 10);
     suite_add_tcase(suite, tc);

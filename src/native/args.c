@@ -28,15 +28,17 @@ static int by_reference(struct native__client *c, struct native__args *a, size_t
     if (ref.owner == c->id) {
         v = native__value_find(c, ref.id);
         if (!v)
-            return native__fail(err, RAYWF_E_ARGUMENT,
-                                "argument %zu: there is no such ref; it was dropped "
-                                "before this call: drop it afterwards, or raywf_retain it",
-                                i);
+            return native__fail(
+                err, RAYWF_E_ARGUMENT,
+                "argument %zu: there is no such ref; it was dropped "
+                "before this call: drop it afterwards, or raywf_retain it",
+                i);
         if (v->flags & NATIVE__STREAMED)
-            return native__fail(err, RAYWF_E_ARGUMENT,
-                                "argument %zu is a stream: pass the refs that raywf_next "
-                                "gives",
-                                i);
+            return native__fail(
+                err, RAYWF_E_ARGUMENT,
+                "argument %zu is a stream: pass the refs that raywf_next "
+                "gives",
+                i);
         v->refs++;
     } else if (!ref.owner) {
         return native__fail(err, RAYWF_E_ARGUMENT,

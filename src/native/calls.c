@@ -191,7 +191,8 @@ void native__handles_free(struct native__client *c)
 
 /* --- submitting --- */
 
-#define TURN_EVERY 64 /* submissions: results are taken in while the program submits */
+#define TURN_EVERY 64 /* submissions: results are taken in while the program submits   \
+                       */
 
 int raywf_submit(struct raywf_task *task, const struct raywf_arg *args, size_t n,
                  struct raywf_ref *ret_refs, struct raywf_error *err)
@@ -204,7 +205,8 @@ int raywf_submit(struct raywf_task *task, const struct raywf_arg *args, size_t n
     native__lock(c);
     struct native__lane *lane = task->lane;
     bool first = !lane->wanted && !lane->line_count;
-    int rc = native__submit(c, lane, task->function, task->policy, args, n, ret_refs, err);
+    int rc =
+        native__submit(c, lane, task->function, task->policy, args, n, ret_refs, err);
     if (first || ++c->since_turn >= TURN_EVERY) {
         c->since_turn = 0;
         native__turn(c);

@@ -87,12 +87,14 @@ void native__worker_ops(const struct native_worker_ops *ops, uint64_t worker)
     worker_number = worker;
 }
 
-void native__worker_call(struct native__client *c, bool (*cancelled)(void *ctx), void *ctx)
+void native__worker_call(struct native__client *c, bool (*cancelled)(void *ctx),
+                         void *ctx)
 {
     if (cancelled) { /* the same function for all calls of a worker */
         if (!c->cancelled) {
             c->cancelled_ctx = ctx;
             c->cancelled = cancelled;
+            c->caller = pthread_self();
         }
         if (++c->calls == 0)
             c->calls = 1;
@@ -111,7 +113,8 @@ static int64_t spin_ns(void)
     long us = strtol(text, &end, 10);
     if (*end || us < 0 || us > 1000000) {
         rwf_log(RWF_LOG_WARN, "native",
-                "RAYWF_SPIN is to be microseconds, 0 to 1000000: '%s' is ignored", text);
+                "RAYWF_SPIN is to be microseconds, 0 to 1000000: '%s' is ignored",
+                text);
         return SPIN_US * 1000;
     }
     return us * 1000;

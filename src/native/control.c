@@ -25,7 +25,6 @@
 #define RETRY_MAX (2 * RWF_NS_PER_S)
 #define RETRIES 120 /* about four minutes */
 
-
 /* --- writing --- */
 
 void native__tell(struct native__client *c, enum wire_type type,
@@ -123,7 +122,8 @@ static void on_grant(struct native__client *c, struct wire_message *m)
         lane = lane->next;
     struct rwf_err err = RWF_ERR_INIT;
     if (lane && m->fd_count == 1 &&
-        native__line_open(c, lane, m->fds[0], g->lease, g->worker, (int)g->slot, &err)) {
+        native__line_open(c, lane, m->fds[0], g->lease, g->worker, (int)g->slot,
+                          &err)) {
         native__lane_fill(c, lane);
         return;
     }
@@ -211,12 +211,18 @@ static void on_listed(struct native__client *c, struct wire_message *m)
 
 static void (*const handlers[WIRE_TYPE_COUNT])(struct native__client *c,
                                                struct wire_message *m) = {
-    [WIRE_GRANT] = on_grant,        [WIRE_REFUSE] = on_refuse,
-    [WIRE_RECALL] = on_recall,      [WIRE_DEATH] = on_death,
-    [WIRE_ERROR] = on_error,        [WIRE_DONE] = on_done,
-    [WIRE_ASK] = on_ask,            [WIRE_TELL] = on_tell,
-    [WIRE_CANCEL_OWNED] = on_cancel, [WIRE_ACTOR_FOUND] = on_found,
-    [WIRE_GROUP_READY] = on_group,  [WIRE_LISTED] = on_listed,
+    [WIRE_GRANT] = on_grant,
+    [WIRE_REFUSE] = on_refuse,
+    [WIRE_RECALL] = on_recall,
+    [WIRE_DEATH] = on_death,
+    [WIRE_ERROR] = on_error,
+    [WIRE_DONE] = on_done,
+    [WIRE_ASK] = on_ask,
+    [WIRE_TELL] = on_tell,
+    [WIRE_CANCEL_OWNED] = on_cancel,
+    [WIRE_ACTOR_FOUND] = on_found,
+    [WIRE_GROUP_READY] = on_group,
+    [WIRE_LISTED] = on_listed,
 };
 
 static void handle(struct native__client *c, struct wire_message *m)
@@ -298,7 +304,10 @@ static int on_welcome(struct native__client *c, struct wire_message *m,
     if (!c->id)
         c->id = w->client;
     c->slot = (int)w->slot;
+    struct store_bell *old = c->bell;
     c->bell = store_slot_bell(s, c->slot);
+    if (old && c->leader != NATIVE__NOBODY) /* who sleeps on the old one must move */
+        store_bell_ring(old);
     native__unlock(c);
     return 0;
 }

@@ -24,8 +24,8 @@ static void remove_group(struct native__client *c, uint64_t id)
     native__tell(c, WIRE_GROUP_REMOVE, &m.base);
 }
 
-static uint64_t ask(struct native__client *c, const struct raywf_bundle *bundles, size_t n,
-                    enum raywf_placement placement)
+static uint64_t ask(struct native__client *c, const struct raywf_bundle *bundles,
+                    size_t n, enum raywf_placement placement)
 {
     Wire__GroupCreate m = WIRE__GROUP_CREATE__INIT;
     m.bundles = rwf_xcalloc(n, sizeof(*m.bundles));

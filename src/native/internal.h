@@ -8,8 +8,8 @@
  *   line    a lane's ring to one worker, for the time of a lease
  *
  * Invariants, under the lock:
- *   - a task is in exactly one place: held (waits for arguments), asleep (back-off), its
- *     lane's queue, a line's flight, or kept (lineage);
+ *   - a task is in exactly one place: held (waits for arguments), asleep (back-off),
+ * its lane's queue, a line's flight, or kept (lineage);
  *   - a value leaves PENDING in native__value_* only, and those are reached from one
  *     place for results of workers: native__receive, which compares line and epoch;
  *   - nothing blocks under the lock: the store is entered without it.
@@ -90,7 +90,8 @@ _Static_assert(sizeof(struct native__value) == 64, "a line of cache");
  * owner's again. */
 struct native__edge {
     struct native__edge *next, **link;
-    void (*fn)(struct native__client *c, struct native__edge *e, struct native__value *v);
+    void (*fn)(struct native__client *c, struct native__edge *e,
+               struct native__value *v);
     void *ctx;
 };
 
@@ -144,14 +145,15 @@ enum native__place {
 };
 
 enum native__task_flags {
-    NATIVE__HAS_REFS = 1,  /* some arguments are by reference */
-    NATIVE__GONE = 2,      /* cancelled or failed; is only waited for on its line */
-    NATIVE__PACK = 4,      /* too large for a frame: `packed` holds the arguments */
-    NATIVE__DOOMED = 8,    /* in the list of those whose arguments have failed */
+    NATIVE__HAS_REFS = 1, /* some arguments are by reference */
+    NATIVE__GONE = 2,     /* cancelled or failed; is only waited for on its line */
+    NATIVE__PACK = 4,     /* too large for a frame: `packed` holds the arguments */
+    NATIVE__DOOMED = 8,   /* in the list of those whose arguments have failed */
 };
 
 /* Behind it: uint32_t values[returns], padded to 8; then the arguments as they go into
- * a frame (native_item …), where by reference object is NATIVE__REF and size the index. */
+ * a frame (native_item …), where by reference object is NATIVE__REF and size the index.
+ */
 #define NATIVE__REF UINT64_MAX
 #define NATIVE__NO_VALUE UINT32_MAX /* in values: dropped, or not a return of it */
 
@@ -161,7 +163,7 @@ struct native__task {
     struct native__lane *lane;
     struct native__line *line; /* SENT */
     const struct native__policy *policy;
-    void *stream; /* client_stream.c's */
+    void *stream;      /* client_stream.c's */
     uint32_t function; /* of native__function */
     uint32_t value_count, arg_count, arg_bytes;
     uint32_t epoch;
@@ -170,10 +172,10 @@ struct native__task {
     uint32_t parent;  /* call of a worker that submitted it; 0: none */
     uint16_t attempt; /* from 1 */
     uint8_t place, flags;
-    uint32_t live; /* KEPT: values that it could make again */
+    uint32_t live;   /* KEPT: values that it could make again */
     uint16_t class_; /* of its memory; 0: malloc */
     uint16_t rebuilds;
-    uint32_t values[];
+    _Alignas(8) uint32_t values[]; /* and the arguments behind them */
 };
 
 static inline void *native__task_args(const struct native__task *t)
@@ -191,9 +193,10 @@ void native__retry_defaults(struct raywf_retry *ret, const struct raywf_retry *r
 /* Makes a call of lane: copies arguments (large ones into the store: without the lock
  * meanwhile), and queues it, or holds it until its arguments are there. Called with the
  * lock; ret_refs: as many as policy->returns. */
-int native__submit(struct native__client *c, struct native__lane *lane, uint32_t function,
-                   const struct native__policy *policy, const struct raywf_arg *args,
-                   size_t n, struct raywf_ref *ret_refs, struct raywf_error *err);
+int native__submit(struct native__client *c, struct native__lane *lane,
+                   uint32_t function, const struct native__policy *policy,
+                   const struct raywf_arg *args, size_t n, struct raywf_ref *ret_refs,
+                   struct raywf_error *err);
 /* Waits for those of its arguments that are pending, then queues it. */
 void native__hold(struct native__client *c, struct native__task *t);
 /* All its values fail, unless it is gone already. The task is freed, or (SENT) waits
@@ -215,30 +218,31 @@ void native__list_remove(struct native__list *l, struct native__task *t);
 
 struct native__lane {
     struct native__lane *next;
-    uint64_t id;       /* the lane number in WANT and GRANT; never 0 */
+    uint64_t id; /* the lane number in WANT and GRANT; never 0 */
     struct native__list queue;
     struct native__line *lines;
     uint32_t line_count;
     size_t in_flight;
-    uint64_t average;  /* ns that a call ran, of late; 0: not known */
+    uint32_t stalled; /* lines whose one call waits for others */
+    uint64_t average; /* ns that a call ran, of late; 0: not known */
     bool filling;
-    bool dirty;        /* is in the client's list of lanes to look at */
+    bool dirty; /* is in the client's list of lanes to look at */
     struct native__lane *next_dirty;
     /* An ordered lane has at most one line, sends all it has room for, and never wants,
      * returns or lingers by itself: client_actor.c does. */
     bool ordered;
     uint64_t actor;
-    void *owner; /* struct raywf_actor */
+    void *owner;                     /* struct raywf_actor */
     struct native__lane *next_spare; /* client_actor.c */
     /* A shape. */
     Wire__Shape *shape;
     struct raywf_group *group;
-    bool lingers;      /* a timer looks for lines that are idle */
+    bool lingers; /* a timer looks for lines that are idle */
     int priority;
     bool retriable;
-    bool told;         /* the node knows the shape */
-    bool retell;       /* a worker is lost: the node is told anew what is wanted */
-    uint32_t wanted;   /* as told to the node */
+    bool told;       /* the node knows the shape */
+    bool retell;     /* a worker is lost: the node is told anew what is wanted */
+    uint32_t wanted; /* as told to the node */
     /* Not 0: queued calls and new ones fail with it (an actor that is dead). */
     int code;
     char *text;
@@ -252,9 +256,11 @@ struct native__line {
     struct native__list flight; /* as sent */
     uint32_t unflushed;
     bool recalled, full, broken;
-    bool ended; /* the node was told to kill its worker */
+    bool ended;   /* the node was told to kill its worker */
+    bool stalled; /* its call waits for others: nothing is sent behind it */
+    bool resume;  /* NATIVE_RESUME is to be sent before anything else */
     int64_t idle_since;
-    int64_t check; /* when to look whether what runs is over its time; 0: not */
+    int64_t check;   /* when to look whether what runs is over its time; 0: not */
     uint64_t *named; /* bit set of functions that the worker knows by number */
     size_t named_words;
 };
@@ -274,8 +280,9 @@ void native__lane_fail(struct native__client *c, struct native__lane *lane, int 
                        const char *text);
 /* Takes ring; fd stays the caller's. */
 struct native__line *native__line_open(struct native__client *c,
-                                       struct native__lane *lane, int fd, uint64_t lease,
-                                       uint64_t worker, int slot, struct rwf_err *err);
+                                       struct native__lane *lane, int fd,
+                                       uint64_t lease, uint64_t worker, int slot,
+                                       struct rwf_err *err);
 /* The worker is dead (retry.c): takes in what it had published, then decides about each
  * call: what had begun used up an attempt (or fails: policy), what had not is queued
  * again at the front, in order. Frees the line. */
@@ -295,7 +302,8 @@ void native__lanes_free(struct native__client *c);
 
 /* Encodes t into its line's ring: 1; 0: the ring is full now; -1: it failed or is held
  * again (it is not in the queue any more). */
-int native__send(struct native__client *c, struct native__line *l, struct native__task *t);
+int native__send(struct native__client *c, struct native__line *l,
+                 struct native__task *t);
 void native__flush(struct native__line *l);
 /* Takes in what came on l; true: something. */
 bool native__receive(struct native__client *c, struct native__line *l);
@@ -316,7 +324,8 @@ struct native__stream_ops {
     void (*free)(struct native__client *c);
 };
 extern const struct native__stream_ops *native__streams;
-/* Actors: what concerns them on the control socket; true: taken. Set by client_actor.c. */
+/* Actors: what concerns them on the control socket; true: taken. Set by client_actor.c.
+ */
 struct native__actor_ops {
     bool (*message)(struct native__client *c, struct wire_message *m);
     /* Connected anew: another node. */
@@ -384,6 +393,9 @@ struct native_worker_ops {
     void *ctx;
     void (*message)(void *ctx, struct wire_message *m);
     void (*lost)(void *ctx);
+    /* The thread that runs the calls has waited for a while, and goes on doing so; with
+     * the lock, again and again. */
+    void (*blocked)(void *ctx);
 };
 /* Before native_client_open, in a worker: its number goes into JOIN. */
 void native__worker_ops(const struct native_worker_ops *ops, uint64_t worker);
@@ -470,9 +482,9 @@ struct native__client {
     pthread_t pump;
     bool pump_runs;
     uint64_t turns, progress;
-    int64_t now; /* of this turn */
+    int64_t now;         /* of this turn */
     uint32_t since_turn; /* submissions */
-    int64_t spin; /* ns; 0: never */
+    int64_t spin;        /* ns; 0: never */
     int spin_luck;
     struct store_bell *bell;
     struct native__job *jobs, **jobs_end;
@@ -503,6 +515,7 @@ struct native__client {
     uint64_t worker;
     bool (*cancelled)(void *ctx);
     void *cancelled_ctx;
+    pthread_t caller;      /* runs the calls */
     _Atomic uint32_t call; /* number of the one that runs; 0: none */
     uint32_t calls;
     uint64_t ended_tasks; /* those up to this number were ended with their parent */

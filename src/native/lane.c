@@ -13,9 +13,9 @@
 #include "base/log.h"
 #include "base/mem.h"
 
-#define AHEAD_NS 200000  /* of work in a ring */
+#define AHEAD_NS 200000 /* of work in a ring */
 #define DEPTH_MAX 1024u
-#define FEED_NS 500      /* what one call costs us: no use for more workers than we feed */
+#define FEED_NS 500 /* what one call costs us: no use for more workers than we feed */
 #define WANT_MAX 4096u
 #define LINGER (100 * RWF_NS_PER_MS)
 #define FLUSH_AFTER 32
@@ -115,17 +115,18 @@ void native__lane_fill(struct native__client *c, struct native__lane *lane)
 {
     if (!lane->line_count || !lane->queue.first || lane->filling)
         return;
-    uint32_t deep = depth(lane);
-    if (lane->in_flight >= (size_t)deep * lane->line_count)
+    uint32_t deep = depth(lane), waiting = lane->stalled;
+    uint32_t lines = lane->line_count - waiting;
+    size_t running = lane->in_flight - waiting;
+    if (running >= (size_t)deep * lines)
         return;
-    size_t total = lane->queue.count + lane->in_flight;
-    size_t share = (total + lane->line_count - 1) / lane->line_count;
+    size_t share = (lane->queue.count + running + lines - 1) / lines;
     if (share > deep)
         share = deep;
     /* Sending may queue what is to be made again first: the loops see it. */
     lane->filling = true;
     for (struct native__line *l = lane->lines; l && lane->queue.first; l = l->next)
-        if (!l->recalled && !l->full)
+        if (!l->recalled && !l->full && !l->stalled)
             fill_line(c, l, share);
     lane->filling = false;
 }
@@ -170,8 +171,9 @@ static void unindex_line(struct native__client *c, const struct native__line *l)
 }
 
 struct native__line *native__line_open(struct native__client *c,
-                                       struct native__lane *lane, int fd, uint64_t lease,
-                                       uint64_t worker, int slot, struct rwf_err *err)
+                                       struct native__lane *lane, int fd,
+                                       uint64_t lease, uint64_t worker, int slot,
+                                       struct rwf_err *err)
 {
     struct store *store = native__store(c);
     struct store_bell *peer = store ? store_slot_bell(store, slot) : NULL;
@@ -207,6 +209,7 @@ void native__line_detach(struct native__client *c, struct native__line *l)
         at = &(*at)->next;
     *at = l->next;
     l->lane->line_count--;
+    l->lane->stalled -= l->stalled;
     unindex_line(c, l);
     native__lane_touch(c, l->lane);
 }
@@ -236,6 +239,7 @@ static uint32_t useful(const struct native__lane *lane)
 {
     size_t total = lane->queue.count + lane->in_flight;
     size_t fed = lane->average ? 1 + lane->average / FEED_NS : WANT_MAX;
+    fed += lane->stalled;
     size_t n = total < fed ? total : fed;
     return n > WANT_MAX ? WANT_MAX : (uint32_t)n;
 }

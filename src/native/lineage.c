@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What is lost is made again. The rebuilding is recursive by itself: the task is queued,
- * and when it is sent its own arguments are found lost, and so on.
+ * What is lost is made again. The rebuilding is recursive by itself: the task is
+ * queued, and when it is sent its own arguments are found lost, and so on.
  */
 #include "config.h"
 #include "native/lineage.h"
@@ -109,7 +109,8 @@ struct moving {
     store_object object;
 };
 
-static void moved(struct native__client *c, struct moving *m, struct native__value *fresh)
+static void moved(struct native__client *c, struct moving *m,
+                  struct native__value *fresh)
 {
     struct native__value *v = native__value_at(c, m->index);
     struct native__session *s = &c->sessions[m->session];

@@ -2,7 +2,8 @@
  *
  * What is lost is made again: a task whose values lie in the store is kept, with its
  * arguments, for as long as they are wanted (at most 1 GiB of such tasks: the oldest go
- * first); a value that was put is copied out of the old mapping, which outlives its node.
+ * first); a value that was put is copied out of the old mapping, which outlives its
+ * node.
  */
 #ifndef RWF_NATIVE_LINEAGE_H
 #define RWF_NATIVE_LINEAGE_H

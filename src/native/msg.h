@@ -18,6 +18,10 @@ enum native_msg_type {
     NATIVE_NAME,     /* client: the function with this number is called NAME */
     NATIVE_DONE,     /* worker: a call has ended: its values, or its error */
     NATIVE_YIELD,    /* worker: one value of a stream */
+    /* A call that waits for tasks of its own must not hold up those behind it, which may
+     * be what it waits for. */
+    NATIVE_STALLED, /* worker: this task waits; the calls behind it will not run */
+    NATIVE_RESUME,  /* client: they were taken back; what follows counts again */
 };
 
 struct native_msg {

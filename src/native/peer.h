@@ -39,6 +39,7 @@ struct native__peer {
     size_t head, tail, queue_cap;
     uint64_t running; /* task */
     uint64_t credit;  /* of the stream that runs */
+    bool stalled;     /* calls are skipped up to NATIVE_RESUME */
     bool gone;        /* the client has left, or wrote what is no frame */
 };
 

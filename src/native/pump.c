@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Waiting, and taking in what comes meanwhile. One thread at a time leads: it takes in
- * results, spins for a little while, then sleeps on the bell of the process. Others that
- * wait follow: the leader tells them when something has changed, and one of them takes
- * over when it leaves. While nobody waits a thread of our own looks after what is
+ * results, spins for a little while, then sleeps on the bell of the process. Others
+ * that wait follow: the leader tells them when something has changed, and one of them
+ * takes over when it leaves. While nobody waits a thread of our own looks after what is
  * outstanding: it ticks while the program keeps taking results in by itself, leads when
  * it does not, and sleeps deeply when there is nothing to do.
  */
@@ -19,7 +19,7 @@
 #include "native/control.h"
 
 #define TICK RWF_NS_PER_MS
-#define QUIET_TICKS 20        /* then it sleeps deeply */
+#define QUIET_TICKS 20 /* then it sleeps deeply */
 #define BLOCKED_AFTER RWF_NS_PER_MS
 
 static void pause_cpu(void)
@@ -229,6 +229,9 @@ bool native__await(struct native__client *c, bool (*done)(void *ctx), void *ctx,
         if (c->now >= deadline)
             break;
         cancel_children(c);
+        if (blocks && c->blocked && c->worker_ops.blocked &&
+            pthread_equal(pthread_self(), c->caller))
+            c->worker_ops.blocked(c->worker_ops.ctx);
         if ((ret = done(ctx)))
             break;
         if (c->leader == NATIVE__NOBODY)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * What workers answer. The commit: a result is taken when its call is in flight on the
- * very line it came by, with the epoch it was sent with; else it is dropped, and what it
- * brought is given back.
+ * very line it came by, with the epoch it was sent with; else it is dropped, and what
+ * it brought is given back.
  *
  * What comes in is input: a frame that does not hold what it says ends the line.
  */
@@ -35,7 +35,8 @@ int native__item(const char **at, size_t *rest, struct native_item *ret,
     return 0;
 }
 
-static struct native__task *in_flight(struct native__line *l, const struct native_msg *m)
+static struct native__task *in_flight(struct native__line *l,
+                                      const struct native_msg *m)
 {
     for (struct native__task *t = l->flight.first; t; t = t->next)
         if (t->id == m->task)
@@ -49,8 +50,11 @@ static void land(struct native__client *c, struct native__line *l,
     native__list_remove(&l->flight, t);
     l->lane->in_flight--;
     t->line = NULL;
-    if (!l->flight.count)
-        l->idle_since = c->now;
+    if (l->flight.count)
+        return;
+    l->idle_since = c->now;
+    l->lane->stalled -= l->stalled;
+    l->stalled = false;
 }
 
 static void drop_object(struct native__client *c, store_object o)
@@ -82,8 +86,8 @@ static void commit_value(struct native__client *c, struct native__task *t, uint3
 }
 
 /* Items one by one; t NULL: only gives back what they hold. */
-static int commit_items(struct native__client *c, struct native__task *t, const char *at,
-                        size_t rest, uint32_t count)
+static int commit_items(struct native__client *c, struct native__task *t,
+                        const char *at, size_t rest, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++) {
         struct native_item item;
@@ -215,6 +219,29 @@ static int yield(struct native__client *c, struct native__line *l,
     return commit_items(c, NULL, (const char *)(m + 1), size - sizeof(*m), 1);
 }
 
+/* What was sent behind t is queued again: it has not begun, and will not there. */
+static int stalled(struct native__client *c, struct native__line *l,
+                   const struct native_msg *m)
+{
+    struct native__task *t = in_flight(l, m), *last;
+    if (!t || l->lane->ordered)
+        return 0;
+    while ((last = l->flight.last) != t) {
+        land(c, l, last);
+        if (last->flags & NATIVE__GONE) {
+            native__task_free(c, last);
+            continue;
+        }
+        last->epoch++;
+        last->place = NATIVE__QUEUED;
+        native__list_unshift(&l->lane->queue, last);
+    }
+    l->lane->stalled += !l->stalled;
+    l->stalled = l->resume = true;
+    native__lane_touch(c, l->lane);
+    return 0;
+}
+
 static int take(struct native__client *c, struct native__line *l,
                 const struct native_msg *m, size_t size)
 {
@@ -225,6 +252,8 @@ static int take(struct native__client *c, struct native__line *l,
         return done(c, l, (const struct native_done *)m, size);
     case NATIVE_YIELD:
         return yield(c, l, (const struct native_yield *)m, size);
+    case NATIVE_STALLED:
+        return stalled(c, l, m);
     default:
         return -1;
     }

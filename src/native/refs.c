@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The values that this process owns or has borrowed: entries of 64 bytes in pages that
- * never move, found by index and told from their predecessors by a generation; who waits
- * for a value hangs on it as a list of edges.
+ * never move, found by index and told from their predecessors by a generation; who
+ * waits for a value hangs on it as a list of edges.
  *
  * Invariant: an entry with references is never reused; the last reference frees what it
  * holds, whatever state it is in.
@@ -53,8 +53,10 @@ struct native__value *native__value_add(struct native__client *c)
         v = fresh(c, &index);
     }
     uint64_t generation = v->size + 1;
-    *v = (struct native__value){
-        .id = generation << INDEX_BITS | index, .refs = 1, .user = 1, .state = NATIVE__PENDING};
+    *v = (struct native__value){.id = generation << INDEX_BITS | index,
+                                .refs = 1,
+                                .user = 1,
+                                .state = NATIVE__PENDING};
     return v;
 }
 

@@ -195,9 +195,10 @@ void native__asked(struct native__client *c, const Wire__Ask *m)
         .client = m->client, .request = m->request, .slot = (int)m->slot};
     struct native__value *v = m->owner == c->id ? native__value_find(c, m->id) : NULL;
     if (!v)
-        tell_error(c, &a, RAYWF_E_LOST,
-                   "its owner has dropped it: who passes a ref on must keep it until it "
-                   "was retained");
+        tell_error(
+            c, &a, RAYWF_E_LOST,
+            "its owner has dropped it: who passes a ref on must keep it until it "
+            "was retained");
     else if (native__value_ready(v))
         tell_value(c, &a, v);
     else

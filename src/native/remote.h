@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Refs that other clients own: the owner is asked through the node, once, and the answer
- * lies in an entry of ours like any other value.
+ * Refs that other clients own: the owner is asked through the node, once, and the
+ * answer lies in an entry of ours like any other value.
  */
 #ifndef RWF_NATIVE_REMOTE_H
 #define RWF_NATIVE_REMOTE_H

@@ -105,8 +105,8 @@ void native__retry(struct native__client *c, struct native__task *t,
                    enum raywf_cause cause, int code, const char *text)
 {
     const struct raywf_retry *r = &t->policy->retry;
-    bool own = code != RAYWF_E_PLUGIN && code != RAYWF_E_ARGUMENT &&
-               code != RAYWF_E_CANCELLED;
+    bool own =
+        code != RAYWF_E_PLUGIN && code != RAYWF_E_ARGUMENT && code != RAYWF_E_CANCELLED;
     if (!own || !(r->on & cause) || t->attempt > r->max) {
         give_up(c, t, code, text);
         return;
@@ -152,8 +152,7 @@ static void bereft(struct native__client *c, struct native__task *t, bool begun,
         return;
     }
     char all[1024];
-    snprintf(all, sizeof(all), "'%s': its %s %s",
-             native__function_name(c, t->function),
+    snprintf(all, sizeof(all), "'%s': its %s %s", native__function_name(c, t->function),
              t->lane->ordered ? "actor" : "worker", text);
     if (t->policy->once) {
         size_t len = strlen(all);
@@ -232,7 +231,8 @@ static void look(struct native__client *c, void *ctx)
     native__timer_add(c, next, look, (void *)(uintptr_t)l->lease);
 }
 
-void native__line_watch(struct native__client *c, struct native__line *l, int64_t timeout)
+void native__line_watch(struct native__client *c, struct native__line *l,
+                        int64_t timeout)
 {
     int64_t when = rwf_clock_mono() + timeout;
     if (l->check && l->check <= when)

@@ -138,7 +138,8 @@ static void pack_done(struct native__client *c, struct native__task *t,
         native__lane_fill(c, t->lane);
 }
 
-/* The items, copied with the lock; NULL: no memory, or an argument has just been lost. */
+/* The items, copied with the lock; NULL: no memory, or an argument has just been lost.
+ */
 static char *copy_items(struct native__client *c, struct packing *p,
                         struct raywf_error *err)
 {
@@ -251,8 +252,22 @@ static void watch_time(struct native__client *c, struct native__line *l,
         native__line_watch(c, l, t->policy->timeout);
 }
 
-int native__send(struct native__client *c, struct native__line *l, struct native__task *t)
+static int send_resume(struct native__line *l)
 {
+    struct native_msg *m = store_ring_reserve(l->ring, sizeof(*m));
+    if (!m)
+        return 0;
+    *m = (struct native_msg){.type = NATIVE_RESUME};
+    store_ring_commit(l->ring);
+    l->resume = false;
+    return 1;
+}
+
+int native__send(struct native__client *c, struct native__line *l,
+                 struct native__task *t)
+{
+    if (l->resume && !send_resume(l))
+        return 0;
     if (!is_named(l, t->function) && !name_function(c, l, t->function))
         return 0;
     int rc = t->flags & NATIVE__PACK ? send_packed(c, l, t) : send_plain(c, l, t);

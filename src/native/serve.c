@@ -211,6 +211,23 @@ static bool must_read_ahead(const struct native_call *m,
     return m->returns == RAYWF_STREAM || f->ns < 0 || f->ns > SLOW_NS;
 }
 
+void native__serve_stall(struct native__worker *w)
+{
+    struct native__peer *p = w->call.peer;
+
+    if (!p || p->stalled || p->gone || w->class_)
+        return;
+    native__gate_return(&w->gate);
+    struct native_msg *m = store_ring_reserve(p->ring, sizeof(*m));
+    if (!m)
+        return; /* we are called again */
+    *m = (struct native_msg){
+        .type = NATIVE_STALLED, .epoch = w->call.msg.epoch, .task = w->call.msg.task};
+    store_ring_commit(p->ring);
+    p->stalled = true;
+    native__serve_flush(w);
+}
+
 static void call(struct native__worker *w, struct native__peer *p,
                  const struct native_msg *m, size_t size, bool forgotten)
 {
@@ -265,7 +282,11 @@ bool native__serve(struct native__worker *w, struct native__peer *p)
         const struct native_msg *m = native__peer_next(p, &size, &forgotten);
         if (!m || atomic_load_explicit(&w->mail, memory_order_relaxed))
             break;
-        if (m->type == NATIVE_CALL)
+        if (m->type == NATIVE_RESUME)
+            p->stalled = false;
+        else if (m->type == NATIVE_CALL && p->stalled)
+            ; /* taken back: NATIVE_STALLED has answered it */
+        else if (m->type == NATIVE_CALL)
             call(w, p, m, size, forgotten);
         else if (m->type == NATIVE_NAME)
             name_function(w, p, m, size);

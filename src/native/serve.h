@@ -41,6 +41,8 @@ struct native__worker {
 /* Runs what the client has sent, for a while. True: there was something. */
 bool native__serve(struct native__worker *w, struct native__peer *p);
 void native__serve_flush(struct native__worker *w);
+/* The call that runs waits: its client takes back what it sent behind it. */
+void native__serve_stall(struct native__worker *w);
 /* Sets up the call; before the first. */
 void native__serve_init(struct native__worker *w);
 void native__serve_free(struct native__worker *w);

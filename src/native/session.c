@@ -32,8 +32,8 @@ static int connect_to(const char *path, struct rwf_err *err)
 {
     struct sockaddr_un a = {.sun_family = AF_UNIX};
     if (strlen(path) >= sizeof(a.sun_path))
-        return rwf_fail(err, ENAMETOOLONG, "the path of a node's socket is too long: %s",
-                        path);
+        return rwf_fail(err, ENAMETOOLONG,
+                        "the path of a node's socket is too long: %s", path);
     strcpy(a.sun_path, path);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
@@ -42,10 +42,11 @@ static int connect_to(const char *path, struct rwf_err *err)
         return fd;
     int code = errno;
     close(fd);
-    return rwf_fail(err, code,
-                    "no node listens on %s: %s; is it running (`raywf start --head`), and "
-                    "is RAYWF_ADDRESS right?",
-                    path, strerror(code));
+    return rwf_fail(
+        err, code,
+        "no node listens on %s: %s; is it running (`raywf start --head`), and "
+        "is RAYWF_ADDRESS right?",
+        path, strerror(code));
 }
 
 /* --- the program --- */
@@ -103,7 +104,8 @@ static void make_argv(const struct raywf_options *o, char **argv)
     if (o->spill)
         add_arg(argv, &n, rwf_xasprintf("--spill=%s", o->spill));
     if (o->spill_quota > 0)
-        add_arg(argv, &n, rwf_xasprintf("--spill-quota=%lld", (long long)o->spill_quota));
+        add_arg(argv, &n,
+                rwf_xasprintf("--spill-quota=%lld", (long long)o->spill_quota));
 }
 
 static int spawn(const char *program, char **argv, int fd, pid_t *ret)
@@ -144,10 +146,11 @@ static int start_session(struct native__client *c, struct rwf_err *err)
         free(argv[i]);
     close(pair[1]);
     if (rc) {
-        rwf_fail(err, rc,
-                 "cannot start a runtime: %s: %s; set RAYWF_BIN to the program raywf, or "
-                 "RAYWF_ADDRESS to the socket of a running node",
-                 program, strerror(rc));
+        rwf_fail(
+            err, rc,
+            "cannot start a runtime: %s: %s; set RAYWF_BIN to the program raywf, or "
+            "RAYWF_ADDRESS to the socket of a running node",
+            program, strerror(rc));
         close(pair[0]);
         pair[0] = -1;
     } else {

@@ -267,9 +267,10 @@ static void make_values(struct native__client *c, struct native__task *t,
     }
 }
 
-int native__submit(struct native__client *c, struct native__lane *lane, uint32_t function,
-                   const struct native__policy *policy, const struct raywf_arg *args,
-                   size_t n, struct raywf_ref *ret_refs, struct raywf_error *err)
+int native__submit(struct native__client *c, struct native__lane *lane,
+                   uint32_t function, const struct native__policy *policy,
+                   const struct raywf_arg *args, size_t n, struct raywf_ref *ret_refs,
+                   struct raywf_error *err)
 {
     struct native__args a = {.args = args, .count = n};
     if (n && native__args_prepare(c, &a, err) < 0)

@@ -26,9 +26,10 @@ struct native__value *native__value_of(struct native__client *c, struct raywf_re
     } else if (ref.owner) {
         return native__borrow(c, ref);
     }
-    native__fail(err, RAYWF_E_ARGUMENT,
-                 "there is no such ref: it was dropped already, or is of another process "
-                 "and incomplete");
+    native__fail(
+        err, RAYWF_E_ARGUMENT,
+        "there is no such ref: it was dropped already, or is of another process "
+        "and incomplete");
     return NULL;
 }
 
@@ -81,8 +82,9 @@ static int object_create(struct native__client *c, size_t size, struct fresh *re
 }
 
 /* With the lock: a value for it. */
-static struct native__value *object_value(struct native__client *c, const struct fresh *f,
-                                          size_t size, enum native__state state)
+static struct native__value *object_value(struct native__client *c,
+                                          const struct fresh *f, size_t size,
+                                          enum native__state state)
 {
     struct native__value *v = native__value_add(c);
     v->size = size;
@@ -236,8 +238,8 @@ static bool not_pinning(void *ctx)
 }
 
 /* One thread enters the store, without the lock; v has a reference of the caller's. */
-static int pin_first(struct native__client *c, struct native__value *v, int64_t deadline,
-                     struct raywf_error *err)
+static int pin_first(struct native__client *c, struct native__value *v,
+                     int64_t deadline, struct raywf_error *err)
 {
     struct store *s = c->sessions[v->store].store;
     bool old = v->store + (size_t)1 != c->session_count;
@@ -357,8 +359,8 @@ int raywf_get_copy(struct raywf_ref ref, int64_t timeout, void *data, size_t siz
         return -1;
     if (value.size != size)
         rc = native__fail(err, RAYWF_E_ARGUMENT,
-                          "the value has %zu bytes, and there is room for %zu", value.size,
-                          size);
+                          "the value has %zu bytes, and there is room for %zu",
+                          value.size, size);
     else if (size)
         memcpy(data, value.data, size);
     raywf_release(&value);

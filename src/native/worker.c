@@ -33,6 +33,12 @@ static void on_message(void *ctx, struct wire_message *m)
     atomic_store(&w->mail, true); /* the reader wakes the loop */
 }
 
+/* The call waits for tasks of its own. */
+static void on_blocked(void *ctx)
+{
+    native__serve_stall(ctx);
+}
+
 /* The node has ended, and nobody can read what is still to come. */
 static void on_lost(void *ctx)
 {
@@ -208,7 +214,7 @@ static void end(struct native__worker *w)
 int native_worker_run(int fd, uint64_t number, struct rwf_err *err)
 {
     struct native__worker w = {.lock = PTHREAD_MUTEX_INITIALIZER};
-    const struct native_worker_ops ops = {&w, on_message, on_lost};
+    const struct native_worker_ops ops = {&w, on_message, on_lost, on_blocked};
     struct raywf_error error = {0};
 
     /* Whoever started it must not leave it behind. */

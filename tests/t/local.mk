@@ -9,7 +9,7 @@ EXTRA_DIST += tests/corpus tests/t/schema_agrees.py
 t_scripts = %D%/t0001-cli.sh %D%/t0010-completion.sh %D%/t1001-check.sh \
 	%D%/t1100-plan.sh %D%/t1200-run.sh %D%/t1210-stop-resume.sh %D%/t1220-secrets.sh %D%/t1230-gpus.sh \
 	%D%/t1300-outputs.sh %D%/t1310-datasets.sh %D%/t1900-recipes.sh \
-	%D%/t2000-simulate.sh %D%/t2150-node.sh \
+	%D%/t2000-simulate.sh %D%/t2100-tasks.sh %D%/t2150-node.sh \
 	%D%/t2200-actors.sh
 t_scripts += %D%/t2300-native.sh %D%/t2310-views.sh
 TESTS += $(t_scripts)
@@ -28,3 +28,12 @@ EXTRA_DIST += %D%/node_plugin.c %D%/node_crash.c
 %D%/%.so: %D%/%.c src/native/raywf.h
 	$(AM_V_CCLD)$(MKDIR_P) %D% && $(CC) -I$(top_srcdir)/src/native $(WARN_CFLAGS) $(CFLAGS) \
 		-std=gnu11 -fPIC -shared -o $@ $<
+
+# A user's program and its plugin, for t2100.
+EXTRA_PROGRAMS += %D%/native_driver
+%C%_native_driver_SOURCES = %D%/native_driver.c
+%C%_native_driver_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src/native
+%C%_native_driver_LDADD = libnative.a libwire.a libstore.a libbase.a $(RWF_LIBS)
+check_DATA += %D%/native_driver$(EXEEXT) %D%/native_plugin.so
+EXTRA_DIST += %D%/native_plugin.c
+CLEANFILES += %D%/native_driver$(EXEEXT) %D%/native_plugin.so

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The client against a node and workers that the test plays (native_rig.h): results,
- * dependencies, deaths, retries, epochs, cancelling, time-outs, refusal, lineage, loss of
- * the node.
+ * dependencies, deaths, retries, epochs, cancelling, time-outs, refusal, lineage, loss
+ * of the node.
  */
 #include "config.h"
 #include <check.h>
@@ -36,7 +36,8 @@ static void stop(void)
 
 #define ok(call) ck_assert_msg((call) == 0, "%s", err.text)
 
-static struct raywf_task *task_of(const char *function, const struct raywf_task_options *o)
+static struct raywf_task *task_of(const char *function,
+                                  const struct raywf_task_options *o)
 {
     struct raywf_task *t = raywf_task("/plugin.so", function, o, &err);
     ck_assert_msg(t != NULL, "%s", err.text);
@@ -366,7 +367,8 @@ START_TEST(retries_by_cause)
     start();
     int64_t x = 5;
     submit(task_of("fail_first", NULL), RAYWF_ARGS(RAYWF_BYTES(&x, 8)), &ref);
-    fails(ref, RAYWF_E_FAILED, "not at once"); /* an error of the function: not by default */
+    fails(ref, RAYWF_E_FAILED,
+          "not at once"); /* an error of the function: not by default */
     const struct raywf_task_options o = {
         .retry = {.on = RAYWF_ON_ERROR, .backoff = RAYWF_MS}};
     submit(task_of("fail_first", &o), RAYWF_ARGS(RAYWF_BYTES(&x, 8)), &ref);

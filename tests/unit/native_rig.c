@@ -129,7 +129,8 @@ static bool act(struct rig_worker *w, const struct native_call *m, struct reply 
     if (m->msg.flags & NATIVE_PACKED)
         items = arg_at(w, items, 0, &size);
     if (strcmp(name, "echo") == 0) { /* the first argument; no argument: nothing */
-        const struct native_item *item = (const struct native_item *)(const void *)items;
+        const struct native_item *item =
+            (const struct native_item *)(const void *)items;
         if (m->arg_count) {
             ret->items = items;
             ret->size = sizeof(*item) + native_pad(item->size);
@@ -179,7 +180,8 @@ static bool act(struct rig_worker *w, const struct native_call *m, struct reply 
             int64_t value;
         } out = {{8, 0}, wrong};
         answer(w, &old,
-               &(struct reply){.count = 1, .items = (char *)&out, .size = sizeof(out)}, 1);
+               &(struct reply){.count = 1, .items = (char *)&out, .size = sizeof(out)},
+               1);
         ret->items = items;
         ret->size = 24;
         ret->count = 1;
@@ -209,7 +211,8 @@ static bool one(struct rig_worker *w, const struct native_msg *m, char *scratch)
     atomic_store(store_ring_word(w->ring, STORE_WORD_STARTED),
                  (uint64_t)rwf_clock_mono());
     atomic_store(store_ring_word(w->ring, STORE_WORD_TASK), m->task);
-    const bool quick = strcmp(w->names[((const struct native_call *)m)->function], "echo");
+    const bool quick =
+        strcmp(w->names[((const struct native_call *)m)->function], "echo");
     if (quick)
         count(w->rig, &w->rig->started);
     if (!act(w, (const struct native_call *)m, &a, scratch))
@@ -288,7 +291,8 @@ static void start_worker(struct rig *r, struct rig_worker *w)
                             &hooks, &err);
     ck_assert_msg(w->store != NULL, "%s", err.text);
     int fd = store_ring_make(STORE_RING_BYTES, &err);
-    w->ring = store_ring_open(fd, STORE_WORKER, store_slot_bell(r->store, r->slot), &err);
+    w->ring =
+        store_ring_open(fd, STORE_WORKER, store_slot_bell(r->store, r->slot), &err);
     ck_assert(w->ring != NULL);
     Wire__Grant g = WIRE__GRANT__INIT;
     g.lane = w->lane;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * For tests of the client: a node and workers, played by threads of the test over a real
- * socket, real rings and a real store. What a worker does is said by the name of the
- * function; a worker dies when its thread is told to end without a word.
+ * For tests of the client: a node and workers, played by threads of the test over a
+ * real socket, real rings and a real store. What a worker does is said by the name of
+ * the function; a worker dies when its thread is told to end without a word.
  */
 #ifndef RWF_TESTS_NATIVE_RIG_H
 #define RWF_TESTS_NATIVE_RIG_H
@@ -39,16 +39,16 @@ struct rig {
     struct wire_reader *reader;
     struct store *store;
     struct rig_worker workers[RIG_WORKERS];
-    int most;             /* workers granted to a lane */
+    int most; /* workers granted to a lane */
     bool crash;
-    bool hold;            /* grant nothing (yet) */
-    const char *refuse;   /* text: every want is refused */
+    bool hold;          /* grant nothing (yet) */
+    const char *refuse; /* text: every want is refused */
     uint64_t lane, client, next_lease;
     int slot;
     uint32_t wanted;
     int started, runs, wants, returns, ends, deaths, cancels, forgets, blocked, tells;
-    atomic_int done;      /* calls that were answered */
-    atomic_int gate;      /* "gate" calls wait until it is not 0 */
+    atomic_int done; /* calls that were answered */
+    atomic_int gate; /* "gate" calls wait until it is not 0 */
     int end_cause;
     Wire__Tell *told;
     const char *path; /* where it listens, for reconnects; NULL: a socketpair */

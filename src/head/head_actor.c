@@ -348,7 +348,7 @@ void head__actor_granted(struct head__actor *a, uint64_t lease, struct head__nod
 static int64_t backoff_of(const struct head__actor *a)
 {
     int64_t wait = a->spec->backoff > 0 ? a->spec->backoff : BACKOFF;
-    for (unsigned i = 1; i < a->restarts && wait < BACKOFF_MAX; i++)
+    for (unsigned i = 1; i < a->in_a_row && wait < BACKOFF_MAX; i++)
         wait *= 2;
     return wait < BACKOFF_MAX ? wait : BACKOFF_MAX;
 }
@@ -366,7 +366,10 @@ void head__actor_lost(struct head__actor *a, unsigned cause, const char *text)
         bury(a);
         return;
     }
+    if (a->state == ACTOR_ALIVE && rwf_clock_wall() - a->since > backoff_of(a))
+        a->in_a_row = 0;
     a->restarts++;
+    a->in_a_row++;
     a->restart_at = rwf_clock_mono() + backoff_of(a);
     note_done(a, "start", false);
     set_state(a, ACTOR_RESTARTING);

@@ -90,6 +90,7 @@ struct head__actor {
     uint64_t lease;          /* 0: none */
     struct head__node *node; /* it runs there, or NULL */
     unsigned restarts;
+    unsigned in_a_row; /* of them: since it last lived for longer than it had waited */
     bool started;   /* its constructor may have run */
     bool end;       /* it must not start again */
     unsigned cause; /* of its last death: enum raywf_cause */

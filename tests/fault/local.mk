@@ -5,8 +5,12 @@ FAULT_TESTS = \
 	%D%/nth-failure.sh \
 	%D%/concurrent.sh \
 	%D%/kill-resume.sh \
-	%D%/full-disk.sh
-EXTRA_DIST += $(FAULT_TESTS) %D%/failn.c %D%/lib.sh
+	%D%/full-disk.sh \
+	%D%/native-bad.sh \
+	%D%/native-kill.sh \
+	%D%/native-clients.sh
+EXTRA_DIST += $(FAULT_TESTS) %D%/failn.c %D%/lib.sh %D%/native.sh %D%/native_plugin.c \
+	%D%/native_result.h %D%/native_kill.c %D%/native_bad.c %D%/native_clients.c
 CLEANFILES += failn.so
 
 failn.so: %D%/failn.c

@@ -19,7 +19,15 @@
 #define MIB ((size_t)1 << 20)
 #define CLIENTS 6
 #define OBJECTS 48
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define STEPS 500
+#define SEEDS 2
+#define WORK 500
+#else
 #define STEPS 3000
+#define SEEDS 20
+#define WORK 5000
+#endif
 
 enum model_state { NONE, CREATING, SEALED };
 
@@ -347,7 +355,7 @@ static void *work(void *ctx)
     struct crowd *w = ctx;
     uint64_t random = w->seed;
 
-    for (int i = 0; i < 5000; i++)
+    for (int i = 0; i < WORK; i++)
         if (next_random(&random) % 2)
             make_and_show(w, &random);
         else
@@ -391,7 +399,7 @@ int main(void)
     if (!mkdtemp(folder))
         return 1;
     tcase_set_timeout(tc, 120);
-    tcase_add_loop_test(tc, against_the_model, 0, 20);
+    tcase_add_loop_test(tc, against_the_model, 0, SEEDS);
     tcase_add_loop_test(tc, threads, 0, 4);
     suite_add_tcase(suite, tc);
     runner = srunner_create(suite);

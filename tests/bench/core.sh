@@ -10,13 +10,15 @@
 #   python3 -m venv ~/venv-ray && ~/venv-ray/bin/pip install ray numpy
 # Without RAY_PYTHON its columns stay empty. RESULT_DIR (default: ./core-results) gets
 # the figures as JSON; RAY_JSON=FILE takes Ray's from an earlier run instead, and says so.
-# CPUS (default 2) is what both may use; SECONDS_EACH (default 1) is for each of raywf's.
+# CPUS (default 2) is what both may use; SECONDS_EACH (default 2) is for each rate; of tasks
+# that wait in a queue Ray gets RAY_QUEUED (default 100000), raywf a million.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
-[ $# -ge 1 ] || { sed -n '3,15s/^# \{0,1\}//p' "$0"; exit 2; }
+[ $# -ge 1 ] || { sed -n '3,16s/^# \{0,1\}//p' "$0"; exit 2; }
 build=$(cd "$1" && pwd)
 out=${2:-core-results}
 cpus=${CPUS:-2}
+seconds=${SECONDS_EACH:-2}
 for program in core core_floor core_plugin.so; do
     [ -e "$build/tests/bench/$program" ] || {
         echo "no $build/tests/bench/$program: make -C $build tests/bench/$program" >&2
@@ -32,7 +34,7 @@ core()
     local name=$1
     shift
     "$build/tests/bench/core" --plugin "$build/tests/bench/core_plugin.so" --cpus "$cpus" \
-        --seconds "${SECONDS_EACH:-1}" "$@" >"$out/$name.json"
+        --seconds "$seconds" "$@" >"$out/$name.json"
 }
 
 echo "== what the machine allows" >&2
@@ -48,7 +50,8 @@ if [ -n "${RAY_JSON:-}" ]; then
     echo "== Ray's figures are of an earlier run: $RAY_JSON" >&2
 elif [ -n "${RAY_PYTHON:-}" ]; then
     echo "== Ray" >&2
-    "$RAY_PYTHON" "$here/core_ray.py" --cpus "$cpus" >"$out/ray.json"
+    "$RAY_PYTHON" "$here/core_ray.py" --cpus "$cpus" --seconds "$seconds" \
+        --queued "${RAY_QUEUED:-100000}" >"$out/ray.json"
 else
     echo "== no Ray: RAY_PYTHON names no python (see the head of $0)" >&2
 fi

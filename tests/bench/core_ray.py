@@ -3,7 +3,7 @@
 microbenchmark and single-node scalability suites measure, and efficiency against task
 length. Prints one JSON object; what each name means is in WORKLOADS of core_table.py.
 
-    RAY_PYTHON core_ray.py [--cpus N] [--only NAME,...] [--quick]
+    RAY_PYTHON core_ray.py [--cpus N] [--seconds S] [--queued N] [--only NAME,...]
 """
 import argparse
 import json
@@ -196,7 +196,7 @@ def gets_10k(b):
     b.seconds_of("gets_10k", lambda: ray.get(refs), 10000, 1)
 
 
-def queued(b, count=100000):
+def queued(b, count):
     """All are queued behind tasks that hold every core; then these let go. The time is
     from the first submission to the last result."""
     gate = Gate.remote()
@@ -229,29 +229,29 @@ def metg(b, limit):
 
 
 WORKLOADS = (tasks_sync, tasks_async, tasks_multi, actor_sync, actor_async, actor_1n, actor_nn,
-             put_small, get_small, put_gib, wait_1k, args_10k, returns_3k, gets_10k, queued)
+             put_small, get_small, put_gib, wait_1k, args_10k, returns_3k, gets_10k)
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--cpus", type=int, default=2)
     parser.add_argument("--only", default="")
-    parser.add_argument("--quick", action="store_true", help="a look, not a measurement")
+    parser.add_argument("--seconds", type=float, default=3, help="for each rate")
+    parser.add_argument("--queued", type=int, default=100000)
     args = parser.parse_args()
     only = set(filter(None, args.only.split(",")))
     ray.init(num_cpus=args.cpus, object_store_memory=4 << 30, include_dashboard=False,
              log_to_driver=False, logging_level="ERROR", _node_ip_address="127.0.0.1")
-    bench = Bench(args.cpus, 0.5 if args.quick else 3)
+    bench = Bench(args.cpus, args.seconds)
     curve = []
     try:
         ray.get([noop.remote() for _ in range(BATCH)])
         for workload in WORKLOADS:
             if only and workload.__name__ not in only:
                 continue
-            if args.quick and workload is queued:
-                queued(bench, 10000)
-            else:
-                workload(bench)
+            workload(bench)
+        if not only or "queued" in only:
+            queued(bench, args.queued)
         if not only or "metg" in only:
             curve = metg(bench, 3000)
     finally:

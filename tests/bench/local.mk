@@ -17,7 +17,8 @@ tests_bench_core_floor_LDADD = libstore.a libbase.a $(RWF_LIBS)
 EXTRA_PROGRAMS += tests/bench/core
 tests_bench_core_SOURCES = tests/bench/core.c
 tests_bench_core_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src/native
-tests_bench_core_LDADD = libnative.a libwire.a libstore.a libbase.a $(RWF_LIBS)
+tests_bench_core_LDADD = libraywf.so
+tests_bench_core_LDFLAGS = $(AM_LDFLAGS) -Wl,-rpath,$(abs_top_builddir)
 EXTRA_DIST += %D%/core_plugin.c
 CLEANFILES += tests/bench/core_plugin.so
 tests/bench/core_plugin.so: tests/bench/core_plugin.c src/native/raywf.h

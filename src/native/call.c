@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "native/copy.h"
 
 #define CHUNK ((size_t)256 << 10)
 #define RED_ZONE 16
@@ -271,7 +272,7 @@ int raywf_return(struct raywf_call *c, size_t i, const void *data, size_t size)
         v->data = object_create(c, size, &v->object);
         if (!v->data)
             return -1;
-        memcpy(v->data, data, size);
+        native__copy(v->data, data, size);
         v->open = true;
     } else {
         v->data = scratch_take(&c->scratch, size);
@@ -522,7 +523,7 @@ static int yield(struct raywf_call *c, const void *data, size_t size)
         void *copy = object_create(c, size, &o);
         if (!copy)
             return -1;
-        memcpy(copy, data, size);
+        native__copy(copy, data, size);
         if (object_seal(c, o, size) < 0)
             return -1;
     }

@@ -8,7 +8,7 @@ libnative_a_SOURCES += %D%/worker.c %D%/worker.h %D%/serve.c %D%/serve.h %D%/cal
 libnative_a_SOURCES += %D%/client.c %D%/control.c %D%/control.h %D%/session.c %D%/session.h \
 	%D%/pump.c %D%/lane.c %D%/send.c %D%/receive.c %D%/retry.c %D%/refs.c %D%/values.c %D%/values.h \
 	%D%/task.c %D%/args.c %D%/args.h %D%/calls.c %D%/calls.h %D%/lineage.c %D%/lineage.h \
-	%D%/remote.c %D%/remote.h %D%/group.c %D%/group.h
+	%D%/remote.c %D%/remote.h %D%/group.c %D%/group.h %D%/copy.c %D%/copy.h
 # Actors and streams of a client.
 libnative_a_SOURCES += %D%/client_actor.c %D%/client_stream.c
 

@@ -9,6 +9,7 @@
 #include <string.h>
 #include "base/clock.h"
 #include "base/mem.h"
+#include "native/copy.h"
 #include "native/lineage.h"
 #include "native/remote.h"
 
@@ -102,7 +103,7 @@ struct native__value *native__put_object(struct native__client *c, const void *d
     struct rwf_err why;
     if (object_create(c, size, &f, err) < 0)
         return NULL;
-    memcpy(f.data, data, size);
+    native__copy(f.data, data, size);
     if (store_object_seal(f.store, f.object, &why) < 0) {
         leave(c, &f);
         native__fail(err, RAYWF_E_OVERRUN, "%s", why.text);
@@ -362,7 +363,7 @@ int raywf_get_copy(struct raywf_ref ref, int64_t timeout, void *data, size_t siz
                           "the value has %zu bytes, and there is room for %zu",
                           value.size, size);
     else if (size)
-        memcpy(data, value.data, size);
+        native__copy(data, value.data, size);
     raywf_release(&value);
     return rc;
 }

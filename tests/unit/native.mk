@@ -12,6 +12,11 @@ EXTRA_DIST += %D%/plugins/plain.c %D%/plugins/abi.c %D%/plugins/size.c \
 	$(AM_V_CCLD)$(MKDIR_P) %D%/plugins && $(CC) -I$(top_srcdir)/src $(WARN_CFLAGS) \
 		$(CFLAGS) -fPIC -shared -o $@ $<
 
+check_PROGRAMS += check_copy
+check_copy_SOURCES = tests/unit/check_copy.c
+check_copy_LDADD = libnative.a libbase.a $(RWF_LIBS) $(CHECK_LIBS)
+check_copy_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+
 check_PROGRAMS += check_plugin
 check_plugin_SOURCES = tests/unit/check_plugin.c
 check_plugin_LDADD = libnative.a libbase.a $(RWF_LIBS) $(CHECK_LIBS)

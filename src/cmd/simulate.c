@@ -349,7 +349,7 @@ static int synthetic_run(struct cmd_call *call, struct simulate_options *o,
     struct simulate_synthetic *s = simulate_synthetic_create(
         (uint32_t)count, (uint64_t)cmd_count(call, "seed", 1), largest);
     o->steps =
-        (struct schedule_steps){NULL, s, (uint32_t)count, simulate_synthetic_step};
+        (struct schedule_steps){NULL, s, (uint32_t)count, simulate_synthetic_step, false};
     o->duration = d->all;
     int code = simulate(call, o, "tasks with mixed needs", err);
     simulate_synthetic_free(s);
@@ -373,7 +373,8 @@ static int recipe_run(struct cmd_call *call, struct simulate_options *o,
     if (read_durations(call, d, err) != 0)
         goto out;
     o->steps = (struct schedule_steps){c.graph, c.graph,
-                                       (uint32_t)plan_graph_count(c.graph), graph_step};
+                                       (uint32_t)plan_graph_count(c.graph), graph_step,
+                                       false};
     o->duration_of = duration_of;
     o->ctx = d;
     code = simulate(call, o, recipe_name(c.recipe), err);

@@ -75,10 +75,8 @@ const struct cmd cmd_timeline = {
     .summary = "write a trace of a run for Perfetto or chrome://tracing",
     .details =
         "Attempts of steps as slices, one row for as many as ran at once and one for "
-        "each GPU, with what they waited for and why they failed; native calls in "
-        "their "
-        "workers when the run was started with --trace. Without -o its path is "
-        "printed.",
+        "each GPU, with what they waited for and why they failed. Without "
+        "-o its path is printed.",
     .examples = "raywf timeline -o trace.json",
     .exits = "0 2 7 12",
     .operands = {{"RUN", CMD_RUN, 0, 1}},

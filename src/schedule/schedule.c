@@ -151,7 +151,7 @@ static uintptr_t class_for(struct schedule *s, struct rwf_map *names,
     if (fail_fit(s, step, &need, err) != 0)
         return 0;
     /* Its workers' leases take what it needs: here it takes a place among the steps. */
-    if (step->policy->leased)
+    if (step->policy->leased && s->steps.leases)
         need = (struct schedule_need){0};
     uint32_t shape = schedule_cluster_shape(s->cluster, &need);
     char *name = class_name(step->policy, shape);
@@ -229,7 +229,8 @@ static const struct plan_step *graph_step(const void *ctx, uint32_t step)
 struct schedule *schedule_create(const struct plan_graph *g,
                                  struct schedule_cluster *cluster, struct rwf_err *err)
 {
-    struct schedule_steps steps = {g, g, (uint32_t)plan_graph_count(g), graph_step};
+    struct schedule_steps steps = {g, g, (uint32_t)plan_graph_count(g), graph_step,
+                                   true};
     return schedule_create_over(&steps, cluster, err);
 }
 

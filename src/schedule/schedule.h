@@ -49,6 +49,7 @@ struct schedule_steps {
     const void *ctx;
     uint32_t count;
     const struct plan_step *(*at)(const void *ctx, uint32_t step);
+    bool leases; /* what a policy that is leased asks for is taken by leases, not here */
 };
 
 /* cluster is the caller's and must outlive this; others may use it, too. RWF_E_FIT with

@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A run as a trace in the Trace Event Format of Chrome, for Perfetto and
- * chrome://tracing:
+ * A run as a trace in the Trace Event Format, for Perfetto and chrome://tracing:
  *
- *   process of a node    attempts of steps as slices ("X") in as many rows as run at
- * once; cached and skipped steps, failures as instants ("i"); the number of running
- * steps as a counter ("C") "GPUs" of a node     a row for each card, or more where
- * steps share it process of a worker  native calls, when they were recorded (--trace)
- *   waits                from the end of what a step needs to its start, and between
- *                        attempts, as asynchronous slices ("b", "e")
+ *   process of a node  attempts of steps as slices ("X"), in as many rows as ran at
+ *                      once; cached and skipped steps as instants ("i"); the number of
+ *                      running steps as a counter ("C")
+ *   GPUs of a node     a row for each card, or more where steps share it
+ *   waits              from the end of what a step needs to its start, and between
+ *                      attempts, as asynchronous slices ("b", "e")
  *
  * Times are microseconds since the run began.
  */

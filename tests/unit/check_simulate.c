@@ -68,7 +68,7 @@ static void work_free(struct work *w)
 
 static struct schedule_steps steps_of(const struct work *w)
 {
-    return (struct schedule_steps){NULL, w, w->count, step_at};
+    return (struct schedule_steps){NULL, w, w->count, step_at, false};
 }
 
 static struct schedule_cluster *nodes_new(int count, double cpu, int gpus)

@@ -21,3 +21,7 @@ check_expect_SOURCES = tests/unit/check_expect.c
 check_expect_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
 check_expect_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 check_expect_LDADD = $(DATA_TEST_LDADD)
+check_PROGRAMS += check_spool
+check_spool_SOURCES = tests/unit/check_spool.c
+check_spool_LDADD = libdata.a libbase.a $(RWF_LIBS) $(CHECK_LIBS)
+check_spool_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)

@@ -192,17 +192,29 @@ static inline void rig_end(struct rig *r)
     store_destroy(r->node);
 }
 
+/* One turn of waiting for the other side; a busy machine gets its time back. */
+static inline void rig_pause(int *turns)
+{
+    const struct timespec nap = {.tv_nsec = 20000};
+
+    if (++*turns < 100)
+        sched_yield();
+    else
+        nanosleep(&nap, NULL);
+}
+
 /* --- frames --- */
 
 static inline void *rig_reserve(struct store_ring *ring, size_t size)
 {
     const int64_t deadline = rig_deadline();
+    int turns = 0;
     void *room;
 
     while (!(room = store_ring_reserve(ring, size))) {
         store_ring_flush(ring);
         ck_assert_msg(rwf_clock_mono() < deadline, "the worker does not read");
-        sched_yield();
+        rig_pause(&turns);
     }
     return room;
 }
@@ -268,11 +280,12 @@ static inline const struct native_msg *rig_next(struct store_ring *ring,
                                                 size_t *ret_size)
 {
     const int64_t deadline = rig_deadline();
+    int turns = 0;
     const void *m;
 
     while (!(m = store_ring_peek(ring, ret_size))) {
         ck_assert_msg(rwf_clock_mono() < deadline, "the worker does not answer");
-        sched_yield();
+        rig_pause(&turns);
     }
     return m;
 }

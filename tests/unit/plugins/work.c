@@ -304,7 +304,7 @@ static int counter_create(struct raywf_call *call, void **ret_state)
     if (start < 0)
         return raywf_fail(call, "cannot start below zero (%lld)", (long long)start);
     if (start == 666)
-        raise(SIGSEGV);
+        raise(SIGABRT);
     if (start == 667)
         for (;;)
             pause();

@@ -10,7 +10,7 @@ EXTRA_PROGRAMS += tests/bench/duck_alone
 tests_bench_duck_alone_SOURCES = tests/bench/duck_alone.c
 tests_bench_duck_alone_LDADD = libdata.a libbase.a $(RWF_LIBS)
 # Against Ray; the head of core.sh says how.
-EXTRA_DIST += %D%/core.sh %D%/core_ray.py %D%/core_table.py %D%/metg.py
+EXTRA_DIST += %D%/core.sh %D%/core_ray.py %D%/core_table.py %D%/metg.py %D%/metg.svg
 EXTRA_PROGRAMS += tests/bench/core_floor
 tests_bench_core_floor_SOURCES = tests/bench/core_floor.c
 tests_bench_core_floor_LDADD = libstore.a libbase.a $(RWF_LIBS)

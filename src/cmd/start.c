@@ -242,6 +242,7 @@ static void show(struct cmd_call *call, json_t *j)
         return;
     if (call->quiet) {
         puts(address ? address : head);
+        fflush(stdout);
         return;
     }
     if (cmd_given(call, "head"))

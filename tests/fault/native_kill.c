@@ -106,6 +106,17 @@ static void *killer(void *unused)
 
 /* --- tasks --- */
 
+static bool more_to_do(uint64_t sent)
+{
+    static char stop[4096];
+
+    if (getenv("RAYWF_ADDRESS")) {
+        snprintf(stop, sizeof(stop), "%s.stop", file);
+        return access(stop, F_OK) != 0;
+    }
+    return sent < (uint64_t)count || atomic_load(&killed) < kills;
+}
+
 static bool whole(const struct result *r, size_t size)
 {
     const unsigned char *bytes = (const unsigned char *)(r + 1);
@@ -179,7 +190,7 @@ static void tasks(void)
     uint64_t sent = 0;
 
     for (uint64_t got = 0; atomic_load(&failures) == 0; got++) {
-        bool more = sent < (uint64_t)count || atomic_load(&killed) < kills;
+        bool more = more_to_do(sent);
         for (; more && sent < got + WINDOW; sent++) {
             window[sent % WINDOW].id = sent;
             submit(work, echo, &window[sent % WINDOW]);
@@ -232,7 +243,7 @@ static void actors(bool idempotent)
         return;
     }
     for (uint64_t got = 0; atomic_load(&failures) == 0; got++) {
-        bool more = sent < (uint64_t)count || atomic_load(&killed) < kills;
+        bool more = more_to_do(sent);
         for (; more && sent < got + WINDOW && sent < calls_most; sent++) {
             struct job job = {.id = sent, .us = sent % 3 ? 0 : 500};
             window[sent % WINDOW].id = sent;
@@ -271,7 +282,8 @@ static void compare_with_file(bool idempotent)
 
 int main(int argc, char **argv)
 {
-    struct raywf_options o = {.address = "", .cpu = 2, .store = 64 << 20};
+    struct raywf_options o = {
+        .address = getenv("RAYWF_ADDRESS"), .cpu = 2, .store = 64 << 20};
     long before, after;
     pthread_t thread;
     int session = 0;
@@ -281,19 +293,24 @@ int main(int argc, char **argv)
     plugin = argv[1], count = atol(argv[3]), kills = atol(argv[4]), file = argv[5];
     calls_most = 10000000;
     acknowledged = calloc(calls_most, 1);
+    if (!o.address)
+        o.address = "";
     if (raywf_init(&o, &err) != 0) {
         fail("no runtime", 0);
         return 1;
     }
-    children_of(getpid(), &session, 1);
+    if (!getenv("RAYWF_ADDRESS"))
+        children_of(getpid(), &session, 1);
     before = descriptors_of(session);
-    pthread_create(&thread, NULL, killer, NULL);
+    if (session)
+        pthread_create(&thread, NULL, killer, NULL);
     if (strcmp(argv[2], "tasks") == 0)
         tasks();
     else
         actors(strcmp(argv[2], "idempotent") == 0);
     atomic_store(&done, true);
-    pthread_join(thread, NULL);
+    if (session)
+        pthread_join(thread, NULL);
     /* A worker's socket, its rings, its logs: of those that live, not of all there
      * were. */
     after = descriptors_of(session);

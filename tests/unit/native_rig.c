@@ -115,6 +115,17 @@ static bool told_to_end(struct rig_worker *w, uint64_t task)
            atomic_load(store_ring_word(w->ring, STORE_WORD_CANCEL)) == task;
 }
 
+/* It waits for others, and says so. */
+static void stall(struct rig_worker *w, const struct native_msg *call)
+{
+    struct native_msg *m = store_ring_reserve(w->ring, sizeof(*m));
+    ck_assert(m != NULL);
+    *m = (struct native_msg){NATIVE_STALLED, 0, call->epoch, call->task};
+    store_ring_commit(w->ring);
+    store_ring_flush(w->ring);
+    w->skips = true;
+}
+
 /* false: the worker is dead. */
 static bool act(struct rig_worker *w, const struct native_call *m, struct reply *ret,
                 char *scratch)
@@ -162,7 +173,9 @@ static bool act(struct rig_worker *w, const struct native_call *m, struct reply 
         *ret = (struct reply){.code = RAYWF_E_FAILED, .text = "no such luck"};
     } else if (strcmp(name, "fail_first") == 0 && m->attempt == 1) {
         *ret = (struct reply){.code = RAYWF_E_FAILED, .text = "not at once"};
-    } else if (strcmp(name, "gate") == 0) {
+    } else if (strcmp(name, "gate") == 0 || strcmp(name, "stall") == 0) {
+        if (*name == 's')
+            stall(w, &m->msg);
         while (!atomic_load(&w->rig->gate) && !told_to_end(w, m->msg.task))
             usleep(100);
         if (atomic_load(&w->stop))
@@ -205,7 +218,9 @@ static bool one(struct rig_worker *w, const struct native_msg *m, char *scratch)
     }
     if (m->type == NATIVE_FORGET)
         count(w->rig, &w->rig->forgets);
-    if (m->type != NATIVE_CALL)
+    if (m->type == NATIVE_RESUME)
+        w->skips = false;
+    if (m->type != NATIVE_CALL || w->skips)
         return true;
     struct reply a = {0};
     atomic_store(store_ring_word(w->ring, STORE_WORD_STARTED),

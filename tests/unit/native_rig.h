@@ -21,6 +21,7 @@ struct rig_worker {
     struct rig *rig;
     pthread_t thread;
     bool runs, joined, over;
+    bool skips; /* calls, up to NATIVE_RESUME */
     uint64_t lease, number, lane;
     struct store_ring *ring;
     struct store *store; /* as slot */

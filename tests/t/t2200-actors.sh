@@ -28,8 +28,8 @@ strict='-Wall -Wextra -Wno-missing-field-initializers -Werror -pedantic -Iinclud
     run 0 "$CC" -std=c99 $strict -O2 -o driver driver.c -L"$lib" -lraywf -lm
 }
 run 0 ./driver ./stats.so
-has 'merged : 1600000 numbers, mean 0.4997'
-has 'running: 1600000 numbers, mean 0.4997'
+has 'merged : 1600000 numbers, mean 0.49969'
+has 'running: 1600000 numbers, mean 0.49969'
 has 'deviation 0.288'
 ok 'both ways give the same' test "$(echo "$out" | sed 's/^[a-z ]*: //' | sort -u | wc -l)" -eq 1
 

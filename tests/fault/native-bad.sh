@@ -54,7 +54,7 @@ bad 'crashes when loaded' "($worker|$no_plugin)" "" "$dir/crashes.so" f
 plugin sleeps "$head
 __attribute__((constructor)) static void start(void) { for (;;) pause(); }
 RAYWF_PLUGIN(.functions = fs);"
-bad 'never loaded' $timeout "" "$dir/sleeps.so" f
+bad 'never loaded' $no_plugin "sleeps.so .*not ready within" "$dir/sleeps.so" f
 bad 'never returns' $timeout "" "$dir/plugin.so" never_returns
 bad 'exits' $worker "42" "$dir/plugin.so" crash
 bad 'writes past its object' $overrun "" "$dir/plugin.so" overrun

@@ -51,7 +51,7 @@ static void run_bad(const char *plugin, const char *function)
         printf("%d: %s\n", err.code, err.text);
         return;
     }
-    if (raywf_get(ref, 60 * RAYWF_S, &v, &err) == 0) {
+    if (raywf_get(ref, 250 * RAYWF_S, &v, &err) == 0) {
         printf("0: a value of %zu bytes\n", v.size);
         raywf_release(&v);
     } else {

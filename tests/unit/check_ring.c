@@ -19,6 +19,11 @@
 #include "store_support.h"
 
 #define SMALL ((size_t)4096)
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define MANY 1
+#else
+#define MANY 5
+#endif
 
 struct bells {
     struct store_bell client, worker;
@@ -232,7 +237,7 @@ START_TEST(threads)
     struct stream out = {.ring = open_end(fd, STORE_CLIENT, &bells->worker),
                          .own = &bells->client,
                          .seed = (uint64_t)_i,
-                         .count = 60000,
+                         .count = MANY * 12000,
                          .size = SMALL << _i};
     struct stream in = out;
     pthread_t thread;
@@ -310,7 +315,7 @@ START_TEST(processes)
     struct stream out = {.ring = open_end(fd, STORE_CLIENT, &bells->worker),
                          .own = &bells->client,
                          .seed = 5,
-                         .count = 30000,
+                         .count = MANY * 6000,
                          .size = SMALL};
     struct stream in = out;
     pid_t pid = start_echo(fd, bells);
@@ -475,9 +480,9 @@ int main(void)
     tcase_add_test(tc, not_a_pair);
     tcase_add_loop_test(tc, threads, 0, 5);
     tcase_add_test(tc, processes);
-    tcase_add_loop_test(tc, killed_producer, 0, 30);
-    tcase_add_loop_test(tc, killed_consumer, 0, 30);
-    tcase_add_loop_test(tc, garbage, 0, 600);
+    tcase_add_loop_test(tc, killed_producer, 0, MANY * 6);
+    tcase_add_loop_test(tc, killed_consumer, 0, MANY * 6);
+    tcase_add_loop_test(tc, garbage, 0, MANY * 120);
     tcase_add_test(tc, bell_times_out);
     suite_add_tcase(suite, tc);
     runner = srunner_create(suite);

@@ -359,11 +359,7 @@ START_TEST(cannot_write_elsewhere)
         _exit(0);
     }
     waitpid(pid, &status, 0);
-#ifdef __SANITIZE_ADDRESS__
-    ck_assert(WIFEXITED(status) && WEXITSTATUS(status) != 0);
-#else
     ck_assert_msg(WIFSIGNALED(status) || WEXITSTATUS(status) != 0, "it could");
-#endif
     store_destroy(node);
 }
 END_TEST
@@ -690,11 +686,15 @@ START_TEST(no_descriptors)
 {
     struct store_options o = {.arena = MIB};
     struct rwf_err err = RWF_ERR_INIT;
-    struct rlimit limit = {.rlim_cur = 0, .rlim_max = 0};
+    struct rlimit limit, none;
 
-    setrlimit(RLIMIT_NOFILE, &limit);
+    getrlimit(RLIMIT_NOFILE, &limit);
+    none = limit;
+    none.rlim_cur = 0;
+    setrlimit(RLIMIT_NOFILE, &none);
     ck_assert(!store_create(&o, &err));
     ck_assert_int_eq(err.code, EMFILE);
+    setrlimit(RLIMIT_NOFILE, &limit);
 }
 END_TEST
 

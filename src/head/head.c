@@ -12,7 +12,10 @@
 #include "head/inside.h"
 
 #define DEAD_AFTER (3 * RWF_NS_PER_S)
-#define ID_EPOCH INT64_C(1767225600) /* 2026-01-01: ids stay below 2^53 for long */
+/* Ids begin at the time of the start, in milliseconds since 2026: no head gives one that
+ * an earlier one gave, and they stay below 2^53, for JSON, until 2043. */
+#define ID_EPOCH_MS INT64_C(1767225600000)
+#define IDS_PER_MS_BITS 14
 
 /* --- sending --- */
 
@@ -344,8 +347,8 @@ struct head *head_create(uv_loop_t *loop, const struct head_options *o,
     h->own_cluster = !o->cluster;
     h->cluster = o->cluster ? o->cluster : schedule_cluster_create();
     h->leases = schedule_leases_create(h->cluster);
-    h->last_id = (uint64_t)(rwf_clock_wall() / RWF_NS_PER_S - ID_EPOCH) << 20;
-    schedule_leases_start(h->leases, h->last_id + 1);
+    h->last_id = (uint64_t)(rwf_clock_wall() / RWF_NS_PER_MS - ID_EPOCH_MS)
+                 << IDS_PER_MS_BITS;
     TAILQ_INIT(&h->dead);
     uv_timer_init(loop, &h->timer);
     h->timer.data = h;
@@ -355,6 +358,7 @@ struct head *head_create(uv_loop_t *loop, const struct head_options *o,
         head_destroy(h);
         return NULL;
     }
+    schedule_leases_start(h->leases, h->last_id + 1); /* after the journal's */
     head__timer_set(h);
     return h;
 }

@@ -107,7 +107,7 @@ static void add_lease(void *ctx, const struct schedule_lease_view *v)
                   "actor", (json_int_t)(a && a->actor ? a->actor->id : 0), "gpus",
                   gpu_ids(v->gpus), "gpu_share", v->gpu_share, "blocked", v->blocked,
                   "recalled", v->recalled, "age_ns",
-                  (json_int_t)(rwf_clock_mono() - v->since)));
+                  (json_int_t)(v->since ? rwf_clock_mono() - v->since : 0)));
 }
 
 static json_t *list_leases(const struct head *h, const char *about)

@@ -9,7 +9,7 @@ EXTRA_DIST += tests/corpus tests/t/schema_agrees.py
 t_scripts = %D%/t0001-cli.sh %D%/t0010-completion.sh %D%/t1001-check.sh \
 	%D%/t1100-plan.sh %D%/t1200-run.sh %D%/t1210-stop-resume.sh %D%/t1220-secrets.sh %D%/t1230-gpus.sh \
 	%D%/t1300-outputs.sh %D%/t1310-datasets.sh %D%/t1900-recipes.sh \
-	%D%/t2000-simulate.sh %D%/t2100-tasks.sh %D%/t2150-node.sh \
+	%D%/t2000-simulate.sh %D%/t2050-cluster.sh %D%/t2100-tasks.sh %D%/t2150-node.sh \
 	%D%/t2200-actors.sh
 t_scripts += %D%/t2300-native.sh %D%/t2310-views.sh
 TESTS += $(t_scripts)
@@ -37,3 +37,12 @@ EXTRA_PROGRAMS += %D%/native_driver
 check_DATA += %D%/native_driver$(EXEEXT) %D%/native_plugin.so
 EXTRA_DIST += %D%/native_plugin.c
 CLEANFILES += %D%/native_driver$(EXEEXT) %D%/native_plugin.so
+
+# The same for t2050.
+EXTRA_PROGRAMS += %D%/cluster_driver
+%C%_cluster_driver_SOURCES = %D%/cluster_driver.c
+%C%_cluster_driver_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src/native
+%C%_cluster_driver_LDADD = libnative.a libstore.a libwire.a libbase.a $(RWF_LIBS)
+check_DATA += %D%/cluster_driver$(EXEEXT) %D%/cluster_plugin.so
+CLEANFILES += %D%/cluster_driver$(EXEEXT) %D%/cluster_plugin.so
+EXTRA_DIST += %D%/cluster_plugin.c

@@ -5,6 +5,7 @@
  */
 #include "config.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -60,6 +61,16 @@ struct head__client *head__client_get(struct head__node *n, uint64_t id)
     return c;
 }
 
+static struct schedule_job job_of(const struct head__client *c)
+{
+    return (struct schedule_job){.id = c->job,
+                                 .name = c->name ? c->name : "",
+                                 .priority = c->priority,
+                                 .cpu_quota = c->quota_cpu,
+                                 .gpu_quota = c->quota_gpu,
+                                 .memory_quota = c->quota_memory};
+}
+
 void head__job_ensure(struct head__client *c)
 {
     struct head *h = c->node->head;
@@ -68,9 +79,20 @@ void head__job_ensure(struct head__client *c)
     c->job = c->id;
     if (schedule_leases_job_known(h->leases, c->job))
         return;
-    struct schedule_job job = {
-        .id = c->job, .name = c->name ? c->name : "", .priority = c->priority};
+    struct schedule_job job = job_of(c);
     schedule_leases_job_add(h->leases, &job);
+}
+
+static double amount(double x)
+{
+    return isfinite(x) && x > 0 ? x : 0;
+}
+
+static void set_quota(struct head__client *c, const Wire__Quota *q)
+{
+    c->quota_cpu = q ? amount(q->cpu) : 0;
+    c->quota_gpu = q ? amount(q->gpu) : 0;
+    c->quota_memory = q && q->memory <= INT64_MAX ? (int64_t)q->memory : 0;
 }
 
 void head__on_client_join(struct head__node *n, const Wire__ClientJoin *m)
@@ -89,8 +111,9 @@ void head__on_client_join(struct head__node *n, const Wire__ClientJoin *m)
     c->parent = m->parent;
     c->said = true;
     c->job = parent ? parent->job : c->id;
+    set_quota(c, m->quota);
     head__job_ensure(c);
-    struct schedule_job job = {.id = c->job, .name = c->name, .priority = c->priority};
+    struct schedule_job job = job_of(c);
     if (c->job == c->id)
         schedule_leases_job_set(h->leases, &job);
 }
@@ -132,9 +155,10 @@ static void refuse(struct head__node *n, uint64_t client, uint64_t lane,
     Wire__HeadRefuse r = WIRE__HEAD_REFUSE__INIT;
     r.client = client;
     r.lane = lane;
-    r.code = err->code == RWF_E_FIT          ? RAYWF_E_FIT
-             : err->code == RAYWF_E_ARGUMENT ? RAYWF_E_ARGUMENT
-                                             : RAYWF_E_RUNTIME;
+    r.code = err->code == RWF_E_FIT ? RAYWF_E_FIT
+             : err->code == RAYWF_E_ARGUMENT || err->code == RWF_E_USAGE
+                 ? RAYWF_E_ARGUMENT
+                 : RAYWF_E_RUNTIME;
     r.text = (char *)err->text;
     n->head->refused++;
     HEAD__SEND(n, WIRE_HEAD_REFUSE, &r);

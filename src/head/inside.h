@@ -50,6 +50,8 @@ struct head__client {
     uint64_t id, job, parent;
     struct head__node *node;
     int priority;
+    double quota_cpu, quota_gpu; /* 0: no limit */
+    int64_t quota_memory;
     char *name;           /* of its job; NULL: known only from a lease */
     bool said;            /* by its node, since that joined */
     struct rwf_ids lanes; /* lane -> ask */

@@ -263,7 +263,12 @@ static int say_hello(struct native__client *c, int fd, struct rwf_err *err)
     h.role = (char *)(c->worker ? "worker" : "driver");
     h.pid = (uint32_t)getpid();
     h.name = (char *)c->options.job;
+    Wire__Quota q = WIRE__QUOTA__INIT;
+    q.cpu = c->options.quota_cpu;
+    q.gpu = c->options.quota_gpu;
+    q.memory = c->options.quota_memory > 0 ? (uint64_t)c->options.quota_memory : 0;
     Wire__Join j = WIRE__JOIN__INIT;
+    j.quota = &q;
     j.job = (char *)c->options.job;
     j.priority = c->options.priority;
     j.program = program_invocation_name;

@@ -73,6 +73,9 @@ struct raywf_options {
     const char *address;
     const char *job;  /* name shown in lists; NULL: the program's */
     int priority;     /* of its tasks among jobs; 0 */
+    /* Never more than this for its tasks and actors at once; 0: no limit. */
+    double quota_cpu, quota_gpu;
+    int64_t quota_memory;
     /* Of a runtime of its own; 0: what the machine has. */
     double cpu;
     int64_t store;     /* bytes of shared memory; 0: 30 % of the memory, at most 8 GiB */

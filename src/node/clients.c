@@ -197,6 +197,7 @@ static void on_join(struct node__client *c, struct wire_message *m)
     c->job = rwf_xstrdup(*j->job ? j->job : j->program);
     c->program = rwf_xstrdup(j->program);
     c->priority = j->priority;
+    c->quota = j->quota ? node__copy(&j->quota->base) : NULL;
     welcome(c);
     if (c->worker && c->worker->lease)
         node__lease_serve(c->worker->lease);
@@ -226,6 +227,7 @@ void node__client_announce(struct node__client *c)
     j.client = c->id;
     j.job = (char *)job;
     j.priority = c->priority;
+    j.quota = c->quota;
     j.parent = parent;
     node__head_send(c->node, WIRE_CLIENT_JOIN, &j.base);
 }
@@ -250,6 +252,7 @@ static void release(struct node__client *c)
 {
     node__wants_free(c);
     free(c->job);
+    node__free(c->quota);
     free(c->program);
     free(c);
 }

@@ -47,6 +47,7 @@ struct node__client {
     bool greeted, joined, announced; /* announced: the head knows it */
     char *job, *program;
     int priority;
+    Wire__Quota *quota;          /* NULL: none */
     uint64_t parent;             /* a worker: whom it works for */
     struct node__worker *worker; /* NULL: no worker */
     struct node__table wants;    /* by lane */

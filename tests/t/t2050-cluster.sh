@@ -61,7 +61,7 @@ says 'a head runs already'
 run 7 raywf start --head --port 0 --host 127.0.0.1 --dir "$tmp/c"
 run 0 raywf start --address "$head" --name one --cpu 2 --store 64MiB --label zone=a
 has "RAYWF_ADDRESS=$(node one)"
-run 0 raywf start --address "$head" --name two --cpu 1 --store 64MiB -q
+run 0 raywf start --address "$head" --name two --cpu 2 --store 64MiB -q
 gives 'quiet: the address alone' "$(node two)" "$out"
 run 2 raywf start --address "$head" --name one
 run 2 raywf start --address "$head" --name one --dir "$tmp/other" --key c/head/key

@@ -415,6 +415,38 @@ START_TEST(test_never)
 }
 END_TEST
 
+/* A job never holds more than its quota, however much is free. */
+START_TEST(test_quota)
+{
+    static struct fake f;
+    f = (struct fake){0};
+    attach(&f, true);
+    plain_join(&f, "a", 1);
+    Wire__Quota q = WIRE__QUOTA__INIT;
+    Wire__ClientJoin c = WIRE__CLIENT_JOIN__INIT;
+    q.cpu = 2;
+    c.client = 7;
+    c.job = (char *)"modest";
+    c.quota = &q;
+    SEND(&f, WIRE_CLIENT_JOIN, &c);
+    want_workers(&f, 7, 1, 1, 4);
+    release(want(&f, WIRE_HEAD_GRANT));
+    release(want(&f, WIRE_HEAD_GRANT));
+    ck_assert(cpu_used(&f) == 2);
+    ck_assert(!has(&f, WIRE_HEAD_GRANT));
+    client_join(&f, 8); /* the rest is for others */
+    want_workers(&f, 8, 1, 1, 4);
+    release(want(&f, WIRE_HEAD_GRANT));
+    release(want(&f, WIRE_HEAD_GRANT));
+    ck_assert(cpu_used(&f) == 4);
+    want_workers(&f, 7, 2, 3, 1); /* more than it may ever have */
+    Wire__HeadRefuse *r = want(&f, WIRE_HEAD_REFUSE);
+    ck_assert_msg(strstr(r->text, "quota") != NULL, "%s", r->text);
+    release(r);
+    flush(&f);
+}
+END_TEST
+
 START_TEST(test_client_leaves)
 {
     static struct fake f;
@@ -1039,6 +1071,7 @@ int main(void)
     tcase_set_timeout(t, 120);
     tcase_add_test(t, test_want_grant_return);
     tcase_add_test(t, test_never);
+    tcase_add_test(t, test_quota);
     tcase_add_test(t, test_client_leaves);
     tcase_add_test(t, test_link_drops);
     tcase_add_test(t, test_silent_node);

@@ -8,7 +8,7 @@
 #   test      unit and end-to-end tests of the normal build
 #   fault     killed runs, full disks, failing calls, hostile input, several runs at once
 #   asan      all tests again, with the address and undefined-behaviour sanitizers
-#   tsan      the engine's unit tests with the thread sanitizer
+#   tsan      unit tests of what has threads, with the thread sanitizer
 #   valgrind  check and plan of every recipe
 #   fuzz      each fuzzer for RAYWF_FUZZ_SECONDS (60)
 #   dist      make distcheck, and the archive holds every file of the tree
@@ -93,7 +93,8 @@ stage_tsan()
     build_kind tsan --enable-sanitizer=thread "$(duckdb_option)" || { failed=1; return; }
     # Clients of the store that are killed are processes: no threads, and slow here.
     tests=$(sed -n 's/^check_PROGRAMS *+= *//p' "$top/tests/unit/run.mk" \
-        "$top/tests/unit/store.mk" | grep -v check_store_kill | tr '\n' ' ')
+        "$top/tests/unit"/{wire,store,native,node,head}.mk | tr ' ' '\n' |
+        grep -v check_store_kill | sort -u | tr '\n' ' ')
     # Where addresses are too random for the sanitizer's map of memory, it ends at once.
     setarch -R true 2>/dev/null && fixed='setarch -R'
     TSAN_OPTIONS=halt_on_error=1 make_check "$build-tsan" check TESTS="$tests" LOG_COMPILER="$fixed"

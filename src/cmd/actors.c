@@ -21,7 +21,7 @@ const struct cmd cmd_actors = {
     .summary = "list the actors of a native runtime",
     .details = "The runtime is that of RUN; without RUN the one at RAYWF_ADDRESS, else "
                "that of "
-               "the newest active run here.",
+               "the newest active run here, else of raywf start's node.",
     .exits = "0 2 7 12",
     .operands = {{"RUN", CMD_RUN, 0, 1}},
     .run = actors_run,

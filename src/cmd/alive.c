@@ -8,6 +8,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/units.h"
+#include "cmd/daemon.h"
 #include "native/client.h"
 #include "run/engine.h"
 #include "run/index.h"
@@ -76,18 +77,19 @@ char *cmd_alive_address(const struct cmd_call *call, struct rwf_err *err)
         (void)run_index_each(root, 100, try_run, &s, NULL);
     free(root);
     if (!s.address)
-        rwf_fail(
-            err, RWF_E_NORUN,
-            "no native runtime here: no run with native tasks is active in this "
-            "folder; set RAYWF_ADDRESS to the socket of a node (raywf start prints "
-            "it)");
+        s.address = cmd_daemon_node();
+    if (!s.address)
+        rwf_fail(err, RWF_E_NORUN,
+                 "no native runtime here: no run with native tasks is active in this "
+                 "folder, and raywf start runs no node; or set RAYWF_ADDRESS to the "
+                 "socket of a node");
     return s.address;
 }
 
 /* --- asking --- */
 
 json_t *cmd_alive_list(const char *address, const char *what, const char *about,
-                         struct rwf_err *err)
+                       struct rwf_err *err)
 {
     const struct raywf_options options = {.job = "raywf"};
     struct raywf_error why = {0};

@@ -3,6 +3,7 @@
 
 #include "cmd/daemon.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -82,6 +83,26 @@ pid_t cmd_daemon_owner(const char *folder)
     ssize_t got = taken ? read(fd, text, sizeof(text) - 1) : 0;
     close(fd);
     return got > 0 ? (pid_t)atoi(text) : 0;
+}
+
+char *cmd_daemon_node(void)
+{
+    char *dir = cmd_daemon_dir(NULL, NULL), *socket = NULL;
+    char *nodes = dir ? rwf_fs_join(dir, "nodes") : NULL;
+    DIR *d = nodes ? opendir(nodes) : NULL;
+    struct dirent *e;
+
+    while (d && !socket && (e = readdir(d))) {
+        char *folder = rwf_fs_join(nodes, e->d_name);
+        if (*e->d_name != '.' && cmd_daemon_owner(folder) != 0)
+            socket = rwf_fs_join(folder, "node");
+        free(folder);
+    }
+    if (d)
+        closedir(d);
+    free(nodes);
+    free(dir);
+    return socket;
 }
 
 int cmd_daemon_end(const char *folder, int64_t timeout, struct rwf_err *err)

@@ -16,6 +16,9 @@ char *cmd_daemon_dir(const char *given, struct rwf_err *err);
 int cmd_daemon_claim(const char *folder, const char *what, struct rwf_err *err);
 /* Whose it is now; 0: nobody's. */
 pid_t cmd_daemon_owner(const char *folder);
+/* The socket for drivers of the node of this machine that raywf start runs, of several
+ * one of them; NULL: none. The caller's to free. */
+char *cmd_daemon_node(void);
 /* Ends the owner of folder and waits for it: 1 ended, 0 there was none, -1. */
 int cmd_daemon_end(const char *folder, int64_t timeout, struct rwf_err *err);
 

@@ -106,17 +106,15 @@ static void tail(void)
         "the recipe.");
     puts(".TP\n.B RAYWF_CLUSTER\nFolder of the head and the nodes that raywf start "
          "starts; default: ~/.local/state/raywf.");
-    puts(".TP\n.B RAYWF_ADDRESS\nSocket of the node that programs with raywf.h use; "
-         "default: a runtime of their own.");
     puts(".TP\n.B RAYWF_LOG\nMessages of raywf itself: error, warn, info or debug.");
     puts(".TP\n.B NO_COLOR\nNo colours when set.");
     puts(".TP\n.B RAYWF_REPORT\nSet for tasks: the file descriptor that takes metrics, "
          "one "
          "JSON object a line.");
     puts(".TP\n.B RAYWF_INCLUDE\nSet for tasks: the folder of raywf.h, to build plugins.");
-    puts(".TP\n.B RAYWF_ADDRESS\nThe socket of a node, for programs that use raywf.h and "
-         "for nodes, actors, objects and ps. Set for the tasks of a run that has native "
-         "tasks or actors.");
+    puts(".TP\n.B RAYWF_ADDRESS\nThe socket of a node, for programs that use raywf.h "
+         "(default: a runtime of their own) and for nodes, actors, objects and ps. Set "
+         "for the tasks of a run that has native tasks or actors.");
     puts(".SH FILES");
     puts(
         ".TP\n.I .raywf/runs/ID/events.ndjson\nThe event log of a run: the truth about "

@@ -22,7 +22,7 @@ const struct cmd cmd_nodes = {
     .summary = "list the nodes of a native runtime and what is free on them",
     .details = "The runtime is that of RUN; without RUN the one at RAYWF_ADDRESS, else "
                "that of "
-               "the newest active run here.",
+               "the newest active run here, else of raywf start's node.",
     .exits = "0 2 7 12",
     .operands = {{"RUN", CMD_RUN, 0, 1}},
     .run = nodes_run,

@@ -23,7 +23,8 @@ const struct cmd cmd_objects = {
         "Values above 32 KiB: who made one (its slot), how many processes hold it and "
         "how "
         "many read it in place. The runtime is that of RUN; without RUN the one at "
-        "RAYWF_ADDRESS, else that of the newest active run here.",
+        "RAYWF_ADDRESS, else that of the newest active run here, else of raywf start's "
+        "node.",
     .exits = "0 2 7 12",
     .operands = {{"RUN", CMD_RUN, 0, 1}},
     .run = objects_run,

@@ -11,12 +11,13 @@
 set -u
 : "${RAYWF:?}" "${abs_top_srcdir:?}"
 passed=0 failed=0 skipped=0
-unset RAYWF_DIR GITHUB_ACTIONS GITHUB_STEP_SUMMARY RAYWF_LOG
+unset RAYWF_DIR RAYWF_ADDRESS GITHUB_ACTIONS GITHUB_STEP_SUMMARY RAYWF_LOG
 export NO_COLOR=1 LC_ALL=C.UTF-8
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/raywf-t.XXXXXX")
 trap 'rm -rf "$tmp"' EXIT
 trap 'exit 130' INT TERM
 cd "$tmp" || exit 99
+export RAYWF_CLUSTER=$tmp/cluster
 # The tests call raywf by name.
 mkdir .bin && ln -s "$RAYWF" .bin/raywf && PATH=$tmp/.bin:$PATH && export PATH
 

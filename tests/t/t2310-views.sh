@@ -161,4 +161,13 @@ if command -v python3 >/dev/null; then
 else
     skip trace 'no python3'
 fi
+
+# --- the node that raywf start runs is found without being named ---
+trap 'raywf shutdown -q --timeout 20s; rm -rf "$tmp"' EXIT
+run 12 raywf actors
+says 'raywf start runs no node'
+run 0 raywf start --head --port 0 -q
+run 0 raywf nodes
+has alive
+run 0 raywf shutdown
 finish

@@ -134,9 +134,18 @@ int cmd_daemon_end(const char *folder, int64_t timeout, struct rwf_err *err)
 
 /* --- into the background --- */
 
-static int background(const char *log, struct rwf_err *err)
+/* What the shell had open must not stay open as long as the daemon lives. */
+static void close_others(int keep)
+{
+    if (keep > 3)
+        syscall(SYS_close_range, 3u, (unsigned)keep - 1, 0u);
+    syscall(SYS_close_range, (unsigned)keep + 1, ~0u, 0u);
+}
+
+static int background(const char *log, int keep, struct rwf_err *err)
 {
     setsid();
+    close_others(keep);
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     int out = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (null < 0 || out < 0 || dup2(null, STDIN_FILENO) < 0 ||
@@ -195,7 +204,7 @@ int cmd_daemon_fork(const char *log, int *ret_fd, char **ret_text, struct rwf_er
     if (pid == 0) {
         close(pipes[0]);
         *ret_fd = pipes[1];
-        if (background(log, err) == 0)
+        if (background(log, pipes[1], err) == 0)
             return 0;
         cmd_daemon_say_error(pipes[1], err);
         _exit(7);

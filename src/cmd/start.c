@@ -150,9 +150,6 @@ static int look_first(struct start *s, struct rwf_err *err)
     const json_t *row;
     size_t i;
     int rc = 0;
-    if (parse_address(s, cmd_text(s->call, "address", ""), err) ||
-        wire_key_load(s->key_path, false, s->key, err))
-        return -1;
     json_t *nodes = cmd_runtime_probe(s->host, s->port, s->key, err);
     if (!nodes)
         return -1;
@@ -186,7 +183,10 @@ static int set_up(struct start *s, struct rwf_err *err)
     if (!cmd_given(call, "no-node") && set_node(s, err))
         return -1;
     if (!s->head)
-        return look_first(s, err);
+        return parse_address(s, cmd_text(call, "address", ""), err) ||
+                       wire_key_load(s->key_path, false, s->key, err)
+                   ? -1
+                   : 0;
     const char *host = cmd_text(call, "host", "127.0.0.1");
     int64_t port = cmd_count(call, "port", DEFAULT_PORT);
     if (port > 65535)
@@ -295,6 +295,10 @@ static int run(struct start *s, struct rwf_err *err)
     if (s->head && cmd_daemon_claim(s->head_folder, "a head", err))
         return -1;
     if (s->node_folder && cmd_daemon_claim(s->node_folder, "this node", err))
+        return -1;
+    /* Not before the fork: the loop that asks has threads and descriptors of its own.
+     */
+    if (!s->head && look_first(s, err))
         return -1;
     return cmd_runtime_run(&o, err);
 }

@@ -6,7 +6,7 @@
 driver=$abs_top_builddir/tests/t/cluster_driver
 plugin=$abs_top_builddir/tests/t/cluster_plugin.so
 unset RAYWF_ADDRESS
-export RAYWF_CLUSTER=$tmp/c
+export RAYWF_CLUSTER=$tmp/c RAYWF_BIN=$RAYWF
 # Whatever happens, nothing stays behind.
 trap 'raywf shutdown -q --timeout 20s; rm -rf "$tmp"' EXIT
 
@@ -34,7 +34,8 @@ until_ok()
     done
     return 1
 }
-gone() { ! kill -0 "$1" 2>/dev/null; }
+# It has ended, be it that nobody has asked how.
+gone() { ! grep -q '^State:[[:space:]]*[RSDTtI]' "/proc/$1/status" 2>/dev/null; }
 
 # --- how it is called ---
 run 2 raywf start
@@ -50,6 +51,26 @@ says 'key'
 run 0 raywf shutdown
 says 'nothing runs'
 
+# --- a session of one's own, and what a killed one leaves ---
+mkdir tmp && chmod 700 tmp
+mkfifo mine
+(unset XDG_RUNTIME_DIR && TMPDIR=$tmp/tmp exec "$driver" "$plugin" <mine >mine.out 2>&1) &
+pid=$!
+exec 8>mine
+echo 'square 11' >&8
+until_ok grep -q 121 mine.out
+left=$(echo tmp/raywf-session-*)
+ok 'its folder is there' test -d "$left"
+session=$(pgrep -P "$pid" -f 'raywf session')
+kill -9 "$session" "$pid"
+exec 8>&-
+wait "$pid" 2>/dev/null
+ok 'it is killed' until_ok gone "$session"
+gives 'the next one works' 144 "$(unset XDG_RUNTIME_DIR
+    echo 'square 12' | TMPDIR=$tmp/tmp "$driver" "$plugin" 2>&1)"
+ok 'and removes what the killed one has left' test ! -e "$left"
+ok 'and its own folder' test -z "$(ls tmp)"
+
 # --- it starts ---
 run 0 raywf start --head --no-node --port 0 --format json
 head=$(json head <.out)
@@ -63,7 +84,8 @@ run 0 raywf start --address "$head" --name one --cpu 2 --store 64MiB --label zon
 has "RAYWF_ADDRESS=$(node one)"
 run 0 raywf start --address "$head" --name two --cpu 2 --store 64MiB -q
 gives 'quiet: the address alone' "$(node two)" "$out"
-run 2 raywf start --address "$head" --name one
+run 7 raywf start --address "$head" --name one
+says 'this node runs already'
 run 2 raywf start --address "$head" --name one --dir "$tmp/other" --key c/head/key
 says "a node named 'one'"
 

@@ -298,6 +298,9 @@ static void rest(struct native__client *c, int64_t timer, int *quiet, uint64_t *
     }
     *quiet = needed ? 0 : *quiet + 1;
     int64_t until = rwf_clock_mono() + TICK;
+    /* Timers that a leading thread has not run yet may be left to this one. */
+    if (c->timer_count && c->timers[0].when < timer)
+        timer = c->timers[0].when;
     if (*quiet > QUIET_TICKS) {
         c->deep = true;
         until = timer;

@@ -9,17 +9,16 @@ export TMPDIR="$tmp" XDG_RUNTIME_DIR="$tmp"
 
 drive() { _code=$1; shift; run "$_code" timeout 100 "$bin/node_driver" "$@"; }
 left() { find "$tmp" -maxdepth 1 -name 'raywf-session-*' | wc -l; }
-# Processes of the session that had this folder as its own.
-mine() { grep -lsza "TMPDIR=$tmp" /proc/[0-9]*/environ 2>/dev/null | wc -l; }
-before=$(mine)
+# Processes of the session that had this folder as its own (who counts is none of them).
+mine() { (unset TMPDIR && grep -lsza "TMPDIR=$tmp" /proc/[0-9]*/environ 2>/dev/null) | (unset TMPDIR && wc -l); }
 gone()
 {
     _tries=0
-    while [ "$(mine)" -gt "$before" ] && [ $_tries -lt 300 ]; do
+    while [ "$(mine)" -gt 0 ] && [ $_tries -lt 300 ]; do
         _tries=$((_tries + 1))
-        sleep 0.1
+        (unset TMPDIR && sleep 0.1)
     done
-    [ "$(mine)" -le "$before" ]
+    [ "$(mine)" -eq 0 ]
 }
 
 # A value

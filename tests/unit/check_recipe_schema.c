@@ -97,7 +97,7 @@ static const struct {
     {"run: x, argv: [y]", "E0108",
      "tasks.t has 'run' and 'argv', which exclude each other",
      "keep exactly one of them"},
-    {"help: x", "E0108", "tasks.t needs one of 'run' or 'argv'",
+    {"help: x", "E0108", "tasks.t needs one of 'run', 'argv' or 'native'",
      "add exactly one of them"},
     {"run: x, matrix: {a: [1]}, foreach: [1]", "E0108",
      "tasks.t cannot have both 'matrix' and 'foreach'", "keep one of them"},

@@ -24,8 +24,9 @@ static struct {
 } api;
 
 #ifdef __SANITIZE_ADDRESS__
-/* The libraries beneath Graphviz's plug-ins keep their fonts for ever. */
-const char *__lsan_default_suppressions(void);
+/* The libraries beneath Graphviz's plug-ins keep their fonts for ever. The sanitizer
+ * finds this by name. */
+__attribute__((visibility("default"))) const char *__lsan_default_suppressions(void);
 const char *__lsan_default_suppressions(void)
 {
     return "leak:libfontconfig\nleak:libpango\nleak:libgobject\nleak:libglib\n";

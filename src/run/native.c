@@ -54,6 +54,12 @@ static int take_value(struct engine__attempt *a, const struct caller_result *res
     return rc;
 }
 
+static void set_message(struct proc_exit *end, const char *text)
+{
+    snprintf(end->message, sizeof(end->message), "%.*s", (int)sizeof(end->message) - 1,
+             text);
+}
+
 static void done(void *ctx, const struct caller_result *result)
 {
     struct engine__attempt *a = ctx;
@@ -63,10 +69,10 @@ static void done(void *ctx, const struct caller_result *result)
     a->call = NULL;
     end.usage.wall = rwf_clock_mono() - a->started;
     if (result->text != NULL)
-        snprintf(end.message, sizeof(end.message), "%s", result->text);
+        set_message(&end, result->text);
     if (result->cause == PLAN_CAUSE_NONE && take_value(a, result, &err) != 0) {
         end.cause = PLAN_CAUSE_OUTPUT;
-        snprintf(end.message, sizeof(end.message), "%s", err.text);
+        set_message(&end, err.text);
     }
     engine__finished(a, &end);
 }

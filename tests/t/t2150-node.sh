@@ -6,6 +6,8 @@ bin=$abs_top_builddir/tests/t
 plugin=$bin/node_plugin.so
 export RAYWF_BIN="$RAYWF"
 export TMPDIR="$tmp" XDG_RUNTIME_DIR="$tmp"
+# A sanitizer would turn the signals that are tested here into exits.
+export ASAN_OPTIONS="${ASAN_OPTIONS:-}:handle_segv=0:handle_abort=0"
 
 drive() { _code=$1; shift; run "$_code" timeout 100 "$bin/node_driver" "$@"; }
 left() { find "$tmp" -maxdepth 1 -name 'raywf-session-*' | wc -l; }

@@ -74,8 +74,8 @@ static int gate(struct raywf_call *c) /* "FOLDER" */
 static int row(struct raywf_call *c)
 {
     size_t n;
-    char *text = strndup(raywf_arg(c, 0, &n), n), path[5000], out[64];
-    text[n] = 0;
+    const char *a = raywf_arg(c, 0, &n);
+    char *text = strndup(a, n), path[5000], out[64];
     int x = atoi(strstr(text, "\"x\":") + 4);
     char *dir = strstr(text, "\"dir\":\"") + 7;
     *strchr(dir, '"') = '\0';
@@ -91,7 +91,8 @@ static int row(struct raywf_call *c)
 static int batch(struct raywf_call *c) /* {"rows":[{"x":1},…]} -> [1,…] */
 {
     size_t n, used = 1;
-    char *text = strndup(raywf_arg(c, 0, &n), n), *at = text;
+    const char *a = raywf_arg(c, 0, &n);
+    char *text = strndup(a, n), *at = text;
     char *out = malloc(n + 16);
     out[0] = '[';
     while ((at = strstr(at, "\"x\":")) != NULL) {

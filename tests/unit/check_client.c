@@ -530,6 +530,35 @@ START_TEST(idle_workers_go_back)
 }
 END_TEST
 
+static void *open_gate(void *arg)
+{
+    (void)arg;
+    usleep(60000); /* longer than the pump looks on, shorter than a worker lingers */
+    atomic_store(&rig.gate, 1);
+    return NULL;
+}
+
+/* Also when the pump went to sleep while a thread waited, and a timer was set. */
+START_TEST(idle_workers_go_back_after_a_wait)
+{
+    struct raywf_ref refs[2];
+    struct raywf_value v;
+    pthread_t opener;
+    rig.most = 1;
+    start();
+    int64_t x = 2;
+    submit(task_of("echo", NULL), RAYWF_ARGS(RAYWF_BYTES(&x, 8)), &refs[0]);
+    ck_assert_int_eq(number(refs[0]), 2);
+    submit(task_of("gate", NULL), RAYWF_NO_ARGS, &refs[1]);
+    ck_assert_int_eq(pthread_create(&opener, NULL, open_gate, NULL), 0);
+    ok(raywf_get(refs[1], WAIT, &v, &err));
+    raywf_release(&v);
+    pthread_join(opener, NULL);
+    rig_wait(&rig, &rig.returns, 1);
+    stop();
+}
+END_TEST
+
 /* --- what is lost --- */
 
 START_TEST(lineage)
@@ -813,6 +842,7 @@ int main(void)
     tcase_add_test(t, stalled);
     tcase_add_test(t, recall);
     tcase_add_test(t, idle_workers_go_back);
+    tcase_add_test(t, idle_workers_go_back_after_a_wait);
     tcase_add_test(t, lineage);
     tcase_add_test(t, node_comes_back);
     tcase_add_test(t, node_never_comes_back);

@@ -11,5 +11,10 @@ include %D%/node/local.mk
 include %D%/head/local.mk
 include %D%/run/local.mk
 include %D%/data/local.mk
+include %D%/tensor/local.mk
+include %D%/text/local.mk
+include %D%/model/local.mk
+include %D%/train/local.mk
+include %D%/rank/local.mk
 include %D%/view/local.mk
 include %D%/cmd/local.mk

@@ -22,6 +22,13 @@ include %D%/unit/head.mk
 include %D%/unit/run.mk
 include %D%/unit/data.mk
 include %D%/unit/view.mk
+include %D%/unit/kernels.mk
+include %D%/unit/tensor.mk
+include %D%/unit/text.mk
+include %D%/unit/model.mk
+include %D%/unit/train_data.mk
+include %D%/unit/train_loop.mk
+include %D%/unit/train_op.mk
 TESTS += $(check_PROGRAMS)
 endif
 include %D%/t/local.mk

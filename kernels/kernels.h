@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What a device can do, as one table of functions: kernels/cpu fills one, raywf-cuda.so
+ * another. Models are written once, against this table.
+ *
+ * All matrices are row-major. Work is queued in order on the context's one stream (the CPU
+ * does it at once); pointers are the device's memory unless a comment says host. Every
+ * kernel is deterministic: the same input on the same device gives the same bits, whatever
+ * the number of threads. A failed launch is remembered; sync tells of the first one.
+ *
+ * `type` is the type of activations and of the weights used in products. Gradients of
+ * weights, statistics, losses, master weights and optimizer state are float always; the
+ * arithmetic between loads and stores is float.
+ */
+#ifndef RWF_KERNELS_H
+#define RWF_KERNELS_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define KERNELS_VERSION 1 /* of this table: a module of another one is refused */
+
+enum kernel_type { KERNEL_F32, KERNEL_BF16 };
+enum kernel_activation {
+    KERNEL_LINEAR,
+    KERNEL_RELU,
+    KERNEL_GELU, /* the tanh approximation, GPT-2's */
+    KERNEL_SILU,
+    KERNEL_TANH,
+    KERNEL_SIGMOID,
+};
+enum kernel_norm { KERNEL_LAYERNORM, KERNEL_RMSNORM };
+enum kernel_optimizer { KERNEL_SGD, KERNEL_ADAMW, KERNEL_LION };
+
+static inline size_t kernel_size(enum kernel_type type)
+{
+    return type == KERNEL_BF16 ? 2 : 4;
+}
+
+struct kernel_context; /* a device as one process uses it: threads, or a stream */
+struct kernel_comm;    /* a group of processes, each with its own device */
+
+struct kernel_options {
+    int device;  /* CUDA: index among the visible ones */
+    int threads; /* CPU: how many; 0: one */
+};
+
+struct kernel_info {
+    char name[128];     /* "NVIDIA H200", "Intel Xeon … (avx512)" */
+    size_t total, free; /* bytes of its memory */
+    double peak_bf16;   /* dense FLOP/s of its data sheet, 0: not known */
+    double peak_f32;
+};
+
+/* C[m,n] = act(alpha * op(A) op(B) + bias) (+ C when accumulate; then no act, no bias).
+ * op(A) is [m,k]: A is stored [m,k], or [k,m] with ta. op(B) is [k,n]: B is stored [k,n], or
+ * [n,k] with tb. Strides of rows in elements; 0: contiguous. c_type: the type of C. */
+struct kernel_matmul {
+    int64_t m, n, k;
+    bool ta, tb;
+    const void *a, *b;
+    void *c;
+    int64_t lda, ldb, ldc;
+    enum kernel_type type, c_type;
+    float alpha;
+    bool accumulate;
+    const void *bias; /* [n] of `type`, or NULL */
+    enum kernel_activation act;
+    void *before; /* [m,n] of c_type, gets the value before act; NULL: not kept */
+};
+
+/* Causal self-attention with grouped queries. qkv is [batch, length, (heads + 2 kv_heads) *
+ * size]: per position all query heads, then key heads, then value heads. */
+struct kernel_attention {
+    enum kernel_type type;
+    int batch, length, heads, kv_heads, size; /* size: of a head, 64 or 128 on CUDA; CPU: any */
+    float scale;
+};
+
+/* Rotary positions (rotate-half, Qwen3's) and, when q_weight is not NULL, an RMSNorm of each
+ * query and key head before (weights [size] each). Positions count from 0 in each sequence. */
+struct kernel_rope {
+    enum kernel_type type;
+    int batch, length, heads, kv_heads, size;
+    const float *cosine, *sine; /* [length, size / 2] */
+    const void *q_weight, *k_weight; /* of `type`, or both NULL */
+    float epsilon;
+};
+
+/* Rows of a table by number. For backward, host-made orders make the sum deterministic:
+ * `order` lists the positions 0..count-1 sorted by (id, position). */
+struct kernel_rows {
+    enum kernel_type type;
+    int64_t count, width; /* rows taken, elements of a row */
+    int64_t table;        /* rows of the table */
+    const int32_t *ids;   /* [count], 0 <= id < table */
+    const int32_t *order; /* [count]; backward only */
+};
+
+struct kernel_norm_args {
+    enum kernel_norm kind;
+    enum kernel_type type;
+    int64_t rows, width;
+    float epsilon;
+    const void *weight, *bias; /* [width] of `type`; bias: LayerNorm only, may be NULL */
+};
+
+/* logits [rows, stride] of `type`, of which the first `classes` columns count. */
+struct kernel_loss {
+    enum kernel_type type;
+    int64_t rows, classes, stride;
+    const int32_t *targets;     /* [rows]; < 0: the row does not count */
+    const float *class_weights; /* [classes] or NULL */
+    float scale;                /* of the gradient: 1 / (rows of the global batch) */
+    bool gradient;              /* logits become dlogits * scale, the columns beyond classes 0 */
+};
+
+struct kernel_update {
+    enum kernel_optimizer kind;
+    int64_t count;
+    float *weight;       /* [count] master */
+    void *copy;          /* [count] the same as bf16 for products; NULL: none */
+    const float *grad;   /* [count] */
+    float *m, *v;        /* [count] state; SGD: m is the momentum (NULL without), v NULL;
+                            Lion: v NULL */
+    const float *scale;  /* one float on the device by which grad is multiplied (clipping) */
+    float rate, beta1, beta2, epsilon, decay; /* decay: decoupled, 0 for what is not decayed */
+    int64_t step;        /* from 1: for the bias correction of AdamW */
+};
+
+struct kernels {
+    int version; /* KERNELS_VERSION */
+    const char *name; /* "cpu", "cuda" */
+
+    /* --- the device --- */
+    /* NULL with a line for people in error. */
+    struct kernel_context *(*open)(const struct kernel_options *o, char *error, size_t size);
+    void (*close)(struct kernel_context *c);
+    void (*info)(struct kernel_context *c, struct kernel_info *ret);
+    /* NULL when there is not as much. Aligned to 256 bytes; content undefined. */
+    void *(*alloc)(struct kernel_context *c, size_t bytes);
+    void (*free)(struct kernel_context *c, void *p);
+    /* Host memory that copies fast to and from the device. */
+    void *(*alloc_host)(struct kernel_context *c, size_t bytes);
+    void (*free_host)(struct kernel_context *c, void *p);
+    /* In the order of the stream. Host memory of alloc_host is read or written when the
+     * stream gets there: keep it until a sync, or a mark that was waited for. */
+    void (*upload)(struct kernel_context *c, void *to, const void *from_host, size_t bytes);
+    void (*download)(struct kernel_context *c, void *to_host, const void *from, size_t bytes);
+    void (*copy)(struct kernel_context *c, void *to, const void *from, size_t bytes);
+    void (*zero)(struct kernel_context *c, void *p, size_t bytes);
+    /* Waits for all that was queued. -1 and a line that names the first kernel that failed. */
+    int (*sync)(struct kernel_context *c, char *error, size_t size);
+    /* Marks this place in the stream under slot (0 to 15), and waits on the host until the
+     * stream has passed the last mark of slot (at once when there is none). */
+    void (*mark)(struct kernel_context *c, int slot);
+    void (*wait)(struct kernel_context *c, int slot);
+    /* A copy to the host beside the stream, of what the stream has written so far; the
+     * source must not change until side_wait. */
+    void (*side_download)(struct kernel_context *c, void *to_host, const void *from, size_t bytes);
+    void (*side_wait)(struct kernel_context *c);
+
+    /* --- products --- */
+    void (*matmul)(struct kernel_context *c, const struct kernel_matmul *m);
+    /* into[n] (+)= sums of the rows of x [m,n]; into is float. */
+    void (*sum_rows)(struct kernel_context *c, float *into, const void *x, int64_t m, int64_t n,
+                     enum kernel_type type, bool accumulate);
+
+    /* --- element by element; n elements of type --- */
+    void (*activate)(struct kernel_context *c, void *y, const void *x, int64_t n,
+                     enum kernel_activation act, enum kernel_type type);
+    /* dx = dy * act'(x); x: what activate got. dx may be dy. */
+    void (*activate_back)(struct kernel_context *c, void *dx, const void *dy, const void *x,
+                          int64_t n, enum kernel_activation act, enum kernel_type type);
+    /* y[rows,n] = silu(gate) * up, where x is [rows, 2n]: gate in the first n, then up. */
+    void (*swiglu)(struct kernel_context *c, void *y, const void *x, int64_t rows, int64_t n,
+                   enum kernel_type type);
+    void (*swiglu_back)(struct kernel_context *c, void *dx, const void *dy, const void *x,
+                        int64_t rows, int64_t n, enum kernel_type type);
+    /* y = x where a generator (Philox4x32-10 keyed by seed, counter = element / 4, offset)
+     * keeps the element, scaled by 1 / (1 - p); else 0. The same call on dy is its backward. */
+    void (*dropout)(struct kernel_context *c, void *y, const void *x, int64_t n, float p,
+                    uint64_t seed, uint64_t offset, enum kernel_type type);
+    /* y += a * x */
+    void (*add)(struct kernel_context *c, void *y, const void *x, float a, int64_t n,
+                enum kernel_type type);
+    void (*scale)(struct kernel_context *c, float *x, float a, int64_t n);
+    /* Between float and type. */
+    void (*to_float)(struct kernel_context *c, float *y, const void *x, int64_t n,
+                     enum kernel_type type);
+    void (*from_float)(struct kernel_context *c, void *y, const float *x, int64_t n,
+                       enum kernel_type type);
+
+    /* --- layers --- */
+    /* y = norm(x + add) with x + add kept in sum when add is not NULL (sum may be x; add NULL:
+     * sum is not written). stats [rows, 2]: mean and 1/std (RMSNorm: unused and 1/rms). */
+    void (*norm)(struct kernel_context *c, const struct kernel_norm_args *a, void *y, void *sum,
+                 float *stats, const void *x, const void *add);
+    /* x: what was normalised. dx = back(dy) (+ dsum when not NULL); dx may be dsum or dy.
+     * dweight and dbias [width] are added to; NULL: not wanted. scratch: norm_scratch bytes. */
+    void (*norm_back)(struct kernel_context *c, const struct kernel_norm_args *a, void *dx,
+                      float *dweight, float *dbias, const void *dy, const void *x,
+                      const float *stats, const void *dsum, void *scratch);
+    size_t (*norm_scratch)(struct kernel_context *c, const struct kernel_norm_args *a);
+    /* out[count, width] = table[ids] (+ positions[i % length] when positions is not NULL). */
+    void (*embed)(struct kernel_context *c, const struct kernel_rows *r, void *out,
+                  const void *table, const void *positions, int64_t length);
+    /* dtable[id] += the rows of d; dpositions (or NULL) likewise. Both float. */
+    void (*embed_back)(struct kernel_context *c, const struct kernel_rows *r, float *dtable,
+                       float *dpositions, const void *d, int64_t length);
+    /* y and x are qkv; may be the same buffer only when there is no q_weight. stats
+     * [batch * length, heads + kv_heads]: 1/rms of each head. Values are copied through. */
+    void (*rope)(struct kernel_context *c, const struct kernel_rope *r, void *y, float *stats,
+                 const void *x);
+    /* dx from dy, both qkv (may be the same); x: before. dq_weight, dk_weight [size] float are
+     * added to. scratch: rope_scratch bytes. */
+    void (*rope_back)(struct kernel_context *c, const struct kernel_rope *r, void *dx,
+                      float *dq_weight, float *dk_weight, const void *dy, const void *x,
+                      const float *stats, void *scratch);
+    size_t (*rope_scratch)(struct kernel_context *c, const struct kernel_rope *r);
+    /* out [batch, length, heads * size]; lse [batch, heads, length]: log-sum-exp of the scaled
+     * scores, for backward. */
+    void (*attention)(struct kernel_context *c, const struct kernel_attention *a, void *out,
+                      float *lse, const void *qkv);
+    void (*attention_back)(struct kernel_context *c, const struct kernel_attention *a, void *dqkv,
+                           const void *dout, const void *out, const float *lse, const void *qkv,
+                           void *scratch);
+    size_t (*attention_scratch)(struct kernel_context *c, const struct kernel_attention *a);
+
+    /* --- losses: losses[rows] float, 0 where the row does not count --- */
+    /* Softmax and cross-entropy in one; correct[rows] (or NULL): 1 where the largest logit is
+     * the target's. */
+    void (*cross_entropy)(struct kernel_context *c, const struct kernel_loss *l, float *losses,
+                          float *correct, void *logits);
+    /* losses = (y - target)^2 summed over width; y becomes 2 (y - target) * scale when
+     * gradient. */
+    void (*squared_error)(struct kernel_context *c, float *losses, void *y, const float *target,
+                          int64_t rows, int64_t width, float scale, bool gradient,
+                          enum kernel_type type);
+
+    /* --- the optimizer --- */
+    void (*update)(struct kernel_context *c, const struct kernel_update *u);
+    /* *into (one float, device) (+)= the sum of squares of x; of a NaN or infinity it is one. */
+    void (*sum_squares)(struct kernel_context *c, float *into, const float *x, int64_t n,
+                        bool accumulate);
+    /* *into = the sum of x. */
+    void (*sum)(struct kernel_context *c, float *into, const float *x, int64_t n);
+    /* *scale = most / max(sqrt(*squares), most): what clipping multiplies with; most 0: 1. */
+    void (*clip)(struct kernel_context *c, float *scale, const float *squares, float most);
+
+    /* --- groups of devices (CUDA: NCCL; NULL on the CPU: comm_mpi.c does it) --- */
+    /* id: 128 bytes made by one member and told to all. */
+    int (*comm_id)(unsigned char id[128], char *error, size_t size);
+    struct kernel_comm *(*comm_open)(struct kernel_context *c, const unsigned char id[128],
+                                     int rank, int size, char *error, size_t error_size);
+    void (*comm_close)(struct kernel_comm *m);
+    /* Each works beside the stream, on what the stream has written so far, in the order of the
+     * calls; comm_wait makes the stream wait for all of them. In place where to == from (gather:
+     * from is to + rank * count; scatter: to is from + rank * count). Sums of floats. */
+    void (*comm_sum)(struct kernel_comm *m, float *to, const float *from, int64_t count);
+    void (*comm_scatter)(struct kernel_comm *m, float *to, const float *from, int64_t count);
+    void (*comm_gather)(struct kernel_comm *m, void *to, const void *from, int64_t bytes);
+    void (*comm_broadcast)(struct kernel_comm *m, void *buffer, int64_t bytes, int root);
+    void (*comm_wait)(struct kernel_comm *m);
+    /* -1 and a line when a member is gone. */
+    int (*comm_check)(struct kernel_comm *m, char *error, size_t size);
+};
+
+/* The CPU's, with the best variant this processor has (RAYWF_CPU=plain|avx2|avx512 picks a
+ * lower one). */
+const struct kernels *kernels_cpu(void);
+/* The plain C one: what every other is held against. */
+const struct kernels *kernels_reference(void);
+/* What raywf-cuda.so exports under the name "raywf_kernels". */
+typedef const struct kernels *(*kernels_module_fn)(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Byte-level BPE: text to ids and back, from a tokenizer.json of Hugging Face's layout
+ * (Qwen3's, GPT-2's and those that bpe_train makes), exactly as their tokenizers do it:
+ * added tokens first, NFC where the file says so, the pattern (PCRE2 or a hand-written
+ * matcher of the two known ones), bytes, merges by rank. What a file asks for and we do not
+ * do is refused by name.
+ */
+#ifndef RWF_TEXT_TOKENIZER_H
+#define RWF_TEXT_TOKENIZER_H
+#include <stddef.h>
+#include <stdint.h>
+#include "base/err.h"
+#include "base/str.h"
+
+struct tokenizer;
+
+/* Of a tokenizer.json, or a folder that has one. RWF_E_INPUT with what is wrong. */
+struct tokenizer *tokenizer_open(const char *path, struct rwf_err *err);
+struct tokenizer *tokenizer_parse(const char *json, size_t len, const char *name,
+                                  struct rwf_err *err);
+void tokenizer_close(struct tokenizer *t);
+/* Ids are 0 <= id < count; some may stand for nothing. */
+int32_t tokenizer_count(const struct tokenizer *t);
+
+/* Growing list of ids; zero-initialise. */
+struct tokenizer_ids {
+    int32_t *ids;
+    size_t count, cap;
+};
+/* Adds the ids of text[0..len) to out. Thread-safe. Invalid UTF-8 is encoded byte by byte. */
+void tokenizer_encode(const struct tokenizer *t, const char *text, size_t len,
+                      struct tokenizer_ids *out);
+/* The same, but texts of added tokens ("<|im_end|>") in it are plain text. */
+void tokenizer_encode_plain(const struct tokenizer *t, const char *text, size_t len,
+                            struct tokenizer_ids *out);
+/* Adds the bytes of ids to out; may end within a character. Ids without a token: nothing. */
+void tokenizer_decode(const struct tokenizer *t, const int32_t *ids, size_t count,
+                      struct rwf_str *out);
+/* The id of an added token's or a vocabulary's text; -1 when there is none. */
+int32_t tokenizer_id(const struct tokenizer *t, const char *token);
+/* The token that ends a text: <|endoftext|> or </s>; -1 when there is none. */
+int32_t tokenizer_end(const struct tokenizer *t);
+
+/* --- training --- */
+
+struct bpe_trainer;
+
+/* vocab_size: all ids, the 256 bytes and the special tokens included. The pattern is GPT-2's,
+ * ids of special tokens come first as Hugging Face's trainer gives them; ties between pairs
+ * are decided as theirs, so that the same text gives the same merges. */
+struct bpe_trainer *bpe_trainer_create(int32_t vocab_size, const char *const *special,
+                                       size_t special_count, struct rwf_err *err);
+void bpe_trainer_add(struct bpe_trainer *t, const char *text, size_t len);
+/* The tokenizer.json, which the caller frees; NULL and *err when there was no text. */
+char *bpe_trainer_finish(struct bpe_trainer *t, size_t *ret_len, struct rwf_err *err);
+void bpe_trainer_destroy(struct bpe_trainer *t);
+
+#endif

@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
+noinst_LIBRARIES += libtrain.a
+libtrain_a_SOURCES = %D%/job.h %D%/prepared.h %D%/batches.h %D%/checkpoint.h %D%/tensorboard.h
+
+# checkpoints
+
+# data
+
+# the loop
+
+# the op and its gang

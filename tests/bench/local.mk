@@ -27,3 +27,8 @@ tests/bench/core_plugin.so: tests/bench/core_plugin.c src/native/raywf.h
 EXTRA_PROGRAMS += tests/bench/store
 tests_bench_store_SOURCES = tests/bench/store.c
 tests_bench_store_LDADD = libstore.a libbase.a $(RWF_LIBS)
+# The CPU's kernels against peak, OpenBLAS and PyTorch.
+EXTRA_DIST += %D%/kernels.sh %D%/kernels_torch.py
+EXTRA_PROGRAMS += tests/bench/kernels
+tests_bench_kernels_SOURCES = tests/bench/kernels.c
+tests_bench_kernels_LDADD = libkernels.a -lm -ldl -lpthread

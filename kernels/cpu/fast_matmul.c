@@ -21,6 +21,7 @@
 #define KC 320
 #define MC (MR * (120 / MR)) /* rows of A packed at a time: into half of the L2 cache */
 #define NC 448               /* columns of B packed at a time */
+#define SPREAD (1 << 20)     /* elements */
 #define PARTIAL 65536        /* floats of sums that cannot wait in C */
 _Static_assert((KC * NC + KC * MC + PARTIAL) * sizeof(float) <= CPU_PACK_BYTES, "pack");
 
@@ -146,20 +147,34 @@ static void pack_rows(float *to, int64_t wide, const void *from, int64_t at,
         }
 }
 
-/* to[l][j] = from[j * stride + l]: blocks of LANES by LANES are turned in registers. */
-static void pack_turned(float *to, int64_t wide, const void *from, int64_t at,
+/* A block of it: rows j.., of which `have` exist, k from l. */
+INLINE void turn_block(float *to, int64_t wide, const void *from, int64_t at,
+                       int64_t stride, int64_t have, int64_t k, int64_t room,
+                       enum kernel_type type)
+{
+    vf row[LANES];
+#pragma GCC unroll 16
+    for (int64_t i = 0; i < LANES; i++)
+        row[i] = i < have ? vget(from, at + i * stride, k, type) : (vf){0};
+    vturn(row);
+#pragma GCC unroll 16
+    for (int64_t i = 0; i < LANES; i++)
+        if (i < k)
+            vput(to, i * wide, room, KERNEL_F32, row[i]);
+}
+
+/* to[l][j] = from[j * stride + l], in blocks that are turned in registers. */
+INLINE void pack_turned(float *to, int64_t wide, const void *from, int64_t at,
                         int64_t stride, int64_t k, int64_t width, enum kernel_type type)
 {
     for (int64_t j = 0; j < wide; j += LANES)
         for (int64_t l = 0; l < k; l += LANES) {
-            vf block[LANES];
-            for (int64_t i = 0; i < LANES; i++)
-                block[i] = j + i < width
-                               ? vget(from, at + (j + i) * stride + l, k - l, type)
-                               : (vf){0};
-            vturn(block);
-            for (int64_t i = 0; i < LANES && l + i < k; i++)
-                vput(to, (l + i) * wide + j, wide - j, KERNEL_F32, block[i]);
+            int64_t first = at + j * stride + l, have = width - j, room = wide - j;
+            float *block = to + l * wide + j;
+            if (have >= LANES && k - l >= LANES && room >= LANES)
+                turn_block(block, wide, from, first, stride, LANES, LANES, LANES, type);
+            else
+                turn_block(block, wide, from, first, stride, have, k - l, room, type);
         }
 }
 
@@ -170,8 +185,12 @@ static void pack(float *to, int64_t wide, const void *from, int64_t stride, bool
 {
     for (int64_t j = 0; j < width; j += wide, to += wide * k) {
         int64_t most = least(wide, width - j);
-        if (along)
-            pack_turned(to, wide, from, (at + j) * stride + l, stride, k, most, type);
+        if (along && type == KERNEL_BF16)
+            pack_turned(to, wide, from, (at + j) * stride + l, stride, k, most,
+                        KERNEL_BF16);
+        else if (along)
+            pack_turned(to, wide, from, (at + j) * stride + l, stride, k, most,
+                        KERNEL_F32);
         else
             pack_rows(to, wide, from, l * stride + at + j, stride, k, most, type);
     }
@@ -308,7 +327,8 @@ void FAST(matmul_mixed)(const struct kernel_matmul *m, enum kernel_type a_type, 
                         .b = room + KC * MC,
                         .partial = room + KC * MC + KC * NC};
     p.pack_a = a_type == KERNEL_BF16 || m->n > 256;
-    p.pack_b = m->type == KERNEL_BF16 || m->tb || (m->m > 32 && m->k > 64);
+    /* Rows of B are read where they lie unless they are spread over too many pages. */
+    p.pack_b = m->type == KERNEL_BF16 || m->tb || (m->m > 64 && m->k * p.ldb > SPREAD);
     p.height = even(m->m, MR);
     p.depth = even(m->k, KC);
     p.in_c = m->c_type == KERNEL_F32;

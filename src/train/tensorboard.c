@@ -160,14 +160,17 @@ void tensorboard_scalar(struct tensorboard *t, const char *tag, int64_t step,
     rwf_str_free(&summary);
 }
 
+/* Twice: TensorBoard takes the first that it sees in a folder for the very start. */
 void tensorboard_restart(struct tensorboard *t, int64_t step)
 {
     static const char start[] = { 1 << 3 | VARINT, 1 };
-    struct rwf_str event = { 0 };
-    begin_event(&event);
-    add_int(&event, 2, step);
-    add_bytes(&event, 7, start, sizeof(start));
-    end_event(t, &event);
+    for (int i = 0; i < 2; i++) {
+        struct rwf_str event = { 0 };
+        begin_event(&event);
+        add_int(&event, 2, step);
+        add_bytes(&event, 7, start, sizeof(start));
+        end_event(t, &event);
+    }
 }
 
 /* --- the file --- */

@@ -216,7 +216,7 @@ START_TEST(scalars_read_back)
     ck_assert(!e.has_value);
     for (size_t i = 0; i < RWF_COUNT(scalars); i++) {
         expect_scalar(&r, scalars[i].tag, scalars[i].step, scalars[i].value);
-        if (i == 3) {
+        for (int n = 0; i == 3 && n < 2; n++) {
             e = take_record(&r);
             ck_assert(e.status == 1 && e.step == 77 && !e.has_value);
         }

@@ -5,5 +5,6 @@ libtensor_a_SOURCES =
 # safetensors
 
 # devices and groups
+libtensor_a_SOURCES += %D%/device.c %D%/device.h %D%/comm.h
 
-EXTRA_DIST += src/tensor/device.h src/tensor/comm.h src/tensor/safetensors.h
+EXTRA_DIST += src/tensor/safetensors.h

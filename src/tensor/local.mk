@@ -5,6 +5,10 @@ libtensor_a_SOURCES =
 # safetensors
 
 # devices and groups
-libtensor_a_SOURCES += %D%/device.c %D%/device.h %D%/comm.h
+libtensor_a_SOURCES += %D%/device.c %D%/device.h %D%/comm.c %D%/comm.h %D%/comm_shared.c %D%/comm_shared.h
+# Of raywf-rank alone.
+noinst_LIBRARIES += libtensormpi.a
+libtensormpi_a_SOURCES = %D%/comm_mpi.c
+libtensormpi_a_CFLAGS = $(AM_CFLAGS) $(MPI_CFLAGS)
 
 EXTRA_DIST += src/tensor/safetensors.h

@@ -5,7 +5,11 @@ libtrain_a_SOURCES = %D%/job.h %D%/prepared.h %D%/batches.h %D%/checkpoint.h %D%
 # checkpoints
 
 # data
-libtrain_a_SOURCES += %D%/batches.c %D%/batches_order.c %D%/batches_order.h
+libtrain_a_SOURCES += %D%/batches.c %D%/batches_order.c %D%/batches_order.h \
+	%D%/features.c %D%/features.h %D%/features_levels.c %D%/features_levels.h \
+	%D%/prepare.c %D%/prepare.h %D%/prepare_learn.c %D%/prepare_learn.h \
+	%D%/prepare_rows.c %D%/prepare_split.c %D%/tokens.c %D%/tokens_pool.c \
+	%D%/tokens_pool.h
 
 # the loop
 

@@ -5,6 +5,7 @@ libtrain_a_SOURCES = %D%/job.h %D%/prepared.h %D%/batches.h %D%/checkpoint.h %D%
 # checkpoints
 
 # data
+libtrain_a_SOURCES += %D%/batches.c %D%/batches_order.c %D%/batches_order.h
 
 # the loop
 

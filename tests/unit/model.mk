@@ -18,3 +18,8 @@ EXTRA_DIST += tests/data/model/make.py \
 	tests/data/model/qwen3-untied/model.safetensors \
 	tests/data/model/qwen3-wide/config.json tests/data/model/qwen3-wide/golden.json \
 	tests/data/model/qwen3-wide/model.safetensors
+
+check_PROGRAMS += check_model_grad
+check_model_grad_SOURCES = tests/unit/check_model_grad.c $(model_rig)
+check_model_grad_LDADD = $(model_libs)
+check_model_grad_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)

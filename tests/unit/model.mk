@@ -23,3 +23,8 @@ check_PROGRAMS += check_model_grad
 check_model_grad_SOURCES = tests/unit/check_model_grad.c $(model_rig)
 check_model_grad_LDADD = $(model_libs)
 check_model_grad_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+
+check_PROGRAMS += check_model
+check_model_SOURCES = tests/unit/check_model.c $(model_rig)
+check_model_LDADD = $(model_libs)
+check_model_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)

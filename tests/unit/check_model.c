@@ -577,7 +577,10 @@ START_TEST(adapters_have_the_names_of_peft)
     ck_assert_double_eq(json_number_value(json_object_get(config, "lora_alpha")), 6);
     ck_assert(json_is_true(json_object_get(config, "fan_in_fan_out")) == (_i == 0));
     ck_assert_uint_eq(json_array_size(json_object_get(config, "target_modules")),
-                      _i == 0 ? 8 : 4);
+                      _i == 0 ? 4 : 2);
+    ck_assert_str_eq(
+        json_string_value(json_array_get(json_object_get(config, "target_modules"), 1)),
+        _i == 0 ? "attn.c_proj" : "mlp.down_proj");
     json_decref(config);
     rig_close(&r);
 }

@@ -3,6 +3,8 @@ noinst_LIBRARIES += libtrain.a
 libtrain_a_SOURCES = %D%/job.h %D%/prepared.h %D%/batches.h %D%/checkpoint.h %D%/tensorboard.h
 
 # checkpoints
+libtrain_a_SOURCES += %D%/checkpoint.c %D%/checkpoint_find.c %D%/checkpoint_impl.h \
+	%D%/checkpoint_write.c %D%/tensorboard.c
 
 # data
 libtrain_a_SOURCES += %D%/batches.c %D%/batches_order.c %D%/batches_order.h

@@ -27,3 +27,6 @@ tests/bench/core_plugin.so: tests/bench/core_plugin.c src/native/raywf.h
 EXTRA_PROGRAMS += tests/bench/store
 tests_bench_store_SOURCES = tests/bench/store.c
 tests_bench_store_LDADD = libstore.a libbase.a $(RWF_LIBS)
+EXTRA_PROGRAMS += tests/bench/checkpoint
+tests_bench_checkpoint_SOURCES = tests/bench/checkpoint.c
+tests_bench_checkpoint_LDADD = libtrain.a libtensor.a libbase.a $(RWF_LIBS)

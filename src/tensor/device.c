@@ -109,6 +109,11 @@ void device_close(struct device *d)
     memset(d, 0, sizeof(*d));
 }
 
+bool device_is_host(const struct device *d)
+{
+    return d->k->comm_open == NULL; /* groups of CPUs need no help of the kernels */
+}
+
 /* Bytes free now: others may use the device, too. */
 static int64_t free_now(struct device *d)
 {

@@ -14,5 +14,8 @@ libtrain_a_SOURCES += %D%/batches.c %D%/batches_order.c %D%/batches_order.h \
 	%D%/tokens_pool.h
 
 # the loop
+libtrain_a_SOURCES += %D%/optim.c %D%/optim.h %D%/params.c %D%/params.h %D%/params_full.c \
+	%D%/params_impl.h %D%/params_load.c %D%/params_save.c %D%/params_step.c %D%/schedule.c \
+	%D%/schedule.h
 
 # the op and its gang

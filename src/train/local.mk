@@ -7,7 +7,15 @@ libtrain_a_SOURCES += %D%/checkpoint.c %D%/checkpoint_find.c %D%/checkpoint_impl
 	%D%/checkpoint_write.c %D%/tensorboard.c
 
 # data
+libtrain_a_SOURCES += %D%/batches.c %D%/batches_order.c %D%/batches_order.h \
+	%D%/features.c %D%/features.h %D%/features_levels.c %D%/features_levels.h \
+	%D%/prepare.c %D%/prepare.h %D%/prepare_learn.c %D%/prepare_learn.h \
+	%D%/prepare_rows.c %D%/prepare_split.c %D%/tokens.c %D%/tokens_pool.c \
+	%D%/tokens_pool.h
 
 # the loop
+libtrain_a_SOURCES += %D%/optim.c %D%/optim.h %D%/params.c %D%/params.h %D%/params_full.c \
+	%D%/params_impl.h %D%/params_load.c %D%/params_save.c %D%/params_step.c %D%/schedule.c \
+	%D%/schedule.h
 
 # the op and its gang

@@ -144,7 +144,7 @@ __device__ __forceinline__ float tanh_of(float x)
 template <int ACT> __device__ __forceinline__ float act_of(float x)
 {
     if (ACT == KERNEL_RELU)
-        return fmaxf(x, 0.0f);
+        return x < 0.0f ? 0.0f : x; /* a NaN stays one */
     if (ACT == KERNEL_GELU)
         return 0.5f * x *
                (1.0f + tanh_of(0.7978845608028654f * (x + 0.044715f * x * x * x)));

@@ -27,7 +27,8 @@ __device__ __forceinline__ float step_of(const struct update_step &s, float w, f
     if (KIND == KERNEL_LION) {
         float toward = u.beta1 * m + (1.0f - u.beta1) * g;
         m = u.beta2 * m + (1.0f - u.beta2) * g;
-        return w - u.rate * (float)((toward > 0.0f) - (toward < 0.0f));
+        float sign = toward > 0.0f ? 1.0f : toward < 0.0f ? -1.0f : toward; /* NaN stays */
+        return w - u.rate * sign;
     }
     if (u.m)
         g = m = u.beta1 * m + g;

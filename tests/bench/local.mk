@@ -27,3 +27,8 @@ tests/bench/core_plugin.so: tests/bench/core_plugin.c src/native/raywf.h
 EXTRA_PROGRAMS += tests/bench/store
 tests_bench_store_SOURCES = tests/bench/store.c
 tests_bench_store_LDADD = libstore.a libbase.a $(RWF_LIBS)
+# Against Hugging Face tokenizers; the head of tokenizer.sh says how.
+EXTRA_DIST += %D%/tokenizer.sh %D%/tokenizer.py
+EXTRA_PROGRAMS += tests/bench/tokenizer
+tests_bench_tokenizer_SOURCES = tests/bench/tokenizer.c
+tests_bench_tokenizer_LDADD = libtext.a libbase.a $(TEXT_LIBS) $(RWF_LIBS)

@@ -35,3 +35,8 @@ EXTRA_DIST += %D%/kernels.sh %D%/kernels_torch.py
 EXTRA_PROGRAMS += tests/bench/kernels
 tests_bench_kernels_SOURCES = tests/bench/kernels.c
 tests_bench_kernels_LDADD = libkernels.a -lm -ldl -lpthread
+# Against Hugging Face tokenizers; the head of tokenizer.sh says how.
+EXTRA_DIST += %D%/tokenizer.sh %D%/tokenizer.py
+EXTRA_PROGRAMS += tests/bench/tokenizer
+tests_bench_tokenizer_SOURCES = tests/bench/tokenizer.c
+tests_bench_tokenizer_LDADD = libtext.a libbase.a $(TEXT_LIBS) $(RWF_LIBS)

@@ -27,3 +27,8 @@ tests/bench/core_plugin.so: tests/bench/core_plugin.c src/native/raywf.h
 EXTRA_PROGRAMS += tests/bench/store
 tests_bench_store_SOURCES = tests/bench/store.c
 tests_bench_store_LDADD = libstore.a libbase.a $(RWF_LIBS)
+EXTRA_DIST += %D%/feed.sh
+EXTRA_PROGRAMS += tests/bench/feed
+tests_bench_feed_SOURCES = tests/bench/feed.c
+tests_bench_feed_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
+tests_bench_feed_LDADD = $(TRAIN_DATA_LDADD)

@@ -32,3 +32,8 @@ EXTRA_PROGRAMS += tests/bench/feed
 tests_bench_feed_SOURCES = tests/bench/feed.c
 tests_bench_feed_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
 tests_bench_feed_LDADD = $(TRAIN_DATA_LDADD)
+# Against Hugging Face tokenizers; the head of tokenizer.sh says how.
+EXTRA_DIST += %D%/tokenizer.sh %D%/tokenizer.py
+EXTRA_PROGRAMS += tests/bench/tokenizer
+tests_bench_tokenizer_SOURCES = tests/bench/tokenizer.c
+tests_bench_tokenizer_LDADD = libtext.a libbase.a $(TEXT_LIBS) $(RWF_LIBS)

@@ -709,6 +709,34 @@ START_TEST(test_tokens)
 }
 END_TEST
 
+/* Ids of a vocabulary that 16 bits cannot hold. */
+START_TEST(test_wide)
+{
+    write_texts("t.jsonl");
+    json_decref(prepared(spec_of("t.jsonl", NULL, text_model, bpe)));
+    char *path = rwf_fs_join(to, "tokenizer.json"), key[16];
+    json_t *json = json_load_file(path, 0, NULL);
+    json_t *vocab = json_object_get(json_object_get(json, "model"), "vocab");
+    for (int id = (int)json_object_size(vocab); id < 70000; id++) {
+        snprintf(key, sizeof(key), "<%d>", id);
+        json_object_set_new(vocab, key, json_integer(id));
+    }
+    free(path);
+    char *other = rwf_fs_join(folder, "wide.json");
+    ck_assert_int_eq(json_dump_file(json, other, 0), 0);
+    char *tokenizer = rwf_xasprintf("{'path':'%s'}", other);
+    json_t *info = prepared(spec_of("t.jsonl", "t.jsonl", text_model, tokenizer));
+    info_is(info, "vocab", "70000");
+    info_is(info, "width", "4");
+    decodes("train", 4);
+    decodes("val", 4);
+    free(other);
+    free(tokenizer);
+    json_decref(info);
+    json_decref(json);
+}
+END_TEST
+
 /* More texts than fit into a batch, on one thread and on four: the same ids. */
 START_TEST(test_token_threads)
 {
@@ -790,6 +818,7 @@ int main(void)
     tcase_add_test(t, test_large);
     tcase_add_test(t, test_no_room);
     tcase_add_test(t, test_tokens);
+    tcase_add_test(t, test_wide);
     tcase_add_test(t, test_token_threads);
     tcase_add_loop_test(t, test_refused_texts, 0, (int)RWF_COUNT(refused_texts));
     suite_add_tcase(suite, t);

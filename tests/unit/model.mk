@@ -28,3 +28,8 @@ check_PROGRAMS += check_model
 check_model_SOURCES = tests/unit/check_model.c $(model_rig)
 check_model_LDADD = $(model_libs)
 check_model_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+
+check_PROGRAMS += check_model_config
+check_model_config_SOURCES = tests/unit/check_model_config.c $(model_rig)
+check_model_config_LDADD = $(model_libs)
+check_model_config_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)

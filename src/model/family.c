@@ -146,7 +146,10 @@ static void add_adapters(struct builder *b, const char *unit, const size_t *numb
         if (!model__lora_targets(b->m->lora, f->module))
             continue;
         map->middle_count++;
-        model__lora_add(b->m->lora, &b->layout, numbers[i], b->family->inputs_first, part);
+        struct lora_pair pair = {.module = f->module,
+                                 .base = numbers[i],
+                                 .inputs_first = b->family->inputs_first};
+        model__lora_add(b->m->lora, &b->layout, pair, part);
     }
 }
 

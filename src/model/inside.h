@@ -180,7 +180,8 @@ json_t *model__qwen3_config(const struct sizes *s);
 /* --- lora.c --- */
 
 struct lora_pair {
-    size_t base, a, b; /* parameters */
+    const char *module; /* "self_attn.q_proj" */
+    size_t base, a, b;  /* parameters */
     bool inputs_first; /* of the base */
 };
 
@@ -198,8 +199,8 @@ int model__lora_create(struct model *m, const char *const *modules, size_t count
 void model__lora_destroy(struct lora *l);
 /* module: "self_attn.q_proj" is meant by "q_proj" and by its whole name. */
 bool model__lora_targets(const struct lora *l, const char *module);
-/* Adds A and B for the parameter `base`, and sets their offsets in part. */
-void model__lora_add(struct lora *l, struct layout *to, size_t base, bool inputs_first,
+/* Adds A and B for pair's base, a weight of module, and sets their offsets in part. */
+void model__lora_add(struct lora *l, struct layout *to, struct lora_pair pair,
                      struct linear_part *part);
 
 #endif

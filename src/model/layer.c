@@ -116,7 +116,7 @@ static struct linear_run linear_run(const struct pass *p, enum layer_linear whic
     r.rank = l->rank;
     r.scale = (float)(l->alpha / l->rank);
     r.middle = (char *)here(p, BUF_MIDDLE) +
-               (int64_t)kernel_size(p->type) * p->n * t->map.middles[which];
+               (int64_t)kernel_size(p->type) * p->n * l->rank * t->map.middles[which];
     r.dmiddle = here(p, BUF_DMIDDLE);
     return r;
 }

@@ -87,13 +87,13 @@ void model__lora_destroy(struct lora *l)
     free(l);
 }
 
-void model__lora_add(struct lora *l, struct layout *to, size_t base, bool inputs_first,
+void model__lora_add(struct lora *l, struct layout *to, struct lora_pair pair,
                      struct linear_part *part)
 {
-    const struct model_param *p = &to->params[base];
+    const struct model_param *p = &to->params[pair.base];
     const char *name = p->name;
     int stem = (int)(strlen(name) - strlen(".weight"));
-    int64_t in = p->shape[inputs_first ? 0 : 1], out = p->shape[inputs_first ? 1 : 0];
+    int64_t in = p->shape[pair.inputs_first ? 0 : 1], out = p->shape[pair.inputs_first];
     struct layout_param a = {
         .name = rwf_arena_printf(to->arena, "base_model.model.%.*s.lora_A.weight", stem,
                                  name),
@@ -107,8 +107,9 @@ void model__lora_add(struct lora *l, struct layout *to, size_t base, bool inputs
         .dims = 2,
         .shape = {out, l->rank},
         .init = MODEL_ZERO};
-    struct lora_pair *pair = RWF_PUSH(l->pairs, l->count, l->cap);
-    *pair = (struct lora_pair){base, to->param_count, to->param_count + 1, inputs_first};
+    pair.a = to->param_count;
+    pair.b = to->param_count + 1;
+    *RWF_PUSH(l->pairs, l->count, l->cap) = pair;
     part->a = model__layout_add(to, &a);
     part->b = model__layout_add(to, &b);
 }
@@ -149,20 +150,27 @@ void model_merge(const struct model *m, size_t param, float *weight, const float
         }
 }
 
+/* Layers are alike: the modules of the first. */
+static json_t *modules_of(const struct lora *l)
+{
+    json_t *targets = json_array();
+    for (size_t i = 0; i < l->count; i++) {
+        if (i > 0 && strcmp(l->pairs[i].module, l->pairs[0].module) == 0)
+            break;
+        json_array_append_new(targets, json_string(l->pairs[i].module));
+    }
+    return targets;
+}
+
 json_t *model_adapter_config(const struct model *m, const char *base)
 {
-    if (m->lora == NULL)
+    const struct lora *l = m->lora;
+    if (l == NULL)
         return NULL;
-    bool first = m->lora->count > 0 && m->lora->pairs[0].inputs_first;
-    json_t *targets = json_array();
-    for (size_t i = 0; i < m->lora->count; i++) {
-        const char *name = m->layout.params[m->lora->pairs[i].base].name;
-        size_t len = strlen(name) - strlen(".weight");
-        json_array_append_new(targets, json_stringn(name, len));
-    }
     return json_pack("{s:s, s:s, s:s?, s:i, s:f, s:f, s:s, s:b, s:b, s:o}", "peft_type",
                      "LORA", "task_type", "CAUSAL_LM", "base_model_name_or_path", base,
-                     "r", m->lora->rank, "lora_alpha", m->lora->alpha, "lora_dropout", 0.0,
-                     "bias", "none", "fan_in_fan_out", (int)first, "inference_mode", 1,
-                     "target_modules", targets);
+                     "r", l->rank, "lora_alpha", l->alpha, "lora_dropout", 0.0, "bias",
+                     "none", "fan_in_fan_out",
+                     (int)(l->count > 0 && l->pairs[0].inputs_first), "inference_mode", 1,
+                     "target_modules", modules_of(l));
 }

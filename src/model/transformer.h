@@ -60,7 +60,7 @@ struct transformer_map {
     struct norm_map norms[2], final_norm;
     int64_t query_norm, key_norm;
     struct linear linears[LAYER_LINEARS];
-    int middles[LAYER_LINEARS]; /* ranks before those of a map in BUF_MIDDLE */
+    int middles[LAYER_LINEARS]; /* adapters before those of a map in BUF_MIDDLE */
     int middle_count;           /* all of them */
     int64_t head;               /* offset of lm_head in the head's unit */
 };

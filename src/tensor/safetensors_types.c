@@ -62,20 +62,13 @@ static void from_f64(const uint8_t *at, size_t n, float *to)
     }
 }
 
-/* Blocks of a fixed size become vector instructions, whatever the alignment. */
-static void from_bf16(const uint8_t *at, size_t n, float *to)
+static void from_bf16_plain(const uint8_t *at, size_t n, float *to)
 {
-    enum { BLOCK = 32 };
-    uint16_t half[BLOCK];
-    uint32_t bits[BLOCK];
-    for (; n > 0; at += sizeof(half), to += BLOCK) {
-        size_t now = n < BLOCK ? n : BLOCK;
-        memset(half, 0, now < BLOCK ? sizeof(half) : 0);
-        memcpy(half, at, now * sizeof(half[0]));
-        for (int i = 0; i < BLOCK; i++)
-            bits[i] = (uint32_t)half[i] << 16;
-        memcpy(to, bits, now * sizeof(bits[0]));
-        n -= now;
+    for (size_t i = 0; i < n; i++) {
+        uint16_t half;
+        memcpy(&half, at + i * sizeof(half), sizeof(half));
+        uint32_t bits = (uint32_t)half << 16;
+        memcpy(to + i, &bits, sizeof(bits));
     }
 }
 
@@ -107,8 +100,21 @@ static void from_f16_plain(const uint8_t *at, size_t n, float *to)
 }
 
 #if defined(__x86_64__)
+/* Both return how many they did: all but the last few. */
+__attribute__((target("avx2"))) static size_t from_bf16_fast(const uint8_t *at,
+                                                             size_t n, float *to)
+{
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        __m128i half = _mm_loadu_si128((const __m128i *)(const void *)(at + 2 * i));
+        __m256i bits = _mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16);
+        _mm256_storeu_si256((__m256i *)(void *)(to + i), bits);
+    }
+    return i;
+}
+
 __attribute__((target("avx2,f16c"))) static size_t from_f16_fast(const uint8_t *at,
-                                                                size_t n, float *to)
+                                                                 size_t n, float *to)
 {
     size_t i = 0;
     for (; i + 8 <= n; i += 8) {
@@ -117,15 +123,37 @@ __attribute__((target("avx2,f16c"))) static size_t from_f16_fast(const uint8_t *
     }
     return i;
 }
+
+static bool has_fast(void)
+{
+    return __builtin_cpu_supports("avx2"); /* all of those know F16C, too */
+}
+#else
+static size_t from_bf16_fast(const uint8_t *at, size_t n, float *to)
+{
+    return (void)at, (void)n, (void)to, 0;
+}
+
+static size_t from_f16_fast(const uint8_t *at, size_t n, float *to)
+{
+    return (void)at, (void)n, (void)to, 0;
+}
+
+static bool has_fast(void)
+{
+    return false;
+}
 #endif
+
+static void from_bf16(const uint8_t *at, size_t n, float *to)
+{
+    size_t done = has_fast() ? from_bf16_fast(at, n, to) : 0;
+    from_bf16_plain(at + 2 * done, n - done, to + done);
+}
 
 static void from_f16(const uint8_t *at, size_t n, float *to)
 {
-    size_t done = 0;
-#if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx2")) /* all of those know F16C, too */
-        done = from_f16_fast(at, n, to);
-#endif
+    size_t done = has_fast() ? from_f16_fast(at, n, to) : 0;
     from_f16_plain(at + 2 * done, n - done, to + done);
 }
 

@@ -7,7 +7,11 @@ libtrain_a_SOURCES += %D%/checkpoint.c %D%/checkpoint_find.c %D%/checkpoint_impl
 	%D%/checkpoint_write.c %D%/tensorboard.c
 
 # data
-libtrain_a_SOURCES += %D%/batches.c %D%/batches_order.c %D%/batches_order.h
+libtrain_a_SOURCES += %D%/batches.c %D%/batches_order.c %D%/batches_order.h \
+	%D%/features.c %D%/features.h %D%/features_levels.c %D%/features_levels.h \
+	%D%/prepare.c %D%/prepare.h %D%/prepare_learn.c %D%/prepare_learn.h \
+	%D%/prepare_rows.c %D%/prepare_split.c %D%/tokens.c %D%/tokens_pool.c \
+	%D%/tokens_pool.h
 
 # the loop
 libtrain_a_SOURCES += %D%/evaluate.c %D%/heartbeat.c %D%/heartbeat.h %D%/loop.c %D%/loop.h \

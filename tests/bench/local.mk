@@ -30,3 +30,8 @@ tests_bench_store_LDADD = libstore.a libbase.a $(RWF_LIBS)
 EXTRA_PROGRAMS += tests/bench/checkpoint
 tests_bench_checkpoint_SOURCES = tests/bench/checkpoint.c
 tests_bench_checkpoint_LDADD = libtrain.a libtensor.a libbase.a $(RWF_LIBS)
+# Against Hugging Face tokenizers; the head of tokenizer.sh says how.
+EXTRA_DIST += %D%/tokenizer.sh %D%/tokenizer.py
+EXTRA_PROGRAMS += tests/bench/tokenizer
+tests_bench_tokenizer_SOURCES = tests/bench/tokenizer.c
+tests_bench_tokenizer_LDADD = libtext.a libbase.a $(TEXT_LIBS) $(RWF_LIBS)

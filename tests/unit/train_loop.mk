@@ -17,3 +17,14 @@ tests_t_comm_ranks_CFLAGS = $(AM_CFLAGS) $(MPI_CFLAGS)
 tests_t_comm_ranks_LDADD = libtensormpi.a libtensor.a libbase.a $(MPI_LIBS) $(RWF_LIBS)
 check_DATA += tests/t/comm_ranks$(EXEEXT)
 CLEANFILES += tests/t/comm_ranks$(EXEEXT)
+
+check_PROGRAMS += check_comm
+check_comm_SOURCES = tests/unit/check_comm.c
+check_comm_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+check_comm_LDADD = libtensor.a libbase.a $(RWF_LIBS) $(CHECK_LIBS)
+
+train_archives = libtrain.a libmodel.a libtext.a libtensor.a libkernels.a libbase.a $(TEXT_LIBS)
+check_PROGRAMS += check_params
+check_params_SOURCES = tests/unit/check_params.c
+check_params_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+check_params_LDADD = $(train_archives) $(RWF_LIBS) $(CHECK_LIBS)

@@ -27,3 +27,8 @@ tests/bench/core_plugin.so: tests/bench/core_plugin.c src/native/raywf.h
 EXTRA_PROGRAMS += tests/bench/store
 tests_bench_store_SOURCES = tests/bench/store.c
 tests_bench_store_LDADD = libstore.a libbase.a $(RWF_LIBS)
+# On a GPU; the head of gpt2_step.c says how. gpt2_torch.py is its peer.
+EXTRA_DIST += %D%/gpt2_torch.py
+EXTRA_PROGRAMS += tests/bench/gpt2_step
+tests_bench_gpt2_step_SOURCES = tests/bench/gpt2_step.c
+tests_bench_gpt2_step_LDADD = -ldl -lm

@@ -3,6 +3,8 @@ noinst_LIBRARIES += libtrain.a
 libtrain_a_SOURCES = %D%/job.h %D%/prepared.h %D%/batches.h %D%/checkpoint.h %D%/tensorboard.h
 
 # checkpoints
+libtrain_a_SOURCES += %D%/checkpoint.c %D%/checkpoint_find.c %D%/checkpoint_impl.h \
+	%D%/checkpoint_write.c %D%/tensorboard.c
 
 # data
 libtrain_a_SOURCES += %D%/batches.c %D%/batches_order.c %D%/batches_order.h \
@@ -12,5 +14,11 @@ libtrain_a_SOURCES += %D%/batches.c %D%/batches_order.c %D%/batches_order.h \
 	%D%/tokens_pool.h
 
 # the loop
+libtrain_a_SOURCES += %D%/evaluate.c %D%/heartbeat.c %D%/heartbeat.h %D%/loop.c %D%/loop.h \
+	%D%/loop_batch.c %D%/loop_job.c %D%/loop_open.c %D%/loop_report.c %D%/loop_save.c \
+	%D%/metrics.c %D%/metrics.h %D%/sample.c
+libtrain_a_SOURCES += %D%/optim.c %D%/optim.h %D%/params.c %D%/params.h %D%/params_full.c \
+	%D%/params_impl.h %D%/params_load.c %D%/params_save.c %D%/params_step.c %D%/schedule.c \
+	%D%/schedule.h
 
 # the op and its gang

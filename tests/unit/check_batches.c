@@ -451,6 +451,7 @@ int main(void)
     Suite *suite = suite_create("batches");
     TCase *t = tcase_create("batches");
     int n = (int)RWF_COUNT(shapes);
+    tcase_set_timeout(t, 60);
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_loop_test(t, test_rows, 0, n);
     tcase_add_loop_test(t, test_seek, 0, n);

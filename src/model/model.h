@@ -61,7 +61,7 @@ struct model_store {
 /* What goes in. Tokens: rows sequences of `length`. Features: rows of `length` 1. On the
  * device, but for the host orders that are uploaded with it. */
 struct model_batch {
-    int rows;                 /* 0: nothing is done but to call grads_done */
+    int rows;                 /* 0: nothing is done but to call the store as ever */
     int length;               /* of a sequence, at most the run's; 0: the run's */
     const int32_t *ids;       /* [rows * length] */
     const int32_t *order;     /* [rows * length], see kernel_rows; NULL: no backward */

@@ -140,6 +140,10 @@ bool model_adapter_of(const struct model *m, size_t param, size_t *ret_a, size_t
  * checkpoint without adapters (drop "adapter" from its config). */
 void model_merge(const struct model *m, size_t param, float *weight, const float *a,
                  const float *b);
+/* A checkpoint's folder (model.safetensors, config.json) with adapters, made into what other
+ * tools load: model.safetensors becomes the base with the adapters merged into it, config.json
+ * loses "adapter", and adapter/ gets them as PEFT has them. A folder without: nothing. */
+int model_merge_folder(const char *folder, struct rwf_err *err);
 /* PEFT's adapter_config.json, for a folder with the trainable parameters as
  * adapter_model.safetensors; base: path or name of the frozen model, or NULL. The caller
  * decrefs; NULL without an adapter. */

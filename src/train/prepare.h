@@ -8,6 +8,7 @@
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include "base/map.h"
 #include "base/str.h"
 #include "data/duck.h"
 #include "plan/op.h"
@@ -21,8 +22,9 @@ struct prepare_split {
     json_t *read;      /* {"path": …} */
     char *select;      /* SELECT of all its columns */
     json_t *columns;   /* [{"name","type"}] */
+    struct rwf_map *index; /* of columns, by name */
     int64_t bytes;     /* of its files */
-    int64_t rows;      /* about how many, 0: not known */
+    int64_t rows;      /* 0: not counted yet */
 };
 
 struct prepare {
@@ -86,7 +88,7 @@ int prepare__sink_close(struct prepare_sink *s, struct rwf_err *err);
 void prepare__sink_abort(struct prepare_sink *s);
 int prepare__write_json(struct prepare *p, const char *name, const json_t *value,
                         struct rwf_err *err);
-/* RWF_E_FIT when the folder's disk has no room for so many bytes. */
+/* RWF_E_ENV when the folder's disk has no room for so many bytes. */
 int prepare__room(const struct prepare *p, double bytes, struct rwf_err *err);
 
 /* --- the two kinds --- */

@@ -14,14 +14,6 @@
 
 /* --- which columns --- */
 
-static bool has_column(const struct prepare_table *t, const char *name)
-{
-    for (size_t i = 0; i < t->count; i++)
-        if (strcmp(t->columns[i].name, name) == 0)
-            return true;
-    return false;
-}
-
 static const char *const no_type =
     "is %s in the files, and a feature is a number, text or boolean: leave it out of "
     "model.features, or convert it in a select of the dataset";
@@ -33,7 +25,7 @@ static int add_column(struct prepare *p, struct prepare_table *t, const char *na
     enum prepare_type type;
     if (prepare__column(&p->train, name, &type, err) < 0)
         return -1;
-    if (has_column(t, name))
+    if (rwf_map_get(t->names, name) != NULL)
         return rwf_fail(err, RWF_E_INPUT, "column %s is named twice", name);
     if (type == PREPARE_OTHER) {
         rwf_fail(err, RWF_E_INPUT, no_type, prepare__type_name(&p->train, name));
@@ -41,6 +33,7 @@ static int add_column(struct prepare *p, struct prepare_table *t, const char *na
     }
     struct prepare_column *c = &t->columns[t->count++];
     *c = (struct prepare_column){ .name = name, .type = type };
+    rwf_map_set(t->names, name, c);
     if (type == PREPARE_TEXT)
         c->levels = levels_create(LEVELS_TEXT);
     else if (type == PREPARE_BOOLEAN)
@@ -74,7 +67,7 @@ static int check_categorical(const struct prepare_table *t, const json_t *names,
     const char *name;
     for (size_t i = 0; (name = name_at(names, i)) != NULL; i++) {
         struct rwf_suggest near;
-        if (has_column(t, name))
+        if (rwf_map_get(t->names, name) != NULL)
             continue;
         rwf_suggest_init(&near, name);
         for (size_t k = 0; k < t->count; k++)
@@ -147,6 +140,7 @@ int prepare__choose(struct prepare *p, struct prepare_table *t, struct rwf_err *
     enum prepare_type type;
     t->classifies = task == NULL || strcmp(task, "classification") == 0;
     t->columns = rwf_xcalloc(most, sizeof(*t->columns));
+    t->names = rwf_map_create();
     for (i = 0; (name = name_at(targets, i)) != NULL; i++)
         if (prepare__column(&p->train, name, &type, err) < 0)
             return rwf_wrap(err, "model.target");
@@ -160,6 +154,7 @@ void prepare__table_free(struct prepare_table *t)
     for (size_t i = 0; i < t->count; i++)
         if (!t->columns[i].given)
             levels_destroy(t->columns[i].levels);
+    rwf_map_destroy(t->names, NULL);
     free(t->columns);
 }
 
@@ -354,6 +349,10 @@ static int add_learned(struct prepare *p, const struct prepare_table *t,
     if (features_width(f) == 0)
         return rwf_fail(err, RWF_E_INPUT,
                         "dataset.train: no feature has any value to learn from");
+    if (features_width(f) > PREPARE_WIDTH_MAX)
+        return rwf_fail(err, RWF_E_INPUT,
+                        "model.features: %d numbers for each row are too many: leave out "
+                        "columns with many categories", features_width(f));
     return 0;
 }
 

@@ -9,6 +9,7 @@
 #include "train/prepare.h"
 
 #define PREPARE_LEVELS_MAX 10000 /* categories of a column; classes */
+#define PREPARE_WIDTH_MAX (16 << 20) /* floats of a row */
 
 struct prepare_column {
     const char *name;       /* of the spec, or of the split's columns */
@@ -23,6 +24,7 @@ struct prepare_column {
 struct prepare_table {
     struct prepare_column *columns;
     size_t count, features;
+    struct rwf_map *names; /* of the columns so far */
     bool classifies;
     int64_t rows; /* of the training split */
 };

@@ -12,7 +12,7 @@
 #include "base/units.h"
 #include "train/prepare_learn.h"
 
-#define ROWS_BLOCK (4 << 20) /* bytes of features that are made at a time */
+#define ROWS_BLOCK (256 << 10) /* bytes that are made at a time: they stay in the cache */
 
 struct writer {
     struct prepare *p;

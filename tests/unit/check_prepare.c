@@ -67,6 +67,7 @@ static int prepare_with(json_t *spec, double cpu, json_t **ret, struct rwf_err *
 {
     struct op_run run = { .address = "train.t", .spec = spec, .dir = folder, .cpu = cpu,
                           .report = on_report };
+    last_progress = 0;
     return prepare_data(&run, spec, to, ret, err);
 }
 
@@ -221,10 +222,9 @@ START_TEST(test_kinds)
                                 "a,2.0,red,-1,,7\n");
     for (int i = 1; i < 3; i++)
         for (int k = 0; k < 2; k++) {
-            char *sql = rwf_xasprintf("COPY (SELECT * FROM '%s/%s') TO '%s/%s'", folder,
-                                      files[0][k], folder, files[i][k]);
-            if (i == 1)
-                sql = rwf_xasprintf("%s (FORMAT json)", sql);
+            char *sql = rwf_xasprintf("COPY (SELECT * FROM '%s/%s') TO '%s/%s' (FORMAT %s)",
+                                      folder, files[0][k], folder, files[i][k],
+                                      i == 1 ? "json" : "parquet");
             ck_assert_msg(duck_exec(d, sql, &err) == 0, "%s", err.text);
             free(sql);
         }
@@ -507,7 +507,7 @@ START_TEST(test_large)
     struct rwf_err err = RWF_ERR_INIT;
     struct duck *d = open_duck();
     char *sql = rwf_xasprintf("COPY (SELECT range AS a, (range * 7919) %% 1000 / 8 AS b, "
-                              "'c' || range %% 50 AS c, range %% 3 AS y FROM range(300000)) "
+                              "'c' || range %% 50 AS c, range %% 3 AS y FROM range(100000)) "
                               "TO '%s/t.csv'", folder);
     ck_assert_msg(duck_exec(d, sql, &err) == 0, "%s", err.text);
     free(sql);
@@ -517,7 +517,6 @@ START_TEST(test_large)
     for (int i = 0; i < 2; i++) {
         json_t *info = NULL, *spec = spec_of("t.csv", "t.csv",
                                              "{'type':'mlp','target':'y'}", NULL);
-        last_progress = 0;
         ck_assert_msg(prepare_with(spec, i + 1, &info, &err) == 0, "%s", err.text);
         json_decref(info);
         json_decref(spec);
@@ -527,8 +526,8 @@ START_TEST(test_large)
     ck_assert_str_eq(texts[0], texts[1]);
     float *x = bytes_of("train.x", &len);
     int32_t *y = bytes_of("val.y", NULL);
-    ck_assert_uint_eq(len, 300000 * 52 * sizeof(*x));
-    for (int i = 0; i < 300000; i++) {
+    ck_assert_uint_eq(len, 100000 * 52 * sizeof(*x));
+    for (int i = 0; i < 100000; i++) {
         ck_assert_int_eq(y[i], i % 3);
         ck_assert(i == 0 || x[(size_t)i * 52] > x[(size_t)(i - 1) * 52]);
     }
@@ -710,6 +709,34 @@ START_TEST(test_tokens)
 }
 END_TEST
 
+/* Ids of a vocabulary that 16 bits cannot hold. */
+START_TEST(test_wide)
+{
+    write_texts("t.jsonl");
+    json_decref(prepared(spec_of("t.jsonl", NULL, text_model, bpe)));
+    char *path = rwf_fs_join(to, "tokenizer.json"), key[16];
+    json_t *json = json_load_file(path, 0, NULL);
+    json_t *vocab = json_object_get(json_object_get(json, "model"), "vocab");
+    for (int id = (int)json_object_size(vocab); id < 70000; id++) {
+        snprintf(key, sizeof(key), "<%d>", id);
+        json_object_set_new(vocab, key, json_integer(id));
+    }
+    free(path);
+    char *other = rwf_fs_join(folder, "wide.json");
+    ck_assert_int_eq(json_dump_file(json, other, 0), 0);
+    char *tokenizer = rwf_xasprintf("{'path':'%s'}", other);
+    json_t *info = prepared(spec_of("t.jsonl", "t.jsonl", text_model, tokenizer));
+    info_is(info, "vocab", "70000");
+    info_is(info, "width", "4");
+    decodes("train", 4);
+    decodes("val", 4);
+    free(other);
+    free(tokenizer);
+    json_decref(info);
+    json_decref(json);
+}
+END_TEST
+
 /* More texts than fit into a batch, on one thread and on four: the same ids. */
 START_TEST(test_token_threads)
 {
@@ -729,7 +756,6 @@ START_TEST(test_token_threads)
     for (int i = 0; i < 2; i++) {
         json_t *info = NULL;
         json_t *spec = spec_of("t.csv", NULL, "{'type':'transformer','text':'body'}", bpe);
-        last_progress = 0;
         ck_assert_msg(prepare_with(spec, i == 0 ? 1 : 4, &info, &err) == 0, "%s", err.text);
         ids[i] = bytes_of("train.ids", &len[i]);
         ck_assert_int_eq(rwf_fs_rmtree(to, NULL), 0);
@@ -792,6 +818,7 @@ int main(void)
     tcase_add_test(t, test_large);
     tcase_add_test(t, test_no_room);
     tcase_add_test(t, test_tokens);
+    tcase_add_test(t, test_wide);
     tcase_add_test(t, test_token_threads);
     tcase_add_loop_test(t, test_refused_texts, 0, (int)RWF_COUNT(refused_texts));
     suite_add_tcase(suite, t);

@@ -28,3 +28,10 @@ check_PROGRAMS += check_params
 check_params_SOURCES = tests/unit/check_params.c
 check_params_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 check_params_LDADD = $(train_archives) $(RWF_LIBS) $(CHECK_LIBS)
+
+check_PROGRAMS += check_loop
+check_loop_SOURCES = tests/unit/check_loop.c tests/unit/train_rig.c tests/unit/train_rig.h
+check_loop_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+check_loop_LDADD = $(train_archives) $(RWF_LIBS) $(CHECK_LIBS)
+# Makes the losses that check_loop compares with, in PyTorch.
+EXTRA_DIST += tests/unit/loop_golden.py

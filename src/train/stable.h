@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What attempts of a training step share: RUN/train/DIGEST, by the spec and the files of the
+ * dataset, so that an attempt on other data begins anew. It is removed when the step has
+ * succeeded.
+ */
+#ifndef RWF_TRAIN_STABLE_H
+#define RWF_TRAIN_STABLE_H
+#include "plan/op.h"
+
+/* The folder, which is made; the caller frees. */
+char *stable_folder(const struct op_run *r, struct rwf_err *err);
+
+/* metrics.jsonl there: one object per logged step. */
+struct stable_metrics;
+struct stable_metrics *stable_metrics_open(const char *folder, struct rwf_err *err);
+/* Adds a report with a step; what an earlier attempt has from that step on is dropped. */
+int stable_metrics_add(struct stable_metrics *m, const json_t *line, struct rwf_err *err);
+void stable_metrics_close(struct stable_metrics *m);
+
+#endif

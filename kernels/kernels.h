@@ -56,9 +56,10 @@ struct kernel_info {
     double peak_f32;
 };
 
-/* C[m,n] = act(alpha * op(A) op(B) + bias) (+ C when accumulate; then no act, no bias).
- * op(A) is [m,k]: A is stored [m,k], or [k,m] with ta. op(B) is [k,n]: B is stored [k,n], or
- * [n,k] with tb. Strides of rows in elements; 0: contiguous. c_type: the type of C. */
+/* C[m,n] = act(alpha * op(A) op(B) + bias), or C + alpha * op(A) op(B) when accumulate (then
+ * act, bias and before are not looked at). op(A) is [m,k]: A is stored [m,k], or [k,m] with ta.
+ * op(B) is [k,n]: B is stored [k,n], or [n,k] with tb. Strides of rows in elements; 0:
+ * contiguous. c_type: the type of C. C overlaps neither A nor B. */
 struct kernel_matmul {
     int64_t m, n, k;
     bool ta, tb;
@@ -70,7 +71,8 @@ struct kernel_matmul {
     bool accumulate;
     const void *bias; /* [n] of `type`, or NULL */
     enum kernel_activation act;
-    void *before; /* [m,n] of c_type, gets the value before act; NULL: not kept */
+    void *before; /* [m,n] of c_type with C's stride, gets the value before act (which is
+                     applied to the value as it was before rounding); NULL: not kept */
 };
 
 /* Causal self-attention with grouped queries. qkv is [batch, length, (heads + 2 kv_heads) *
@@ -114,11 +116,16 @@ struct kernel_loss {
     enum kernel_type type;
     int64_t rows, classes, stride;
     const int32_t *targets;     /* [rows]; < 0: the row does not count */
-    const float *class_weights; /* [classes] or NULL */
+    const float *class_weights; /* [classes] or NULL: factors of loss and gradient */
     float scale;                /* of the gradient: 1 / (rows of the global batch) */
     bool gradient;              /* logits become dlogits * scale, the columns beyond classes 0 */
 };
 
+/* g = grad * scale; weight = weight * (1 - rate * decay) - rate * step, where step is
+ * SGD: m = beta1 * m + g, or g without m;
+ * AdamW: m' / (sqrt(v') + epsilon) of m = beta1 * m + (1 - beta1) * g, v = beta2 * v +
+ *   (1 - beta2) * g * g, m' = m / (1 - beta1^step), v' = v / (1 - beta2^step);
+ * Lion: the sign (0 of 0) of beta1 * m + (1 - beta1) * g, then m = beta2 * m + (1 - beta2) * g. */
 struct kernel_update {
     enum kernel_optimizer kind;
     int64_t count;
@@ -127,7 +134,8 @@ struct kernel_update {
     const float *grad;   /* [count] */
     float *m, *v;        /* [count] state; SGD: m is the momentum (NULL without), v NULL;
                             Lion: v NULL */
-    const float *scale;  /* one float on the device by which grad is multiplied (clipping) */
+    const float *scale;  /* one float on the device by which grad is multiplied (clipping);
+                            NULL: 1 */
     float rate, beta1, beta2, epsilon, decay; /* decay: decoupled, 0 for what is not decayed */
     int64_t step;        /* from 1: for the bias correction of AdamW */
 };
@@ -171,6 +179,7 @@ struct kernels {
                      enum kernel_type type, bool accumulate);
 
     /* --- element by element; n elements of type --- */
+    /* y may be x. ReLU: x when x > 0 or a NaN, slope 0 at 0. */
     void (*activate)(struct kernel_context *c, void *y, const void *x, int64_t n,
                      enum kernel_activation act, enum kernel_type type);
     /* dx = dy * act'(x); x: what activate got. dx may be dy. */
@@ -181,8 +190,10 @@ struct kernels {
                    enum kernel_type type);
     void (*swiglu_back)(struct kernel_context *c, void *dx, const void *dy, const void *x,
                         int64_t rows, int64_t n, enum kernel_type type);
-    /* y = x where a generator (Philox4x32-10 keyed by seed, counter = element / 4, offset)
-     * keeps the element, scaled by 1 / (1 - p); else 0. The same call on dy is its backward. */
+    /* y = x where a generator (Philox4x32-10 keyed by seed, counter = element / 4, offset: 64
+     * bits each, lower words first) keeps the element, scaled by 1 / (1 - p); else 0. Word
+     * element % 4 keeps it when (word >> 8) * 2^-24 >= p. 0 <= p < 1; y may be x. The same call
+     * on dy is its backward. */
     void (*dropout)(struct kernel_context *c, void *y, const void *x, int64_t n, float p,
                     uint64_t seed, uint64_t offset, enum kernel_type type);
     /* y += a * x */
@@ -197,26 +208,32 @@ struct kernels {
 
     /* --- layers --- */
     /* y = norm(x + add) with x + add kept in sum when add is not NULL (sum may be x; add NULL:
-     * sum is not written). stats [rows, 2]: mean and 1/std (RMSNorm: unused and 1/rms). */
+     * sum is not written). What is normalised is the sum as it is stored, rounded. stats [rows,
+     * 2]: mean and 1/std (RMSNorm: 0 and 1/rms). y is a buffer of its own. */
     void (*norm)(struct kernel_context *c, const struct kernel_norm_args *a, void *y, void *sum,
                  float *stats, const void *x, const void *add);
-    /* x: what was normalised. dx = back(dy) (+ dsum when not NULL); dx may be dsum or dy.
+    /* x: what was normalised, as stored. dx = back(dy) (+ dsum when not NULL); dx may be dsum or
+     * dy.
      * dweight and dbias [width] are added to; NULL: not wanted. scratch: norm_scratch bytes. */
     void (*norm_back)(struct kernel_context *c, const struct kernel_norm_args *a, void *dx,
                       float *dweight, float *dbias, const void *dy, const void *x,
                       const float *stats, const void *dsum, void *scratch);
     size_t (*norm_scratch)(struct kernel_context *c, const struct kernel_norm_args *a);
-    /* out[count, width] = table[ids] (+ positions[i % length] when positions is not NULL). */
+    /* out[count, width] = table[ids] (+ positions[i % length] when positions is not NULL). Both
+     * tables are of `type`. */
     void (*embed)(struct kernel_context *c, const struct kernel_rows *r, void *out,
                   const void *table, const void *positions, int64_t length);
     /* dtable[id] += the rows of d; dpositions (or NULL) likewise. Both float. */
     void (*embed_back)(struct kernel_context *c, const struct kernel_rows *r, float *dtable,
                        float *dpositions, const void *d, int64_t length);
     /* y and x are qkv; may be the same buffer only when there is no q_weight. stats
-     * [batch * length, heads + kv_heads]: 1/rms of each head. Values are copied through. */
+     * [batch * length, heads + kv_heads]: 1/rms of each head (without q_weight: not touched, may
+     * be NULL). Values are copied through. y[j] = x[j] cos - x[j + size/2] sin and y[j + size/2]
+     * = x[j + size/2] cos + x[j] sin, for j < size/2, of the heads after their norm (which is
+     * not rounded in between). */
     void (*rope)(struct kernel_context *c, const struct kernel_rope *r, void *y, float *stats,
                  const void *x);
-    /* dx from dy, both qkv (may be the same); x: before. dq_weight, dk_weight [size] float are
+    /* dx from dy, both qkv (may be the same); x: before (without q_weight: may be NULL). dq_weight, dk_weight [size] float are
      * added to. scratch: rope_scratch bytes. */
     void (*rope_back)(struct kernel_context *c, const struct kernel_rope *r, void *dx,
                       float *dq_weight, float *dk_weight, const void *dy, const void *x,
@@ -232,8 +249,10 @@ struct kernels {
     size_t (*attention_scratch)(struct kernel_context *c, const struct kernel_attention *a);
 
     /* --- losses: losses[rows] float, 0 where the row does not count --- */
-    /* Softmax and cross-entropy in one; correct[rows] (or NULL): 1 where the largest logit is
-     * the target's. */
+    /* Softmax and cross-entropy in one; correct[rows] (or NULL): 1 where the largest logit (the
+     * first of equals) is the target's, else 0. losses: class weight * -log p(target). Rows that
+     * do not count: loss, correct and gradient 0. A NaN among the logits of a row that counts
+     * makes its loss and gradients NaN. Without gradient the logits stay as they are. */
     void (*cross_entropy)(struct kernel_context *c, const struct kernel_loss *l, float *losses,
                           float *correct, void *logits);
     /* losses = (y - target)^2 summed over width; y becomes 2 (y - target) * scale when
@@ -249,7 +268,8 @@ struct kernels {
                         bool accumulate);
     /* *into = the sum of x. */
     void (*sum)(struct kernel_context *c, float *into, const float *x, int64_t n);
-    /* *scale = most / max(sqrt(*squares), most): what clipping multiplies with; most 0: 1. */
+    /* *scale = most / max(sqrt(*squares), most): what clipping multiplies with; most 0: 1. A
+     * NaN in squares stays one. */
     void (*clip)(struct kernel_context *c, float *scale, const float *squares, float most);
 
     /* --- groups of devices (CUDA: NCCL; NULL on the CPU: comm_mpi.c does it) --- */

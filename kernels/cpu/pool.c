@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The caller writes the work, then raises `round`; threads that see a new round take parts by
+ * a counter until there are none, and count themselves out in `busy`. The caller leaves a
+ * round only when busy is 0, so that no thread can take a part of a round that has gone.
+ */
+#include "kernels/cpu/pool.h"
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdlib.h>
+
+#define LOOKS 400 /* how often a thread looks before it sleeps */
+
+struct member {
+    struct pool *pool;
+    pthread_t id;
+    int number;
+};
+
+struct pool {
+    pthread_mutex_t lock;
+    pthread_cond_t work, done;
+    atomic_uint round;
+    atomic_int next, busy;
+    atomic_bool stop;
+    int parts;
+    pool_part_fn fn;
+    void *arg;
+    int threads; /* with the caller */
+    struct member *members;
+};
+
+static void relax(void)
+{
+#if defined __x86_64__
+    __builtin_ia32_pause();
+#endif
+}
+
+static void take_parts(struct pool *p, int thread)
+{
+    for (;;) {
+        int part = atomic_fetch_add(&p->next, 1);
+        if (part >= p->parts)
+            return;
+        p->fn(p->arg, part, thread);
+    }
+}
+
+/* Waits for a round other than `seen`; false: the pool ends. */
+static bool next_round(struct pool *p, unsigned *seen)
+{
+    for (int i = 0; i < LOOKS && atomic_load(&p->round) == *seen; i++)
+        relax();
+    if (atomic_load(&p->round) == *seen) {
+        pthread_mutex_lock(&p->lock);
+        while (atomic_load(&p->round) == *seen)
+            pthread_cond_wait(&p->work, &p->lock);
+        pthread_mutex_unlock(&p->lock);
+    }
+    *seen = atomic_load(&p->round);
+    return !atomic_load(&p->stop);
+}
+
+static void *member_main(void *arg)
+{
+    struct member *m = arg;
+    struct pool *p = m->pool;
+    unsigned seen = 0;
+    while (next_round(p, &seen)) {
+        take_parts(p, m->number);
+        if (atomic_fetch_sub(&p->busy, 1) == 1) {
+            pthread_mutex_lock(&p->lock);
+            pthread_cond_signal(&p->done);
+            pthread_mutex_unlock(&p->lock);
+        }
+    }
+    return NULL;
+}
+
+static void start_round(struct pool *p)
+{
+    pthread_mutex_lock(&p->lock);
+    atomic_fetch_add(&p->round, 1);
+    pthread_cond_broadcast(&p->work);
+    pthread_mutex_unlock(&p->lock);
+}
+
+struct pool *pool_create(int threads)
+{
+    struct pool *p = calloc(1, sizeof(*p));
+    if (p == NULL)
+        return NULL;
+    p->members = calloc((size_t)(threads > 1 ? threads : 1), sizeof(*p->members));
+    if (p->members == NULL) {
+        free(p);
+        return NULL;
+    }
+    pthread_mutex_init(&p->lock, NULL);
+    pthread_cond_init(&p->work, NULL);
+    pthread_cond_init(&p->done, NULL);
+    p->threads = 1;
+    for (int i = 1; i < threads; i++) {
+        struct member *m = &p->members[i];
+        *m = (struct member){.pool = p, .number = i};
+        if (pthread_create(&m->id, NULL, member_main, m) != 0)
+            break;
+        p->threads++;
+    }
+    return p;
+}
+
+void pool_destroy(struct pool *p)
+{
+    if (p == NULL)
+        return;
+    atomic_store(&p->stop, true);
+    start_round(p);
+    for (int i = 1; i < p->threads; i++)
+        pthread_join(p->members[i].id, NULL);
+    pthread_cond_destroy(&p->done);
+    pthread_cond_destroy(&p->work);
+    pthread_mutex_destroy(&p->lock);
+    free(p->members);
+    free(p);
+}
+
+int pool_threads(const struct pool *p)
+{
+    return p->threads;
+}
+
+void pool_run(struct pool *p, int parts, pool_part_fn fn, void *arg)
+{
+    if (p->threads == 1 || parts <= 1) {
+        for (int i = 0; i < parts; i++)
+            fn(arg, i, 0);
+        return;
+    }
+    p->parts = parts;
+    p->fn = fn;
+    p->arg = arg;
+    atomic_store(&p->next, 0);
+    atomic_store(&p->busy, p->threads - 1);
+    start_round(p);
+    take_parts(p, 0);
+    for (int i = 0; i < LOOKS && atomic_load(&p->busy) != 0; i++)
+        relax();
+    pthread_mutex_lock(&p->lock);
+    while (atomic_load(&p->busy) != 0)
+        pthread_cond_wait(&p->done, &p->lock);
+    pthread_mutex_unlock(&p->lock);
+}

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Starts the program of one rank, and stays its parent: mpirun passes neither our descriptors
+ * raywf-rank exec GANG.json (train/gang.h): starts the program of one rank, and stays its parent: mpirun passes neither our descriptors
  * nor the cause of an end. The program gets
  *
  *   RANK WORLD_SIZE LOCAL_RANK LOCAL_WORLD_SIZE GROUP_RANK NODE_RANK MASTER_ADDR MASTER_PORT
  *   RAYWF_REPORT   descriptor 3: the FIFO that the gang reads
  *
  * Its output goes on to mpirun with the rank before each line, and as it is to rank.N.log. How
- * it ended is told through the FIFO, at once. It dies when we do, and we when mpirun does.
+ * it ended is told through the FIFO, at once. It dies when we do, and we when mpirun does. MPI is
+ * never initialised here: the program may.
  */
 #include "config.h"
-#include "rank/exec.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -28,6 +28,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "rank/rank.h"
 #include "train/gang.h"
 
 #define DRAIN_TURNS 25 /* of 20 ms, after the program's end */
@@ -218,30 +219,26 @@ static int attend(struct member *m)
     return status;
 }
 
-int rank_exec(const char *path)
+int rank_exec(int argc, char **argv, struct rwf_err *err)
 {
-    struct rwf_err err = RWF_ERR_INIT;
     struct member m = {.report = -1};
     struct sigaction term = {.sa_handler = on_term, .sa_flags = SA_RESTART};
 
+    if (argc != 2)
+        return rwf_fail(err, RWF_E_USAGE, "usage: raywf-rank exec GANG");
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     sigaction(SIGTERM, &term, NULL);
     signal(SIGPIPE, SIG_IGN);
-    if (load(&m, path, &err) < 0) {
-        fprintf(stderr, "%s\n", err.text);
-        return rwf_exit_code(&err);
-    }
+    if (load(&m, argv[1], err) < 0)
+        return -1;
     set_environment(&m);
-    if (start(&m, &err) < 0) {
-        fprintf(stderr, "%s\n", err.text);
-        return rwf_exit_code(&err);
-    }
+    if (start(&m, err) < 0)
+        return -1;
     int status = attend(&m);
-    tell_end(&m, status);
     bool alone = m.size == 1;
+    tell_end(&m, status);
     json_decref(m.gang);
-    /* Of several, mpirun would end the others at once: that is for the gang to say. */
-    return !alone                ? 0
-           : WIFSIGNALED(status) ? 128 + WTERMSIG(status)
-                                 : WEXITSTATUS(status);
+    if (!alone) /* mpirun would end the others at once: that is for the gang to say */
+        return 0;
+    exit(WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status));
 }

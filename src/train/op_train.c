@@ -5,22 +5,19 @@
  * is relayed; what it leaves becomes the outputs.
  *
  * RUN/train/DIGEST (stable.h), shared by all attempts:
- *   data/          prepared.h          checkpoints/   checkpoint.h
- *   tensorboard/   event files         metrics.jsonl
+ *   data/   prepared.h    checkpoints/   checkpoint.h, and metrics.jsonl
+ *   tensorboard/   event files
  */
 #include "config.h"
 #include "train/op_train.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-#include "base/clock.h"
 #include "base/fs.h"
 #include "base/mem.h"
-#include "base/units.h"
+#include "base/str.h"
 #include "model/model.h"
 #include "plan/graph.h"
 #include "train/gang.h"
@@ -28,8 +25,6 @@
 #include "train/spec.h"
 #include "train/spec_job.h"
 #include "train/stable.h"
-
-#define JSON_FILE_MAX (64 << 20)
 
 static bool serves(const struct recipe_node *body)
 {
@@ -74,8 +69,6 @@ struct training {
     const json_t *spec;
     char *stable, *data, *job_path, *heartbeat;
     json_t *info, *job;
-    struct stable_metrics *metrics;
-    struct rwf_err relayed; /* what went wrong while relaying */
 };
 
 /* DIR/name as JSON text if it is there, else null. */
@@ -87,50 +80,19 @@ static json_t *path_if(const char *dir, const char *name)
     return out;
 }
 
-static json_t *load(const char *dir, const char *name, struct rwf_err *err)
-{
-    char *path = rwf_fs_join(dir, name);
-    size_t len;
-    json_error_t why;
-    char *text = rwf_fs_read(path, JSON_FILE_MAX, &len, err);
-    json_t *json = text == NULL ? NULL : json_loadb(text, len, 0, &why);
-
-    if (text == NULL && err != NULL)
-        err->code = RWF_E_INPUT;
-    else if (!json_is_object(json)) {
-        rwf_fail(err, RWF_E_INPUT, "%s is no JSON object: %s", path, json == NULL ? why.text : "");
-        json_decref(json);
-        json = NULL;
-    }
-    free(text);
-    free(path);
-    return json;
-}
-
-/* The model's config.json: of the weights it starts from, or made of what the recipe says. */
+/* The model's config.json. What the recipe says in names, the data has in numbers. */
 static json_t *make_config(const struct training *t, struct rwf_err *err)
 {
-    const json_t *model = spec_at(t->spec, "model"), *adapter = spec_at(model, "adapter");
-    const char *from = spec_text(model, "from");
-    json_t *config, *said;
+    static const char *const numbers[] = {"features", "outputs", "class_weights"};
+    json_t *said = json_deep_copy(spec_at(t->spec, "model")), *config;
 
-    if (from != NULL) {
-        config = load(from, "config.json", err);
-        if (config == NULL)
-            return NULL;
-    } else {
-        said = json_deep_copy(model);
-        if (spec_at(t->info, "features") != NULL) {
-            json_object_set(said, "features", spec_at(t->info, "features"));
-            json_object_set(said, "outputs", spec_at(t->info, "outputs"));
-        }
-        config = model_config(said, (int)spec_int(t->info, "vocab", 0), err);
-        json_decref(said);
+    for (size_t i = 0; i < RWF_COUNT(numbers); i++) {
+        json_object_del(said, numbers[i]);
+        if (spec_at(t->info, numbers[i]) != NULL)
+            json_object_set(said, numbers[i], spec_at(t->info, numbers[i]));
     }
-    if (config != NULL && adapter != NULL && model_config_adapter(config, adapter, err) != 0) {
-        json_decref(config);
-        config = NULL;
-    }
+    config = model_config(said, (int)spec_int(t->info, "vocab", 0), err);
+    json_decref(said);
     return config;
 }
 
@@ -207,11 +169,40 @@ static void announce(const struct training *t)
 
 static void relay(void *ctx, const json_t *line)
 {
-    struct training *t = ctx;
+    const struct training *t = ctx;
 
-    if (t->relayed.code == 0)
-        (void)stable_metrics_add(t->metrics, line, &t->relayed);
     t->run->report(t->run, line);
+}
+
+/* "raywf-rank: rank 1: text": what is before the text is said otherwise. */
+static const char *text_of(const char *last)
+{
+    const char *text = last;
+    size_t digits;
+
+    if (rwf_starts_with(text, "raywf-rank: "))
+        text += strlen("raywf-rank: ");
+    digits = rwf_starts_with(text, "rank ") ? strspn(text + 5, "0123456789") : 0;
+    if (digits > 0 && rwf_starts_with(text + 5 + digits, ": "))
+        text += 5 + digits + 2;
+    return text;
+}
+
+/* A rank that ends by itself has said why on its last line; its exit code is one of ours. */
+static void explain(struct training *t, const struct gang *gang, const struct gang_result *r,
+                    struct rwf_err *err)
+{
+    const char *text = text_of(r->last);
+
+    t->run->exit_code = gang_exit_code(r);
+    gang_explain(gang, r, r->end != GANG_SIGNAL, err);
+    if (r->end != GANG_EXIT || *text == '\0' || rwf_exit_help(r->exit_code) == NULL)
+        return;
+    if (gang->workers == 1)
+        rwf_fail(err, RWF_E_BASE + r->exit_code, "%s", text);
+    else
+        rwf_fail(err, RWF_E_BASE + r->exit_code, "rank %d of %d: %s", r->rank, gang->workers,
+                 text);
 }
 
 static int run_gang(struct training *t, struct rwf_err *err)
@@ -232,16 +223,8 @@ static int run_gang(struct training *t, struct rwf_err *err)
     int rc = rank == NULL ? -1 : gang_run(&gang, &result, err);
 
     if (rc == 0 && result.end != GANG_WELL) {
-        bool said = result.end == GANG_EXIT && result.last[0] != '\0' &&
-                    rwf_exit_help(result.exit_code) != NULL;
+        explain(t, &gang, &result, err);
         rc = -1;
-        t->run->exit_code = gang_exit_code(&result);
-        gang_explain(&gang, &result, result.end != GANG_SIGNAL, err);
-        if (said && gang.workers == 1)
-            rwf_fail(err, RWF_E_BASE + result.exit_code, "%s", result.last);
-        else if (said)
-            rwf_fail(err, RWF_E_BASE + result.exit_code, "rank %d of %d: %s", result.rank,
-                     gang.workers, result.last);
     }
     json_decref(argv);
     free(rank);
@@ -263,11 +246,11 @@ static int move(const char *from, const char *dir, const char *name, struct rwf_
 
 static int leave_outputs(struct training *t, struct rwf_err *err)
 {
-    if (t->relayed.code != 0) {
-        *err = t->relayed;
-        return -1;
-    }
-    if (move(t->stable, t->run->dir, "metrics.jsonl", err) != 0)
+    char *checkpoints = rwf_fs_join(t->stable, "checkpoints");
+    int rc = move(checkpoints, t->run->dir, "metrics.jsonl", err);
+
+    free(checkpoints);
+    if (rc != 0)
         return -1;
     if (json_is_true(spec_at(t->spec, "tensorboard")) &&
         move(t->stable, t->run->dir, "tensorboard", err) != 0)
@@ -284,8 +267,7 @@ static int prepare(struct training *t, struct rwf_err *err)
     if (rwf_fs_mkdirs(t->heartbeat, err) != 0 ||
         prepare_data(t->run, t->spec, t->data, &t->info, err) != 0)
         return -1;
-    t->metrics = stable_metrics_open(t->stable, err);
-    return t->metrics == NULL ? -1 : write_job(t, err);
+    return write_job(t, err);
 }
 
 static int run(struct op_run *r, struct rwf_err *err)
@@ -297,7 +279,6 @@ static int run(struct op_run *r, struct rwf_err *err)
         announce(&t);
         rc = run_gang(&t, err);
     }
-    stable_metrics_close(t.metrics);
     if (rc == 0)
         rc = leave_outputs(&t, err);
     json_decref(t.info);

@@ -106,7 +106,7 @@ static void fill_transformer(json_t *spec, json_t *model)
     if (adapter != NULL) {
         fill(adapter, "type", json_string("lora"));
         fill(adapter, "rank", json_integer(8));
-        fill(adapter, "alpha", json_real(16));
+        fill(adapter, "alpha", json_real(2.0 * (double)spec_int(adapter, "rank", 8)));
     }
     if (json_object_get(tokenizer, "type") != NULL)
         fill(tokenizer, "vocab_size", json_integer(4096));

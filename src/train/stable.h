@@ -11,11 +11,4 @@
 /* The folder, which is made; the caller frees. */
 char *stable_folder(const struct op_run *r, struct rwf_err *err);
 
-/* metrics.jsonl there: one object per logged step. */
-struct stable_metrics;
-struct stable_metrics *stable_metrics_open(const char *folder, struct rwf_err *err);
-/* Adds a report with a step; what an earlier attempt has from that step on is dropped. */
-int stable_metrics_add(struct stable_metrics *m, const json_t *line, struct rwf_err *err);
-void stable_metrics_close(struct stable_metrics *m);
-
 #endif

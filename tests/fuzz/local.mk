@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # libFuzzer targets: configure CC=clang --enable-fuzzers, make check-fuzz FUZZ_SECONDS=60.
-FUZZ_TARGETS = fuzz_yaml fuzz_expr fuzz_events fuzz_frame fuzz_safetensors
-FUZZ_TARGETS = fuzz_yaml fuzz_expr fuzz_events fuzz_frame fuzz_tokenizer
+FUZZ_TARGETS = fuzz_yaml fuzz_expr fuzz_events fuzz_frame fuzz_safetensors fuzz_tokenizer
 FUZZ_SECONDS = 60
 EXTRA_DIST += %D%/run.sh %D%/seeds
 if FUZZERS

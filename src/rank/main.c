@@ -21,6 +21,7 @@ static const struct {
     rank_fn run;
 } ways[] = {
     { "train", "train JOB", rank_train },
+    { "exec", "exec GANG", rank_exec },
 };
 
 static int usage(void)

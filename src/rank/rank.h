@@ -10,5 +10,7 @@
 typedef int (*rank_fn)(int argc, char **argv, struct rwf_err *err);
 
 int rank_train(int argc, char **argv, struct rwf_err *err);
+/* Exits by itself, as its program did, when it is the only rank. */
+int rank_exec(int argc, char **argv, struct rwf_err *err);
 
 #endif

@@ -22,6 +22,10 @@ static double near(enum kernel_type type)
     return type == KERNEL_BF16 ? 8e-3 : 2e-5;
 }
 
+/* What both tables need. */
+#define SCRATCH(function, a)                                                               \
+    (k->function(c, a) + kernels_reference()->function(NULL, a) + 4)
+
 #define CALL(name)                                                                         \
     static void name(const struct kernels *on, struct kernel_context *at, void *const *b, \
                      const void *arguments)
@@ -271,7 +275,7 @@ START_TEST(norms)
                  {RIG_OUT, type, all, NULL, 0, type == KERNEL_BF16 ? 2e-2 : 1e-4},
                  {RIG_BOTH, KERNEL_F32, width, NULL, 0, 2e-4},
                  {RIG_BOTH, KERNEL_F32, width, NULL, 0, 2e-5},
-                 {RIG_SCRATCH, KERNEL_F32, 0, NULL, k->norm_scratch(c, &n.a), 0}}};
+                 {RIG_SCRATCH, KERNEL_F32, 0, NULL, SCRATCH(norm_scratch, &n.a), 0}}};
             rig_check(k, c, &t);
         }
 }
@@ -392,7 +396,7 @@ START_TEST(rotary_positions)
                                   {RIG_BOTH, KERNEL_F32, s[4], NULL, 0, 1e-4},
                                   {RIG_BOTH, KERNEL_F32, s[4], NULL, 0, 1e-4},
                                   {RIG_SCRATCH, KERNEL_F32, 0, NULL,
-                                   k->rope_scratch(c, &p.r) + 4, 0}}};
+                                   SCRATCH(rope_scratch, &p.r), 0}}};
             rig_check(k, c, &t);
         }
 }
@@ -426,7 +430,8 @@ START_TEST(attention)
             char name[96];
             snprintf(name, sizeof(name), "attention batch %d length %d heads %d/%d of %d type %d",
                      s[0], s[1], s[2], s[3], s[4], type);
-            double close = type == KERNEL_BF16 ? 3e-2 : 1e-4;
+            /* Scores four times as sharp as usual. */
+            double close = type == KERNEL_BF16 ? 5e-2 : 1e-4;
             struct rig_case t = {name, call_attention, &a, close,
                                  {{RIG_IN, type, all, NULL, 0, 0},
                                   {RIG_IN, type, out, NULL, 0, 0},
@@ -434,7 +439,7 @@ START_TEST(attention)
                                   {RIG_OUT, KERNEL_F32, rows * s[2], NULL, 0, 1e-4},
                                   {RIG_OUT, type, all, NULL, 0, 0},
                                   {RIG_SCRATCH, KERNEL_F32, 0, NULL,
-                                   k->attention_scratch(c, &a) + 4, 0}}};
+                                   SCRATCH(attention_scratch, &a), 0}}};
             rig_check(k, c, &t);
         }
 }

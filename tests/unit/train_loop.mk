@@ -30,7 +30,8 @@ check_params_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 check_params_LDADD = $(train_archives) $(RWF_LIBS) $(CHECK_LIBS)
 
 check_PROGRAMS += check_loop
-check_loop_SOURCES = tests/unit/check_loop.c tests/unit/train_rig.c tests/unit/train_rig.h
+check_loop_SOURCES = tests/unit/check_loop.c tests/unit/late_device.c tests/unit/late_device.h \
+	tests/unit/train_rig.c tests/unit/train_rig.h
 check_loop_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 check_loop_LDADD = $(train_archives) $(RWF_LIBS) $(CHECK_LIBS)
 # Makes the losses that check_loop compares with, in PyTorch.

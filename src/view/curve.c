@@ -61,8 +61,8 @@ static double value_at(const json_t *points, size_t i)
     return json_number_value(json_array_get(json_array_get(points, i), 1));
 }
 
-static void print_curve(const char *address, const char *name, const json_t *points,
-                        FILE *out, bool color)
+static void print_curve(const char *address, int width, const char *name,
+                        const json_t *points, FILE *out, bool color)
 {
     struct rwf_str line = {0};
     size_t count = json_array_size(points);
@@ -72,7 +72,7 @@ static void print_curve(const char *address, const char *name, const json_t *poi
     view_number(&line, value_at(points, 0));
     rwf_str_add(&line, view_utf8() ? " → " : " -> ");
     view_number(&line, value_at(points, count - 1));
-    fprintf(out, "  %s%s%s  %-8s  %s\n", view_on(color, VIEW_NAME), address,
+    fprintf(out, "  %s%-*s%s  %-8s  %s\n", view_on(color, VIEW_NAME), width, address,
             view_off(color), name, line.data);
     rwf_str_free(&line);
 }
@@ -88,30 +88,44 @@ static bool any_loss(const struct view_run *r)
     return false;
 }
 
+static bool has_curve(const json_t *step)
+{
+    const json_t *series = json_object_get(step, "series");
+
+    return json_array_size(json_object_get(series, "loss")) >= 2;
+}
+
+static void print_step(const char *address, int width, const json_t *step, FILE *out,
+                       bool color)
+{
+    for (size_t i = 0; i < sizeof(shown) / sizeof(shown[0]); i++) {
+        const json_t *points = json_object_get(json_object_get(step, "series"), shown[i]);
+        if (json_array_size(points) >= 2)
+            print_curve(address, width, shown[i], points, out, color);
+    }
+}
+
 void view_curves(const struct view_run *r, const char *title, FILE *out, bool color)
 {
     const char *address;
     json_t *step;
-    size_t steps = 0;
+    size_t steps = 0, width = 0;
 
     if (!any_loss(r))
         return;
     char *path = rwf_fs_join(r->dir, "events.ndjson");
-    json_t *record = view_record(path, NULL);
-    json_object_foreach(json_object_get(record, "steps"), address, step) {
-        const json_t *series = json_object_get(step, "series");
-        if (json_array_size(json_object_get(series, "loss")) < 2)
-            continue;
-        if (steps++ >= STEPS_MAX)
-            continue;
-        if (steps == 1 && title)
-            fprintf(out, "\n%s%s%s\n", view_on(color, VIEW_BOLD), title, view_off(color));
-        for (size_t i = 0; i < sizeof(shown) / sizeof(shown[0]); i++) {
-            const json_t *points = json_object_get(series, shown[i]);
-            if (json_array_size(points) >= 2)
-                print_curve(address, shown[i], points, out, color);
+    json_t *record = view_record(path, NULL), *all = json_object_get(record, "steps");
+    json_object_foreach(all, address, step)
+        if (has_curve(step) && steps++ < STEPS_MAX && view_columns(address) > width)
+            width = view_columns(address);
+    if (steps > 0 && title)
+        fprintf(out, "\n%s%s%s\n", view_on(color, VIEW_BOLD), title, view_off(color));
+    size_t left = STEPS_MAX;
+    json_object_foreach(all, address, step)
+        if (has_curve(step) && left > 0) {
+            print_step(address, (int)width, step, out, color);
+            left--;
         }
-    }
     if (steps > STEPS_MAX)
         fprintf(out, "  and %zu more: raywf report\n", steps - STEPS_MAX);
     json_decref(record);

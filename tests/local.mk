@@ -23,6 +23,7 @@ include %D%/unit/run.mk
 include %D%/unit/data.mk
 include %D%/unit/view.mk
 include %D%/unit/kernels.mk
+include %D%/unit/cuda.mk
 include %D%/unit/tensor.mk
 include %D%/unit/text.mk
 include %D%/unit/model.mk

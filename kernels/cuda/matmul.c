@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Products through cuBLASLt. What it takes for a shape (descriptors, the algorithm its
+ * heuristics name first) is kept per shape, so that a call is one search in a short list.
+ *
+ * cuBLASLt's matrices are column-major: what lies there as C[m,n] row by row is for it the
+ * transposed one, C'[n,m] = op(B)' op(A)'. So its A is our B.
+ *
+ * The first answer of the heuristics is taken, nothing is timed, and reductions that depend
+ * on the order of arrival are not allowed: the same shape runs the same way always.
+ */
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "cublaslt.h"
+#include "cuda.h"
+
+#define WORKSPACE ((size_t)64 << 20)
+#define ENTRIES 256 /* shapes kept; then the list starts anew */
+
+/* All that decides how a product is run. No padding: compared as bytes. */
+struct product_key {
+    int64_t m, n, k, lda, ldb, ldc;
+    int32_t ta, tb, type, c_type, epilogue;
+    int32_t align_a, align_b, align_c;
+};
+
+struct product {
+    struct product_key key;
+    void *desc, *a, *b, *c;
+    struct lt_algo algo;
+    bool found; /* cuBLASLt has a kernel for it */
+};
+
+struct cuda_products {
+    struct lt lt;
+    void *library, *handle, *workspace;
+    struct product entries[ENTRIES];
+    int count;
+};
+
+static int functions_find(struct cuda_products *p, char *error, size_t size)
+{
+    static const struct {
+        const char *name;
+        size_t offset;
+    } rows[] = {
+#define X(function, parameters) {"cublasLt" #function, offsetof(struct lt, function)},
+        LT_FUNCTIONS(X)
+#undef X
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        void *symbol = dlsym(p->library, rows[i].name);
+        if (!symbol) {
+            snprintf(error, size, "cuBLASLt has no function %s: version 12 or 13 is needed",
+                     rows[i].name);
+            return -1;
+        }
+        memcpy((char *)&p->lt + rows[i].offset, &symbol, sizeof symbol);
+    }
+    return 0;
+}
+
+struct cuda_products *cuda__products_open(char *error, size_t size)
+{
+    static const char *const names[] = {"libcublasLt.so.13", "libcublasLt.so.12",
+                                        "libcublasLt.so",
+                                        "/usr/local/cuda/lib64/libcublasLt.so", NULL};
+    struct cuda_products *p = calloc(1, sizeof *p);
+    if (!p) {
+        snprintf(error, size, "no memory");
+        return NULL;
+    }
+    p->library = cuda__library(names, "cuBLAS", error, size);
+    if (!p->library || functions_find(p, error, size) < 0)
+        goto failed;
+    int code = p->lt.Create(&p->handle);
+    if (code || cudaMalloc(&p->workspace, WORKSPACE)) {
+        snprintf(error, size, "cuBLASLt does not start (status %d): is the GPU's memory full?",
+                 code);
+        goto failed;
+    }
+    return p;
+failed:
+    cuda__products_close(p);
+    return NULL;
+}
+
+static void entries_drop(struct cuda_products *p)
+{
+    for (int i = 0; i < p->count; i++) {
+        struct product *e = &p->entries[i];
+        if (e->desc)
+            p->lt.MatmulDescDestroy(e->desc);
+        void *layouts[] = {e->a, e->b, e->c};
+        for (int j = 0; j < 3; j++)
+            if (layouts[j])
+                p->lt.MatrixLayoutDestroy(layouts[j]);
+    }
+    p->count = 0;
+}
+
+void cuda__products_close(struct cuda_products *p)
+{
+    entries_drop(p);
+    cudaFree(p->workspace);
+    if (p->handle)
+        p->lt.Destroy(p->handle);
+    /* The library stays: its threads and the driver's hooks may outlive us. */
+    free(p);
+}
+
+/* The largest power of two up to 16 that divides it. */
+static int32_t alignment(const void *pointer)
+{
+    uintptr_t p = (uintptr_t)pointer | 16;
+    return (int32_t)(p & -p);
+}
+
+static int lt_type(enum kernel_type type)
+{
+    return type == KERNEL_BF16 ? LT_R_16BF : LT_R_32F;
+}
+
+static int heuristic_ask(struct cuda_products *p, struct product *e)
+{
+    const struct product_key *key = &e->key;
+    uint64_t workspace = WORKSPACE;
+    uint32_t reductions = LT_REDUCTION_COMPUTE_TYPE;
+    uint32_t aligned[4] = {(uint32_t)key->align_a, (uint32_t)key->align_b,
+                           (uint32_t)key->align_c, (uint32_t)key->align_c};
+    struct lt_heuristic result;
+    void *preference = NULL;
+    int count = 0;
+    int bad = p->lt.MatmulPreferenceCreate(&preference);
+    if (bad)
+        return -1;
+    bad |= p->lt.MatmulPreferenceSetAttribute(preference, LT_PREF_WORKSPACE, &workspace,
+                                              sizeof workspace);
+    bad |= p->lt.MatmulPreferenceSetAttribute(preference, LT_PREF_REDUCTION, &reductions,
+                                              sizeof reductions);
+    for (int i = 0; i < 4; i++)
+        bad |= p->lt.MatmulPreferenceSetAttribute(preference, LT_PREF_ALIGNMENT_A + i,
+                                                  &aligned[i], sizeof aligned[i]);
+    if (!bad)
+        bad = p->lt.MatmulAlgoGetHeuristic(p->handle, e->desc, e->a, e->b, e->c, e->c,
+                                           preference, 1, &result, &count);
+    p->lt.MatmulPreferenceDestroy(preference);
+    if (bad || count < 1 || result.state)
+        return -1;
+    e->algo = result.algo;
+    return 0;
+}
+
+static int desc_set(struct cuda_products *p, void *desc, int what, const void *value,
+                    size_t size)
+{
+    return p->lt.MatmulDescSetAttribute(desc, what, value, size) ? -1 : 0;
+}
+
+/* The epilogue's pointers. */
+static int desc_point(struct cuda_products *p, struct product *e, const void *bias, void *aux)
+{
+    int32_t type = lt_type((enum kernel_type)e->key.c_type);
+    if ((e->key.epilogue & LT_EPILOGUE_BIAS) &&
+        (desc_set(p, e->desc, LT_DESC_BIAS_POINTER, &bias, sizeof bias) < 0 ||
+         desc_set(p, e->desc, LT_DESC_BIAS_TYPE, &type, sizeof type) < 0))
+        return -1;
+    if ((e->key.epilogue & LT_EPILOGUE_AUX) &&
+        (desc_set(p, e->desc, LT_DESC_AUX_POINTER, &aux, sizeof aux) < 0 ||
+         desc_set(p, e->desc, LT_DESC_AUX_LD, &e->key.ldc, sizeof e->key.ldc) < 0))
+        return -1;
+    return 0;
+}
+
+static int product_make(struct cuda_products *p, struct product *e, const void *bias, void *aux)
+{
+    const struct product_key *key = &e->key;
+    int type = lt_type((enum kernel_type)key->type);
+    int c_type = lt_type((enum kernel_type)key->c_type);
+    int32_t op_a = key->tb ? LT_OP_T : LT_OP_N, op_b = key->ta ? LT_OP_T : LT_OP_N;
+    uint64_t m = (uint64_t)key->m, n = (uint64_t)key->n, k = (uint64_t)key->k;
+    if (p->lt.MatmulDescCreate(&e->desc, LT_COMPUTE_32F, LT_R_32F) ||
+        p->lt.MatrixLayoutCreate(&e->a, type, key->tb ? k : n, key->tb ? n : k, key->ldb) ||
+        p->lt.MatrixLayoutCreate(&e->b, type, key->ta ? m : k, key->ta ? k : m, key->lda) ||
+        p->lt.MatrixLayoutCreate(&e->c, c_type, n, m, key->ldc))
+        return -1;
+    if (desc_set(p, e->desc, LT_DESC_TRANSA, &op_a, sizeof op_a) < 0 ||
+        desc_set(p, e->desc, LT_DESC_TRANSB, &op_b, sizeof op_b) < 0 ||
+        desc_set(p, e->desc, LT_DESC_EPILOGUE, &key->epilogue, sizeof key->epilogue) < 0 ||
+        desc_point(p, e, bias, aux) < 0)
+        return -1;
+    return heuristic_ask(p, e);
+}
+
+static struct product *product_find(struct cuda_products *p, const struct product_key *key,
+                                    const void *bias, void *aux)
+{
+    for (int i = 0; i < p->count; i++)
+        if (memcmp(&p->entries[i].key, key, sizeof *key) == 0)
+            return &p->entries[i];
+    if (p->count == ENTRIES)
+        entries_drop(p);
+    struct product *e = &p->entries[p->count++];
+    *e = (struct product){.key = *key};
+    e->found = product_make(p, e, bias, aux) == 0;
+    return e;
+}
+
+/* The epilogue that does all of m at once, or as much as there is one for; *ret_rest: what is
+ * left is for cuda__finish_matmul. */
+static int32_t epilogue_choose(const struct kernel_matmul *m, bool *ret_rest)
+{
+    *ret_rest = false;
+    if (m->accumulate)
+        return LT_EPILOGUE_DEFAULT;
+    bool own_type = m->type == m->c_type;
+    int32_t bias = m->bias && own_type ? LT_EPILOGUE_BIAS : 0;
+    if (m->bias && !own_type)
+        *ret_rest = true;
+    else if (m->act == KERNEL_LINEAR)
+        *ret_rest = m->before != NULL;
+    else if (m->act == KERNEL_RELU && !m->before)
+        return LT_EPILOGUE_RELU | bias;
+    else if (m->act == KERNEL_GELU && m->type == KERNEL_BF16 && own_type &&
+             m->ldc % 8 == 0 && alignment(m->before) == 16)
+        return LT_EPILOGUE_GELU | bias | (m->before ? LT_EPILOGUE_AUX : 0);
+    else
+        *ret_rest = true;
+    return *ret_rest || !bias ? LT_EPILOGUE_DEFAULT : bias;
+}
+
+static int product_run(struct kernel_context *c, const struct kernel_matmul *m,
+                       int32_t epilogue)
+{
+    struct cuda_products *p = c->products;
+    struct product_key key = {
+        .m = m->m, .n = m->n, .k = m->k,
+        .lda = m->lda, .ldb = m->ldb, .ldc = m->ldc,
+        .ta = m->ta, .tb = m->tb, .type = (int32_t)m->type, .c_type = (int32_t)m->c_type,
+        .epilogue = epilogue,
+        .align_a = alignment(m->b), .align_b = alignment(m->a), .align_c = alignment(m->c),
+    };
+    float beta = m->accumulate ? 1 : 0;
+    struct product *e = product_find(p, &key, m->bias, m->before);
+    if (!e->found || desc_point(p, e, m->bias, m->before) < 0)
+        return -1;
+    int code = p->lt.Matmul(p->handle, e->desc, &m->alpha, m->b, e->a, m->a, e->b, &beta, m->c,
+                            e->c, m->c, e->c, &e->algo, p->workspace, WORKSPACE, c->stream);
+    if (code) {
+        char why[48];
+        snprintf(why, sizeof why, "cuBLASLt's status %d", code);
+        cuda__fail(c, "matmul", why);
+    }
+    return 0;
+}
+
+void cuda__matmul(struct kernel_context *c, const struct kernel_matmul *arguments)
+{
+    struct kernel_matmul m = *arguments;
+    bool rest;
+    if (m.m <= 0 || m.n <= 0)
+        return;
+    m.lda = m.lda ? m.lda : (m.ta ? m.m : m.k);
+    m.ldb = m.ldb ? m.ldb : (m.tb ? m.k : m.n);
+    m.ldc = m.ldc ? m.ldc : m.n;
+    if (m.k <= 0) {
+        cuda__plain_matmul(c, &m);
+        return;
+    }
+    int32_t epilogue = epilogue_choose(&m, &rest);
+    if (product_run(c, &m, epilogue) == 0) {
+        if (rest)
+            cuda__finish_matmul(c, &m);
+        return;
+    }
+    /* No kernel with that epilogue, or none at all. */
+    if (epilogue != LT_EPILOGUE_DEFAULT && product_run(c, &m, LT_EPILOGUE_DEFAULT) == 0)
+        cuda__finish_matmul(c, &m);
+    else
+        cuda__plain_matmul(c, &m);
+}

@@ -7,6 +7,7 @@
 #include "config.h"
 #include <check.h>
 #include <math.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -293,6 +294,39 @@ END_TEST
 
 /* --- the device --- */
 
+struct round {
+    atomic_int taken[64];
+    int threads;
+};
+
+static void take(void *arg, int part, int thread)
+{
+    struct round *r = arg;
+    if (thread >= 0 && thread < r->threads)
+        atomic_fetch_add(&r->taken[part], 1);
+}
+
+/* Many short rounds: every part is done once, by a thread there is, before pool_run
+ * returns. */
+START_TEST(pool_rounds)
+{
+    struct pool *p = pool_create(_i);
+    struct round r = {.threads = pool_threads(p)};
+    ck_assert_int_eq(r.threads, _i > 1 ? _i : 1);
+    for (int n = 0; n < 3000; n++) {
+        int parts = n * 7 % 65;
+        for (int i = 0; i < 64; i++)
+            atomic_store(&r.taken[i], 0);
+        pool_run(p, parts, take, &r);
+        for (int i = 0; i < 64; i++)
+            if (atomic_load(&r.taken[i]) != (i < parts))
+                ck_abort_msg("round %d: part %d of %d was done %d times", n, i, parts,
+                             atomic_load(&r.taken[i]));
+    }
+    pool_destroy(p);
+}
+END_TEST
+
 START_TEST(device)
 {
     struct kernel_options o = {.threads = 3};
@@ -351,6 +385,7 @@ int main(void)
     tcase_add_loop_test(tc, elements, 0, 2 * COUNT(sizes));
     tcase_add_loop_test(tc, accuracy, 0, 3);
     tcase_add_test(tc, philox_known);
+    tcase_add_loop_test(tc, pool_rounds, 0, 5);
     tcase_add_test(tc, device);
     tcase_add_loop_test(tc, chosen_variant, 0, 2);
     suite_add_tcase(suite, tc);

@@ -130,6 +130,12 @@ void cuda__attention_bf16(struct kernel_context *c, const struct kernel_attentio
 void cuda__attention_back_bf16(struct kernel_context *c, const struct kernel_attention *a,
                                void *dqkv, const void *dout, const float *lse, const void *qkv,
                                float *delta, void *scratch);
+/* Compute capability 9.0, heads of 64; same scratch. */
+void cuda__attention_hopper(struct kernel_context *c, const struct kernel_attention *a,
+                            void *out, float *lse, const void *qkv);
+void cuda__attention_back_hopper(struct kernel_context *c, const struct kernel_attention *a,
+                                 void *dqkv, const void *dout, const float *lse,
+                                 const void *qkv, const float *delta, void *scratch);
 size_t cuda__attention_back_scratch_bf16(const struct kernel_attention *a);
 void cuda__attention_plain(struct kernel_context *c, const struct kernel_attention *a,
                            void *out, float *lse, const void *qkv);

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "kernels/cpu/bf16.h"
+#include "kernels/cpu/host.h"
 #include "kernels/cpu/philox.h"
 #include "tests/unit/kernels_rig.h"
 
@@ -190,6 +191,34 @@ static void linear(struct trial *t, const void *args)
     t->k->to_float(t->c, rig_output(t, e->n, KERNEL_F32), x, e->n, e->type);
     t->k->from_float(t->c, rig_output(t, e->n, e->type), floats, e->n, e->type);
 }
+
+/* Functions over their whole range, relative to the value itself: what sums of small
+ * probabilities are made of. The sigmoid of -x is e^-x. */
+START_TEST(accuracy)
+{
+    enum { N = 400000 };
+    static const enum kernel_activation acts[] = {KERNEL_SIGMOID, KERNEL_TANH, KERNEL_SILU};
+    static float x[N], y[N], want[N];
+    const struct kernels *reference = kernels_reference();
+    for (int v = 0; v < CPU_VARIANTS; v++) {
+        const struct kernels *k = cpu__variant_table((enum cpu_variant)v);
+        struct kernel_options o = {0};
+        if (k == NULL)
+            continue;
+        struct kernel_context *c = k->open(&o, NULL, 0);
+        for (int i = 0; i < N; i++)
+            x[i] = _i == 1 ? (float)(i - N / 2) * 5e-5f : (float)(i - N * 4 / 5) * 2.7e-4f;
+        k->activate(c, y, x, N, acts[_i], KERNEL_F32);
+        reference->activate(c, want, x, N, acts[_i], KERNEL_F32);
+        for (int i = 0; i < N; i++)
+            if (fabs((double)y[i] - (double)want[i]) > 5e-7 * fabs((double)want[i]))
+                ck_abort_msg("%s: function %d of %.9g: %.9g, not %.9g",
+                             cpu__variant_name((enum cpu_variant)v), acts[_i],
+                             (double)x[i], (double)y[i], (double)want[i]);
+        k->close(c);
+    }
+}
+END_TEST
 
 START_TEST(elements)
 {
@@ -509,6 +538,7 @@ int main(void)
     tcase_add_loop_test(tc, products, 0, 4);
     tcase_add_loop_test(tc, large_products, 0, COUNT(large));
     tcase_add_loop_test(tc, elements, 0, 2 * COUNT(sizes));
+    tcase_add_loop_test(tc, accuracy, 0, 3);
     tcase_add_test(tc, philox_known);
     tcase_add_loop_test(tc, entropies, 0, 11);
     tcase_add_loop_test(tc, odd_entropies, 0, 2);

@@ -35,7 +35,7 @@ say() { awk "BEGIN { printf \"$1\\n\", $2 }"; }
 two() { mpirun -n 2 --bind-to core "$@"; }
 
 peak=$(taskset -c 0 "$tool" peak)
-one=$(times rate b64 64 8000 taskset -c 0)
+one=$(times rate b64 64 8000)
 say "batch 64, one core: median %.0f samples/s, %.1f GFLOP/s" "$one, $one * $flops / 1e9"
 [ "$peak" = 0 ] ||
     say "  of the core's FMA peak, %.1f GFLOP/s: %.0f %% (bar 60 %%)" "$peak, $one * $flops / 1e7 / $peak"

@@ -251,8 +251,9 @@ struct kernels {
     /* --- losses: losses[rows] float, 0 where the row does not count --- */
     /* Softmax and cross-entropy in one; correct[rows] (or NULL): 1 where the largest logit (the
      * first of equals) is the target's, else 0. losses: class weight * -log p(target). Rows that
-     * do not count: loss, correct and gradient 0. A NaN among the logits of a row that counts
-     * makes its loss and gradients NaN. Without gradient the logits stay as they are. */
+     * do not count: loss, correct and gradient 0. A NaN or +infinity among the logits of a row
+     * that counts makes its loss and gradients NaN, correct 0. Without gradient the logits stay
+     * as they are. */
     void (*cross_entropy)(struct kernel_context *c, const struct kernel_loss *l, float *losses,
                           float *correct, void *logits);
     /* losses = (y - target)^2 summed over width; y becomes 2 (y - target) * scale when

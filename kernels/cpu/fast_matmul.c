@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Products. C is cut into tiles of MR rows and NR columns that are summed in registers over
- * KC of k at a time; what does not lie well for that is first packed into panels: A in rows of
- * MR (k after k), B in columns of NR. An element's sum runs over k in order within each KC, and
+ * at most KC of k at a time; what does not lie well for that is first packed into panels: A in rows of
+ * MR (k after k), B in columns of NR. An element's sum runs over k in order within each piece, and
  * over these in order: the same whatever the tile it falls into, so cutting C between threads
  * changes nothing.
  */
@@ -18,9 +18,9 @@
 #endif
 #define NV 2 /* vectors in a tile's row */
 #define NR (NV * LANES)
-#define KC 256
+#define KC 320
 #define MC (MR * (120 / MR)) /* rows of A packed at a time: into half of the L2 cache */
-#define NC 512               /* columns of B packed at a time */
+#define NC 448               /* columns of B packed at a time */
 #define PARTIAL 65536        /* floats of sums that cannot wait in C */
 _Static_assert((KC * NC + KC * MC + PARTIAL) * sizeof(float) <= CPU_PACK_BYTES, "pack");
 
@@ -126,6 +126,13 @@ static int64_t least(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
+/* n in as few pieces of at most `most` as can be, all alike but the last. */
+static int64_t even(int64_t n, int64_t most)
+{
+    int64_t pieces = (n + most - 1) / most;
+    return pieces > 0 ? (n + pieces - 1) / pieces : 1;
+}
+
 /* to[l][j] = from[l * stride + j] for j < width, zero up to wide. */
 static void pack_rows(float *to, int64_t wide, const void *from, int64_t at,
                       int64_t stride, int64_t k, int64_t width, enum kernel_type type)
@@ -213,6 +220,8 @@ struct product {
     const struct kernel_matmul *m;
     enum kernel_type a_type;
     int64_t lda, ldb;
+    int64_t height; /* of tiles: at most MR, and alike */
+    int64_t depth;  /* of sums: at most KC, and alike */
     bool pack_a, pack_b;
     float *a, *b, *partial; /* room */
     bool in_c;              /* sums wait in C itself, else in partial */
@@ -225,13 +234,13 @@ static void block(const struct product *p, struct operand a, struct operand b, i
                   int64_t stride)
 {
     const struct kernel_matmul *m = p->m;
-    int64_t k = least(KC, m->k - l);
+    int64_t k = least(p->depth, m->k - l);
     bool last = l + k >= m->k && p->finish.wanted;
     struct tile t = {.k = k, .stride = stride, .alpha = m->alpha};
     t.add = l > 0 || (m->accumulate && p->in_c);
     for (int64_t y = 0; y < columns; y += NR)
-        for (int64_t x = 0; x < rows; x += MR) {
-            int64_t height = least(MR, rows - x);
+        for (int64_t x = 0; x < rows; x += p->height) {
+            int64_t height = least(p->height, rows - x);
             t.columns = least(NR, columns - y);
             t.a = a;
             t.a.p += p->pack_a ? x * k : x * a.step;
@@ -250,8 +259,8 @@ static struct operand operand_a(const struct product *p, int64_t i, int64_t rows
 {
     const struct kernel_matmul *m = p->m;
     if (p->pack_a) {
-        pack(p->a, MR, m->a, p->lda, !m->ta, l, k, i, rows, p->a_type);
-        return (struct operand){p->a, 1, MR};
+        pack(p->a, p->height, m->a, p->lda, !m->ta, l, k, i, rows, p->a_type);
+        return (struct operand){p->a, 1, p->height};
     }
     const float *a = m->a;
     return m->ta ? (struct operand){a + l * p->lda + i, 1, p->lda}
@@ -277,7 +286,8 @@ static void region(const struct product *p, int64_t i, int64_t rows, int64_t j,
     int64_t stride = p->in_c ? p->finish.stride : columns, l = 0;
     float *out = p->in_c ? (float *)m->c + i * stride + j : p->partial;
     do { /* also when k is 0 */
-        int64_t k = least(KC, m->k - l), height = p->pack_a ? MC : rows;
+        int64_t k = least(p->depth, m->k - l);
+        int64_t height = p->pack_a ? MC / p->height * p->height : rows;
         struct operand b = operand_b(p, j, columns, l, k);
         for (int64_t x = 0; x < rows; x += height) {
             int64_t most = least(height, rows - x);
@@ -299,6 +309,8 @@ void FAST(matmul_mixed)(const struct kernel_matmul *m, enum kernel_type a_type, 
                         .partial = room + KC * MC + KC * NC};
     p.pack_a = a_type == KERNEL_BF16 || m->n > 256;
     p.pack_b = m->type == KERNEL_BF16 || m->tb || (m->m > 32 && m->k > 64);
+    p.height = even(m->m, MR);
+    p.depth = even(m->k, KC);
     p.in_c = m->c_type == KERNEL_F32;
     p.finish.m = m;
     p.finish.stride = m->ldc != 0 ? m->ldc : m->n;

@@ -59,7 +59,7 @@ void reference__cross_entropy(struct kernel_context *c, const struct kernel_loss
         }
         losses[i] = (float)loss;
         if (correct != NULL)
-            correct[i] = target >= 0 && best == target ? 1 : 0;
+            correct[i] = target >= 0 && best == target && !isnan(loss) ? 1 : 0;
         if (l->gradient)
             loss_gradient(l, logits, i, log_total, weight);
     }

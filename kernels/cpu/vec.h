@@ -219,26 +219,46 @@ INLINE void vturn(vf row[LANES])
 }
 #endif
 
-/* --- across the lanes, in a fixed order --- */
+/* --- across the lanes: halves upon halves --- */
+
+typedef float vf4 __attribute__((vector_size(16)));
 
 INLINE float vsum(vf x)
 {
-    float sum[LANES];
-    memcpy(sum, &x, sizeof(sum));
-    for (int n = LANES / 2; n > 0; n /= 2)
-        for (int i = 0; i < n; i++)
-            sum[i] += sum[i + n];
-    return sum[0];
+#if LANES == 16
+    __m256 y = _mm256_add_ps(_mm512_castps512_ps256((__m512)x),
+                             _mm512_extractf32x8_ps((__m512)x, 1));
+#elif LANES == 8
+    __m256 y = (__m256)x;
+#endif
+#if LANES > 4
+    vf4 z = (vf4)_mm_add_ps(_mm256_castps256_ps128(y), _mm256_extractf128_ps(y, 1));
+#else
+    vf4 z = x;
+#endif
+    return (z[0] + z[2]) + (z[1] + z[3]);
 }
 
+INLINE float larger(float a, float b)
+{
+    return a > b ? a : b;
+}
+
+/* No NaN among them. */
 INLINE float vmost(vf x)
 {
-    float most[LANES];
-    memcpy(most, &x, sizeof(most));
-    for (int n = LANES / 2; n > 0; n /= 2)
-        for (int i = 0; i < n; i++)
-            most[i] = most[i] > most[i + n] ? most[i] : most[i + n];
-    return most[0];
+#if LANES == 16
+    __m256 y = _mm256_max_ps(_mm512_castps512_ps256((__m512)x),
+                             _mm512_extractf32x8_ps((__m512)x, 1));
+#elif LANES == 8
+    __m256 y = (__m256)x;
+#endif
+#if LANES > 4
+    vf4 z = (vf4)_mm_max_ps(_mm256_castps256_ps128(y), _mm256_extractf128_ps(y, 1));
+#else
+    vf4 z = x;
+#endif
+    return larger(larger(z[0], z[2]), larger(z[1], z[3]));
 }
 
 /* i from `from` in steps of LANES, each time with n elements left until `to`. */

@@ -25,6 +25,20 @@ void cuda__launched(struct kernel_context *c, const char *what)
     cuda__check(c, what, cudaGetLastError());
 }
 
+float *cuda__partials(struct kernel_context *c, size_t bytes)
+{
+    if (bytes <= c->partials_size)
+        return c->partials;
+    cudaFree(c->partials); /* waits for those who use it */
+    c->partials = NULL;
+    c->partials_size = 0;
+    cudaError_t code = cudaMalloc((void **)&c->partials, bytes);
+    cuda__check(c, "scratch", code);
+    if (code == cudaSuccess)
+        c->partials_size = bytes;
+    return c->partials;
+}
+
 void *cuda__library(const char *const *names, const char *what, char *error, size_t size)
 {
     for (const char *const *name = names; *name; name++) {
@@ -48,6 +62,7 @@ static int streams_open(struct kernel_context *c)
         if (cudaEventCreateWithFlags(&c->marks[i],
                                      cudaEventDisableTiming | cudaEventBlockingSync))
             return -1;
+    c->partials_size = CUDA_PARTIALS;
     return cudaMalloc((void **)&c->partials, CUDA_PARTIALS) ? -1 : 0;
 }
 

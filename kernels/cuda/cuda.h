@@ -16,7 +16,7 @@ extern "C" {
 #endif
 
 #define CUDA_MARKS 16
-#define CUDA_PARTIALS ((size_t)8 << 20) /* bytes */
+#define CUDA_PARTIALS ((size_t)8 << 20) /* bytes, at least */
 
 struct cuda_products; /* matmul.c: cuBLASLt and what it chose */
 
@@ -29,6 +29,7 @@ struct kernel_context {
     cudaEvent_t marks[CUDA_MARKS], written;
     bool marked[CUDA_MARKS];
     float *partials;
+    size_t partials_size;
     struct cuda_products *products;
     char failed[192]; /* the first failure; "": none */
 };
@@ -39,6 +40,8 @@ void cuda__fail(struct kernel_context *c, const char *what, const char *why);
 void cuda__check(struct kernel_context *c, const char *what, cudaError_t code);
 /* Right after a launch. */
 void cuda__launched(struct kernel_context *c, const char *what);
+/* The context's scratch, of that size at least; NULL after a failure. */
+float *cuda__partials(struct kernel_context *c, size_t bytes);
 /* Opens one of the shared libraries at run time: the first of names that is there. NULL with a
  * line for people in error. */
 void *cuda__library(const char *const *names, const char *what, char *error, size_t size);
@@ -127,6 +130,12 @@ void cuda__attention_bf16(struct kernel_context *c, const struct kernel_attentio
 void cuda__attention_back_bf16(struct kernel_context *c, const struct kernel_attention *a,
                                void *dqkv, const void *dout, const float *lse, const void *qkv,
                                float *delta, void *scratch);
+/* Compute capability 9.0, heads of 64; same scratch. */
+void cuda__attention_hopper(struct kernel_context *c, const struct kernel_attention *a,
+                            void *out, float *lse, const void *qkv);
+void cuda__attention_back_hopper(struct kernel_context *c, const struct kernel_attention *a,
+                                 void *dqkv, const void *dout, const float *lse,
+                                 const void *qkv, const float *delta, void *scratch);
 size_t cuda__attention_back_scratch_bf16(const struct kernel_attention *a);
 void cuda__attention_plain(struct kernel_context *c, const struct kernel_attention *a,
                            void *out, float *lse, const void *qkv);

@@ -125,14 +125,28 @@ __device__ __forceinline__ float block_sum(float x)
     return warp_sum(lane < (int)(blockDim.x >> 5) ? sums[lane] : 0.0f);
 }
 
-__device__ __forceinline__ float sigmoid(float x)
+__device__ __forceinline__ float exp2_fast(float x)
 {
-    return 1.0f / (1.0f + __expf(-x));
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
 }
 
-/* tanh to a few units in the last place of float; tanh.approx is off by 5e-4. */
-__device__ __forceinline__ float tanh_of(float x)
+#define LOG2E 1.4426950408889634f
+
+__device__ __forceinline__ float sigmoid(float x)
 {
+    return __fdividef(1.0f, 1.0f + __expf(-x));
+}
+
+/* tanh to a few units in the last place of float or, FAST, to 5e-4: finer than bf16. */
+template <bool FAST> __device__ __forceinline__ float tanh_of(float x)
+{
+    if (FAST) {
+        float y;
+        asm("tanh.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
+        return y;
+    }
     float e = __expf(2.0f * fabsf(x)); /* infinity gives 1 */
     float t = 1.0f - 2.0f / (e + 1.0f);
     /* Near 0 the difference above loses digits. */
@@ -141,28 +155,30 @@ __device__ __forceinline__ float tanh_of(float x)
     return copysignf(square < 0.01f ? small : t, x);
 }
 
-template <int ACT> __device__ __forceinline__ float act_of(float x)
+template <typename T> constexpr bool fast_of = sizeof(T) == 2;
+
+template <int ACT, bool FAST> __device__ __forceinline__ float act_of(float x)
 {
     if (ACT == KERNEL_RELU)
         return x < 0.0f ? 0.0f : x; /* a NaN stays one */
     if (ACT == KERNEL_GELU)
         return 0.5f * x *
-               (1.0f + tanh_of(0.7978845608028654f * (x + 0.044715f * x * x * x)));
+               (1.0f + tanh_of<FAST>(0.7978845608028654f * (x + 0.044715f * x * x * x)));
     if (ACT == KERNEL_SILU)
         return x * sigmoid(x);
     if (ACT == KERNEL_TANH)
-        return tanh_of(x);
+        return tanh_of<FAST>(x);
     if (ACT == KERNEL_SIGMOID)
         return sigmoid(x);
     return x;
 }
 
-template <int ACT> __device__ __forceinline__ float act_slope(float x)
+template <int ACT, bool FAST> __device__ __forceinline__ float act_slope(float x)
 {
     if (ACT == KERNEL_RELU)
         return x > 0.0f ? 1.0f : 0.0f;
     if (ACT == KERNEL_GELU) {
-        float t = tanh_of(0.7978845608028654f * (x + 0.044715f * x * x * x));
+        float t = tanh_of<FAST>(0.7978845608028654f * (x + 0.044715f * x * x * x));
         return 0.5f * (1.0f + t) +
                0.5f * x * (1.0f - t * t) * 0.7978845608028654f *
                    (1.0f + 3.0f * 0.044715f * x * x);
@@ -172,7 +188,7 @@ template <int ACT> __device__ __forceinline__ float act_slope(float x)
         return s * (1.0f + x * (1.0f - s));
     }
     if (ACT == KERNEL_TANH) {
-        float t = tanh_of(x);
+        float t = tanh_of<FAST>(x);
         return 1.0f - t * t;
     }
     if (ACT == KERNEL_SIGMOID) {

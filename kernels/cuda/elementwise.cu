@@ -38,7 +38,7 @@ template <typename T, int ACT> struct activate_op {
     const T *x;
     __device__ void one(int64_t i) const
     {
-        from_f(y[i], act_of<ACT>(to_f(x[i])));
+        from_f(y[i], act_of<ACT, fast_of<T>>(to_f(x[i])));
     }
     __device__ void eight(int64_t i) const
     {
@@ -46,7 +46,7 @@ template <typename T, int ACT> struct activate_op {
         load8(v, x + i);
 #pragma unroll
         for (int j = 0; j < 8; j++)
-            v[j] = act_of<ACT>(v[j]);
+            v[j] = act_of<ACT, fast_of<T>>(v[j]);
         store8(y + i, v);
     }
 };
@@ -64,7 +64,7 @@ template <typename T, int ACT> struct activate_back_op {
     const T *dy, *x;
     __device__ void one(int64_t i) const
     {
-        from_f(dx[i], to_f(dy[i]) * act_slope<ACT>(to_f(x[i])));
+        from_f(dx[i], to_f(dy[i]) * act_slope<ACT, fast_of<T>>(to_f(x[i])));
     }
     __device__ void eight(int64_t i) const
     {
@@ -73,7 +73,7 @@ template <typename T, int ACT> struct activate_back_op {
         load8(d, dy + i);
 #pragma unroll
         for (int j = 0; j < 8; j++)
-            d[j] *= act_slope<ACT>(v[j]);
+            d[j] *= act_slope<ACT, fast_of<T>>(v[j]);
         store8(dx + i, d);
     }
 };
@@ -96,7 +96,7 @@ template <typename T> struct swiglu_op {
     __device__ void one(int64_t i) const
     {
         const T *gate = x + i / n * 2 * n + i % n;
-        from_f(y[i], act_of<KERNEL_SILU>(to_f(gate[0])) * to_f(gate[n]));
+        from_f(y[i], act_of<KERNEL_SILU, false>(to_f(gate[0])) * to_f(gate[n]));
     }
     __device__ void eight(int64_t i) const
     {
@@ -106,7 +106,7 @@ template <typename T> struct swiglu_op {
         load8(u, gate + n);
 #pragma unroll
         for (int j = 0; j < 8; j++)
-            g[j] = act_of<KERNEL_SILU>(g[j]) * u[j];
+            g[j] = act_of<KERNEL_SILU, false>(g[j]) * u[j];
         store8(y + i, g);
     }
 };
@@ -126,8 +126,8 @@ template <typename T> struct swiglu_back_op {
     {
         int64_t at = i / n * 2 * n + i % n;
         float g = to_f(x[at]), u = to_f(x[at + n]), d = to_f(dy[i]);
-        from_f(dx[at], d * u * act_slope<KERNEL_SILU>(g));
-        from_f(dx[at + n], d * act_of<KERNEL_SILU>(g));
+        from_f(dx[at], d * u * act_slope<KERNEL_SILU, false>(g));
+        from_f(dx[at + n], d * act_of<KERNEL_SILU, false>(g));
     }
     __device__ void eight(int64_t i) const
     {

@@ -4,9 +4,9 @@
  * fits into shared memory (about 110,000 classes in bf16): largest logit and sum are kept
  * online.
  */
-#include "device.cuh"
+#include "mma.cuh"
 
-#define THREADS 512
+#define THREADS 512 /* two blocks of a GPT-2's rows fit on a multiprocessor */
 #define SMALL 256 /* classes up to which a warp takes a row */
 
 /* The largest of a row, where (the first such), and the sum of exp(x - largest). */
@@ -51,25 +51,44 @@ __device__ __forceinline__ void soft_add(struct soft &s, float x, int where)
     }
 }
 
-/* Eight at once: one rescaling. */
-__device__ __forceinline__ void soft_add8(struct soft &s, const float v[8], int where)
+/* Eight at once, without the place: one rescaling, and exp as a power of two. */
+__device__ __forceinline__ void soft_add8(float &most, float &sum, const float v[8])
 {
-    float most = v[0];
-    int at = 0;
-#pragma unroll
-    for (int j = 1; j < 8; j++)
-        if (v[j] > most) {
-            most = v[j];
-            at = j;
-        }
-    if (most > s.most) {
-        s.sum *= __expf(s.most - most);
-        s.most = most;
-        s.where = where + at;
+    float now = fmaxf(fmaxf(fmaxf(v[0], v[1]), fmaxf(v[2], v[3])),
+                      fmaxf(fmaxf(v[4], v[5]), fmaxf(v[6], v[7])));
+    if (now > most) {
+        sum *= exp2_fast((most - now) * LOG2E);
+        most = now;
     }
+    float shift = most * LOG2E, part[2] = {};
 #pragma unroll
     for (int j = 0; j < 8; j++)
-        s.sum += __expf(v[j] - s.most);
+        part[j & 1] += exp2_fast(fmaf(v[j], LOG2E, -shift));
+    sum += part[0] + part[1];
+}
+
+/* Largest and sum over the block, for all threads. */
+__device__ __forceinline__ struct soft soft_block(float most, float sum)
+{
+    __shared__ struct soft softs[THREADS / 32];
+    struct soft s = soft_warp({most, sum, 0});
+    if ((threadIdx.x & 31) == 0)
+        softs[threadIdx.x >> 5] = s;
+    __syncthreads();
+    s = softs[0];
+#pragma unroll
+    for (int i = 1; i < THREADS / 32; i++)
+        s = soft_join(s, softs[i]);
+    return s;
+}
+
+/* A row that does not count. */
+template <typename T>
+__device__ __forceinline__ void row_zero(const struct kernel_loss &l, T *x)
+{
+    float none[8] = {};
+    for (int i = threadIdx.x * 8; l.gradient && i < l.stride; i += THREADS * 8)
+        store8(x + i, none);
 }
 
 /* A block a row. KEPT: the row stays in shared memory between the two passes. */
@@ -78,17 +97,12 @@ __global__ void __launch_bounds__(THREADS)
     cross_entropy_kernel(struct kernel_loss l, float *losses, float *correct, T *logits)
 {
     extern __shared__ uint4 kept_raw[];
-    __shared__ struct soft softs[THREADS / 32];
     T *kept = reinterpret_cast<T *>(kept_raw);
     int64_t row = blockIdx.x;
     T *x = logits + row * l.stride;
     int classes = (int)l.classes, eights = classes / 8 * 8, target = l.targets[row];
-    int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
     if (target < 0) {
-        float none[8] = {};
-        if (l.gradient)
-            for (int i = threadIdx.x * 8; i < l.stride; i += THREADS * 8)
-                store8(x + i, none);
+        row_zero(l, x);
         if (threadIdx.x == 0) {
             losses[row] = 0.0f;
             if (correct)
@@ -96,47 +110,63 @@ __global__ void __launch_bounds__(THREADS)
         }
         return;
     }
-    struct soft s = {-INFINITY, 0.0f, 0x7fffffff};
-#pragma unroll 2
+    float most = -INFINITY, sum = 0.0f;
+    if (KEPT) { /* a thread reads what it copied itself: no barrier */
+        for (int i = threadIdx.x * 8; i < eights; i += THREADS * 8)
+#pragma unroll
+            for (int j = 0; j < (int)sizeof(T) / 2; j++)
+                copy16(shared_address(kept + i) + j * 16, (const uint4 *)(x + i) + j, true);
+        copies_commit();
+        copies_wait<0>();
+    }
+#pragma unroll 4
     for (int i = threadIdx.x * 8; i < eights; i += THREADS * 8) {
         float v[8];
-        load8(v, x + i);
-        if (KEPT)
-            store8(kept + i, v);
-        soft_add8(s, v, i);
+        load8(v, (KEPT ? kept : x) + i);
+        soft_add8(most, sum, v);
     }
-    for (int i = eights + threadIdx.x; i < classes; i += THREADS)
-        soft_add(s, to_f(x[i]), i);
-    s = soft_warp(s);
-    if (lane == 0)
-        softs[warp] = s;
+    for (int i = eights + threadIdx.x; i < classes; i += THREADS) {
+        struct soft s = {most, sum, 0};
+        soft_add(s, to_f(x[i]), 0);
+        most = s.most;
+        sum = s.sum;
+    }
     float aim = to_f(x[target]);
-    __syncthreads();
-    s = softs[0];
-    for (int i = 1; i < THREADS / 32; i++)
-        s = soft_join(s, softs[i]);
+    struct soft s = soft_block(most, sum);
     float weight = l.class_weights ? l.class_weights[target] : 1.0f;
-    if (threadIdx.x == 0) {
+    if (threadIdx.x == 0)
         losses[row] = weight * (__logf(s.sum) + s.most - aim);
-        if (correct)
-            correct[row] = s.where == target ? 1.0f : 0.0f;
+    if (correct) {
+        /* The first of the largest counts. */
+        int before = 0;
+        if (aim == s.most)
+            for (int i = threadIdx.x; i < target; i += THREADS)
+                before |= to_f(x[i]) == aim;
+        before = __syncthreads_or(before);
+        if (threadIdx.x == 0)
+            correct[row] = aim == s.most && !before ? 1.0f : 0.0f;
     }
     if (!l.gradient)
         return;
-    float factor = weight * l.scale, inverse = factor / s.sum;
-#pragma unroll 2
-    for (int i = threadIdx.x * 8; i < l.stride; i += THREADS * 8) {
+    if (!KEPT)
+        __syncthreads(); /* all have read the target before it is overwritten */
+    float factor = weight * l.scale, shift = s.most * LOG2E - __log2f(factor / s.sum);
+#pragma unroll 4
+    for (int i = threadIdx.x * 8; i < eights; i += THREADS * 8) {
         float v[8];
-        if (KEPT && i < eights)
-            load8(v, kept + i);
-        else
-            load8(v, x + i);
+        load8(v, (KEPT ? kept : x) + i);
 #pragma unroll
-        for (int j = 0; j < 8; j++) {
-            float p = i + j < classes ? __expf(v[j] - s.most) * inverse : 0.0f;
-            v[j] = i + j == target ? p - factor : p;
-        }
+        for (int j = 0; j < 8; j++)
+            v[j] = exp2_fast(fmaf(v[j], LOG2E, -shift));
+        if ((target & ~7) == i)
+#pragma unroll
+            for (int j = 0; j < 8; j++)
+                v[j] -= i + j == target ? factor : 0.0f;
         store8(x + i, v);
+    }
+    for (int i = eights + threadIdx.x; i < l.stride; i += THREADS) {
+        float p = i < classes ? exp2_fast(fmaf(to_f(x[i]), LOG2E, -shift)) : 0.0f;
+        from_f(x[i], i == target ? p - factor : p);
     }
 }
 

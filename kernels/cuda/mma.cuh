@@ -119,13 +119,4 @@ __device__ __forceinline__ void load_tile(unsigned tile, const bf16 *from, int64
     }
 }
 
-__device__ __forceinline__ float exp2_fast(float x)
-{
-    float y;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-    return y;
-}
-
-#define LOG2E 1.4426950408889634f
-
 #endif

@@ -139,10 +139,26 @@ __global__ void __launch_bounds__(THREADS) norm_any_kernel(struct norm_arrays a)
     }
 }
 
+/* Eight elements as they lie in memory: half the registers of floats. */
+template <typename T> struct raw8 {
+    uint4 words[sizeof(T) / 2];
+    __device__ void load(const T *p)
+    {
+#pragma unroll
+        for (int i = 0; i < (int)sizeof(T) / 2; i++)
+            words[i] = reinterpret_cast<const uint4 *>(p)[i];
+    }
+    __device__ void get(float v[8]) const
+    {
+        load8(v, reinterpret_cast<const T *>(words));
+    }
+};
+
 /* dx = inverse * (w dy - mean(w dy) - normal * mean(w dy normal)), normal = (x - mean) *
  * inverse; the second term only with a mean. */
 template <typename T, bool RMS, bool BLOCK, int CHUNKS>
-__global__ void __launch_bounds__(THREADS) norm_back_kernel(struct norm_arrays a)
+__global__ void __launch_bounds__(THREADS, sizeof(T) == 2 ? 2 : 1)
+    norm_back_kernel(struct norm_arrays a)
 {
     constexpr int GROUP = BLOCK ? THREADS : 32, GROUPS = THREADS / GROUP;
     int me = threadIdx.x % GROUP, group = threadIdx.x / GROUP;
@@ -154,32 +170,35 @@ __global__ void __launch_bounds__(THREADS) norm_back_kernel(struct norm_arrays a
         T *dx = (T *)a.dx + row * a.width;
         float2 stats = *(const float2 *)(a.stats + row * 2);
         float mean = RMS ? 0.0f : stats.x, inverse = stats.y;
-        float normal[CHUNKS][8], d[CHUNKS][8], extra[CHUNKS][8];
+        raw8<T> xs[CHUNKS], dys[CHUNKS], extras[CHUNKS];
         float sum = 0.0f, dot = 0.0f;
 #pragma unroll
         for (int i = 0; i < CHUNKS; i++) {
             int at = (me + i * GROUP) * 8;
-            bool in = at < a.width;
-            float w[8];
+            if (at >= a.width)
+                continue;
+            xs[i].load(x + at);
+            dys[i].load(dy + at);
+            if (a.dsum)
+                extras[i].load(dsum + at);
+        }
 #pragma unroll
-            for (int j = 0; j < 8; j++)
-                w[j] = normal[i][j] = d[i][j] = extra[i][j] = 0.0f;
-            if (in) {
-                load8(normal[i], x + at);
-                load8(d[i], dy + at);
-                if (a.dsum)
-                    load8(extra[i], dsum + at);
-                load8(w, (const T *)a.weight + at);
-            }
+        for (int i = 0; i < CHUNKS; i++) {
+            int at = (me + i * GROUP) * 8;
+            float v[8], d[8], w[8];
+            if (at >= a.width)
+                continue;
+            xs[i].get(v);
+            dys[i].get(d);
+            load8(w, (const T *)a.weight + at);
 #pragma unroll
             for (int j = 0; j < 8; j++) {
-                normal[i][j] = in ? (normal[i][j] - mean) * inverse : 0.0f;
-                dw[i][j] += d[i][j] * normal[i][j];
+                float normal = (v[j] - mean) * inverse;
+                dw[i][j] += d[j] * normal;
                 if (!RMS)
-                    db[i][j] += d[i][j];
-                d[i][j] *= w[j];
-                sum += d[i][j];
-                dot += d[i][j] * normal[i][j];
+                    db[i][j] += d[j];
+                sum += d[j] * w[j];
+                dot += d[j] * w[j] * normal;
             }
         }
         float2 both = group_sum2<BLOCK>(sum, dot);
@@ -188,12 +207,20 @@ __global__ void __launch_bounds__(THREADS) norm_back_kernel(struct norm_arrays a
 #pragma unroll
         for (int i = 0; i < CHUNKS; i++) {
             int at = (me + i * GROUP) * 8;
+            float v[8], d[8], w[8], extra[8] = {};
             if (at >= a.width)
                 continue;
+            xs[i].get(v);
+            dys[i].get(d);
+            load8(w, (const T *)a.weight + at);
+            if (a.dsum)
+                extras[i].get(extra);
 #pragma unroll
-            for (int j = 0; j < 8; j++)
-                d[i][j] = inverse * (d[i][j] - sum - normal[i][j] * dot) + extra[i][j];
-            store8(dx + at, d[i]);
+            for (int j = 0; j < 8; j++) {
+                float normal = (v[j] - mean) * inverse;
+                d[j] = inverse * (d[j] * w[j] - sum - normal * dot) + extra[j];
+            }
+            store8(dx + at, d);
         }
     }
     /* The block's sums: [dweight, dbias] of a row of partial. */
@@ -322,16 +349,15 @@ void cuda__norm(struct kernel_context *c, const struct kernel_norm_args *n, void
     cuda__launched(c, "norm");
 }
 
-/* Depends on the rows alone, so that the sums do. */
-static unsigned back_blocks(const struct kernel_norm_args *n)
+/* Depends on the rows and the device alone, so that the sums do: two blocks each, at once. */
+static unsigned back_blocks(const struct kernel_context *c, const struct kernel_norm_args *n)
 {
-    return max(1u, min(blocks_for(n->rows, 16), 512u));
+    return max(1u, min(blocks_for(n->rows, 16), 2u * (unsigned)c->sms));
 }
 
 size_t cuda__norm_scratch(struct kernel_context *c, const struct kernel_norm_args *n)
 {
-    (void)c;
-    return (size_t)back_blocks(n) * 2 * (size_t)n->width * 4;
+    return (size_t)back_blocks(c, n) * 2 * (size_t)n->width * 4;
 }
 
 void cuda__norm_back(struct kernel_context *c, const struct kernel_norm_args *n, void *dx,
@@ -342,7 +368,7 @@ void cuda__norm_back(struct kernel_context *c, const struct kernel_norm_args *n,
         return;
     struct norm_arrays a = {};
     bool rms = n->kind == KERNEL_RMSNORM;
-    unsigned blocks = back_blocks(n);
+    unsigned blocks = back_blocks(c, n);
     a.weight = n->weight, a.x = x, a.dy = dy, a.dsum = dsum, a.dx = dx;
     a.stats = (float *)stats, a.partial = (float *)scratch;
     a.rows = n->rows, a.width = (int)n->width;

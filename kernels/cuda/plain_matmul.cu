@@ -19,7 +19,7 @@ __device__ __forceinline__ void finish(const struct kernel_matmul &m, int64_t ro
         from_f(((TC *)m.before)[at], v);
         v = rounded<TC>(v);
     }
-    from_f(((TC *)m.c)[at], act_of<ACT>(v));
+    from_f(((TC *)m.c)[at], act_of<ACT, fast_of<TC>>(v));
 }
 
 template <typename T, typename TC, int ACT>

@@ -83,16 +83,14 @@ void cuda__sum_rows(struct kernel_context *c, float *into, const void *x, int64_
     if (n <= 0)
         return;
     unsigned across = blocks_for(n, COLUMNS);
-    /* As many ranges as fill the device, as fit into the scratch, of 32 rows at least. */
+    /* As many ranges as fill the device, of 32 rows at least. */
     int64_t splits = min(max((int64_t)1, (int64_t)TILES / across), (m + 31) / 32);
-    splits = max((int64_t)1, min(splits, (int64_t)(CUDA_PARTIALS / 4 / n)));
+    splits = max((int64_t)1, splits);
     bool direct = splits == 1 && !accumulate;
-    if ((size_t)n * 4 > CUDA_PARTIALS && !direct) {
-        cuda__fail(c, "sum_rows", "rows longer than 2 Mi elements");
-        return;
-    }
     int64_t rows = (m + splits - 1) / splits;
-    float *partial = direct ? into : c->partials;
+    float *partial = direct ? into : cuda__partials(c, (size_t)(splits * n) * 4);
+    if (!partial)
+        return;
     bool wide = aligned16(x) && n % 8 == 0;
     TYPED(type, (sum_rows_kernel<T><<<dim3(across, (unsigned)splits), THREADS, 0, c->stream>>>(
                     partial, (const T *)x, m, n, rows, wide)));
@@ -138,9 +136,12 @@ static void sum_all(struct kernel_context *c, const char *what, float *into, con
                     int64_t n, bool accumulate)
 {
     unsigned blocks = max(1u, min(blocks_for(n, THREADS * 16), (unsigned)BLOCKS));
-    sum_kernel<SQUARES><<<blocks, THREADS, 0, c->stream>>>(c->partials, x, n);
+    float *partial = cuda__partials(c, BLOCKS * sizeof(float));
+    if (!partial)
+        return;
+    sum_kernel<SQUARES><<<blocks, THREADS, 0, c->stream>>>(partial, x, n);
     cuda__launched(c, what);
-    sum_end_kernel<<<1, THREADS, 0, c->stream>>>(into, c->partials, (int)blocks, accumulate);
+    sum_end_kernel<<<1, THREADS, 0, c->stream>>>(into, partial, (int)blocks, accumulate);
     cuda__launched(c, what);
 }
 

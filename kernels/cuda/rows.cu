@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Rows of a table by number, and the sum of their gradients. Backward walks the positions in
- * the order of their ids: the block at the first position of an id sums all of that id.
+ * the order of their ids, a chunk of them a block.
  */
 #include "device.cuh"
 
-#define WARPS 8
-#define THREADS (WARPS * 32)
+#define THREADS 256
+#define MOST_THREADS 256
+#define CHUNK 32 /* positions */
+#define AHEAD 4  /* rows on their way at once */
 
 template <typename T>
 __global__ void __launch_bounds__(THREADS)
@@ -64,68 +66,106 @@ __device__ __forceinline__ void load_part(float v[8], const T *row, int64_t colu
 __device__ __forceinline__ void add_part(float *row, const float v[8], int64_t column,
                                          int64_t width)
 {
+    if (column + 8 <= width && ((uintptr_t)(row + column) & 15) == 0) {
+        float old[8];
+        load8(old, row + column);
+#pragma unroll
+        for (int j = 0; j < 8; j++)
+            old[j] += v[j];
+        store8(row + column, old);
+        return;
+    }
 #pragma unroll
     for (int j = 0; j < 8; j++)
         if (column + j < width)
             row[column + j] += v[j];
 }
 
-/* Short runs: a warp has some of the columns and sums all rows. Long ones: all warps have the
- * same columns and every eighth row, and the first adds up. */
-template <typename T>
-__global__ void __launch_bounds__(THREADS)
-    embed_back_kernel(struct kernel_rows r, float *dtable, const T *d, bool wide)
+__device__ __forceinline__ void put_part(float *row, const float v[8], int64_t column,
+                                         int64_t width)
 {
-    __shared__ float sums[WARPS][256];
-    __shared__ int64_t run;
-    int64_t first = blockIdx.x;
-    int id = r.ids[r.order[first]];
-    int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
-    if (first > 0 && r.ids[r.order[first - 1]] == id)
+    if (column + 8 <= width && ((uintptr_t)(row + column) & 15) == 0) {
+        store8(row + column, v);
         return;
-    if (threadIdx.x == 0) {
-        /* The end of the run, by doubling and halving. */
-        int64_t low = first, step = 1;
-        while (low + step < r.count && r.ids[r.order[low + step]] == id) {
-            low += step;
-            step *= 2;
-        }
-        for (; step; step /= 2)
-            if (low + step < r.count && r.ids[r.order[low + step]] == id)
-                low += step;
-        run = low + 1 - first;
+    }
+#pragma unroll
+    for (int j = 0; j < 8; j++)
+        if (column + j < width)
+            row[column + j] = v[j];
+}
+
+/* Block i takes the CHUNK positions from i * CHUNK on in the order of ids. The sum of an id
+ * that lies within goes into the table; what goes on before or after leaves a sum in partial
+ * [blocks][2: first run, last run][width]. */
+template <typename T>
+__global__ void __launch_bounds__(MOST_THREADS)
+    embed_chunk_kernel(struct kernel_rows r, float *dtable, float *partial, const T *d, bool wide)
+{
+    __shared__ int32_t order[CHUNK], ids[CHUNK + 2]; /* ids: with the neighbours' */
+    int64_t begin = (int64_t)blockIdx.x * CHUNK;
+    int count = (int)min((int64_t)CHUNK, r.count - begin);
+    for (int i = threadIdx.x; i < count + 2; i += blockDim.x) {
+        int64_t at = begin + i - 1;
+        bool there = at >= 0 && at < r.count;
+        int32_t position = there ? r.order[at] : 0;
+        ids[i] = there ? r.ids[position] : -1;
+        if (i > 0 && i <= count)
+            order[i - 1] = position;
     }
     __syncthreads();
-    float *into = dtable + (int64_t)id * r.width;
-    bool shared = run >= 2 * WARPS;
-    for (int64_t base = shared ? 0 : warp * 256; base < r.width;
-         base += shared ? 256 : WARPS * 256) {
-        int64_t column = base + lane * 8;
+    for (int64_t column = threadIdx.x * 8; column < r.width; column += blockDim.x * 8) {
         float sum[8] = {};
-#pragma unroll 4
-        for (int64_t i = shared ? warp : 0; i < run; i += shared ? WARPS : 1) {
-            float v[8];
-            load_part(v, d + (int64_t)r.order[first + i] * r.width, column, r.width, wide);
+        int first = 0;
+        for (int i = 0; i < count; i += AHEAD) {
+            float v[AHEAD][8];
 #pragma unroll
-            for (int j = 0; j < 8; j++)
-                sum[j] += v[j];
-        }
-        if (!shared) {
-            add_part(into, sum, column, r.width);
-            continue;
-        }
+            for (int k = 0; k < AHEAD; k++)
+                load_part(v[k], d + (int64_t)order[min(i + k, count - 1)] * r.width, column,
+                          r.width, wide);
 #pragma unroll
-        for (int j = 0; j < 8; j++)
-            sums[warp][lane * 8 + j] = sum[j];
-        __syncthreads();
-        if (warp == 0) {
-            for (int w = 1; w < WARPS; w++)
+            for (int k = 0; k < AHEAD; k++) {
+                if (i + k >= count)
+                    break;
 #pragma unroll
                 for (int j = 0; j < 8; j++)
-                    sum[j] += sums[w][lane * 8 + j];
-            add_part(into, sum, column, r.width);
+                    sum[j] += v[k][j];
+                int id = ids[i + k + 1];
+                if (i + k + 1 < count && ids[i + k + 2] == id)
+                    continue;
+                bool before = first == 0 && ids[0] == id, after = ids[i + k + 2] == id;
+                if (before || after)
+                    put_part(partial + ((int64_t)blockIdx.x * 2 + !before) * r.width, sum,
+                             column, r.width);
+                else
+                    add_part(dtable + (int64_t)id * r.width, sum, column, r.width);
+#pragma unroll
+                for (int j = 0; j < 8; j++)
+                    sum[j] = 0.0f;
+                first = i + k + 1;
+            }
         }
-        __syncthreads();
+    }
+}
+
+/* The runs that begin in a chunk and end in another: the sum of their parts, in order. */
+__global__ void __launch_bounds__(MOST_THREADS)
+    embed_join_kernel(struct kernel_rows r, float *dtable, const float *partial, int64_t chunks)
+{
+    int64_t end = (int64_t)(blockIdx.x + 1) * CHUNK;
+    if (end >= r.count)
+        return;
+    int32_t id = r.ids[r.order[end - 1]];
+    if (r.ids[r.order[end]] != id)
+        return;
+    /* It begins here unless the whole chunk and the one before are the same id. */
+    int64_t begin = end - CHUNK;
+    if (begin > 0 && r.ids[r.order[begin - 1]] == id)
+        return;
+    for (int64_t column = threadIdx.x; column < r.width; column += blockDim.x) {
+        float sum = partial[((int64_t)blockIdx.x * 2 + 1) * r.width + column];
+        for (int64_t i = blockIdx.x + 1; i < chunks && r.ids[r.order[i * CHUNK]] == id; i++)
+            sum += partial[i * 2 * r.width + column];
+        dtable[(int64_t)id * r.width + column] += sum;
     }
 }
 
@@ -160,8 +200,17 @@ void cuda__embed_back(struct kernel_context *c, const struct kernel_rows *r, flo
         cuda__fail(c, "embed_back", "more than 2^31 tokens or 65535 positions");
         return;
     }
-    TYPED(r->type, (embed_back_kernel<T><<<(unsigned)r->count, THREADS, 0, c->stream>>>(
-                       *r, dtable, (const T *)d, wide)));
+    int64_t chunks = (r->count + CHUNK - 1) / CHUNK;
+    int64_t threads = min((int64_t)MOST_THREADS, (r->width / 8 + 31) / 32 * 32 + 32);
+    float *partial = cuda__partials(c, (size_t)(chunks * 2 * r->width) * 4);
+    if (!partial)
+        return;
+    TYPED(r->type, (embed_chunk_kernel<T>
+                    <<<(unsigned)chunks, (unsigned)threads, 0, c->stream>>>(
+                        *r, dtable, partial, (const T *)d, wide)));
+    cuda__launched(c, "embed_back");
+    embed_join_kernel<<<(unsigned)chunks, MOST_THREADS, 0, c->stream>>>(*r, dtable, partial,
+                                                                       chunks);
     cuda__launched(c, "embed_back");
     if (!dpositions)
         return;

@@ -99,7 +99,7 @@ void model__head(struct pass *p, const struct model_batch *b, float scale)
     h.table = weights + offset * (int64_t)kernel_size(p->type);
     if (scale > 0 && !t->m->layout.units[unit].frozen)
         h.grads = s->grads(s->ctx, unit) + offset;
-    if (b->targets == NULL) {
+    if (b->targets == NULL && p->n > 0) {
         if (b->outputs_count > 0)
             h.first = b->outputs_first, h.count = b->outputs_count;
         rwf_assert(h.count <= t->chunk && h.first + h.count <= p->n);

@@ -312,10 +312,8 @@ static void forward(struct model *m, const struct model_batch *b, float scale,
     p->rows = b->rows;
     p->drop = scale > 0;
     p->step = step;
-    if (b->rows == 0)
-        return;
     p->x = b->features;
-    if (m->run.type != KERNEL_F32) {
+    if (m->run.type != KERNEL_F32 && b->rows > 0) {
         m->run.device->k->from_float(m->run.device->c, p->input, b->features,
                                      p->rows * p->features, m->run.type);
         p->x = p->input;
@@ -326,14 +324,16 @@ static void forward(struct model *m, const struct model_batch *b, float scale,
         struct linear_run r = linear_run(m, p);
         bool hidden = i < p->layers - 1;
         r.weights = m->store.weights(m->store.ctx, i);
-        model__linear_forward(&l->map, &r, l->after, x, hidden ? p->act : KERNEL_LINEAR,
-                              l->before);
+        if (p->rows > 0)
+            model__linear_forward(&l->map, &r, l->after, x,
+                                  hidden ? p->act : KERNEL_LINEAR, l->before);
         m->store.release(m->store.ctx, i);
-        if (hidden)
+        if (hidden && p->rows > 0)
             drop(m, p, l->after, i);
         x = l->after;
     }
-    loss(m, b, scale);
+    if (p->rows > 0)
+        loss(m, b, scale);
 }
 
 /* dy: of layer i's map; returns that of the layer before, in to. */
@@ -344,9 +344,10 @@ static void layer_backward(struct model *m, int i, const void *dy, void *to)
     const void *x = i > 0 ? p->layer[i - 1].after : p->x;
     r.weights = m->store.weights(m->store.ctx, i);
     r.grads = m->store.grads(m->store.ctx, i);
-    model__linear_backward(&p->layer[i].map, &r, to, dy, x);
+    if (p->rows > 0)
+        model__linear_backward(&p->layer[i].map, &r, to, dy, x);
     m->store.release(m->store.ctx, i);
-    if (i == 0)
+    if (i == 0 || p->rows == 0)
         return;
     const struct mlp_layer *below = &p->layer[i - 1];
     const void *act_x = below->before != NULL ? below->before : below->after;
@@ -362,8 +363,7 @@ static void backward(struct model *m, const struct model_batch *b)
     (void)b;
     for (int i = p->layers; i-- > 0;) {
         void *to = i > 0 ? p->gradient[i % 2] : NULL;
-        if (p->rows > 0)
-            layer_backward(m, i, dy, to);
+        layer_backward(m, i, dy, to);
         m->store.grads_done(m->store.ctx, i);
         dy = to;
     }

@@ -308,7 +308,11 @@ static int begin(struct model *m, struct rwf_err *err)
     return 0;
 }
 
-/* --- the passes --- */
+/* --- the passes ---
+ *
+ * A rank without rows asks the store for the same units in the same order as the
+ * others: the store may gather them from all ranks.
+ */
 
 static const void *weights_of(struct pass *p, int unit)
 {
@@ -376,10 +380,12 @@ static void embed(struct pass *p, const struct model_batch *b)
     struct kernel_rows r = embedding_rows(p, b);
     void *x = model__buffer(t, BUF_X1, 0);
     p->weights = weights_of(p, t->map.embedding_unit);
-    p->k->embed(p->c, &r, x, model__weight(p, t->map.table),
-                model__weight(p, t->map.positions), p->length);
+    if (p->n > 0) {
+        p->k->embed(p->c, &r, x, model__weight(p, t->map.table),
+                    model__weight(p, t->map.positions), p->length);
+        model__drop(p, x, x, t->shape.embedding_dropout, 0);
+    }
     release(p, t->map.embedding_unit);
-    model__drop(p, x, x, t->shape.embedding_dropout, 0);
 }
 
 static void embed_back(struct pass *p, const struct model_batch *b)
@@ -388,7 +394,7 @@ static void embed_back(struct pass *p, const struct model_batch *b)
     struct kernel_rows r = embedding_rows(p, b);
     void *d = model__buffer(p->t, BUF_DX, 0);
     float *grads = grads_of(p, map->embedding_unit);
-    if (grads == NULL)
+    if (grads == NULL || p->n == 0)
         return;
     model__drop(p, d, d, p->t->shape.embedding_dropout, 0);
     p->k->embed_back(p->c, &r, grads + map->table,
@@ -418,16 +424,16 @@ static void forward(struct model *m, const struct model_batch *b, float scale,
     struct transformer *t = m->own;
     struct pass *p = t->pass;
     start(p, m, b, scale, step);
-    if (p->n == 0)
-        return;
     embed(p, b);
     for (int layer = 0; layer < t->shape.layers; layer++) {
         open_layer(p, layer, false);
-        model__layer_forward(p);
+        if (p->n > 0)
+            model__layer_forward(p);
         close_layer(p, false);
     }
     const void *head = weights_of(p, t->map.head_unit);
-    model__final_norm(p, head);
+    if (p->n > 0)
+        model__final_norm(p, head);
     release(p, t->map.head_unit);
     model__head(p, b, scale);
 }
@@ -435,12 +441,13 @@ static void forward(struct model *m, const struct model_batch *b, float scale,
 static void layer_backward(struct pass *p, int layer)
 {
     open_layer(p, layer, true);
-    if (layer < p->t->again) {
+    if (layer < p->t->again && p->n > 0) {
         p->again = true;
         model__layer_forward(p);
         p->again = false;
     }
-    model__layer_backward(p);
+    if (p->n > 0)
+        model__layer_backward(p);
     close_layer(p, true);
 }
 
@@ -448,26 +455,17 @@ static void head_backward(struct pass *p)
 {
     int unit = p->t->map.head_unit;
     const void *weights = weights_of(p, unit);
-    model__final_norm_back(p, weights, grads_of(p, unit));
+    float *grads = grads_of(p, unit);
+    if (p->n > 0)
+        model__final_norm_back(p, weights, grads);
     release(p, unit);
     grads_done(p, unit);
-}
-
-/* A rank without rows still tells that its gradients are whole. */
-static void nothing_backward(struct pass *p)
-{
-    for (int unit = (int)p->t->m->layout.unit_count; unit-- > 0;)
-        grads_done(p, unit);
 }
 
 static void backward(struct model *m, const struct model_batch *b)
 {
     struct transformer *t = m->own;
     struct pass *p = t->pass;
-    if (p->n == 0) {
-        nothing_backward(p);
-        return;
-    }
     rwf_assert(p->dropout); /* the forward pass had a scale */
     head_backward(p);
     for (int layer = t->shape.layers; layer-- > 0;)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The texts are in a trie of bytes; a table of first bytes skips what starts none of them.
+ * The texts are in a trie of bytes; a table of first bytes skips what starts none of
+ * them.
  */
 #include "config.h"
 #include "text/added.h"
@@ -118,7 +119,8 @@ static bool alone(const uint8_t *p, size_t len, size_t start, size_t stop)
 {
     size_t n;
 
-    return (start == 0 || !text__is_word(text__decode(p + char_before(p, start), &n))) &&
+    return (start == 0 ||
+            !text__is_word(text__decode(p + char_before(p, start), &n))) &&
            (stop == len || !text__is_word(text__decode(p + stop, &n)));
 }
 
@@ -150,9 +152,8 @@ void added__cut(const struct added *a, const uint8_t *p, size_t len,
     size_t done = 0, n = 0;
 
     for (size_t at = 0; at < len;) {
-        const struct added__token *token = a->first[p[at]]
-                                               ? match_at(a, p + at, len - at, &n)
-                                               : NULL;
+        const struct added__token *token =
+            a->first[p[at]] ? match_at(a, p + at, len - at, &n) : NULL;
         if (!token) {
             at++;
             continue;
@@ -170,7 +171,8 @@ void added__cut(const struct added *a, const uint8_t *p, size_t len,
         sink->token(sink->ctx, token->id);
         done = stop;
     }
-    /* A token of whitespace can lie in what another one stripped: done may be behind. */
+    /* A token of whitespace can lie in what another one stripped: done may be behind.
+     */
     if (done < len)
         sink->text(sink->ctx, p + done, len - done);
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Merges are found by a hash of the pair. A short word is an array that is searched for the
- * lowest rank again and again; a long one a linked list with a heap of candidates, of which
- * those that no longer hold are dropped when they come up. Short words that were seen are in
- * a cache of one line each, where a newcomer takes the place of what was there.
+ * Merges are found by a hash of the pair. A short word is an array that is searched for
+ * the lowest rank again and again; a long one a linked list with a heap of candidates,
+ * of which those that no longer hold are dropped when they come up. Short words that
+ * were seen are in a cache of one line each, where a newcomer takes the place of what
+ * was there.
  */
 #include "config.h"
 #include "text/bpe.h"
@@ -116,7 +117,8 @@ static inline struct merge *find(const struct bpe *b, int32_t left, int32_t righ
     return &b->merges[i];
 }
 
-void bpe__add_merge(struct bpe *b, int32_t left, int32_t right, int32_t id, int32_t rank)
+void bpe__add_merge(struct bpe *b, int32_t left, int32_t right, int32_t id,
+                    int32_t rank)
 {
     struct merge *m = find(b, left, right);
 
@@ -235,7 +237,8 @@ static struct candidate heap_pop(struct bpe__scratch *s)
     return top;
 }
 
-static void merge_at(const struct bpe *b, struct bpe__scratch *s, const struct candidate *c)
+static void merge_at(const struct bpe *b, struct bpe__scratch *s,
+                     const struct candidate *c)
 {
     struct symbol *left = &s->symbols[c->at];
 
@@ -259,6 +262,7 @@ static size_t merge_long(const struct bpe *b, struct bpe__scratch *s, int32_t *i
 {
     size_t kept = 0;
 
+    rwf_assert(count < NONE);
     if (s->symbol_cap < count) {
         s->symbols = rwf_xrealloc(s->symbols, count * sizeof(*s->symbols));
         s->symbol_cap = count;
@@ -321,7 +325,8 @@ static void merge_word(const struct bpe *b, struct bpe__scratch *s, const uint8_
 }
 
 /* The word in key, padded with zeros. */
-static inline void load_key(const uint8_t *word, size_t len, size_t behind, uint64_t *key)
+static inline void load_key(const uint8_t *word, size_t len, size_t behind,
+                            uint64_t *key)
 {
     if (len + behind < CACHED_BYTES) {
         key[0] = key[1] = key[2] = 0;
@@ -336,8 +341,8 @@ static inline void load_key(const uint8_t *word, size_t len, size_t behind, uint
     }
 }
 
-void bpe__word(const struct bpe *b, struct bpe__scratch *s, const uint8_t *word, size_t len,
-               size_t behind, struct tokenizer_ids *out)
+void bpe__word(const struct bpe *b, struct bpe__scratch *s, const uint8_t *word,
+               size_t len, size_t behind, struct tokenizer_ids *out)
 {
     uint64_t key[CACHED_BYTES / 8];
 

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Pairs have counts that are kept up to date word by word; a heap has a candidate for each
- * pair with the words where it was seen. A candidate whose count is out of date is put back
- * with the right one. Ties: the pair of lower ids. All of this follows the trainer of
- * Hugging Face, of which three habits decide results and are kept on purpose: the count of
- * a merged pair itself stays; a pair that a merge forms anew is a candidate of its own, for
- * the new words only; a merge whose text is a token already takes that token's id.
+ * Pairs have counts that are kept up to date word by word; a heap has a candidate for
+ * each pair with the words where it was seen. A candidate whose count is out of date is
+ * put back with the right one. Ties: the pair of lower ids. All of this follows the
+ * trainer of Hugging Face, of which three habits decide results and are kept on
+ * purpose: the count of a merged pair itself stays; a pair that a merge forms anew is a
+ * candidate of its own, for the new words only; a merge whose text is a token already
+ * takes that token's id.
  */
 #include "config.h"
 #include "text/learn.h"
@@ -155,7 +156,8 @@ static void count_pairs(struct state *s)
     queue_touched(s);
 }
 
-static void merge_in_word(struct state *s, size_t w, int32_t left, int32_t right, int32_t id)
+static void merge_in_word(struct state *s, size_t w, int32_t left, int32_t right,
+                          int32_t id)
 {
     struct learn_word *word = &s->l->words[w];
     int32_t *symbols = s->l->symbols + word->start;
@@ -180,7 +182,8 @@ static void merge_in_word(struct state *s, size_t w, int32_t left, int32_t right
     word->len = kept;
 }
 
-/* The id of the token that the merge makes, which is new unless the text is one already. */
+/* The id of the token that the merge makes, which is new unless the text is one
+ * already. */
 static int32_t merged_id(struct learn *l, int32_t left, int32_t right)
 {
     struct rwf_str text = {0};

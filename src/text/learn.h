@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Learning merges from counted words, as the BpeTrainer of Hugging Face tokenizers does.
+ * Learning merges from counted words, as the BpeTrainer of Hugging Face tokenizers
+ * does.
  */
 #ifndef RWF_TEXT_LEARN_H
 #define RWF_TEXT_LEARN_H

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * tokenizer.json of Hugging Face. Everything in it that decides ids is either done or
- * refused by name; truncation, padding and post-processors that add no token change no id.
+ * refused by name; truncation, padding and post-processors that add no token change no
+ * id.
  */
 #include "config.h"
 #include "text/tokenizer_impl.h"
@@ -12,20 +13,7 @@
 #include "base/mem.h"
 #include "text/unicode.h"
 
-static int bad(struct rwf_err *err, const char *fmt, ...)
-    __attribute__((format(printf, 2, 3)));
-
-static int bad(struct rwf_err *err, const char *fmt, ...)
-{
-    va_list ap;
-
-    va_start(ap, fmt);
-    char *text = rwf_xvasprintf(fmt, ap);
-    va_end(ap);
-    rwf_fail(err, RWF_E_INPUT, "%s", text);
-    free(text);
-    return -1;
-}
+#define bad(err, ...) rwf_fail(err, RWF_E_INPUT, __VA_ARGS__)
 
 static const char *type_of(const json_t *v)
 {
@@ -80,7 +68,8 @@ static int load_split(struct tokenizer *t, const json_t *v, struct rwf_err *err)
     if (!regex && !literal)
         return bad(err, "pre_tokenizer Split: no pattern that is a Regex or a String");
     if (!behavior || strcmp(behavior, "Isolated") != 0)
-        return bad(err, "pre_tokenizer Split: behavior %s is not supported, only Isolated",
+        return bad(err,
+                   "pre_tokenizer Split: behavior %s is not supported, only Isolated",
                    behavior ? behavior : "(none)");
     if (json_is_true(json_object_get(v, "invert")))
         return bad(err, "pre_tokenizer Split: invert is not supported");
@@ -108,34 +97,56 @@ static int load_pre_tokenizer(struct tokenizer *t, const json_t *v, struct rwf_e
     if (is_type(v, "ByteLevel"))
         return load_byte_level(t, v, err);
     if (!is_type(v, "Sequence"))
-        return bad(err, "the pre_tokenizer %s is not supported, only ByteLevel and a "
-                        "Sequence of Split and ByteLevel", json_is_object(v) ? type_of(v) : "(none)");
+        return bad(err,
+                   "the pre_tokenizer %s is not supported, only ByteLevel and a "
+                   "Sequence of Split and ByteLevel",
+                   json_is_object(v) ? type_of(v) : "(none)");
     json_array_foreach(list, i, each) {
         if (i == count - 1 && is_type(each, "ByteLevel"))
             return load_byte_level(t, each, err);
         if (!is_type(each, "Split"))
-            return bad(err, "the pre_tokenizer %s is not supported in a Sequence, only "
-                            "Split, and ByteLevel as the last", type_of(each));
+            return bad(err,
+                       "the pre_tokenizer %s is not supported in a Sequence, only "
+                       "Split, and ByteLevel as the last",
+                       type_of(each));
         if (load_split(t, each, err) != 0)
             return -1;
     }
     return bad(err, "pre_tokenizer: the Sequence does not end with ByteLevel");
 }
 
-static int check_byte_level(const json_t *v, const char *what, struct rwf_err *err)
+/* A template that is the text and nothing else. */
+static bool adds_nothing(const json_t *template)
 {
-    const json_t *list = json_object_get(v, "processors"), *each;
+    const json_t *single = json_object_get(template, "single");
+
+    return json_array_size(single) == 1 &&
+           json_object_get(json_array_get(single, 0), "Sequence");
+}
+
+static int check_processor(const json_t *v, struct rwf_err *err)
+{
+    const json_t *each;
     size_t i;
 
     if (!v || json_is_null(v) || is_type(v, "ByteLevel"))
         return 0;
-    if (!is_type(v, "Sequence") || !json_is_array(list))
-        return bad(err, "the %s %s is not supported, only ByteLevel", what, type_of(v));
-    json_array_foreach(list, i, each)
-        if (!is_type(each, "ByteLevel"))
-            return bad(err, "the %s %s is not supported, only ByteLevel", what,
-                       type_of(each));
+    if (is_type(v, "TemplateProcessing") && adds_nothing(v))
+        return 0;
+    if (!is_type(v, "Sequence"))
+        return bad(err, "the post_processor %s%s is not supported", type_of(v),
+                   is_type(v, "TemplateProcessing") ? " that adds tokens" : "");
+    json_array_foreach(json_object_get(v, "processors"), i, each)
+        if (check_processor(each, err) != 0)
+            return -1;
     return 0;
+}
+
+static int check_decoder(const json_t *v, struct rwf_err *err)
+{
+    if (!v || json_is_null(v) || is_type(v, "ByteLevel"))
+        return 0;
+    return bad(err, "the decoder %s is not supported, only ByteLevel", type_of(v));
 }
 
 /* --- the model --- */
@@ -253,7 +264,8 @@ static int load_merges(struct tokenizer *t, const json_t *merges, struct rwf_err
 
     rwf_str_addc(&both, ' ');
     json_array_foreach(merges, i, each) {
-        if (json_is_string(each) && rwf_starts_with(json_string_value(each), "#version"))
+        if (json_is_string(each) &&
+            rwf_starts_with(json_string_value(each), "#version"))
             continue; /* the first line of a merges.txt */
         if ((ret = load_merge(t, each, rank++, &both, err)) != 0)
             break;
@@ -274,7 +286,10 @@ static bool is_set(const json_t *model, const char *key)
 static int check_model(const json_t *model, struct rwf_err *err)
 {
     static const char *const refused[] = {
-        "dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback",
+        "dropout",
+        "continuing_subword_prefix",
+        "end_of_word_suffix",
+        "byte_fallback",
     };
 
     if (!json_is_object(model))
@@ -290,12 +305,15 @@ static int check_model(const json_t *model, struct rwf_err *err)
 }
 
 /* An unk_token is never used when every byte has a token. */
-static int check_unk(const struct tokenizer *t, const json_t *model, struct rwf_err *err)
+static int check_unk(const struct tokenizer *t, const json_t *model,
+                     struct rwf_err *err)
 {
     for (unsigned byte = 0; is_set(model, "unk_token") && byte < 256; byte++)
         if (id_of_byte(t, (uint8_t)byte) < 0)
-            return bad(err, "model: unk_token is not supported where a byte (0x%02X) has "
-                            "no token", byte);
+            return bad(err,
+                       "model: unk_token is not supported where a byte (0x%02X) has "
+                       "no token",
+                       byte);
     return 0;
 }
 
@@ -333,9 +351,11 @@ static int add_token(struct tokenizer *t, const json_t *v, int32_t *next,
         return 0;
     int32_t known = id_of(t, content, strlen(content));
     if (json_integer_value(id) != (known >= 0 ? known : *next))
-        return bad(err, "added_tokens: '%.64s' has id %lld, but would become %d: the ids of "
-                        "tokens that the vocab lacks must follow it one by one", content,
-                   (long long)json_integer_value(id), known >= 0 ? known : *next);
+        return bad(err,
+                   "added_tokens: '%.64s' has id %lld, but would become %d: the ids of "
+                   "tokens that the vocab lacks must follow it one by one",
+                   content, (long long)json_integer_value(id),
+                   known >= 0 ? known : *next);
     return known >= 0 ? 0 : add_id(t, content, (*next)++, err);
 }
 
@@ -384,8 +404,8 @@ static int load_added(struct tokenizer *t, const json_t *list, struct rwf_err *e
 
 /* --- decoding --- */
 
-/* Adds what a token of the vocab stands for: its characters' bytes, or its text when not
- * all of them stand for one. */
+/* Adds what a token of the vocab stands for: its characters' bytes, or its text when
+ * not all of them stand for one. */
 static void add_bytes(struct rwf_str *out, const char *token)
 {
     size_t start = out->len, len = strlen(token), n;
@@ -430,8 +450,8 @@ static int load_root(struct tokenizer *t, const json_t *root, struct rwf_err *er
         return bad(err, "not a JSON object");
     if (load_normalizer(t, json_object_get(root, "normalizer"), err) != 0 ||
         load_pre_tokenizer(t, json_object_get(root, "pre_tokenizer"), err) != 0 ||
-        check_byte_level(json_object_get(root, "post_processor"), "post_processor", err) ||
-        check_byte_level(json_object_get(root, "decoder"), "decoder", err) ||
+        check_processor(json_object_get(root, "post_processor"), err) != 0 ||
+        check_decoder(json_object_get(root, "decoder"), err) != 0 ||
         load_model(t, json_object_get(root, "model"), err) != 0)
         return -1;
     size_t vocab_count = rwf_map_count(t->ids);
@@ -441,7 +461,8 @@ static int load_root(struct tokenizer *t, const json_t *root, struct rwf_err *er
     return 0;
 }
 
-int tokenizer__load(struct tokenizer *t, const char *json, size_t len, struct rwf_err *err)
+int tokenizer__load(struct tokenizer *t, const char *json, size_t len,
+                    struct rwf_err *err)
 {
     json_error_t what;
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Normalization Form C. Decompositions and classes come from utf8proc, composition is ours:
- * Hugging Face tokenizers composes by the tables of Unicode 9, for which every later
- * character is inert (class 0, no composition), and utf8proc cannot be told so.
- * The text is cut before each character that neither reorders nor composes backwards; only
- * the parts that hold others are taken apart and put together again.
+ * Normalization Form C. Decompositions and classes come from utf8proc, composition is
+ * ours: Hugging Face tokenizers composes by the tables of Unicode 9, for which every
+ * later character is inert (class 0, no composition), and utf8proc cannot be told so.
+ * The text is cut before each character that neither reorders nor composes backwards;
+ * only the parts that hold others are taken apart and put together again.
  */
 #include "config.h"
 #include "text/unicode.h"
@@ -41,8 +41,11 @@ static const struct {
 #define SCOUNT (LCOUNT * VCOUNT * TCOUNT)
 
 /* Properties of a character: its combining class, and whether it can change. */
-#define UNSAFE 0x100   /* it has another NFC, or composes with what precedes it */
+#define UNSAFE 0x100 /* it has another NFC, or composes with what precedes it */
 #define DECOMPOSE 0x200
+
+/* No character beyond plane 2 has a class or a decomposition. */
+#define LAST_PLANE_END 0x30000u
 
 static uint16_t page_of[0x1100];
 static uint16_t (*pages)[256];
@@ -63,7 +66,9 @@ static unsigned props(uint32_t c)
 static size_t pair_slot(uint32_t first, uint32_t second)
 {
     return (size_t)((first * UINT64_C(0x9E3779B97F4A7C15) ^
-                     second * UINT64_C(0xC2B2AE3D27D4EB4F)) >> 40) % PAIRS;
+                     second * UINT64_C(0xC2B2AE3D27D4EB4F)) >>
+                    40) %
+           PAIRS;
 }
 
 static void pair_add(uint32_t first, uint32_t second, uint32_t composed)
@@ -117,13 +122,14 @@ static uint32_t library_nfc(const utf8proc_int32_t *parts, size_t count)
     utf8proc_int32_t copy[MAX_PARTS];
 
     memcpy(copy, parts, count * sizeof(copy[0]));
-    utf8proc_ssize_t n = utf8proc_normalize_utf32(
-        copy, (utf8proc_ssize_t)count, UTF8PROC_COMPOSE | UTF8PROC_STABLE);
+    utf8proc_ssize_t n = utf8proc_normalize_utf32(copy, (utf8proc_ssize_t)count,
+                                                  UTF8PROC_COMPOSE | UTF8PROC_STABLE);
     return n == 1 ? (uint32_t)copy[0] : 0;
 }
 
-/* Notes the composition whose result is c, which has a canonical decomposition. Returns the
- * character that composes backwards in it, 0 when c is excluded from composition. */
+/* Notes the composition whose result is c, which has a canonical decomposition. Returns
+ * the character that composes backwards in it, 0 when c is excluded from composition.
+ */
 static uint32_t note_composite(uint32_t c)
 {
     utf8proc_int32_t parts[MAX_PARTS];
@@ -173,7 +179,7 @@ void text__nfc_init(void)
 
     pages = rwf_grow(pages, page_count, &page_cap, sizeof(*pages));
     memset(pages[page_count++], 0, sizeof(*pages));
-    for (uint32_t high = 0; high < 0x1100; high++) {
+    for (uint32_t high = 0; high < LAST_PLANE_END >> 8; high++) {
         make_page(high, page);
         if (memcmp(page, empty, sizeof(page)) == 0 && high != LBASE >> 8)
             continue;
@@ -181,7 +187,7 @@ void text__nfc_init(void)
         memcpy(pages[page_count], page, sizeof(page));
         page_of[high] = (uint16_t)page_count++;
     }
-    for (uint32_t c = 0; c < 0x110000; c++) {
+    for (uint32_t c = 0; c < LAST_PLANE_END; c++) {
         if (!(props(c) & DECOMPOSE) || c - SBASE < SCOUNT)
             continue;
         uint32_t second = note_composite(c);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Patterns that are not known by hand, through PCRE2. Only the syntax that means the same
- * to Oniguruma passes; \s is White_Space there, which PCRE2 spells \p{wspace}.
+ * Patterns that are not known by hand, through PCRE2. Only the syntax that means the
+ * same to Oniguruma passes; \s is White_Space there, which PCRE2 spells \p{wspace}.
  */
 #include "config.h"
 #include "text/split.h"
@@ -29,7 +29,8 @@ static size_t translate_category(const char *p, bool in_class, struct rwf_str *o
     return 5;
 }
 
-/* Adds the escape at p ("\s") to out; returns its length, 0 when it is not understood. */
+/* Adds the escape at p ("\s") to out; returns its length, 0 when it is not understood.
+ */
 static size_t translate_escape(const char *p, bool in_class, struct rwf_str *out)
 {
     size_t n = p[1] == 'p' || p[1] == 'P' ? translate_category(p, in_class, out) : 0;
@@ -56,14 +57,15 @@ static int translate(const char *pattern, struct rwf_str *out, struct rwf_err *e
             size_t n = translate_escape(p, in_class, out);
             if (n == 0)
                 return rwf_fail(err, RWF_E_INPUT,
-                                "the pattern's \\%c is not supported: %s", p[1], pattern);
+                                "the pattern's \\%c is not supported: %s", p[1],
+                                pattern);
             p += n;
             continue;
         }
         if ((in_class && (*p == '[' || (p[0] == '&' && p[1] == '&'))) ||
             (!in_class && (strchr("^$.", *p) || (p[0] == '{' && p[1] == ','))))
-            return rwf_fail(err, RWF_E_INPUT, "the pattern's %.1s is not supported: %s", p,
-                            pattern);
+            return rwf_fail(err, RWF_E_INPUT, "the pattern's %.1s is not supported: %s",
+                            p, pattern);
         if (*p == '[') {
             in_class = true;
             rwf_str_addc(out, *p++);
@@ -81,13 +83,14 @@ static int translate(const char *pattern, struct rwf_str *out, struct rwf_err *e
 static int compile(struct text__step *step, const char *text, bool literal,
                    const char *pattern, struct rwf_err *err)
 {
-    uint32_t options = PCRE2_UTF | (literal ? PCRE2_LITERAL : PCRE2_UCP), may_be_empty = 0;
+    uint32_t options = PCRE2_UTF | (literal ? PCRE2_LITERAL : PCRE2_UCP),
+             may_be_empty = 0;
     PCRE2_UCHAR message[160];
     PCRE2_SIZE offset;
     int code;
 
-    pcre2_code *re = pcre2_compile((PCRE2_SPTR)text, PCRE2_ZERO_TERMINATED, options, &code,
-                                   &offset, NULL);
+    pcre2_code *re = pcre2_compile((PCRE2_SPTR)text, PCRE2_ZERO_TERMINATED, options,
+                                   &code, &offset, NULL);
     if (!re) {
         pcre2_get_error_message(code, message, sizeof(message));
         return rwf_fail(err, RWF_E_INPUT, "the pattern %s: %s", pattern,
@@ -144,8 +147,8 @@ static bool next_match(const struct text__step *step, const uint8_t *p, size_t f
     int rc = pcre2_match(step->code, p, len, from, PCRE2_NO_UTF_CHECK, match, NULL);
 
     if (rc == PCRE2_ERROR_JIT_STACKLIMIT)
-        rc = pcre2_match(step->code, p, len, from, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, match,
-                         NULL);
+        rc = pcre2_match(step->code, p, len, from, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT,
+                         match, NULL);
     if (rc < 0 && rc != PCRE2_ERROR_NOMATCH)
         rwf_log(RWF_LOG_WARN, "text",
                 "a limit of PCRE2 (%d) keeps %zu bytes of text in one piece", rc,
@@ -158,8 +161,8 @@ static bool next_match(const struct text__step *step, const uint8_t *p, size_t f
     return true;
 }
 
-void text__split(const struct text__step *steps, size_t count, const uint8_t *p, size_t len,
-                 void **match_data, text__put_fn put, void *ctx)
+void text__split(const struct text__step *steps, size_t count, const uint8_t *p,
+                 size_t len, void **match_data, text__put_fn put, void *ctx)
 {
     size_t at = 0, found[2];
 

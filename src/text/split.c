@@ -9,8 +9,8 @@
 #include <string.h>
 #include "text/unicode.h"
 
-const char text__pattern_gpt2[] =
-    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+const char text__pattern_gpt2[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| "
+                                  "?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 const char text__pattern_qwen[] =
     "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}|"
     " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
@@ -41,8 +41,8 @@ static inline const uint8_t *skip(const uint8_t *p, const uint8_t *end,
     return p;
 }
 
-/* The whitespace at p: its last newline's end, or where it ends without its last character
- * when something follows. */
+/* The whitespace at p: its last newline's end, or where it ends without its last
+ * character when something follows. */
 static size_t space_run(const uint8_t *p, const uint8_t *end, bool to_newline)
 {
     const uint8_t *q = p, *last = p, *newline = NULL;
@@ -62,7 +62,8 @@ static size_t space_run(const uint8_t *p, const uint8_t *end, bool to_newline)
     return (size_t)(q - p); /* \s+ */
 }
 
-/* The length of 's 't 're 've 'm 'll 'd at p, which is an apostrophe; 0: none of them. */
+/* The length of 's 't 're 've 'm 'll 'd at p, which is an apostrophe; 0: none of them.
+ */
 static size_t contraction(const uint8_t *p, const uint8_t *end, unsigned fold)
 {
     size_t left = (size_t)(end - p);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Cutting text into the words that merges stay within: the two known patterns by hand, any
- * other through PCRE2. Text is well-formed UTF-8. Every byte belongs to exactly one word.
+ * Cutting text into the words that merges stay within: the two known patterns by hand,
+ * any other through PCRE2. Text is well-formed UTF-8. Every byte belongs to exactly one
+ * word.
  */
 #ifndef RWF_TEXT_SPLIT_H
 #define RWF_TEXT_SPLIT_H
@@ -24,17 +25,17 @@ struct text__step {
     void *code;         /* pcre2_code */
 };
 
-/* literal: the pattern is a plain text. RWF_E_INPUT when the pattern is not understood here
- * as Oniguruma, which Hugging Face tokenizers uses, understands it. */
+/* literal: the pattern is a plain text. RWF_E_INPUT when the pattern is not understood
+ * here as Oniguruma, which Hugging Face tokenizers uses, understands it. */
 int text__step_init(struct text__step *step, const char *pattern, bool literal,
                     struct rwf_err *err);
 void text__step_free(struct text__step *step);
 
-/* Calls put for each word of p[0..len) after all steps. *match_data is kept between calls
- * for the caller, who frees it with text__match_free. */
+/* Calls put for each word of p[0..len) after all steps. *match_data is kept between
+ * calls for the caller, who frees it with text__match_free. */
 typedef void (*text__put_fn)(void *ctx, const uint8_t *word, size_t len);
-void text__split(const struct text__step *steps, size_t count, const uint8_t *p, size_t len,
-                 void **match_data, text__put_fn put, void *ctx);
+void text__split(const struct text__step *steps, size_t count, const uint8_t *p,
+                 size_t len, void **match_data, text__put_fn put, void *ctx);
 void text__match_free(void *match_data);
 
 #endif

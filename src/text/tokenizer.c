@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Encoding and decoding. Text goes through: added tokens as they stand, normalization, added
- * tokens that are searched after it, the pattern, merges. Bytes that are not UTF-8 stand
- * alone, between texts that are.
+ * Encoding and decoding. Text goes through: added tokens as they stand, normalization,
+ * added tokens that are searched after it, the pattern, merges. Bytes that are not
+ * UTF-8 stand alone, between texts that are.
  */
 #include "config.h"
 #include "text/tokenizer.h"
@@ -163,8 +163,8 @@ static void split_text(void *ctx, const uint8_t *p, size_t len)
     struct call *c = ctx;
 
     if (c->t->step_count != 1 || !c->t->steps[0].word) {
-        text__split(c->t->steps, c->t->step_count, p, len, &c->work->match_data, put_word,
-                    c);
+        text__split(c->t->steps, c->t->step_count, p, len, &c->work->match_data,
+                    put_word, c);
         return;
     }
     /* The common case, without a call back for each word. */
@@ -207,7 +207,8 @@ static void encode(const struct tokenizer *t, const char *text, size_t len, bool
                    struct tokenizer_ids *out)
 {
     const uint8_t *p = (const uint8_t *)text, *end = p + len;
-    struct call c = {.t = t, .work = work_take(t), .out = out, .plain = plain, .end = end};
+    struct call c = {
+        .t = t, .work = work_take(t), .out = out, .plain = plain, .end = end};
     struct added__sink sink = {normalize_text, put_id, &c};
 
     while (p < end) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What a tokenizer is made of, for load.c, which fills it, and tokenizer.c, which uses it.
+ * What a tokenizer is made of, for load.c, which fills it, and tokenizer.c, which uses
+ * it.
  */
 #ifndef RWF_TEXT_TOKENIZER_IMPL_H
 #define RWF_TEXT_TOKENIZER_IMPL_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Training: distinct words with their counts while text comes in, merges at the end, written
- * as the tokenizer.json that Hugging Face's ByteLevelBPETokenizer would save.
+ * Training: distinct words with their counts while text comes in, merges at the end,
+ * written as the tokenizer.json that Hugging Face's ByteLevelBPETokenizer would save.
  */
 #include "config.h"
 #include "text/tokenizer.h"
@@ -37,9 +37,8 @@ static int check_special(const char *const *special, size_t count, struct rwf_er
 {
     for (size_t i = 0; i < count; i++) {
         if (special[i][0] == '\0' || !rwf_utf8_valid(special[i], strlen(special[i])))
-            return rwf_fail(err, RWF_E_INPUT,
-                            "tokenizer: special token %zu is %s", i + 1,
-                            special[i][0] ? "not UTF-8" : "empty");
+            return rwf_fail(err, RWF_E_INPUT, "tokenizer: special token %zu is %s",
+                            i + 1, special[i][0] ? "not UTF-8" : "empty");
         for (size_t j = 0; j < i; j++)
             if (strcmp(special[i], special[j]) == 0)
                 return rwf_fail(err, RWF_E_INPUT,
@@ -56,9 +55,11 @@ struct bpe_trainer *bpe_trainer_create(int32_t vocab_size, const char *const *sp
         return NULL;
     if (vocab_size > MAX_VOCAB || vocab_size < 256 ||
         (size_t)vocab_size - 256 < special_count) {
-        rwf_fail(err, RWF_E_INPUT,
-                 "tokenizer: vocab_size %d: take one from %zu (256 bytes and %zu special "
-                 "tokens) to %d", vocab_size, 256 + special_count, special_count, MAX_VOCAB);
+        rwf_fail(
+            err, RWF_E_INPUT,
+            "tokenizer: vocab_size %d: take one from %zu (256 bytes and %zu special "
+            "tokens) to %d",
+            vocab_size, 256 + special_count, special_count, MAX_VOCAB);
         return NULL;
     }
     text__unicode_init();
@@ -189,8 +190,8 @@ static void learn(const struct bpe_trainer *t, struct learn *l)
     for (size_t i = 0; i < t->bytes.len; i++)
         l->symbols[i] = byte_ids[(uint8_t)t->bytes.data[i]];
     for (size_t w = 0; w < t->word_count; w++)
-        l->words[w] = (struct learn_word){t->words[w].start, t->words[w].len,
-                                          t->words[w].count};
+        l->words[w] =
+            (struct learn_word){t->words[w].start, t->words[w].len, t->words[w].count};
     learn__run(l);
     free(l->words);
     free(l->symbols);
@@ -221,28 +222,31 @@ static void add_head(struct rwf_str *out, const struct bpe_trainer *t,
         int id = (int)(intptr_t)rwf_map_get(ids, t->special[i]) - 1;
         rwf_str_addf(out, "%s\n    {\"id\": %d, \"content\": ", i ? "," : "", id);
         add_json(out, t->special[i]);
-        rwf_str_add(out, ", \"single_word\": false, \"lstrip\": false, \"rstrip\": false, "
-                         "\"normalized\": false, \"special\": true}");
+        rwf_str_add(out,
+                    ", \"single_word\": false, \"lstrip\": false, \"rstrip\": false, "
+                    "\"normalized\": false, \"special\": true}");
     }
     rwf_str_add(out, t->special_count ? "\n  ],\n" : "],\n");
-    rwf_str_add(out, "  \"normalizer\": null,\n"
-                     "  \"pre_tokenizer\": {\"type\": \"ByteLevel\", \"add_prefix_space\": "
-                     "false, \"trim_offsets\": true, \"use_regex\": true},\n"
-                     "  \"post_processor\": {\"type\": \"ByteLevel\", \"add_prefix_space\": "
-                     "true, \"trim_offsets\": false, \"use_regex\": true},\n"
-                     "  \"decoder\": {\"type\": \"ByteLevel\", \"add_prefix_space\": true, "
-                     "\"trim_offsets\": true, \"use_regex\": true},\n");
+    rwf_str_add(out,
+                "  \"normalizer\": null,\n"
+                "  \"pre_tokenizer\": {\"type\": \"ByteLevel\", \"add_prefix_space\": "
+                "false, \"trim_offsets\": true, \"use_regex\": true},\n"
+                "  \"post_processor\": {\"type\": \"ByteLevel\", \"add_prefix_space\": "
+                "true, \"trim_offsets\": false, \"use_regex\": true},\n"
+                "  \"decoder\": {\"type\": \"ByteLevel\", \"add_prefix_space\": true, "
+                "\"trim_offsets\": true, \"use_regex\": true},\n");
 }
 
 static void add_model(struct rwf_str *out, const struct learn *l)
 {
     const char *comma = "";
 
-    rwf_str_add(out, "  \"model\": {\n    \"type\": \"BPE\",\n    \"dropout\": null,\n"
-                     "    \"unk_token\": null,\n    \"continuing_subword_prefix\": null,\n"
-                     "    \"end_of_word_suffix\": null,\n    \"fuse_unk\": false,\n"
-                     "    \"byte_fallback\": false,\n    \"ignore_merges\": false,\n"
-                     "    \"vocab\": {");
+    rwf_str_add(out,
+                "  \"model\": {\n    \"type\": \"BPE\",\n    \"dropout\": null,\n"
+                "    \"unk_token\": null,\n    \"continuing_subword_prefix\": null,\n"
+                "    \"end_of_word_suffix\": null,\n    \"fuse_unk\": false,\n"
+                "    \"byte_fallback\": false,\n    \"ignore_merges\": false,\n"
+                "    \"vocab\": {");
     for (size_t i = 0; i < rwf_map_count(l->ids); i++) {
         rwf_str_add(out, i ? ",\n      " : "\n      ");
         add_json(out, rwf_map_key_at(l->ids, i));

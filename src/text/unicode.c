@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * UTF-8 and the classes of characters. utf8proc says the general category; letters,
- * numbers and marks that came between Unicode 14 and 16 are listed here, so that an older
- * utf8proc splits text where Hugging Face tokenizers does.
+ * numbers and marks that came between Unicode 14 and 16 are listed here, so that an
+ * older utf8proc splits text where Hugging Face tokenizers does.
  */
 #include "config.h"
 #include "text/unicode.h"
@@ -116,11 +116,21 @@ static uint16_t page_add(struct text__pages *t, const uint8_t *page)
     return (uint16_t)t->count++;
 }
 
+/* Planes 4 to 13 are empty, 15 and 16 for private use: the page of what has no class. */
+static bool has_characters(uint32_t high)
+{
+    return high < 0x400 || (high >= 0xE00 && high < 0xE02);
+}
+
 static void make_tables(void)
 {
-    uint8_t page[256];
+    uint8_t page[256] = {TEXT_OTHER};
+    uint16_t empty = page_add(&text__classes, page);
 
     for (uint32_t high = 0; high < 0x1100; high++) {
+        text__classes.index[high] = empty;
+        if (!has_characters(high))
+            continue;
         for (uint32_t low = 0; low < 256; low++)
             page[low] = (uint8_t)class_of(high << 8 | low);
         text__classes.index[high] = page_add(&text__classes, page);
@@ -199,7 +209,8 @@ size_t text__ascii_prefix(const uint8_t *p, size_t len)
     return i;
 }
 
-/* The length of the well-formed character at p[0..len), which is not ASCII; 0: ill-formed. */
+/* The length of the well-formed character at p[0..len), which is not ASCII; 0:
+ * ill-formed. */
 static size_t char_length(const uint8_t *p, size_t len)
 {
     size_t n = p[0] >= 0xF0 ? 4 : p[0] >= 0xE0 ? 3 : 2;
@@ -232,7 +243,8 @@ size_t text__valid_prefix(const uint8_t *p, size_t len)
 
 static bool stands_for_itself(uint32_t c)
 {
-    return (c >= '!' && c <= '~') || (c >= 0xA1 && c <= 0xAC) || (c >= 0xAE && c <= 0xFF);
+    return (c >= '!' && c <= '~') || (c >= 0xA1 && c <= 0xAC) ||
+           (c >= 0xAE && c <= 0xFF);
 }
 
 uint32_t text__byte_char(uint8_t byte)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the tokenizer asks of Unicode: UTF-8, the classes that the patterns name, and NFC.
- * Tables are made once, from utf8proc; differences in the version of Unicode between it and
- * Hugging Face tokenizers are levelled to theirs (classes of 16.0, NFC of 9.0).
+ * What the tokenizer asks of Unicode: UTF-8, the classes that the patterns name, and
+ * NFC. Tables are made once, from utf8proc; differences in the version of Unicode
+ * between it and Hugging Face tokenizers are levelled to theirs (classes of 16.0, NFC
+ * of 9.0).
  */
 #ifndef RWF_TEXT_UNICODE_H
 #define RWF_TEXT_UNICODE_H
@@ -32,8 +33,8 @@ static inline enum text_class text__class(uint32_t c)
 /* \w of the regex crate of Rust. */
 bool text__is_word(uint32_t c);
 
-/* Adds the characters of class L, N or M that came between Unicode 14 and 16, as ranges for
- * a pattern of PCRE2. */
+/* Adds the characters of class L, N or M that came between Unicode 14 and 16, as ranges
+ * for a pattern of PCRE2. */
 void text__add_new(char class, struct rwf_str *out);
 
 /* The character at p, in well-formed UTF-8, and its length. */
@@ -70,8 +71,8 @@ void text__nfc(const uint8_t *p, size_t len, struct rwf_str *out);
 /* Makes NFC's tables; part of text__unicode_init. */
 void text__nfc_init(void);
 
-/* The character that stands for a byte in tokenizer.json (GPT-2's map), and back: -1 when
- * c stands for none. */
+/* The character that stands for a byte in tokenizer.json (GPT-2's map), and back: -1
+ * when c stands for none. */
 uint32_t text__byte_char(uint8_t byte);
 int text__char_byte(uint32_t c);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The folder's life: made in TO.tmp, synced, renamed. data.json keeps the digest of what it
- * was made of ("made_of"), so that an attempt that starts again finds it done, and never one
- * that was made of something else.
+ * The folder's life: made in TO.tmp, synced, renamed. data.json keeps the digest of
+ * what it was made of ("made_of"), so that an attempt that starts again finds it done,
+ * and never one that was made of something else.
  */
 #include "config.h"
 #include "train/prepared.h"
@@ -47,22 +47,23 @@ static bool is_mlp(const struct prepare *p)
 
 static void add_split(json_t *what, const struct prepare_split *s)
 {
-    json_object_set_new(what, s->name,
-                        json_pack("{s:s, s:I}", "sql", s->select, "bytes",
-                                  (json_int_t)s->bytes));
+    json_object_set_new(
+        what, s->name,
+        json_pack("{s:s, s:I}", "sql", s->select, "bytes", (json_int_t)s->bytes));
 }
 
 static int digest_of(const struct prepare *p, char ret[RWF_DIGEST_LEN],
                      struct rwf_err *err)
 {
-    static const char *const keys[] = { "type", "task", "target", "features",
-                                        "categorical", "class_weights", "text" };
+    static const char *const keys[] = { "type",     "task",        "target",
+                                        "features", "categorical", "class_weights",
+                                        "text" };
     json_t *what = json_pack("{s:i}", "version", PREPARE_VERSION);
     char *path = NULL, file[RWF_DIGEST_LEN];
     int r = 0;
     for (size_t i = 0; i < RWF_COUNT(keys); i++)
-        json_object_set(what, keys[i], (json_t *)(uintptr_t)prepare__get(p, "model",
-                                                                         keys[i]));
+        json_object_set(what, keys[i],
+                        (json_t *)(uintptr_t)prepare__get(p, "model", keys[i]));
     add_split(what, &p->train);
     if (p->has_val)
         add_split(what, &p->val);
@@ -99,8 +100,9 @@ static json_t *find_finished(const char *to, const char *digest)
 static int sync_folder(const char *path, struct rwf_err *err)
 {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int r = fd >= 0 && fsync(fd) == 0 ? 0 : rwf_fail(err, errno, "%s: %s", path,
-                                                      strerror(errno));
+    int r = fd >= 0 && fsync(fd) == 0
+                ? 0
+                : rwf_fail(err, errno, "%s: %s", path, strerror(errno));
     if (fd >= 0)
         close(fd);
     return r;
@@ -118,7 +120,8 @@ static int finish(struct prepare *p, const char *digest, const char *to,
     if (r == 0)
         r = rwf_fs_rmtree(to, err);
     if (r == 0 && rename(p->folder, to) < 0)
-        r = rwf_fail(err, errno, "%s: cannot be renamed: %s", p->folder, strerror(errno));
+        r = rwf_fail(err, errno, "%s: cannot be renamed: %s", p->folder,
+                     strerror(errno));
     if (r == 0)
         r = sync_folder(parent, err);
     free(parent);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Means and deviations are Welford's, row by row in the order of the file: the same bits
- * whatever chunks DuckDB cuts the file into and however many threads read it.
+ * Means and deviations are Welford's, row by row in the order of the file: the same
+ * bits whatever chunks DuckDB cuts the file into and however many threads read it.
  */
 #include "config.h"
 #include "train/prepare_learn.h"
@@ -75,14 +75,14 @@ static int check_categorical(const struct prepare_table *t, const json_t *names,
         const char *best = rwf_suggest_best(&near);
         return rwf_fail(err, RWF_E_INPUT,
                         "model.categorical: %s is none of the features%s%s%s", name,
-                        best != NULL ? ": did you mean '" : "", best != NULL ? best : "",
-                        best != NULL ? "'?" : "");
+                        best != NULL ? ": did you mean '" : "",
+                        best != NULL ? best : "", best != NULL ? "'?" : "");
     }
     return 0;
 }
 
-static int add_features(struct prepare *p, struct prepare_table *t, const json_t *targets,
-                        struct rwf_err *err)
+static int add_features(struct prepare *p, struct prepare_table *t,
+                        const json_t *targets, struct rwf_err *err)
 {
     const json_t *names = prepare__get(p, "model", "features");
     const json_t *categorical = prepare__get(p, "model", "categorical");
@@ -93,7 +93,8 @@ static int add_features(struct prepare *p, struct prepare_table *t, const json_t
         if (names_have(targets, name))
             return rwf_fail(err, RWF_E_INPUT,
                             "model.features: %s is the target: a model that sees it "
-                            "learns nothing else", name);
+                            "learns nothing else",
+                            name);
         if (add_column(p, t, name, names_have(categorical, name), err) < 0)
             return rwf_wrap(err, "model.features");
     }
@@ -110,18 +111,19 @@ static int add_features(struct prepare *p, struct prepare_table *t, const json_t
     return check_categorical(t, categorical, err);
 }
 
-static int add_targets(struct prepare *p, struct prepare_table *t, const json_t *targets,
-                       struct rwf_err *err)
+static int add_targets(struct prepare *p, struct prepare_table *t,
+                       const json_t *targets, struct rwf_err *err)
 {
     const char *name;
     for (size_t i = 0; (name = name_at(targets, i)) != NULL; i++) {
         if (add_column(p, t, name, t->classifies, err) < 0)
             return rwf_wrap(err, "model.target");
         if (!t->classifies && t->columns[t->count - 1].levels != NULL)
-            return rwf_fail(err, RWF_E_INPUT,
-                            "model.target: %s is %s, and task regression learns numbers: "
-                            "set task: classification, or name another column",
-                            name, prepare__type_name(&p->train, name));
+            return rwf_fail(
+                err, RWF_E_INPUT,
+                "model.target: %s is %s, and task regression learns numbers: "
+                "set task: classification, or name another column",
+                name, prepare__type_name(&p->train, name));
     }
     if (t->count == t->features || (t->classifies && t->count > t->features + 1))
         return rwf_fail(err, RWF_E_INPUT, "model.target must name %s",
@@ -135,7 +137,8 @@ int prepare__choose(struct prepare *p, struct prepare_table *t, struct rwf_err *
     const char *task = json_string_value(prepare__get(p, "model", "task"));
     size_t most = json_array_size(p->train.columns) +
                   json_array_size(prepare__get(p, "model", "features")) +
-                  json_array_size(targets) + 1, i;
+                  json_array_size(targets) + 1,
+           i;
     const char *name;
     enum prepare_type type;
     t->classifies = task == NULL || strcmp(task, "classification") == 0;
@@ -205,11 +208,15 @@ bool prepare__value(const struct duck_column *c, int64_t row, struct levels_valu
 int prepare__bad_number(const struct prepare_column *c, int64_t row, double value,
                         struct rwf_err *err)
 {
-    return rwf_fail(err, RWF_E_INPUT,
-                    "column %s, row %lld: %s is no number to learn from: drop such rows "
-                    "(where: isfinite(%s)) or make them null in the dataset",
-                    c->name, (long long)row + 1,
-                    isnan(value) ? "NaN" : value > 0 ? "infinity" : "-infinity", c->name);
+    return rwf_fail(
+        err, RWF_E_INPUT,
+        "column %s, row %lld: %s is no number to learn from: drop such rows "
+        "(where: isfinite(%s)) or make them null in the dataset",
+        c->name, (long long)row + 1,
+        isnan(value) ? "NaN"
+        : value > 0  ? "infinity"
+                     : "-infinity",
+        c->name);
 }
 
 int prepare__no_target(const struct prepare_column *c, int64_t row, struct rwf_err *err)
@@ -252,9 +259,11 @@ static int learn_number(struct prepare_column *c, const struct duck_column *d,
 static int too_many(const struct prepare_column *c, bool target, struct rwf_err *err)
 {
     if (target)
-        return rwf_fail(err, RWF_E_INPUT,
-                        "column %s has more than %d classes: set task: regression if it is "
-                        "a measure", c->name, PREPARE_LEVELS_MAX);
+        return rwf_fail(
+            err, RWF_E_INPUT,
+            "column %s has more than %d classes: set task: regression if it is "
+            "a measure",
+            c->name, PREPARE_LEVELS_MAX);
     return rwf_fail(err, RWF_E_INPUT,
                     "column %s has more than %d categories: leave it out of "
                     "model.features, or group its values in the dataset",
@@ -302,10 +311,11 @@ static int add_number(struct prepare *p, struct features *f, struct prepare_colu
 {
     double std = c->count > 0 ? sqrt(c->squares / (double)c->count) : 0;
     if (!isfinite(std) || !isfinite(c->mean))
-        return rwf_fail(err, RWF_E_INPUT,
-                        "column %s: its numbers, up to %g, are too large to standardise: "
-                        "scale them in the dataset", c->name,
-                        fmax(fabs(c->least), fabs(c->most)));
+        return rwf_fail(
+            err, RWF_E_INPUT,
+            "column %s: its numbers, up to %g, are too large to standardise: "
+            "scale them in the dataset",
+            c->name, fmax(fabs(c->least), fabs(c->most)));
     if (c->count == 0 || c->least == c->most) {
         std = target ? 1 : 0;
         prepare__note(p, "note: column %s is %s in the training split%s", c->name,
@@ -326,8 +336,9 @@ static int add_levels(struct features *f, struct prepare_column *c, bool target,
     if (!target || levels_count(c->levels) > 1)
         return 0;
     char *only = levels_name(c->levels, 0);
-    rwf_fail(err, RWF_E_INPUT, "column %s has one class only, %s: there is nothing to learn",
-             c->name, only);
+    rwf_fail(err, RWF_E_INPUT,
+             "column %s has one class only, %s: there is nothing to learn", c->name,
+             only);
     free(only);
     return -1;
 }
@@ -350,9 +361,11 @@ static int add_learned(struct prepare *p, const struct prepare_table *t,
         return rwf_fail(err, RWF_E_INPUT,
                         "dataset.train: no feature has any value to learn from");
     if (features_width(f) > PREPARE_WIDTH_MAX)
-        return rwf_fail(err, RWF_E_INPUT,
-                        "model.features: %d numbers for each row are too many: leave out "
-                        "columns with many categories", features_width(f));
+        return rwf_fail(
+            err, RWF_E_INPUT,
+            "model.features: %d numbers for each row are too many: leave out "
+            "columns with many categories",
+            features_width(f));
     return 0;
 }
 

@@ -35,7 +35,8 @@ static void set_columns(struct prepare_split *s, const json_t *columns)
     s->columns = json_deep_copy(columns);
     s->index = rwf_map_create();
     json_array_foreach(s->columns, i, column)
-        rwf_map_set(s->index, json_string_value(json_object_get(column, "name")), column);
+        rwf_map_set(s->index, json_string_value(json_object_get(column, "name")),
+                    column);
 }
 
 static int describe(struct prepare *p, struct prepare_split *s, struct rwf_err *err)
@@ -87,7 +88,8 @@ void prepare__close_split(struct prepare_split *s)
 
 /* --- columns --- */
 
-static int no_column(const struct prepare_split *s, const char *name, struct rwf_err *err)
+static int no_column(const struct prepare_split *s, const char *name,
+                     struct rwf_err *err)
 {
     struct rwf_suggest near;
     struct rwf_str names = { 0 };
@@ -122,13 +124,13 @@ static enum prepare_type type_of(const char *type)
         const char *name;
         enum prepare_type type;
     } table[] = {
-        { "TINYINT", PREPARE_WHOLE },    { "SMALLINT", PREPARE_WHOLE },
-        { "INTEGER", PREPARE_WHOLE },    { "BIGINT", PREPARE_WHOLE },
-        { "UTINYINT", PREPARE_WHOLE },   { "USMALLINT", PREPARE_WHOLE },
-        { "UINTEGER", PREPARE_WHOLE },   { "UBIGINT", PREPARE_NUMBER },
-        { "HUGEINT", PREPARE_NUMBER },   { "UHUGEINT", PREPARE_NUMBER },
-        { "FLOAT", PREPARE_NUMBER },     { "DOUBLE", PREPARE_NUMBER },
-        { "BOOLEAN", PREPARE_BOOLEAN },  { "VARCHAR", PREPARE_TEXT },
+        { "TINYINT", PREPARE_WHOLE },   { "SMALLINT", PREPARE_WHOLE },
+        { "INTEGER", PREPARE_WHOLE },   { "BIGINT", PREPARE_WHOLE },
+        { "UTINYINT", PREPARE_WHOLE },  { "USMALLINT", PREPARE_WHOLE },
+        { "UINTEGER", PREPARE_WHOLE },  { "UBIGINT", PREPARE_NUMBER },
+        { "HUGEINT", PREPARE_NUMBER },  { "UHUGEINT", PREPARE_NUMBER },
+        { "FLOAT", PREPARE_NUMBER },    { "DOUBLE", PREPARE_NUMBER },
+        { "BOOLEAN", PREPARE_BOOLEAN }, { "VARCHAR", PREPARE_TEXT },
     };
     size_t len = strlen(type);
     for (size_t i = 0; i < RWF_COUNT(table); i++)
@@ -168,22 +170,25 @@ void prepare__progress(struct prepare *p, const struct prepare_split *s, int64_t
     json_t *line = json_pack("{s:f, s:I}", "progress",
                              (p->bytes_done + done * (double)s->bytes) / all, "rows",
                              (json_int_t)rows);
-    char *text = message != NULL ? rwf_xasprintf("%s %s: %s", s->phase, s->name, message)
-                                 : rwf_xasprintf("%s %s", s->phase, s->name);
+    char *text = message != NULL
+                     ? rwf_xasprintf("%s %s: %s", s->phase, s->name, message)
+                     : rwf_xasprintf("%s %s", s->phase, s->name);
     json_object_set_new(line, "message", json_string(text));
     p->run->report(p->run, line);
     json_decref(line);
     free(text);
 }
 
-/* What DuckDB cannot read is the file's fault: it names the file, the line and the value. */
+/* What DuckDB cannot read is the file's fault: it names the file, the line and the
+ * value. */
 static void explain(struct rwf_err *err)
 {
     size_t len = strlen(err->text);
     if (strstr(err->text, "Out of Memory") != NULL)
         snprintf(err->text + len, sizeof(err->text) - len,
                  "; give the step more resources.memory, or fewer cpu");
-    static const char *const signs[] = { "CSV Error", "Conversion Error", "JSON", "Parquet" };
+    static const char *const signs[] = { "CSV Error", "Conversion Error", "JSON",
+                                         "Parquet" };
     for (size_t i = 0; i < RWF_COUNT(signs) && err->code == RWF_E_FAILED; i++)
         if (strstr(err->text, signs[i]) != NULL)
             err->code = RWF_E_INPUT;
@@ -229,8 +234,10 @@ static int write_out(struct prepare_sink *s, const void *bytes, size_t size,
     }
     rwf_size_format(s->written, done);
     if (why.code == ENOSPC || why.code == EDQUOT)
-        return rwf_fail(err, why.code, "%s: no space is left on the disk after %s: make "
-                        "room and run again", s->path, done);
+        return rwf_fail(err, why.code,
+                        "%s: no space is left on the disk after %s: make "
+                        "room and run again",
+                        s->path, done);
     return rwf_fail(err, why.code, "%s: %s after %s", s->path, why.text, done);
 }
 
@@ -299,6 +306,8 @@ int prepare__room(const struct prepare *p, double bytes, struct rwf_err *err)
         return 0;
     rwf_size_format((int64_t)bytes, want);
     rwf_size_format((int64_t)room, have);
-    return rwf_fail(err, RWF_E_ENV, "the prepared data needs %s in %s, where %s are free: "
-                    "make room, or set fewer features", want, p->folder, have);
+    return rwf_fail(err, RWF_E_ENV,
+                    "the prepared data needs %s in %s, where %s are free: "
+                    "make room, or set fewer features",
+                    want, p->folder, have);
 }

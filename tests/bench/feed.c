@@ -3,8 +3,8 @@
  * How fast data gets to training, for feed.sh:
  *
  *   feed prepare FOLDER SPEC.json CORES     prepare_data into FOLDER, seconds
- *   feed batches FOLDER GLOBAL MICRO LENGTH batches_next: as fast as it goes, then with a
- *                                           step of 5 ms between the calls
+ *   feed batches FOLDER GLOBAL MICRO LENGTH batches_next: as fast as it goes, then with
+ * a step of 5 ms between the calls
  */
 #include "config.h"
 #include <stdio.h>
@@ -27,8 +27,9 @@ static int prepare(char **argv)
 {
     struct rwf_err err = RWF_ERR_INIT;
     json_t *spec = json_load_file(argv[1], 0, NULL), *info = NULL;
-    struct op_run run = { .address = "feed", .spec = spec, .dir = ".",
-                          .cpu = atof(argv[2]) };
+    struct op_run run = {
+        .address = "feed", .spec = spec, .dir = ".", .cpu = atof(argv[2])
+    };
     struct rusage usage;
     int64_t since = rwf_clock_mono();
     if (prepare_data(&run, spec, argv[0], &info, &err) < 0)
@@ -44,10 +45,16 @@ static int prepare(char **argv)
 static int batches(char **argv)
 {
     struct rwf_err err = RWF_ERR_INIT;
-    struct batches_options o = { .folder = argv[0], .split = "train",
-                                 .global = atoi(argv[1]), .micro = atoi(argv[2]),
-                                 .length = atoi(argv[3]), .size = 1, .seed = 1,
-                                 .shuffle = true, .order = true, .device = &host_device };
+    struct batches_options o = { .folder = argv[0],
+                                 .split = "train",
+                                 .global = atoi(argv[1]),
+                                 .micro = atoi(argv[2]),
+                                 .length = atoi(argv[3]),
+                                 .size = 1,
+                                 .seed = 1,
+                                 .shuffle = true,
+                                 .order = true,
+                                 .device = &host_device };
     struct batches *b = batches_open(&o, &err);
     int n = 2000;
     if (b == NULL)
@@ -65,8 +72,9 @@ static int batches(char **argv)
         usleep(5000);
     }
     waited = batches_waited(b) - waited;
-    printf("with a step of 5 ms: %.2f us waited for a micro batch, %.4f %% of the time\n",
-           waited * 1e6 / 400, waited * 100 / ((double)(rwf_clock_mono() - since) / 1e9));
+    printf(
+        "with a step of 5 ms: %.2f us waited for a micro batch, %.4f %% of the time\n",
+        waited * 1e6 / 400, waited * 100 / ((double)(rwf_clock_mono() - since) / 1e9));
     batches_close(b);
     return 0;
 }

@@ -2,10 +2,10 @@
  *
  * The tokenizer from the command line, for the comparison in tokenizer.sh:
  *   tokenizer speed TOKENIZER FILE      MB/s of encoding FILE's lines, five times over
- *   tokenizer ids TOKENIZER [plain]     texts in, ids out: each text is its length (4 bytes
- *                                       in native order) and its bytes, ids are their count
- *                                       and then themselves (4 bytes each)
- *   tokenizer train VOCAB_SIZE FILE [SPECIAL...]   writes a tokenizer.json; time to stderr
+ *   tokenizer ids TOKENIZER [plain]     texts in, ids out: each text is its length (4
+ * bytes in native order) and its bytes, ids are their count and then themselves (4
+ * bytes each) tokenizer train VOCAB_SIZE FILE [SPECIAL...]   writes a tokenizer.json;
+ * time to stderr
  */
 #include "config.h"
 
@@ -96,7 +96,8 @@ static int train(char **args, size_t special)
 
     char *text = rwf_fs_read(args[1], SIZE_MAX / 2, &len, &err);
     struct bpe_trainer *t =
-        text ? bpe_trainer_create(atoi(args[0]), (const char *const *)args + 2, special, &err)
+        text ? bpe_trainer_create(atoi(args[0]), (const char *const *)args + 2, special,
+                                  &err)
              : NULL;
     if (!t)
         return fail(&err);

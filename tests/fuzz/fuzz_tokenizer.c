@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The input up to its first NUL as a tokenizer.json, the rest as text for it; and all of it
- * as text for two tokenizers that are there, as text to learn from, and for NFC. Ids are
- * below the count, bytes come back where nothing is normalized, what was learned loads.
+ * The input up to its first NUL as a tokenizer.json, the rest as text for it; and all
+ * of it as text for two tokenizers that are there, as text to learn from, and for NFC.
+ * Ids are below the count, bytes come back where nothing is normalized, what was
+ * learned loads.
  */
 #include "config.h"
 
@@ -18,12 +19,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const char qwen_head[] =
     "{\"normalizer\":{\"type\":\"NFC\"},\"pre_tokenizer\":{\"type\":\"Sequence\","
-    "\"pretokenizers\":[{\"type\":\"Split\",\"behavior\":\"Isolated\",\"pattern\":{\"Regex\":"
+    "\"pretokenizers\":[{\"type\":\"Split\",\"behavior\":\"Isolated\",\"pattern\":{"
+    "\"Regex\":"
     "\"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}|"
-    " ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+\"}},"
+    " ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|"
+    "\\\\s+\"}},"
     "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":false}]},";
 
-/* A tokenizer.json learned from text; with_head: and Qwen3's pipeline before its model. */
+/* A tokenizer.json learned from text; with_head: and Qwen3's pipeline before its model.
+ */
 static struct tokenizer *learn(const char *text, size_t len, bool with_head)
 {
     static const char *const special[] = {"<|endoftext|>"};
@@ -78,7 +82,8 @@ static void check_nfc(const char *text, size_t len)
     len = text__valid_prefix((const uint8_t *)text, len);
     text__nfc((const uint8_t *)text, len, &once);
     text__nfc((const uint8_t *)once.data, once.len, &twice);
-    if (once.len != twice.len || (once.len && memcmp(once.data, twice.data, once.len) != 0))
+    if (once.len != twice.len ||
+        (once.len && memcmp(once.data, twice.data, once.len) != 0))
         abort();
     if (text__nfc_quick((const uint8_t *)text, len) && once.len != len)
         abort();
@@ -88,7 +93,8 @@ static void check_nfc(const char *text, size_t len)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const char lesson[] = "the cat sat on the mat; the dog's log: \u00e9t\u00e9 12 12";
+    static const char lesson[] =
+        "the cat sat on the mat; the dog's log: \u00e9t\u00e9 12 12";
     static struct tokenizer *gpt2, *qwen;
     const char *text = (const char *)data;
     const char *nul = memchr(text, '\0', size);

@@ -4,6 +4,7 @@
  * the reference, over odd shapes. Tolerances are relative to 1 + |value|: 1e-6 times the
  * square root of what is summed for products and sums, 2e-6 for functions.
  */
+#include "config.h"
 #include <check.h>
 #include <math.h>
 #include <stdio.h>

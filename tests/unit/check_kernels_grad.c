@@ -5,6 +5,7 @@
  * function of all its inputs in one row; the derivative of a random mix of its outputs is
  * compared with what backward says of every input.
  */
+#include "config.h"
 #include <check.h>
 #include <math.h>
 #include <stdlib.h>

@@ -4,6 +4,7 @@
  * reference, over odd shapes. Tolerances are relative to 1 + |value|: 4e-6 for what is
  * normalised, 1e-5 for attention and for sums over rows.
  */
+#include "config.h"
 #include <check.h>
 #include <math.h>
 #include <stdio.h>

@@ -10,7 +10,10 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+#include "base/fs.h"
 #include "base/mem.h"
+#include "tensor/safetensors.h"
 #include "model_rig.h"
 
 /* --- runs --- */
@@ -327,6 +330,116 @@ START_TEST(merged_weights_compute_the_same)
 }
 END_TEST
 
+static void save(struct rig *r, const char *folder, enum safetensors_type type)
+{
+    struct rwf_err err = RWF_ERR_INIT;
+    char *path = rwf_fs_join(folder, "model.safetensors");
+    struct safetensors_writer *w = safetensors_create(path, NULL, &err);
+    for (size_t i = 0; i < r->layout->param_count; i++) {
+        const struct model_param *p = &r->layout->params[i];
+        ck_assert_int_eq(safetensors_declare(w, p->name, type, p->dims, p->shape, &err),
+                         0);
+    }
+    for (size_t i = 0; i < r->layout->param_count; i++) {
+        size_t count = (size_t)rig_count(r, i), size = safetensors_type_size(type);
+        uint16_t *half = rwf_xcalloc(count, sizeof(*half));
+        r->device.k->from_float(r->device.c, half, rig_weight(r, i), (int64_t)count,
+                                KERNEL_BF16);
+        const void *bytes = size == 2 ? (const void *)half : rig_weight(r, i);
+        ck_assert_int_eq(safetensors_write(w, bytes, count * size, &err), 0);
+        free(half);
+    }
+    ck_assert_msg(safetensors_finish(w, NULL, &err) == 0, "%s", err.text);
+    free(path);
+    path = rwf_fs_join(folder, "config.json");
+    ck_assert_int_eq(json_dump_file(model_config_json(r->m), path, 0), 0);
+    free(path);
+}
+
+/* The base of the folder has what merging on the host gives, and no more. */
+static void check_base(struct rig *r, const char *folder, enum safetensors_type type)
+{
+    struct rwf_err err = RWF_ERR_INIT;
+    struct safetensors *s = safetensors_open(folder, &err);
+    size_t others = 0, a, b;
+    ck_assert_msg(s != NULL, "%s", err.text);
+    for (size_t i = 0; i < r->layout->param_count; i++) {
+        const struct model_param *p = &r->layout->params[i];
+        const struct safetensors_entry *e = safetensors_find(s, p->name);
+        if (!r->layout->units[p->unit].frozen) {
+            ck_assert_ptr_null(e);
+            continue;
+        }
+        others++;
+        ck_assert_ptr_nonnull(e);
+        ck_assert_int_eq(e->type, type);
+        int64_t count = rig_count(r, i);
+        float *got = rwf_xcalloc((size_t)count, sizeof(float));
+        float *want = rwf_xcalloc((size_t)count, sizeof(float));
+        memcpy(want, rig_weight(r, i), (size_t)count * sizeof(float));
+        if (model_adapter_of(r->m, i, &a, &b))
+            model_merge(r->m, i, want, rig_weight(r, a), rig_weight(r, b));
+        ck_assert_int_eq(safetensors_floats(e, 0, count, got, &err), 0);
+        for (int64_t n = 0; n < count; n++)
+            ck_assert_float_eq_tol(got[n], want[n],
+                                   type == SAFETENSORS_BF16 ? 0.02f : 1e-6f);
+        free(got);
+        free(want);
+    }
+    ck_assert_uint_eq(safetensors_count(s), others);
+    safetensors_close(s);
+}
+
+START_TEST(folders_with_adapters_are_merged)
+{
+    struct rwf_err err = RWF_ERR_INIT;
+    struct rig r;
+    struct model_run run = {.train = false};
+    char folder[] = "/tmp/check_model.XXXXXX";
+    enum safetensors_type type = _i % 2 == 0 ? SAFETENSORS_F32 : SAFETENSORS_BF16;
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    open_tokens(&r, adapted[_i / 2], &run);
+    save(&r, folder, type);
+    for (int twice = 0; twice < 2; twice++) /* the second time there is nothing to do */
+        ck_assert_msg(model_merge_folder(folder, &err) == 0, "%s", err.text);
+    check_base(&r, folder, type);
+    char *adapter = rwf_fs_join(folder, "adapter/adapter_model.safetensors");
+    struct safetensors *s = safetensors_open(adapter, &err);
+    ck_assert_msg(s != NULL, "%s", err.text);
+    ck_assert_uint_eq(safetensors_count(s), _i / 2 == 0 ? 16 : 8);
+    safetensors_close(s);
+    free(adapter);
+    char *config = rwf_fs_join(folder, "adapter/adapter_config.json");
+    ck_assert(rwf_fs_is_file(config));
+    free(config);
+    rwf_fs_rmtree(folder, NULL);
+    rig_close(&r);
+}
+END_TEST
+
+START_TEST(folders_that_lack_a_tensor_are_named)
+{
+    struct rwf_err err = RWF_ERR_INIT;
+    struct rig r;
+    struct model_run run = {.train = false};
+    char folder[] = "/tmp/check_model.XXXXXX";
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    open_tokens(&r, gpt2, &run);
+    save(&r, folder, SAFETENSORS_F32);
+    json_t *config = rig_config(adapted[0], VOCAB);
+    char *path = rwf_fs_join(folder, "config.json");
+    ck_assert_int_eq(json_dump_file(config, path, 0), 0);
+    ck_assert_int_eq(model_merge_folder(folder, &err), -1);
+    ck_assert_msg(strstr(err.text, "lora_A.weight' is missing") != NULL, "%s",
+                  err.text);
+    ck_assert_msg(strstr(err.text, folder) != NULL, "%s", err.text);
+    free(path);
+    json_decref(config);
+    rwf_fs_rmtree(folder, NULL);
+    rig_close(&r);
+}
+END_TEST
+
 START_TEST(adapters_have_the_names_of_peft)
 {
     static const char *const names[] = {
@@ -388,6 +501,8 @@ static TCase *runs(void)
     tcase_add_loop_test(t, too_long_a_sequence_is_refused, 0, 2);
     tcase_add_test(t, work_is_counted);
     tcase_add_loop_test(t, merged_weights_compute_the_same, 0, 2);
+    tcase_add_loop_test(t, folders_with_adapters_are_merged, 0, 4);
+    tcase_add_test(t, folders_that_lack_a_tensor_are_named);
     tcase_add_loop_test(t, adapters_have_the_names_of_peft, 0, 2);
     tcase_add_loop_test(t, files_may_leave_out_the_prefix, 0, 2);
     tcase_set_timeout(t, 60);

@@ -178,21 +178,31 @@ START_TEST(gradients_are_slopes_of_the_loss)
 }
 END_TEST
 
-/* Every unit that is trained once, the later ones first. */
+/* Every unit that is trained once, the later ones first; a rank without rows asks for
+ * the same units in the same order. */
 START_TEST(units_are_told_in_reverse_order)
 {
     const struct subject *s = &subjects[_i];
     struct rig r;
+    int asked[RIG_ASKED], asked_count = 0;
     open_subject(&r, s);
     for (int pass = 0; pass < 2; pass++) {
-        r.batch.rows = pass == 0 ? s->rows : 0;
+        if (pass == 1)
+            r.batch = (struct model_batch){.rows = 0};
         rig_step(&r, scale_of(s), STEP);
         int expected = 0;
         for (int u = (int)r.layout->unit_count; u-- > 0;)
             if (!r.layout->units[u].frozen)
                 ck_assert_int_eq(r.done[expected++], u);
         ck_assert_int_eq(r.done_count, expected);
+        if (pass == 1)
+            ck_assert_int_eq(r.asked_count, asked_count);
+        for (int i = 0; pass == 1 && i < asked_count; i++)
+            ck_assert_int_eq(r.asked[i], asked[i]);
+        memcpy(asked, r.asked, sizeof(asked));
+        asked_count = r.asked_count;
     }
+    ck_assert(asked_count >= 2 && asked_count < RIG_ASKED);
     rig_close(&r);
 }
 END_TEST

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Encoding against the ids that Hugging Face tokenizers gives (tests/data/tokenizer), and
- * decoding. */
+ * Encoding against the ids that Hugging Face tokenizers gives (tests/data/tokenizer),
+ * and decoding. */
 #include "config.h"
 
 #include <pthread.h>
@@ -81,7 +81,8 @@ START_TEST(decoding_gives_the_text_back)
         struct tokenizer_ids ids = {0};
         struct rwf_str out = {0};
         rwf_str_add(&out, ">");
-        tokenizer_encode_plain(t, json_string_value(text), json_string_length(text), &ids);
+        tokenizer_encode_plain(t, json_string_value(text), json_string_length(text),
+                               &ids);
         tokenizer_decode(t, ids.ids, ids.count, &out);
         ck_assert_uint_eq(out.len, json_string_length(text) + 1);
         ck_assert_mem_eq(out.data + 1, json_string_value(text), out.len - 1);
@@ -96,8 +97,15 @@ END_TEST
 START_TEST(bytes_that_are_not_utf8_stand_alone)
 {
     static const char *const texts[] = {
-        "\xff", "a\x80z", "\xc3", "\xe2\x82", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xc0\xaf",
-        "ok \xf0\x9f\x98 ok", "\xf8\x88\x80\x80\x80",
+        "\xff",
+        "a\x80z",
+        "\xc3",
+        "\xe2\x82",
+        "\xed\xa0\x80",
+        "\xf4\x90\x80\x80",
+        "\xc0\xaf",
+        "ok \xf0\x9f\x98 ok",
+        "\xf8\x88\x80\x80\x80",
     };
     struct tokenizer *t = golden_tokenizer(variants[_i]);
 
@@ -137,8 +145,8 @@ END_TEST
 START_TEST(tokens_have_ids_and_ids_may_have_none)
 {
     struct tokenizer *t = golden_tokenizer("qwen");
-    const int32_t ids[] = {-1, tokenizer_id(t, "<think>"), tokenizer_count(t), INT32_MAX,
-                           tokenizer_id(t, "\u0120")};
+    const int32_t ids[] = {-1, tokenizer_id(t, "<think>"), tokenizer_count(t),
+                           INT32_MAX, tokenizer_id(t, "\u0120")};
     struct rwf_str out = {0};
 
     ck_assert_int_eq(tokenizer_end(t), tokenizer_id(t, "<|endoftext|>"));
@@ -296,7 +304,8 @@ static Suite *tokenizer_suite(void)
     tcase_add_loop_test(tc, ids_are_the_stored_ones, 0, RWF_COUNT(variants));
     tcase_add_test(tc, merges_may_be_spelled_the_old_way);
     tcase_add_test(tc, decoding_gives_the_text_back);
-    tcase_add_loop_test(tc, bytes_that_are_not_utf8_stand_alone, 0, RWF_COUNT(variants));
+    tcase_add_loop_test(tc, bytes_that_are_not_utf8_stand_alone, 0,
+                        RWF_COUNT(variants));
     tcase_add_test(tc, plain_text_has_no_added_tokens);
     tcase_add_test(tc, tokens_have_ids_and_ids_may_have_none);
     tcase_add_test(tc, threads_share_a_tokenizer);
@@ -309,6 +318,7 @@ static Suite *tokenizer_suite(void)
 
 int main(void)
 {
+    text__unicode_init(); /* once, not in each test's process */
     SRunner *r = srunner_create(tokenizer_suite());
 
     srunner_run_all(r, CK_ENV);

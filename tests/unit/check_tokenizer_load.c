@@ -24,23 +24,28 @@ static json_t *changed(const char *path, const char *value)
     return root;
 }
 
-#define SPLIT(rest)                                                                     \
-    "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\"," rest "},"            \
+#define SPLIT(rest)                                                                    \
+    "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\"," rest "},"         \
     "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":false}]}"
-#define REGEX(regex) \
-    SPLIT("\"pattern\":{\"Regex\":\"" regex "\"},\"behavior\":\"Isolated\",\"invert\":false")
-#define ADDED(id, content) "[{\"id\":" id ",\"content\":\"" content "\",\"special\":true}]"
+#define REGEX(regex)                                                                   \
+    SPLIT("\"pattern\":{\"Regex\":\"" regex                                            \
+          "\"},\"behavior\":\"Isolated\",\"invert\":false")
+#define ADDED(id, content)                                                             \
+    "[{\"id\":" id ",\"content\":\"" content "\",\"special\":true}]"
 
 static const struct {
     const char *path, *value, *text;
 } refused[] = {
-    {"normalizer", "{\"type\":\"NFKC\"}", "the normalizer NFKC is not supported, only NFC"},
-    {"normalizer", "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"},"
-                   "{\"type\":\"Lowercase\"}]}",
+    {"normalizer", "{\"type\":\"NFKC\"}",
+     "the normalizer NFKC is not supported, only NFC"},
+    {"normalizer",
+     "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"},"
+     "{\"type\":\"Lowercase\"}]}",
      "the normalizer Lowercase is not supported"},
     {"pre_tokenizer", "null", "the pre_tokenizer (none) is not supported"},
     {"pre_tokenizer", "{\"type\":\"Metaspace\"}", "the pre_tokenizer Metaspace"},
-    {"pre_tokenizer", "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Digits\"}]}",
+    {"pre_tokenizer",
+     "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Digits\"}]}",
      "the pre_tokenizer Digits is not supported in a Sequence"},
     {"pre_tokenizer", "{\"type\":\"Sequence\",\"pretokenizers\":[]}",
      "does not end with ByteLevel"},
@@ -54,18 +59,21 @@ static const struct {
      "invert is not supported"},
     {"pre_tokenizer", SPLIT("\"pattern\":{\"String\":\"\"},\"behavior\":\"Isolated\""),
      "the pattern is empty"},
-    {"pre_tokenizer", REGEX("(x"), "pre_tokenizer Split: the pattern (x: missing closing"},
+    {"pre_tokenizer", REGEX("(x"),
+     "pre_tokenizer Split: the pattern (x: missing closing"},
     {"pre_tokenizer", REGEX("x*"), "the pattern can match nothing at all: x*"},
     {"pre_tokenizer", REGEX("\\\\w+"), "the pattern's \\w is not supported"},
     {"pre_tokenizer", REGEX("a\\\\"), "the pattern's \\"},
     {"pre_tokenizer", REGEX("^a"), "the pattern's ^ is not supported"},
     {"pre_tokenizer", REGEX("[a&&b]"), "the pattern's & is not supported"},
     {"pre_tokenizer", REGEX("a{,3}b"), "the pattern's { is not supported"},
-    {"post_processor", "{\"type\":\"TemplateProcessing\"}",
-     "the post_processor TemplateProcessing is not supported"},
-    {"post_processor", "{\"type\":\"Sequence\",\"processors\":[{\"type\":\"ByteLevel\"},"
-                       "{\"type\":\"TemplateProcessing\"}]}",
-     "the post_processor TemplateProcessing is not supported"},
+    {"post_processor", "{\"type\":\"BertProcessing\"}",
+     "the post_processor BertProcessing is not supported"},
+    {"post_processor",
+     "{\"type\":\"Sequence\",\"processors\":[{\"type\":\"ByteLevel\"},"
+     "{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"<s>\"}},"
+     "{\"Sequence\":{\"id\":\"A\"}}]}]}",
+     "the post_processor TemplateProcessing that adds tokens is not supported"},
     {"decoder", "{\"type\":\"WordPiece\"}", "the decoder WordPiece is not supported"},
     {"model", "null", "there is no model"},
     {"model.type", "\"Unigram\"", "the model Unigram is not supported, only BPE"},
@@ -85,7 +93,8 @@ static const struct {
     {"model.merges", "[[\"o\",\"n\"],\"a b c\"]", "merge 1 is neither"},
     {"model.merges", "[[\"a\",7]]", "merge 0 is neither"},
     {"model.merges", "[[\"a\",\"zz\"]]", "'zz' of merge 0 is not in the vocab"},
-    {"model.merges", "[[\"~\",\"~\"]]", "'~~', which merge 0 makes, is not in the vocab"},
+    {"model.merges", "[[\"~\",\"~\"]]",
+     "'~~', which merge 0 makes, is not in the vocab"},
     {"added_tokens", "{}", "added_tokens is not a list"},
     {"added_tokens", "[{\"id\":1}]", "one has no content or no id"},
     {"added_tokens", ADDED("9000", "<x>"), "'<x>' has id 9000, but would become 700"},
@@ -114,7 +123,10 @@ static const struct {
     {"model.continuing_subword_prefix", "\"\""},
     {"model.merges", "[]"},
     {"truncation", "{\"max_length\":3}"},
-    {"post_processor", "{\"type\":\"Sequence\",\"processors\":[{\"type\":\"ByteLevel\"}]}"},
+    {"post_processor",
+     "{\"type\":\"Sequence\",\"processors\":[{\"type\":\"ByteLevel\"}]}"},
+    {"post_processor", "{\"type\":\"TemplateProcessing\","
+                       "\"single\":[{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}]}"},
     {"normalizer", "{\"type\":\"Sequence\",\"normalizers\":[]}"},
     {"added_tokens", "null"},
     {"added_tokens", "[]"},
@@ -150,11 +162,13 @@ static const struct {
     {"\\s", "\u180e \u2028", "\u180e| |\u2028"},
     {"x", "", ""},
     /* by hand */
-    {"'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+",
+    {"'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| "
+     "?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+",
      "It's  'LL 12a'll\n\n x ", "It|'s| | '|LL| 12|a|'ll|\n\n| x| "},
     {"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}|"
      " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
-     "It'S  'x'\u017f 12a!?\r\n\n \n x \ty", "It|'S| | '|x|'\u017f| |1|2|a|!?\r\n\n| \n| x| |\ty"},
+     "It'S  'x'\u017f 12a!?\r\n\n \n x \ty",
+     "It|'S| | '|x|'\u017f| |1|2|a|!?\r\n\n| \n| x| |\ty"},
 };
 
 static void put_word(void *ctx, const uint8_t *word, size_t len)
@@ -302,6 +316,7 @@ static Suite *load_suite(void)
 
 int main(void)
 {
+    text__unicode_init(); /* once, not in each test's process */
     SRunner *r = srunner_create(load_suite());
 
     srunner_run_all(r, CK_ENV);

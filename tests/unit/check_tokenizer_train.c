@@ -3,6 +3,7 @@
 #include "config.h"
 
 #include "text_support.h"
+#include "text/unicode.h"
 
 static const char *const special[] = {"<|endoftext|>", "<pad>", "the"};
 
@@ -29,7 +30,8 @@ START_TEST(the_same_text_gives_the_same_file)
 END_TEST
 
 /* Learns from texts, a NULL at their end. */
-static struct tokenizer *learn(int32_t vocab_size, const char *const *texts, char **ret_json)
+static struct tokenizer *learn(int32_t vocab_size, const char *const *texts,
+                               char **ret_json)
 {
     struct rwf_err err = RWF_ERR_INIT;
     size_t len;
@@ -72,7 +74,8 @@ START_TEST(ties_are_decided_as_theirs)
     size_t i;
 
     rwf_str_add(&got, "");
-    json_array_foreach(json_object_get(json_object_get(root, "model"), "merges"), i, each)
+    json_array_foreach(json_object_get(json_object_get(root, "model"), "merges"), i,
+                       each)
         rwf_str_addf(&got, "%s%s+%s", i ? " " : "",
                      json_string_value(json_array_get(each, 0)),
                      json_string_value(json_array_get(each, 1)));
@@ -99,7 +102,8 @@ START_TEST(a_vocabulary_of_bytes_is_enough_for_any_text)
 }
 END_TEST
 
-/* The vocabulary is filled exactly when the text has enough pairs, and is smaller else. */
+/* The vocabulary is filled exactly when the text has enough pairs, and is smaller else.
+ */
 START_TEST(the_size_is_a_limit)
 {
     const char *const texts[] = {"low lower lowest low lower lowest", NULL};
@@ -116,7 +120,7 @@ END_TEST
 START_TEST(wrong_use_is_refused)
 {
     static const char *const twice[] = {"<a>", "<a>"}, *const empty[] = {""},
-                            *const bytes[] = {"\xff"};
+                             *const bytes[] = {"\xff"};
     static const struct {
         int32_t size;
         const char *const *special;
@@ -164,6 +168,7 @@ static Suite *train_suite(void)
 
 int main(void)
 {
+    text__unicode_init(); /* once, not in each test's process */
     SRunner *r = srunner_create(train_suite());
 
     srunner_run_all(r, CK_ENV);

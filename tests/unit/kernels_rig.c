@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
 #include "tests/unit/kernels_rig.h"
 #include <check.h>
 #include <math.h>

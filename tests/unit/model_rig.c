@@ -35,6 +35,8 @@ static const void *weights(void *ctx, int unit)
 {
     struct rig *r = ctx;
     r->held++;
+    if (r->asked_count < RIG_ASKED)
+        r->asked[r->asked_count++] = unit;
     return r->type == KERNEL_F32 ? (const void *)r->weights[unit] : r->copies[unit];
 }
 
@@ -209,7 +211,7 @@ double rig_step(struct rig *r, float scale, uint64_t step)
     for (size_t u = 0; u < r->layout->unit_count; u++)
         if (r->grads[u] != NULL)
             memset(r->grads[u], 0, (size_t)r->layout->units[u].count * sizeof(float));
-    r->done_count = 0;
+    r->done_count = r->asked_count = 0;
     double loss = rig_loss(r, scale, step);
     model_backward(r->m, &r->batch);
     ck_assert_msg(device_sync(&r->device, &err) == 0, "%s", err.text);

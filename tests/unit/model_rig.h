@@ -7,6 +7,8 @@
 #define RWF_TESTS_MODEL_RIG_H
 #include "model/model.h"
 
+#define RIG_ASKED 128
+
 struct rig {
     struct device device;
     struct model *m;
@@ -15,8 +17,9 @@ struct rig {
     float **weights;   /* of units */
     uint16_t **copies; /* the same as bf16, in bf16 runs */
     float **grads;
-    int held;              /* weights that were not released */
-    int *done, done_count; /* units in the order of grads_done */
+    int held;                          /* weights that were not released */
+    int asked[RIG_ASKED], asked_count; /* units in the order of weights, of a step */
+    int *done, done_count;             /* units in the order of grads_done */
     struct model_run run;
     struct model_batch batch;
     int32_t *ids, *order, *targets;

@@ -79,7 +79,8 @@ static inline json_t *golden_cases(void)
     char *text = golden_text("cases.jsonl", &len), *save = NULL;
     json_t *list = json_array();
 
-    for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+    for (char *line = strtok_r(text, "\n", &save); line;
+         line = strtok_r(NULL, "\n", &save)) {
         json_t *each = json_loads(line, JSON_ALLOW_NUL, NULL);
         ck_assert_ptr_nonnull(each);
         json_array_append_new(list, each);

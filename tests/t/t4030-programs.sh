@@ -106,6 +106,7 @@ has '0 1 0 []'
 run 0 raywf status --format json
 has '"accuracy":0.5'
 has '"loss":2'
+rm work/where
 run 1 raywf run one.yaml --only train.p --no-cache --set train.p.run=true
 says "where"
 run 1 raywf run one.yaml --only train.slow

@@ -30,3 +30,9 @@ tests_bench_store_LDADD = libstore.a libbase.a $(RWF_LIBS)
 EXTRA_PROGRAMS += tests/bench/checkpoint
 tests_bench_checkpoint_SOURCES = tests/bench/checkpoint.c
 tests_bench_checkpoint_LDADD = libtrain.a libtensor.a libbase.a $(RWF_LIBS)
+# Search, beside Optuna; the head of tune_quality.sh says how.
+EXTRA_DIST += %D%/tune_quality.sh %D%/tune_quality.py
+EXTRA_PROGRAMS += tests/bench/tune_quality
+tests_bench_tune_quality_SOURCES = tests/bench/tune_quality.c tests/unit/tune_functions.h
+tests_bench_tune_quality_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests/unit
+tests_bench_tune_quality_LDADD = libtune.a libbase.a $(RWF_LIBS)

@@ -8,6 +8,7 @@
  *   loop_batch.c     one micro batch through the model
  *   loop_report.c    what is told of a step
  *   loop_save.c      checkpoints: begun, written, exported, resumed
+ *   loop_merge.c     adapters in what is exported
  *   evaluate.c, sample.c
  */
 #ifndef RWF_TRAIN_LOOP_H
@@ -161,6 +162,10 @@ int loop__save(struct loop *l, struct rwf_err *err);
 int loop__save_write(struct loop *l, struct rwf_err *err);
 int loop__save_wait(struct loop *l, struct rwf_err *err);
 int loop__export(struct loop *l, struct rwf_err *err);
+
+/* --- loop_merge.c --- */
+/* Makes an exported checkpoint with an adapter one that others read; without: nothing. */
+int loop__merge(struct loop *l, const char *folder, struct rwf_err *err);
 
 /* --- evaluate.c --- */
 /* Metrics of the validation split into *ret (an object). */

@@ -205,7 +205,8 @@ int loop__export(struct loop *l, struct rwf_err *err)
     if (path == NULL)
         rwf_fail(err, RWF_E_FAILED, "%s has no whole checkpoint to export", j->checkpoints);
     else if (rwf_fs_rmtree(j->result, err) == 0)
-        rc = checkpoint_export(path, j->result, err);
+        rc = checkpoint_export(path, j->result, err) == 0 ? loop__merge(l, j->result, err)
+                                                          : -1;
     free(path);
     json_decref(state);
     return rc;

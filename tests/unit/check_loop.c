@@ -22,6 +22,7 @@
 #include "base/str.h"
 #include "tensor/comm.h"
 #include "tensor/device.h"
+#include "tensor/safetensors.h"
 #include "train/checkpoint.h"
 #include "train/heartbeat.h"
 #include "train/job.h"
@@ -205,6 +206,69 @@ START_TEST(a_language_is_learned_and_sampled)
     free(copied);
     free(text);
     json_decref(lines);
+    json_decref(job);
+}
+END_TEST
+
+/* --- adapters --- */
+
+static double tensor_at(const char *file, const char *name, int64_t i)
+{
+    struct rwf_err err = RWF_ERR_INIT;
+    char *path = path_in(file);
+    struct safetensors *s = safetensors_open(path, &err);
+    ck_assert_msg(s != NULL, "%s", err.text);
+    const struct safetensors_entry *e = safetensors_find(s, name);
+    float v = NAN;
+    if (e != NULL)
+        ck_assert_int_eq(safetensors_floats(e, i, 1, &v, &err), 0);
+    safetensors_close(s);
+    free(path);
+    return (double)v;
+}
+
+/* A model, then an adapter beside it: the base stays as it is until both are merged. */
+START_TEST(an_adapter_is_trained_and_merged)
+{
+    static const char weight[] = "transformer.h.0.attn.c_attn.weight";
+    static const char stem[] = "base_model.model.transformer.h.0.attn.c_attn";
+    json_t *job = rig_job(scratch, RIG_TOKENS, 2000);
+    char *base = path_in("base"), *checkpoints = path_in("checkpoints"), name[128];
+    double product = 0;
+    set(job, "precision", json_string(_i == 0 ? "fp32" : "bf16"));
+    set(job, "result", json_string(base));
+    must_train(job);
+    ck_assert_int_eq(rwf_fs_rmtree(checkpoints, NULL), 0);
+    char *merged = path_in("result");
+    set(job, "result", json_string(merged));
+    set(job, "from", json_string(base));
+    json_object_set_new(json_object_get(job, "config"), "adapter",
+                        json_pack("{s:i, s:i, s:[s]}", "rank", 2, "alpha", 4, "targets",
+                                  "c_attn"));
+    must_train(job);
+    double before = tensor_at("base/model.safetensors", weight, 5);
+    ck_assert(before == tensor_at("checkpoints/step-00000020/model.safetensors", weight, 5));
+    /* Stored [in, out]: element 5 is of the first input and the sixth output. */
+    for (int r = 0; r < 2; r++) {
+        snprintf(name, sizeof(name), "%s.lora_A.weight", stem);
+        double a = tensor_at("result/adapter/adapter_model.safetensors", name, r * 32);
+        snprintf(name, sizeof(name), "%s.lora_B.weight", stem);
+        product += a * tensor_at("result/adapter/adapter_model.safetensors", name, 5 * 2 + r);
+    }
+    double after = tensor_at("result/model.safetensors", weight, 5);
+    ck_assert(product != 0);
+    ck_assert_double_eq_tol(after, before + 2 * product, _i == 0 ? 1e-6 : 2e-3);
+    snprintf(name, sizeof(name), "%s.lora_A.weight", stem);
+    ck_assert(isnan(tensor_at("result/model.safetensors", name, 0)));
+    /* It is a model like any other. */
+    json_object_del(json_object_get(job, "config"), "adapter");
+    ck_assert_int_eq(rwf_fs_rmtree(checkpoints, NULL), 0);
+    set(job, "from", json_string(merged));
+    set(job, "result", json_string(base));
+    must_train(job);
+    free(merged);
+    free(checkpoints);
+    free(base);
     json_decref(job);
 }
 END_TEST
@@ -531,6 +595,7 @@ int main(void)
     tcase_add_test(t, classes_are_learned_and_reported);
     tcase_add_test(t, values_are_learned);
     tcase_add_loop_test(t, a_language_is_learned_and_sampled, 0, 2);
+    tcase_add_loop_test(t, an_adapter_is_trained_and_merged, 0, 2);
     tcase_add_loop_test(t, resuming_changes_no_bit, 0, 2);
     tcase_add_loop_test(t, a_device_of_its_own_trains_to_the_same_bits, 0, 3);
     tcase_add_loop_test(t, a_signal_ends_it_with_a_checkpoint, 0, 2);

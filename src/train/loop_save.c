@@ -157,6 +157,7 @@ int loop__save_write(struct loop *l, struct rwf_err *err)
         json_decref(l->saving_state);
         return 0;
     }
+    metrics_flush(l->metrics); /* who goes on from here has the lines up to here */
     l->content = (struct checkpoint_content){ .state = l->saving_state,
                                               .config = model_config_json(l->model),
                                               .tokenizer = l->j.tokenizer,
@@ -200,8 +201,9 @@ int loop__export(struct loop *l, struct rwf_err *err)
         return -1;
     if (path == NULL)
         rwf_fail(err, RWF_E_FAILED, "%s has no whole checkpoint to export", j->checkpoints);
-    else if (rwf_fs_rmtree(j->result, err) == 0)
-        rc = checkpoint_export(path, j->result, err);
+    else if (rwf_fs_rmtree(j->result, err) == 0 &&
+             checkpoint_export(path, j->result, err) == 0)
+        rc = model_merge_folder(j->result, err);
     free(path);
     json_decref(state);
     return rc;

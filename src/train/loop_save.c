@@ -7,6 +7,7 @@
 #include "config.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -103,8 +104,7 @@ int loop__start(struct loop *l, struct rwf_err *err)
         if (rc != 0)
             rwf_wrap(err, "resuming from %s", path);
         else if (l->c->rank == 0)
-            rwf_log(RWF_LOG_INFO, "train", "goes on after step %lld of %s",
-                    (long long)l->step, path);
+            fprintf(stderr, "goes on after step %lld, from %s\n", (long long)l->step, path);
     } else if (l->j.from != NULL) {
         rc = params_from(l->params, l->j.from, err);
     } else {

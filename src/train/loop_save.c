@@ -66,8 +66,12 @@ static int find_latest(struct loop *l, char **ret_path, json_t **ret_state,
     char *path = NULL, *text = NULL;
     json_t *state = NULL, *both = NULL;
     int64_t size = 0;
+    int rc;
     if (l->c->rank == 0) {
-        if (checkpoint_find(l->j.checkpoints, NULL, NULL, &path, &state, err) != 0)
+        heartbeat_busy(l->beat, true);
+        rc = checkpoint_find(l->j.checkpoints, NULL, NULL, &path, &state, err);
+        heartbeat_busy(l->beat, false);
+        if (rc != 0)
             return -1;
         both = path != NULL ? json_pack("{s:s, s:o}", "path", path, "state", state) : NULL;
         text = both != NULL ? json_dumps(both, JSON_COMPACT) : NULL;
@@ -131,7 +135,8 @@ int loop__save(struct loop *l, struct rwf_err *err)
  * later one may succeed. */
 static int tolerate(const struct loop *l, int rc, struct rwf_err *err)
 {
-    if (rc == 0 || l->step >= l->j.steps || l->stop || l->early)
+    bool last = l->saved >= l->step && (l->step >= l->j.steps || l->stop || l->early);
+    if (rc == 0 || last)
         return rc;
     rwf_log(RWF_LOG_WARN, "train", "a checkpoint could not be written, training goes on: %s",
             err->text);
@@ -177,7 +182,9 @@ int loop__save_wait(struct loop *l, struct rwf_err *err)
     struct rwf_err why = RWF_ERR_INIT;
     if (l->checkpoints == NULL)
         return 0;
+    heartbeat_busy(l->beat, true);
     int rc = tolerate(l, checkpoints_wait(l->checkpoints, &why), &why);
+    heartbeat_busy(l->beat, false);
     if (rc != 0)
         rwf_fail(err, why.code, "%s", why.text);
     return rc;
@@ -185,14 +192,12 @@ int loop__save_wait(struct loop *l, struct rwf_err *err)
 
 /* --- the result --- */
 
-int loop__export(struct loop *l, struct rwf_err *err)
+static int export(const struct loop *l, struct rwf_err *err)
 {
     const struct loop_job *j = &l->j;
     char *path = NULL;
     json_t *state = NULL;
     int rc = -1;
-    if (l->c->rank != 0)
-        return 0;
     if (checkpoint_find(j->checkpoints, j->best_metric,
                         j->best_metric == NULL ? NULL
                         : j->best_max          ? "max"
@@ -206,5 +211,15 @@ int loop__export(struct loop *l, struct rwf_err *err)
         rc = model_merge_folder(j->result, err);
     free(path);
     json_decref(state);
+    return rc;
+}
+
+int loop__export(struct loop *l, struct rwf_err *err)
+{
+    if (l->c->rank != 0)
+        return 0;
+    heartbeat_busy(l->beat, true);
+    int rc = export(l, err);
+    heartbeat_busy(l->beat, false);
     return rc;
 }

@@ -82,6 +82,7 @@ int params__arrive(struct params *p, struct rwf_err *err)
 static const void *whole_weights(void *ctx, int unit)
 {
     struct params *p = ctx;
+    params__alive(p); /* a step of a large model on CPUs takes long */
     params__arrive(p, NULL);
     return p->units[unit].weights;
 }

@@ -603,6 +603,12 @@ START_TEST(a_rank_that_hangs_stops_beating)
     before = modified(path);
     usleep(100000);
     ck_assert(modified(path) == before);
+    heartbeat_busy(h, true); /* until it does not hang, but a disk is slow */
+    waits = 0;
+    while (modified(path) - before < 50 * RWF_NS_PER_MS && waits++ < 1000)
+        usleep(5000);
+    ck_assert(modified(path) - before >= 50 * RWF_NS_PER_MS);
+    heartbeat_busy(h, false);
     heartbeat_close(h);
     free(path);
 }

@@ -233,8 +233,8 @@ struct kernels {
      * not rounded in between). */
     void (*rope)(struct kernel_context *c, const struct kernel_rope *r, void *y, float *stats,
                  const void *x);
-    /* dx from dy, both qkv (may be the same); x: before (without q_weight: may be NULL). dq_weight, dk_weight [size] float are
-     * added to. scratch: rope_scratch bytes. */
+    /* dx from dy, both qkv (may be the same); x: before (without q_weight: may be NULL). dq_weight
+     * and dk_weight [size], float, are added to; NULL: not wanted. scratch: rope_scratch bytes. */
     void (*rope_back)(struct kernel_context *c, const struct kernel_rope *r, void *dx,
                       float *dq_weight, float *dk_weight, const void *dy, const void *x,
                       const float *stats, void *scratch);

@@ -18,21 +18,20 @@ INLINE float row_most(const struct kernel_loss *l, const void *logits, int64_t a
                       enum kernel_type type)
 {
     vf most = vsplat(-INFINITY);
-    EACH(j, n, 0, l->classes)
-    {
+    EACH(j, n, 0, l->classes) {
         vf x = vget(logits, at + j, n, type);
         most = vmax(n < LANES ? vlanes(x, n, -INFINITY) : x, most);
     }
     return vmost(most);
 }
 
-/* The sum of e^(logit - most); a NaN where one is. With keep these replace the logits. */
+/* The sum of e^(logit - most); a NaN where one is. With keep these replace the logits.
+ */
 INLINE float row_sum(const struct kernel_loss *l, void *logits, int64_t at, float most,
                      bool keep, enum kernel_type type)
 {
     vf sum = {0};
-    EACH(j, n, 0, l->classes)
-    {
+    EACH(j, n, 0, l->classes) {
         vf e = vexp(vget(logits, at + j, n, type) - most);
         sum += n < LANES ? vlanes(e, n, 0) : e;
         if (keep)
@@ -48,8 +47,7 @@ INLINE void row_gradient(const struct kernel_loss *l, void *logits, int64_t row,
 {
     int64_t at = row * l->stride, target = l->targets[row];
     float own = 0;
-    EACH(j, n, 0, l->classes)
-    {
+    EACH(j, n, 0, l->classes) {
         vf x = vget(logits, at + j, n, type);
         vf d = target < 0 ? vsplat(0) : (kept ? x : vexp(x - most)) * factor;
         if (target >= j && target < j + LANES)
@@ -129,8 +127,7 @@ struct squared {
 INLINE void squared_row(const struct squared *s, int64_t i, enum kernel_type type)
 {
     vf sum = {0};
-    EACH(j, n, i * s->width, (i + 1) * s->width)
-    {
+    EACH(j, n, i * s->width, (i + 1) * s->width) {
         vf d = vget(s->y, j, n, type) - vget(s->target, j, n, KERNEL_F32);
         sum = vfma(d, d, sum);
         if (s->gradient)
@@ -176,8 +173,7 @@ INLINE float sum_block(const float *x, int64_t count, bool squares)
             vf y = vload(x + i + v * LANES);
             sum[v] = squares ? vfma(y, y, sum[v]) : sum[v] + y;
         }
-    EACH(j, n, i, count)
-    {
+    EACH(j, n, i, count) {
         vf y = vget(x, j, n, KERNEL_F32);
         sum[0] = squares ? vfma(y, y, sum[0]) : sum[0] + y;
     }
@@ -205,8 +201,8 @@ static double sum_all(struct kernel_context *c, const float *x, int64_t n, bool 
     return sum;
 }
 
-static void sum_squares(struct kernel_context *c, float *into, const float *x, int64_t n,
-                        bool accumulate)
+static void sum_squares(struct kernel_context *c, float *into, const float *x,
+                        int64_t n, bool accumulate)
 {
     double old = accumulate ? (double)*into : 0;
     *into = (float)(old + sum_all(c, x, n, true));
@@ -258,8 +254,7 @@ INLINE void update_range(const struct update *p, int64_t from, int64_t to,
                          enum kernel_optimizer kind)
 {
     const struct kernel_update *u = p->u;
-    EACH(i, n, from, to)
-    {
+    EACH(i, n, from, to) {
         vf g = vget(u->grad, i, n, KERNEL_F32) * p->scale;
         vf step = kind == KERNEL_ADAMW  ? adamw_step(p, g, i, n)
                   : kind == KERNEL_LION ? lion_step(p, g, i, n)

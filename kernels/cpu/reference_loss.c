@@ -73,7 +73,8 @@ void reference__squared_error(struct kernel_context *c, float *losses, void *y,
     for (int64_t i = 0; i < rows; i++) {
         double sum = 0;
         for (int64_t j = 0; j < width; j++) {
-            double d = (double)get(y, i * width + j, type) - (double)target[i * width + j];
+            double d =
+                (double)get(y, i * width + j, type) - (double)target[i * width + j];
             sum += d * d;
             if (gradient)
                 put(y, i * width + j, type, 2 * d * (double)scale);

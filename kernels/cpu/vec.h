@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Vectors of floats in the width this file is compiled for: AVX-512, AVX2 with FMA, or 16
- * bytes. Code above it is written once. Loads and stores need no alignment; the _part ones
- * touch the first n elements only.
+ * Vectors of floats in the width this file is compiled for: AVX-512, AVX2 with FMA, or
+ * 16 bytes. Code above it is written once. Loads and stores need no alignment; the
+ * _part ones touch the first n elements only.
  */
 #ifndef RWF_KERNELS_CPU_VEC_H
 #define RWF_KERNELS_CPU_VEC_H
@@ -185,8 +185,8 @@ INLINE void vput(void *p, int64_t i, int64_t n, enum kernel_type type, vf x)
         vstore_part((float *)p + i, x, n);
 }
 
-/* Turns LANES rows into columns: in steps of 1, 2, 4… lanes, pairs of rows change the halves
- * that are on the wrong side. */
+/* Turns LANES rows into columns: in steps of 1, 2, 4… lanes, pairs of rows change the
+ * halves that are on the wrong side. */
 #if defined __clang__
 INLINE void vturn(vf row[LANES])
 {
@@ -262,7 +262,7 @@ INLINE float vmost(vf x)
 }
 
 /* i from `from` in steps of LANES, each time with n elements left until `to`. */
-#define EACH(i, n, from, to)                                                             \
+#define EACH(i, n, from, to)                                                           \
     for (int64_t i = (from), n = (to)-i; n > 0; i += LANES, n -= LANES)
 
 #endif

@@ -55,11 +55,12 @@ void cuda__attention_back(struct kernel_context *c, const struct kernel_attentio
     float *delta = scratch;
     if (a->batch <= 0 || a->length <= 0 || !attention_fits(c, a))
         return;
+    if (hopper(c, a)) {
+        cuda__attention_back_hopper(c, a, dqkv, dout, out, lse, qkv, scratch);
+        return;
+    }
     cuda__attention_delta(c, a, delta, dout, out);
-    if (hopper(c, a))
-        cuda__attention_back_hopper(c, a, dqkv, dout, lse, qkv, delta,
-                                    (char *)scratch + delta_bytes(a));
-    else if (tensor_cores(a))
+    if (tensor_cores(a))
         cuda__attention_back_bf16(c, a, dqkv, dout, lse, qkv, delta,
                                   (char *)scratch + delta_bytes(a));
     else
@@ -68,6 +69,7 @@ void cuda__attention_back(struct kernel_context *c, const struct kernel_attentio
 
 size_t cuda__attention_scratch(struct kernel_context *c, const struct kernel_attention *a)
 {
-    (void)c;
+    if (hopper(c, a))
+        return cuda__attention_back_scratch_hopper(a);
     return delta_bytes(a) + (tensor_cores(a) ? cuda__attention_back_scratch_bf16(a) : 0);
 }

@@ -10,6 +10,7 @@
  */
 #ifndef KERNELS_CUDA_HOPPER_CUH
 #define KERNELS_CUDA_HOPPER_CUH
+#include <cuda.h>
 #include "mma.cuh"
 
 /* A tile, or the part of it from there on, as wgmma wants it told: groups of 8 rows are 1024
@@ -72,5 +73,51 @@ __device__ __forceinline__ void wgmma_registers(float d[32], const unsigned a[4]
                  : WGMMA_SUMS(d)
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "n"(B_T));
 }
+
+/* --- the copy engine: tiles arrive at a barrier in shared memory --- */
+
+__device__ __forceinline__ void arrival_init(unsigned barrier)
+{
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(barrier) : "memory");
+}
+/* That many bytes are going to come; by the one thread that then asks for them. */
+__device__ __forceinline__ void arrival_expect(unsigned barrier, unsigned bytes)
+{
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier),
+                 "r"(bytes)
+                 : "memory");
+}
+/* parity: of the number of times that the barrier has been waited for before. */
+__device__ __forceinline__ void arrival_wait(unsigned barrier, unsigned parity)
+{
+    asm volatile("{\n.reg .pred p;\nagain:\n"
+                 "mbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1;\n"
+                 "@!p bra again;\n}" ::"r"(barrier),
+                 "r"(parity)
+                 : "memory");
+}
+/* 64 rows of 64 elements from (column, row) of a sequence; rows beyond its end are zeros. */
+__device__ __forceinline__ void fetch_tile(unsigned to, const CUtensorMap *map, int column,
+                                           int row, int sequence, unsigned barrier)
+{
+    asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
+                 " [%0], [%1, {%3, %4, %5}], [%2];" ::"r"(to),
+                 "l"(map), "r"(barrier), "r"(column), "r"(row), "r"(sequence)
+                 : "memory");
+}
+/* Plain bytes, a multiple of 16 at a multiple of 16. */
+__device__ __forceinline__ void fetch_bytes(unsigned to, const void *from, unsigned bytes,
+                                            unsigned barrier)
+{
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], "
+                 "%2, [%3];" ::"r"(to),
+                 "l"(from), "r"(bytes), "r"(barrier)
+                 : "memory");
+}
+
+/* [sequences, length, columns] of bf16 for fetch_tile; false and a failure kept when the
+ * driver does not take it. */
+bool cuda__tile_map(struct kernel_context *c, CUtensorMap *ret, const void *base, int columns,
+                    int length, int sequences);
 
 #endif

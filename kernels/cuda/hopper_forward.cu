@@ -4,6 +4,7 @@
  * warpgroups with 64 queries each, which share the keys and values; two blocks share a
  * multiprocessor.
  */
+#include <cudaTypedefs.h>
 #include "hopper.cuh"
 
 #define QUERIES 128
@@ -95,48 +96,56 @@ __device__ __forceinline__ void write_out(unsigned char *shared, const struct ke
 }
 
 __global__ void __launch_bounds__(THREADS, 2)
-    hopper_kernel(struct kernel_attention a, bf16 *out, float *lse, const bf16 *qkv)
+    hopper_kernel(struct kernel_attention a, bf16 *out, float *lse,
+                  const __grid_constant__ CUtensorMap map)
 {
     extern __shared__ unsigned char raw[];
+    __shared__ uint64_t arrivals[STAGES + 1]; /* of the steps, and of the queries */
     unsigned char *shared = raw + (-shared_address(raw) & 1023);
     unsigned base = shared_address(shared);
     int group = threadIdx.x / 128, warp = threadIdx.x / 32;
     int head = blockIdx.y % a.heads, batch = blockIdx.y / a.heads;
     int q0 = (int)(gridDim.x - 1 - blockIdx.x) * QUERIES; /* the longest walks first */
     int row = q0 + warp * 16;                             /* the warp's first query */
-    int64_t stride = (int64_t)(a.heads + 2 * a.kv_heads) * SIZE;
-    const bf16 *from = qkv + (int64_t)batch * a.length * stride;
-    const bf16 *keys = from + (int64_t)(a.heads + head / (a.heads / a.kv_heads)) * SIZE;
-    const bf16 *values = keys + (int64_t)a.kv_heads * SIZE;
+    int key_column = (a.heads + head / (a.heads / a.kv_heads)) * SIZE;
+    int value_column = key_column + a.kv_heads * SIZE;
+    unsigned arrival = shared_address(arrivals);
     int count = (min(q0 + QUERIES, a.length) + STEP - 1) / STEP;
     /* The last step's keys come after all of the first warpgroup's queries; by then nothing is
      * left to load. */
     int mine = min(count, q0 / STEP + group + 1);
     float factor = a.scale * LOG2E;
 
-    auto load_step = [&](int i) {
-        unsigned to = base + AT_STEPS + (unsigned)(i % STAGES) * 2 * TILE;
-        int64_t k0 = (int64_t)i * STEP;
-        if (i < count) {
-            load_tile<STEP, SIZE, THREADS>(to, keys + k0 * stride, stride, a.length - i * STEP);
-            load_tile<STEP, SIZE, THREADS>(to + TILE, values + k0 * stride, stride,
-                                           a.length - i * STEP);
-        }
-        copies_commit();
+    auto fetch_step = [&](int i) {
+        unsigned stage = (unsigned)(i % STAGES), to = base + AT_STEPS + stage * 2 * TILE;
+        if (threadIdx.x != 0 || i >= count)
+            return;
+        arrival_expect(arrival + stage * 8, 2 * TILE);
+        fetch_tile(to, &map, key_column, i * STEP, batch, arrival + stage * 8);
+        fetch_tile(to + TILE, &map, value_column, i * STEP, batch, arrival + stage * 8);
     };
-    load_tile<QUERIES, SIZE, THREADS>(base, from + q0 * stride + (int64_t)head * SIZE, stride,
-                                      a.length - q0);
+    if (threadIdx.x == 0) {
+        for (int i = 0; i <= STAGES; i++)
+            arrival_init(arrival + i * 8);
+        shared_publish();
+    }
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        arrival_expect(arrival + STAGES * 8, 2 * TILE);
+        fetch_tile(base, &map, head * SIZE, q0, batch, arrival + STAGES * 8);
+        fetch_tile(base + TILE, &map, head * SIZE, q0 + 64, batch, arrival + STAGES * 8);
+    }
 #pragma unroll
     for (int i = 0; i < EARLY; i++)
-        load_step(i);
+        fetch_step(i);
+    arrival_wait(arrival + STAGES * 8, 0);
 
     float o[32] = {}, most[2] = {-INFINITY, -INFINITY}, sum[2] = {}, rescale[2];
     uint64_t queries = tile_desc(base + (unsigned)group * TILE);
     for (int i = 0; i < mine; i++) {
-        copies_wait<EARLY - 1>();
-        shared_publish();
-        __syncthreads();
-        load_step(i + EARLY);
+        arrival_wait(arrival + i % STAGES * 8, i / STAGES & 1);
+        __syncthreads(); /* all have done the step that the next one to fetch replaces */
+        fetch_step(i + EARLY);
         int ahead = i * STEP - row;
         uint64_t step = tile_desc(base + AT_STEPS + (unsigned)(i % STAGES) * 2 * TILE);
         float s[32];
@@ -168,13 +177,41 @@ __global__ void __launch_bounds__(THREADS, 2)
               lse + ((int64_t)batch * a.heads + head) * a.length, row);
 }
 
+/* The driver's function: this module links with the runtime alone. */
+bool cuda__tile_map(struct kernel_context *c, CUtensorMap *ret, const void *base, int columns,
+                    int length, int sequences)
+{
+    static PFN_cuTensorMapEncodeTiled_v12000 encode;
+    cuuint64_t sizes[3] = {(cuuint64_t)columns, (cuuint64_t)length, (cuuint64_t)sequences};
+    cuuint64_t strides[2] = {sizes[0] * 2, sizes[0] * 2 * sizes[1]};
+    cuuint32_t box[3] = {64, 64, 1}, steps[3] = {1, 1, 1};
+    enum cudaDriverEntryPointQueryResult found = cudaDriverEntryPointSymbolNotFound;
+    void *function = nullptr;
+    if (!encode) {
+        cuda__check(c, "attention",
+                    cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, 12000,
+                                                     cudaEnableDefault, &found));
+        encode = (PFN_cuTensorMapEncodeTiled_v12000)function;
+    }
+    if (encode && encode(ret, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 3, (void *)base, sizes, strides,
+                         box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
+                         CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+                         CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS)
+        return true;
+    cuda__fail(c, "attention", "the driver makes no tensor map");
+    return false;
+}
+
 void cuda__attention_hopper(struct kernel_context *c, const struct kernel_attention *a, void *out,
                             float *lse, const void *qkv)
 {
     dim3 grid(blocks_for(a->length, QUERIES), (unsigned)(a->batch * a->heads));
+    CUtensorMap map;
+    if (!cuda__tile_map(c, &map, qkv, (a->heads + 2 * a->kv_heads) * SIZE, a->length, a->batch))
+        return;
     cuda__check(c, "attention",
                 cudaFuncSetAttribute(hopper_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                      SHARED));
-    hopper_kernel<<<grid, THREADS, SHARED, c->stream>>>(*a, (bf16 *)out, lse, (const bf16 *)qkv);
+    hopper_kernel<<<grid, THREADS, SHARED, c->stream>>>(*a, (bf16 *)out, lse, map);
     cuda__launched(c, "attention");
 }

@@ -7,7 +7,7 @@
 
 #define THREADS 256
 #define MOST_THREADS 256
-#define CHUNK 32 /* positions */
+#define CHUNK 16 /* positions */
 #define AHEAD 4  /* rows on their way at once */
 
 template <typename T>

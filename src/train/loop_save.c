@@ -121,16 +121,6 @@ int loop__start(struct loop *l, struct rwf_err *err)
 
 /* --- writing --- */
 
-int loop__save(struct loop *l, struct rwf_err *err)
-{
-    if (loop__save_write(l, err) != 0 || loop__save_wait(l, err) != 0 ||
-        params_snapshot(l->params, err) != 0)
-        return -1;
-    l->saving = l->step;
-    l->saving_state = make_state(l);
-    return 0;
-}
-
 /* What goes wrong before the end is no reason to stop: an older checkpoint is there, and a
  * later one may succeed. */
 static int tolerate(const struct loop *l, int rc, struct rwf_err *err)
@@ -141,6 +131,19 @@ static int tolerate(const struct loop *l, int rc, struct rwf_err *err)
     rwf_log(RWF_LOG_WARN, "train", "a checkpoint could not be written, training goes on: %s",
             err->text);
     *err = (struct rwf_err)RWF_ERR_INIT;
+    return 0;
+}
+
+int loop__save(struct loop *l, struct rwf_err *err)
+{
+    /* Who goes on from this checkpoint finds the lines of the steps before it. */
+    if (l->metrics != NULL)
+        metrics_flush(l->metrics);
+    if (loop__save_write(l, err) != 0 || loop__save_wait(l, err) != 0 ||
+        params_snapshot(l->params, err) != 0)
+        return -1;
+    l->saving = l->step;
+    l->saving_state = make_state(l);
     return 0;
 }
 
@@ -162,7 +165,6 @@ int loop__save_write(struct loop *l, struct rwf_err *err)
         json_decref(l->saving_state);
         return 0;
     }
-    metrics_flush(l->metrics); /* who goes on from here has the lines up to here */
     l->content = (struct checkpoint_content){ .state = l->saving_state,
                                               .config = model_config_json(l->model),
                                               .tokenizer = l->j.tokenizer,

@@ -313,12 +313,6 @@ static int move(const char *from, const char *dir, const char *name, struct rwf_
 
 static int leave_outputs(struct training *t, struct rwf_err *err)
 {
-    char *checkpoints = rwf_fs_join(t->stable, "checkpoints");
-    int rc = move(checkpoints, t->run->dir, "metrics.jsonl", err);
-
-    free(checkpoints);
-    if (rc != 0)
-        return -1;
     if (json_is_true(spec_at(t->spec, "tensorboard")) &&
         move(t->stable, t->run->dir, "tensorboard", err) != 0)
         return -1;

@@ -8,7 +8,6 @@
  *   loop_batch.c     one micro batch through the model
  *   loop_report.c    what is told of a step
  *   loop_save.c      checkpoints: begun, written, exported, resumed
- *   loop_merge.c     adapters in what is exported
  *   evaluate.c, sample.c
  */
 #ifndef RWF_TRAIN_LOOP_H
@@ -144,7 +143,7 @@ void loop__pend(struct loop *l, int64_t rows, double rate);
 /* Waits for the pending step, if it was not yet, and learns what came of it. */
 int loop__settle(struct loop *l, struct rwf_err *err);
 /* Of the settled step; values: more metrics of it (an evaluation's), or NULL. */
-int loop__tell(struct loop *l, const json_t *values, struct rwf_err *err);
+void loop__tell(struct loop *l, const json_t *values);
 /* Whether the settled step is one that is told of in any case. */
 bool loop__due(const struct loop *l);
 /* Now and then, between what is logged. */
@@ -163,9 +162,6 @@ int loop__save_write(struct loop *l, struct rwf_err *err);
 int loop__save_wait(struct loop *l, struct rwf_err *err);
 int loop__export(struct loop *l, struct rwf_err *err);
 
-/* --- loop_merge.c --- */
-/* Makes an exported checkpoint with an adapter one that others read; without: nothing. */
-int loop__merge(struct loop *l, const char *folder, struct rwf_err *err);
 
 /* --- evaluate.c --- */
 /* Metrics of the validation split into *ret (an object). */

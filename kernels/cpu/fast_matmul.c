@@ -106,7 +106,8 @@ typedef void (*tile_fn)(const struct tile *t);
     }
 KERNELS(1)
 KERNELS(2)
-KERNELS(3) KERNELS(4)
+KERNELS(3)
+KERNELS(4)
 #if MR >= 6
     KERNELS(5) KERNELS(6)
 #endif
@@ -176,10 +177,12 @@ INLINE void pack_turned(float *to, int64_t wide, const void *from, int64_t at,
         for (int64_t l = 0; l < k; l += LANES) {
             int64_t first = at + j * stride + l, have = width - j, room = wide - j;
             float *block = to + l * wide + j;
-            if (have >= LANES && k - l >= LANES && room >= LANES)
-                turn_block(block, wide, from, first, stride, LANES, LANES, LANES, type);
-            else
+            if (k - l < LANES)
                 turn_block(block, wide, from, first, stride, have, k - l, room, type);
+            else if (have < LANES || room < LANES)
+                turn_block(block, wide, from, first, stride, have, LANES, room, type);
+            else
+                turn_block(block, wide, from, first, stride, LANES, LANES, LANES, type);
         }
 }
 

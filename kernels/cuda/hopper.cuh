@@ -64,6 +64,22 @@ __device__ __forceinline__ void wgmma(float d[32], uint64_t a, uint64_t b, bool 
                  : WGMMA_SUMS(d)
                  : "l"(a), "l"(b), "r"((int)add), "n"(A_T), "n"(B_T));
 }
+#define WGMMA_SUMS_32(d)                                                                   \
+    "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]),    \
+        "+f"(d[7]), "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]),         \
+        "+f"(d[13]), "+f"(d[14]), "+f"(d[15])
+
+/* d[64,32] = a[64,16] b[16,32] (+ d when add). */
+template <int A_T, int B_T>
+__device__ __forceinline__ void wgmma_32(float d[16], uint64_t a, uint64_t b, bool add)
+{
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %18, 0;\n"
+                 "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 "
+                 "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15}"
+                 ", %16, %17, p, 1, 1, %19, %20;\n}"
+                 : WGMMA_SUMS_32(d)
+                 : "l"(a), "l"(b), "r"((int)add), "n"(A_T), "n"(B_T));
+}
 /* The same with a in registers, as sums_to_a makes it. */
 template <int B_T>
 __device__ __forceinline__ void wgmma_registers(float d[32], const unsigned a[4], uint64_t b)

@@ -150,14 +150,14 @@ __global__ void __launch_bounds__(THREADS)
         return;
     if (!KEPT)
         __syncthreads(); /* all have read the target before it is overwritten */
-    float factor = weight * l.scale, shift = s.most * LOG2E - __log2f(factor / s.sum);
+    float factor = weight * l.scale, shift = s.most * LOG2E + __log2f(s.sum);
 #pragma unroll 4
     for (int i = threadIdx.x * 8; i < eights; i += THREADS * 8) {
         float v[8];
         load8(v, (KEPT ? kept : x) + i);
 #pragma unroll
         for (int j = 0; j < 8; j++)
-            v[j] = exp2_fast(fmaf(v[j], LOG2E, -shift));
+            v[j] = exp2_fast(fmaf(v[j], LOG2E, -shift)) * factor;
         if ((target & ~7) == i)
 #pragma unroll
             for (int j = 0; j < 8; j++)
@@ -165,7 +165,7 @@ __global__ void __launch_bounds__(THREADS)
         store8(x + i, v);
     }
     for (int i = eights + threadIdx.x; i < l.stride; i += THREADS) {
-        float p = i < classes ? exp2_fast(fmaf(to_f(x[i]), LOG2E, -shift)) : 0.0f;
+        float p = i < classes ? exp2_fast(fmaf(to_f(x[i]), LOG2E, -shift)) * factor : 0.0f;
         from_f(x[i], i == target ? p - factor : p);
     }
 }

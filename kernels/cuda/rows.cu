@@ -7,7 +7,7 @@
 
 #define THREADS 256
 #define MOST_THREADS 256
-#define CHUNK 16 /* positions */
+#define CHUNK 32 /* positions */
 #define AHEAD 4  /* rows on their way at once */
 
 template <typename T>
@@ -161,9 +161,21 @@ __global__ void __launch_bounds__(MOST_THREADS)
     int64_t begin = end - CHUNK;
     if (begin > 0 && r.ids[r.order[begin - 1]] == id)
         return;
+    __shared__ int64_t last; /* chunk that begins with the id */
+    if (threadIdx.x == 0) {
+        int64_t at = blockIdx.x + 1, step = 1; /* by doubling, then by halving */
+        for (; at + step < chunks && r.ids[r.order[(at + step) * CHUNK]] == id; step *= 2)
+            at += step;
+        for (; step; step /= 2)
+            if (at + step < chunks && r.ids[r.order[(at + step) * CHUNK]] == id)
+                at += step;
+        last = at;
+    }
+    __syncthreads();
     for (int64_t column = threadIdx.x; column < r.width; column += blockDim.x) {
         float sum = partial[((int64_t)blockIdx.x * 2 + 1) * r.width + column];
-        for (int64_t i = blockIdx.x + 1; i < chunks && r.ids[r.order[i * CHUNK]] == id; i++)
+#pragma unroll 8
+        for (int64_t i = blockIdx.x + 1; i <= last; i++)
             sum += partial[i * 2 * r.width + column];
         dtable[(int64_t)id * r.width + column] += sum;
     }

@@ -4,7 +4,8 @@
  * kind of call alone beside its floor: the larger of its operations at the product rate and
  * its bytes at the copy rate, both measured here first.
  *
- *   gpt2_step MODULE.so [BATCH [LENGTH [STEPS]]]     STEPS 0: attention once, for a profiler
+ *   gpt2_step MODULE.so [BATCH [LENGTH [STEPS]]]     STEPS 0: attention once, for a profiler; -1: only
+ *                                               its times
  *
  * Weights lie as Hugging Face's GPT-2 has them, [in, out].
  */
@@ -584,6 +585,18 @@ int main(int argc, char **argv)
     activations_make();
     struct kernel_info info;
     k->info(c, &info);
+    if (steps < 0) {
+        do_qkv();
+        double f = median_of(do_attention, 10), b = median_of(do_attention_back, 10);
+        uint64_t bits = 0, *host = malloc((size_t)rows * 6 * WIDTH);
+        k->download(c, host, dqkv, (size_t)rows * 6 * WIDTH);
+        finish();
+        for (int64_t i = 0; i < rows * 6 * WIDTH / 8; i++)
+            bits = bits * 31 + host[i];
+        printf("attention %.1f us, back %.1f us; bits of the gradients %016llx\n", f * 1e6,
+               b * 1e6, (unsigned long long)bits);
+        return 0;
+    }
     if (steps == 0) {
         do_qkv();
         do_attention();

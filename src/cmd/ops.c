@@ -8,6 +8,7 @@
 #include "data/dataset.h"
 #include "data/rows.h"
 #include "plan/builtin.h"
+#include "train/op_train.h"
 
 const struct op *const cmd_ops[] = {
     &dataset_op,
@@ -16,5 +17,7 @@ const struct op *const cmd_ops[] = {
     &plan_task_op,
     &plan_actor_op,
     &plan_check_op,
+    &train_program_op,
+    &train_op,
     NULL,
 };

@@ -3,8 +3,8 @@
  * The library is pinned to one minor version: split and shuffle stand on its hash(),
  * and results are kept by content, so another version could silently give other bytes.
  *
- * Without duckdb.h at build time this file still gives every function; opening then
- * fails with what to do. Nothing else in the tree includes duckdb.h.
+ * Without duckdb.h at build time duck_none.c takes its place. Nothing else in the tree
+ * includes duckdb.h.
  */
 #include "config.h"
 #include "data/duck.h"
@@ -30,7 +30,8 @@
     X(query_progress) X(column_count) X(column_name) X(column_type) \
     X(fetch_chunk) X(data_chunk_get_size) X(data_chunk_get_vector) \
     X(destroy_data_chunk) X(vector_get_data) X(vector_get_validity) \
-    X(validity_row_is_valid) X(rows_changed) X(string_t_length) X(string_t_data) X(free)
+    X(validity_row_is_valid) X(rows_changed) X(string_t_length) X(string_t_data) X(free) \
+    X(prepare) X(prepare_error) X(destroy_prepare) X(execute_prepared_streaming)
 
 static struct {
 #define X(name) __typeof__(&duckdb_##name) name;
@@ -206,16 +207,21 @@ static void shorten(struct rwf_str *out, const char *text)
         rwf_str_addf(out, "; file %.*s", (int)strcspn(file + 10, "\n"), file + 10);
 }
 
-static int query_failed(struct duck *d, duckdb_result *result, struct rwf_err *err)
+/* Tells why (may be NULL), in our words. */
+static void fail_with(struct duck *d, const char *why, struct rwf_err *err)
 {
     struct rwf_str text = { 0 };
-    const char *why = api.result_error(result);
     const char *line = why != NULL ? strstr(why, "\nLINE ") : NULL;
     d->error_line = line != NULL ? atoi(line + 6) : 0;
     shorten(&text, why != NULL ? why : "DuckDB failed without saying why");
     int code = strstr(text.data, "No files found") != NULL ? RWF_E_INPUT : RWF_E_FAILED;
     rwf_fail(err, code, "%s", text.data);
     rwf_str_free(&text);
+}
+
+static int query_failed(struct duck *d, duckdb_result *result, struct rwf_err *err)
+{
+    fail_with(d, api.result_error(result), err);
     api.destroy_result(result);
     return -1;
 }
@@ -398,6 +404,98 @@ json_t *duck_row(struct duck *d, const char *sql, struct rwf_err *err)
     return row;
 }
 
+/* --- columns, as they come --- */
+
+/* -1 for a type that streams do not carry. */
+static int stream_type(duckdb_type type)
+{
+    switch (type) {
+    case DUCKDB_TYPE_INTEGER:
+        return DUCK_INT32;
+    case DUCKDB_TYPE_BIGINT:
+        return DUCK_INT64;
+    case DUCKDB_TYPE_FLOAT:
+        return DUCK_FLOAT;
+    case DUCKDB_TYPE_DOUBLE:
+        return DUCK_DOUBLE;
+    case DUCKDB_TYPE_BOOLEAN:
+        return DUCK_BOOL;
+    case DUCKDB_TYPE_VARCHAR:
+        return DUCK_TEXT;
+    default:
+        return -1;
+    }
+}
+
+static int stream_types(duckdb_result *result, struct duck_column *columns,
+                        size_t count, struct rwf_err *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        int type = stream_type(api.column_type(result, i));
+        if (type < 0)
+            return rwf_fail(err, RWF_E_FAILED,
+                            "column %s is of a type that must be cast before it is read",
+                            api.column_name(result, i));
+        columns[i].type = (enum duck_type)type;
+    }
+    return 0;
+}
+
+/* The callback for every chunk of an open streaming result. */
+static int stream_chunks(struct duck *d, duckdb_result *result, duck_chunk_fn each,
+                         void *ctx, struct rwf_err *err)
+{
+    size_t count = api.column_count(result);
+    duckdb_data_chunk chunk;
+    struct duck_column *columns = rwf_xcalloc(count + 1, sizeof(*columns));
+    int r = stream_types(result, columns, count, err);
+    while (r == 0 && (chunk = api.fetch_chunk(*result)) != NULL) {
+        for (size_t i = 0; i < count; i++) {
+            duckdb_vector vector = api.data_chunk_get_vector(chunk, i);
+            columns[i].data = api.vector_get_data(vector);
+            columns[i].valid = api.vector_get_validity(vector);
+        }
+        r = each(ctx, columns, (int64_t)api.data_chunk_get_size(chunk), err);
+        api.destroy_data_chunk(&chunk);
+    }
+    free(columns);
+    if (r < 0 || api.result_error(result) == NULL) {
+        api.destroy_result(result);
+        return r;
+    }
+    return query_failed(d, result, err); /* the stream broke off */
+}
+
+int duck_stream(struct duck *d, const char *sql, duck_chunk_fn each, void *ctx,
+                struct rwf_err *err)
+{
+    duckdb_prepared_statement statement = NULL;
+    duckdb_result result;
+    int r = -1;
+    memset(&result, 0, sizeof(result));
+    if (api.prepare(d->connection, sql, &statement) != DuckDBSuccess)
+        fail_with(d, api.prepare_error(statement), err);
+    else if (api.execute_prepared_streaming(statement, &result) != DuckDBSuccess)
+        query_failed(d, &result, err);
+    else
+        r = stream_chunks(d, &result, each, ctx, err);
+    api.destroy_prepare(&statement);
+    return r;
+}
+
+const char *duck_text(const struct duck_column *c, int64_t row, size_t *ret_len)
+{
+    duckdb_string_t *text = &((duckdb_string_t *)(uintptr_t)c->data)[row];
+    *ret_len = api.string_t_length(*text);
+    return api.string_t_data(text);
+}
+
+double duck_progress(const struct duck *d)
+{
+    double percent = api.query_progress(d->connection).percentage;
+    return percent >= 0 ? percent / 100 : -1;
+}
+
 int duck_error_line(const struct duck *d)
 {
     return d->error_line;
@@ -413,76 +511,29 @@ const char *duck_library(void)
     return api.library;
 }
 
-#else /* built without duckdb.h */
+#endif /* HAVE_DUCKDB; else duck_none.c */
 
-static int missing(struct rwf_err *err)
-{
-    return rwf_fail(err, RWF_E_ENV,
-                    "datasets need DuckDB, and raywf was built without it: run "
-                    "./bootstrap, or configure with --with-duckdb=DIR");
-}
+/* What a process that uses DuckDB takes beside what DuckDB counts, and what it then
+ * needs at least; measured with sorts and readers on one and on two threads. */
+#define DUCK_MEMORY_BESIDE (96 << 20)
+#define DUCK_MEMORY_MIN (32 << 20)
+#define DUCK_MEMORY_THREAD (112 << 20) /* below it a thread more does harm */
 
-struct duck *duck_open(const struct duck_options *options, struct rwf_err *err)
+int duck_limit(struct duck_options *options, int64_t memory, int cores,
+               struct rwf_err *err)
 {
-    (void)options;
-    missing(err);
-    return NULL;
-}
-
-void duck_close(struct duck *d)
-{
-    (void)d;
-}
-
-int duck_exec(struct duck *d, const char *sql, struct rwf_err *err)
-{
-    (void)d, (void)sql;
-    return missing(err);
-}
-
-int duck_exec_progress(struct duck *d, const char *sql,
-                       void (*tick)(void *ctx, double progress, int64_t rows),
-                       void *ctx, int64_t *ret_rows, struct rwf_err *err)
-{
-    (void)d, (void)sql, (void)tick, (void)ctx, (void)ret_rows;
-    return missing(err);
-}
-
-json_t *duck_row(struct duck *d, const char *sql, struct rwf_err *err)
-{
-    (void)d, (void)sql;
-    missing(err);
-    return NULL;
-}
-
-json_t *duck_lists(struct duck *d, const char *sql, struct rwf_err *err)
-{
-    return duck_row(d, sql, err);
-}
-
-json_t *duck_rows(struct duck *d, const char *sql, int limit, struct rwf_err *err)
-{
-    (void)limit;
-    return duck_row(d, sql, err);
-}
-
-int duck_error_line(const struct duck *d)
-{
-    (void)d;
+    options->threads = cores;
+    if (memory <= 0)
+        return 0;
+    options->memory = memory - DUCK_MEMORY_BESIDE;
+    if (options->memory < DUCK_MEMORY_MIN)
+        return rwf_fail(err, RWF_E_FIT,
+                        "resources.memory: a dataset needs at least 128MiB");
+    int64_t threads = options->memory / DUCK_MEMORY_THREAD;
+    if (threads < cores)
+        options->threads = threads > 1 ? (int)threads : 1;
     return 0;
 }
-
-const char *duck_version(struct rwf_err *err)
-{
-    missing(err);
-    return NULL;
-}
-
-const char *duck_library(void)
-{
-    return NULL;
-}
-#endif
 
 int duck_int(struct duck *d, const char *sql, int64_t *ret, struct rwf_err *err)
 {

@@ -29,12 +29,6 @@
 #include "data/split.h"
 #include "data/sql.h"
 
-/* What a process that uses DuckDB takes beside what DuckDB counts, and what it then
- * needs at least; measured with sorts and readers on one and on two threads. */
-#define EXECUTE_MEMORY_BESIDE (96 << 20)
-#define EXECUTE_MEMORY_MIN (32 << 20)
-#define EXECUTE_MEMORY_THREAD (112 << 20) /* below it a thread more does harm */
-
 struct execute {
     struct job job;
     const json_t *spec;
@@ -480,23 +474,6 @@ static void count_phases(struct execute *x)
         x->job.copies_all++;
 }
 
-/* The step's limit is of the whole process; a small one also limits the threads. */
-static int set_limits(const struct op_run *run, int cores, struct duck_options *options,
-                      struct rwf_err *err)
-{
-    options->threads = cores;
-    if (run->memory <= 0)
-        return 0;
-    options->memory = run->memory - EXECUTE_MEMORY_BESIDE;
-    if (options->memory < EXECUTE_MEMORY_MIN)
-        return rwf_fail(err, RWF_E_FIT,
-                        "resources.memory: a dataset needs at least 128MiB");
-    int64_t threads = options->memory / EXECUTE_MEMORY_THREAD;
-    if (threads < cores)
-        options->threads = threads > 1 ? (int)threads : 1;
-    return 0;
-}
-
 static int set_up(struct execute *x, struct op_run *run, struct rwf_err *err)
 {
     const json_t *write = json_object_get(run->spec, "write");
@@ -520,7 +497,7 @@ static int set_up(struct execute *x, struct op_run *run, struct rwf_err *err)
     if (rwf_fs_mkdirs(x->job.tmp, err) < 0)
         return -1;
     struct duck_options options = { .temp_dir = x->job.tmp };
-    if (set_limits(run, x->job.cores, &options, err) < 0)
+    if (duck_limit(&options, run->memory, x->job.cores, err) < 0)
         return -1;
     x->job.duck = duck_open(&options, err);
     return x->job.duck != NULL ? 0 : wrap_at(x, "read", 0, NULL, err);

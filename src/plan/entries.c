@@ -66,7 +66,8 @@ static struct recipe_node *merge(struct rwf_arena *a, struct recipe_node *under,
 
 static bool takes_env(const char *section)
 {
-    return strcmp(section, "tasks") == 0 || strcmp(section, "actors") == 0;
+    return strcmp(section, "tasks") == 0 || strcmp(section, "actors") == 0 ||
+           strcmp(section, "train") == 0;
 }
 
 /* The part of defaults: that a section takes, with env: beneath it where programs are. */

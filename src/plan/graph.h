@@ -174,6 +174,10 @@ void plan_add_code_word(const struct plan_graph *g, const char *dir, const char 
                         json_t *files);
 void plan_add_code_text(const struct plan_graph *g, const char *dir, const char *text,
                         json_t *files);
+/* For ops' inputs: files[PATH] = true for a file or the files of a folder; nothing for the
+ * output of another step ("sha256:…"), whose content is in the spec. */
+int plan_add_path(const struct plan_graph *g, const char *path, json_t *files,
+                  struct rwf_err *err);
 /* The outputs its op declares, {name: path relative to the step's folder}, references
  * in the paths replaced; borrowed, never NULL. */
 const json_t *plan_step_outputs(const struct plan_graph *g,

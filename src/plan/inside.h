@@ -223,10 +223,6 @@ int plan__task_spec(const struct plan_graph *g, const struct plan_step *step,
 /* The declared inputs and the item. */
 int plan__task_inputs(const struct plan_graph *g, const struct plan_step *step,
                       const json_t *spec, json_t *files, struct rwf_err *err);
-/* files[PATH] = true for a file or the files of a folder; nothing for the output of
- * another step ("sha256:…"), whose content is in the spec. */
-int plan__add_path(const struct plan_graph *g, const char *path, json_t *files,
-                   struct rwf_err *err);
 bool plan__has_rows(const struct recipe_node *body);
 
 /* --- op_native.c: parts that actors have, too --- */

@@ -35,11 +35,12 @@ struct op_run {
     const json_t *spec; /* resolved: every reference is a path or a value */
     const char *dir;    /* working folder; outputs are written relative to it */
     int64_t memory;     /* limit in bytes, 0: none */
-    double cpu;         /* cores granted */
+    double cpu;         /* cores granted; to a gang: to each of its ranks */
     const json_t *resources; /* all that its policy asks for: {"gpu":…,"custom":{…}} */
     /* To the head: {"progress":0.5,"rows":…,"bytes":…} or {"metric":value}. */
     void (*report)(const struct op_run *r, const json_t *line);
     int report_fd;
+    int exit_code; /* set by run when it fails: of the process; 0: by the error */
 };
 
 /* What a native step wants of the runtime; texts are borrowed from the spec. */
@@ -72,6 +73,11 @@ struct op {
     /* Workers run it, and their leases take its resources (of each call); the step
      * itself takes none. */
     bool leased;
+    /* It starts ranks of its own, as many as the entry's `workers` says, each with the
+     * entry's resources and all on one node: the step gets all of them, with spec.dir (if
+     * there is one) as its working folder. Exit codes above 128 mean a signal, 124 that a
+     * rank gave no sign of life. */
+    bool gang;
 
     /* What the schema cannot say, for one entry. Optional. */
     void (*validate)(const struct recipe *r, const char *name,
@@ -92,6 +98,10 @@ struct op {
      * that does not exist may be named: the key reports it, with its line. Optional. */
     int (*inputs)(const struct plan_graph *g, const struct plan_step *step,
                   const json_t *spec, json_t *files, struct rwf_err *err);
+
+    /* One line about a spec (resolved in PLAN_SHOW mode) for `raywf plan`, or NULL; the
+     * caller frees. Optional. */
+    char *(*describe)(const struct plan_step *step, const json_t *spec);
 
     int (*command)(const json_t *spec, struct op_command *ret, struct rwf_err *err);
     int (*run)(struct op_run *r, struct rwf_err *err);

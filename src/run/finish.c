@@ -362,6 +362,16 @@ static void preempted(struct engine__attempt *a)
                    rwf_clock_mono());
 }
 
+/* What an exit code of a built-in step means; of a gang, see op.h. */
+static enum plan_cause builtin_cause(const struct op *op, int exit_code)
+{
+    if (op->gang && exit_code > 128)
+        return PLAN_CAUSE_SIGNAL;
+    if (op->gang && exit_code == 124)
+        return PLAN_CAUSE_TIMEOUT;
+    return engine__cause_of(exit_code);
+}
+
 /* A built-in step says on its last line what went wrong; its number says which kind. */
 static void failed_builtin(struct engine__attempt *a, const struct proc_exit *result)
 {
@@ -374,8 +384,8 @@ static void failed_builtin(struct engine__attempt *a, const struct proc_exit *re
     size_t len = (size_t)(tail + end - start);
     char *message = len > 0 ? rwf_xstrndup(start, len) : rwf_xstrdup(result->message);
     int code = rwf_exit_help(result->exit_code) != NULL ? result->exit_code : 1;
-    engine__failed(a->engine, a->step->index, a->number, engine__cause_of(code), code,
-                   message, result);
+    engine__failed(a->engine, a->step->index, a->number,
+                   builtin_cause(a->step->op, result->exit_code), code, message, result);
     free(message);
 }
 

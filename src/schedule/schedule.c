@@ -114,6 +114,10 @@ static int fail_fit(const struct schedule *s, const struct plan_step *step,
     if (!schedule_cluster_never(s->cluster, need, ranks_of(p), p->placement, &path,
                                 &what))
         return 0;
+    if (step->op != NULL && step->op->gang && strcmp(path.data, "resources.ranks") == 0) {
+        rwf_str_clear(&path);
+        rwf_str_add(&path, "workers");
+    }
     char *where = place_of(s, step, path.data);
     bool one = schedule_cluster_count(s->cluster) == 1;
     rwf_fail(err, RWF_E_FIT, "%s%s %s; lower %s.%s (--set %s.%s=…) or %s", where,

@@ -21,6 +21,8 @@ int device_open(struct device *d, const char *name, int index, int threads,
                 struct rwf_err *err);
 /* Harmless on a zeroed one. */
 void device_close(struct device *d);
+/* The device's memory is the host's: what is there need not be copied. */
+bool device_is_host(const struct device *d);
 /* RWF_E_FIT with what was asked for, what is free, and `what` it was for. */
 void *device_alloc(struct device *d, size_t bytes, const char *what, struct rwf_err *err);
 /* Waits; RWF_E_FAILED with the kernel that failed. */

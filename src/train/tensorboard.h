@@ -14,7 +14,12 @@ struct tensorboard;
 struct tensorboard *tensorboard_open(const char *folder, struct rwf_err *err);
 /* Scalars appear under their tag; buffered until tensorboard_flush. */
 void tensorboard_scalar(struct tensorboard *t, const char *tag, int64_t step, double value);
+/* What older files of the folder have from step on is no longer shown: for a resume, which
+ * repeats those steps. */
+void tensorboard_restart(struct tensorboard *t, int64_t step);
+/* -1 when the disk is full: what was buffered stays so, for the next flush. */
 int tensorboard_flush(struct tensorboard *t, struct rwf_err *err);
+/* Flushes, too. */
 void tensorboard_close(struct tensorboard *t);
 
 #endif

@@ -143,7 +143,7 @@ void loop__pend(struct loop *l, int64_t rows, double rate);
 /* Waits for the pending step, if it was not yet, and learns what came of it. */
 int loop__settle(struct loop *l, struct rwf_err *err);
 /* Of the settled step; values: more metrics of it (an evaluation's), or NULL. */
-int loop__tell(struct loop *l, const json_t *values, struct rwf_err *err);
+void loop__tell(struct loop *l, const json_t *values);
 /* Whether the settled step is one that is told of in any case. */
 bool loop__due(const struct loop *l);
 /* Now and then, between what is logged. */
@@ -161,6 +161,7 @@ int loop__save(struct loop *l, struct rwf_err *err);
 int loop__save_write(struct loop *l, struct rwf_err *err);
 int loop__save_wait(struct loop *l, struct rwf_err *err);
 int loop__export(struct loop *l, struct rwf_err *err);
+
 
 /* --- evaluate.c --- */
 /* Metrics of the validation split into *ret (an object). */

@@ -115,7 +115,7 @@ bool loop__due(const struct loop *l)
     return l->pending.number % l->j.log_every == 0 || l->pending.number == 1;
 }
 
-int loop__tell(struct loop *l, const json_t *values, struct rwf_err *err)
+void loop__tell(struct loop *l, const json_t *values)
 {
     struct loop_step *s = &l->pending;
     json_t *o = json_object();
@@ -128,11 +128,10 @@ int loop__tell(struct loop *l, const json_t *values, struct rwf_err *err)
     if (values != NULL)
         json_object_update(o, (json_t *)values);
     json_object_update(l->latest, o);
-    int rc = l->metrics != NULL ? metrics_log(l->metrics, s->number, o, progress_of(l), err)
-                                : 0;
+    if (l->metrics != NULL)
+        metrics_log(l->metrics, s->number, o, progress_of(l));
     json_decref(o);
     l->told = rwf_clock_mono();
-    return rc;
 }
 
 /* "1.2k" */

@@ -89,24 +89,28 @@ const char *view_cause_hint(const struct plan_step *step, const char *cause)
     static const struct {
         enum plan_cause cause;
         const char *hint;
-        bool commands; /* of no use for native steps */
+        enum { NO_CALLS = 1, NO_RUNS = 2 } not_for; /* native steps; those of our own */
     } hints[] = {
-        {PLAN_CAUSE_SIGNAL, "the program crashed or was killed from outside", false},
-        {PLAN_CAUSE_OOM, "raise resources.memory of the step, or give it less to do", false},
+        {PLAN_CAUSE_SIGNAL, "the program crashed or was killed from outside", 0},
+        {PLAN_CAUSE_OOM, "raise resources.memory of the step, or give it less to do", 0},
         {PLAN_CAUSE_TIMEOUT,
-         "raise timeout of the step, or find out what it waits for", false},
+         "raise timeout of the step, or find out what it waits for", 0},
         {PLAN_CAUSE_START, "install the program or correct its name; one beside the "
                            "recipe is ${recipe.dir}/NAME",
-         true},
+         NO_CALLS},
         {PLAN_CAUSE_OUTPUT,
-         "outputs are paths relative to the folder the step runs in", true},
-        {PLAN_CAUSE_INPUT, "inputs are paths relative to the folder of the recipe", false},
+         "outputs are paths relative to the folder the step runs in", NO_CALLS},
+        {PLAN_CAUSE_INPUT, "inputs are paths relative to the folder of the recipe",
+         NO_RUNS},
     };
     enum plan_cause wanted = cause ? plan_cause_parse(cause) : PLAN_CAUSE_NONE;
 
+    int kind = step == NULL ? 0
+                            : (step->op->call != NULL ? NO_CALLS : 0) |
+                                  (step->op->run != NULL ? NO_RUNS : 0);
+
     for (size_t i = 0; i < RWF_COUNT(hints); i++)
-        if (hints[i].cause == wanted &&
-            !(hints[i].commands && step != NULL && step->op->call != NULL))
+        if (hints[i].cause == wanted && (hints[i].not_for & kind) == 0)
             return hints[i].hint;
     return NULL;
 }

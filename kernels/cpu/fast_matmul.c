@@ -18,7 +18,7 @@
 #endif
 #define NV 2 /* vectors in a tile's row */
 #define NR (NV * LANES)
-#define KC 320
+#define KC 256
 #define MC (MR * (120 / MR)) /* rows of A packed at a time */
 #define NC 448               /* columns of B packed at a time */
 #define SPREAD (1 << 20)     /* elements */
@@ -53,8 +53,10 @@ INLINE void microkernel(const struct tile *t, const int mr, const int nv,
 #pragma GCC unroll 16
     for (int i = 0; i < mr; i++)
 #pragma GCC unroll 4
-        for (int v = 0; v < nv; v++)
+        for (int v = 0; v < nv; v++) {
             sum[i][v] = (vf){0};
+            __builtin_prefetch(t->out + i * t->stride + v * LANES, 1); /* for the end */
+        }
     for (int64_t l = 0; l < t->k; l++) {
         vf row[NV];
 #pragma GCC unroll 4

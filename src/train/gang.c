@@ -256,6 +256,8 @@ static void drain(struct run *x)
             x->err.from = -1;
     }
     read_reports(x);
+    gang_lines_end(&x->out);
+    gang_lines_end(&x->err);
     while (waitpid(-1, NULL, WNOHANG) > 0)
         continue;
 }
@@ -314,8 +316,6 @@ static void block_signals(struct run *x)
 
 static void release(struct run *x)
 {
-    gang_lines_end(&x->out);
-    gang_lines_end(&x->err);
     if (x->err.aside >= 0)
         close(x->err.aside);
     if (x->signals >= 0)

@@ -98,7 +98,7 @@ static const char *const first_metrics[] = {"loss",       "val_loss",
                                             "perplexity", "tokens_per_second",
                                             "samples_per_second", "mfu"};
 static const char *const last_metrics[] = {"rows",          "bytes",     "learning_rate",
-                                           "gradient_norm", "data_wait", "steps",
+                                           "gradient_norm", "data_wait", "steps", "result_step",
                                            "epochs",        "parameters"};
 
 static bool is_among(const char *const *names, size_t count, const char *name)

@@ -113,6 +113,15 @@ static void add_point(struct view__series *s, const double point[3], size_t limi
         thin_out(s);
 }
 
+/* Values of the whole, after a curve over steps, are no points of it. */
+static bool has_steps(const struct view__step *step)
+{
+    for (size_t i = 0; i < step->series_count; i++)
+        if (!isnan(step->series[i].last[0]))
+            return true;
+    return false;
+}
+
 static void metrics_come(const struct view__report *r, struct view__step *step,
                          const json_t *event)
 {
@@ -121,6 +130,8 @@ static void metrics_come(const struct view__report *r, struct view__step *step,
                        time_of(r, event), 0};
     const char *name;
     json_t *value;
+    if (isnan(point[0]) && has_steps(step))
+        return;
     json_object_foreach(json_object_get(event, "metrics"), name, value) {
         struct view__series *s = json_is_number(value) ? series_of(step, name) : NULL;
         point[2] = json_number_value(value);

@@ -305,6 +305,14 @@ static void go_back(json_t *points, double x)
         json_array_remove(points, n - 1);
 }
 
+/* "step", "time" or "" */
+static const char *x_of(const json_t *step)
+{
+    const char *x = json_string_value(json_object_get(step, "x"));
+
+    return x ? x : "";
+}
+
 static void metrics_come(struct record *rec, json_t *step, const json_t *event)
 {
     json_t *series = json_object_get(step, "series"), *value;
@@ -313,6 +321,10 @@ static void metrics_come(struct record *rec, json_t *step, const json_t *event)
         json_is_number(at) ? json_number_value(at) : since_start(rec, event) / 1000;
     const char *name;
 
+    /* Values of the whole, after a curve over steps, are no points of it. */
+    if (!json_is_number(at) &&
+        strcmp(x_of(step), "step") == 0)
+        return;
     if (!json_object_get(step, "x"))
         json_object_set_new(step, "x",
                             json_string(json_is_number(at) ? "step" : "time"));

@@ -24,6 +24,7 @@
 #include "model/model.h"
 #include "tensor/comm.h"
 #include "tensor/device.h"
+#include "tensor/safetensors.h"
 #include "train/checkpoint.h"
 #include "train/heartbeat.h"
 #include "train/job.h"
@@ -250,6 +251,102 @@ START_TEST(a_language_is_learned_and_sampled)
 }
 END_TEST
 
+/* Evaluated at 10, 20 …, saved at 7, 14 … and where the best was seen; the larger loss is
+ * taken for the better one, so that it is the first. */
+START_TEST(the_metrics_are_those_of_the_result)
+{
+    json_t *job = rig_job(scratch, RIG_CLASSES, 400), *state = NULL;
+    char *report = path_in("report"), *path;
+    read_report("report");
+    set(job, "report", json_string(report));
+    set(job, "steps", json_integer(40));
+    set(job, "checkpoint", json_pack("{s:i, s:s, s:s, s:i, s:i}", "every", 7, "metric",
+                                     "val_loss", "mode", "max", "keep_best", 1,
+                                     "keep_latest", 9));
+    json_object_set_new(json_object_get(job, "evaluate"), "every", json_integer(10));
+    must_train(job);
+    json_t *lines = lines_of("report"), *logged = lines_of("work/metrics.jsonl");
+    ck_assert(number(lines, -1, "result_step") == 10 && isnan(number(lines, -1, "step")));
+    ck_assert(number(logged, 9, "step") == 10);
+    ck_assert(number(logged, 9, "val_loss") > number(logged, -1, "val_loss"));
+    ck_assert(number(lines, -1, "val_loss") == number(logged, 9, "val_loss"));
+    ck_assert(number(lines, -1, "loss") == number(logged, -1, "loss"));
+    path = path_in("checkpoints/step-00000014/state.json");
+    state = json_load_file(path, 0, NULL);
+    ck_assert_ptr_nonnull(json_object_get(json_object_get(state, "metrics"), "loss"));
+    ck_assert_ptr_null(json_object_get(json_object_get(state, "metrics"), "val_loss"));
+    json_decref(state);
+    json_decref(logged);
+    json_decref(lines);
+    free(path);
+    free(report);
+    json_decref(job);
+}
+END_TEST
+
+/* --- adapters --- */
+
+static double tensor_at(const char *file, const char *name, int64_t i)
+{
+    struct rwf_err err = RWF_ERR_INIT;
+    char *path = path_in(file);
+    struct safetensors *s = safetensors_open(path, &err);
+    ck_assert_msg(s != NULL, "%s", err.text);
+    const struct safetensors_entry *e = safetensors_find(s, name);
+    float v = NAN;
+    if (e != NULL)
+        ck_assert_int_eq(safetensors_floats(e, i, 1, &v, &err), 0);
+    safetensors_close(s);
+    free(path);
+    return (double)v;
+}
+
+/* A model, then an adapter beside it: the base stays as it is until both are merged. */
+START_TEST(an_adapter_is_trained_and_merged)
+{
+    static const char weight[] = "transformer.h.0.attn.c_attn.weight";
+    static const char stem[] = "base_model.model.transformer.h.0.attn.c_attn";
+    json_t *job = rig_job(scratch, RIG_TOKENS, 2000);
+    char *base = path_in("base"), *checkpoints = path_in("checkpoints"), name[128];
+    double product = 0;
+    set(job, "precision", json_string(_i == 0 ? "fp32" : "bf16"));
+    set(job, "result", json_string(base));
+    must_train(job);
+    ck_assert_int_eq(rwf_fs_rmtree(checkpoints, NULL), 0);
+    char *merged = path_in("result");
+    set(job, "result", json_string(merged));
+    set(job, "from", json_string(base));
+    json_object_set_new(json_object_get(job, "config"), "adapter",
+                        json_pack("{s:i, s:i, s:[s]}", "rank", 2, "alpha", 4, "targets",
+                                  "c_attn"));
+    must_train(job);
+    double before = tensor_at("base/model.safetensors", weight, 5);
+    ck_assert(before == tensor_at("checkpoints/step-00000020/model.safetensors", weight, 5));
+    /* Stored [in, out]: element 5 is of the first input and the sixth output. */
+    for (int r = 0; r < 2; r++) {
+        snprintf(name, sizeof(name), "%s.lora_A.weight", stem);
+        double a = tensor_at("result/adapter/adapter_model.safetensors", name, r * 32);
+        snprintf(name, sizeof(name), "%s.lora_B.weight", stem);
+        product += a * tensor_at("result/adapter/adapter_model.safetensors", name, 5 * 2 + r);
+    }
+    double after = tensor_at("result/model.safetensors", weight, 5);
+    ck_assert(product != 0);
+    ck_assert_double_eq_tol(after, before + 2 * product, _i == 0 ? 1e-6 : 2e-3);
+    snprintf(name, sizeof(name), "%s.lora_A.weight", stem);
+    ck_assert(isnan(tensor_at("result/model.safetensors", name, 0)));
+    /* It is a model like any other. */
+    json_object_del(json_object_get(job, "config"), "adapter");
+    ck_assert_int_eq(rwf_fs_rmtree(checkpoints, NULL), 0);
+    set(job, "from", json_string(merged));
+    set(job, "result", json_string(base));
+    must_train(job);
+    free(merged);
+    free(checkpoints);
+    free(base);
+    json_decref(job);
+}
+END_TEST
+
 /* --- going on --- */
 
 static char *bytes_of(const char *name, size_t *ret_len)
@@ -260,35 +357,6 @@ static char *bytes_of(const char *name, size_t *ret_len)
     free(path);
     return bytes;
 }
-
-/* The checkpoint keeps the adapters apart, the result is a model without any. */
-START_TEST(adapters_are_merged_into_the_result)
-{
-    json_t *job = rig_job(scratch, RIG_TOKENS, 2000), *config = json_object_get(job, "config");
-    json_t *adapter = json_pack("{s:i, s:f}", "rank", 2, "alpha", 4.0);
-    struct rwf_err err = RWF_ERR_INIT;
-    ck_assert_int_eq(model_config_adapter(config, adapter, &err), 0);
-    set(job, "steps", json_integer(5));
-    must_train(job);
-    static const char *const there[] = { "result/adapter/adapter_model.safetensors",
-                                         "result/adapter/adapter_config.json",
-                                         "result/tokenizer.json" };
-    for (size_t i = 0; i < RWF_COUNT(there); i++) {
-        char *path = path_in(there[i]);
-        ck_assert_msg(rwf_fs_is_file(path), "%s", path);
-        free(path);
-    }
-    size_t len;
-    char *text = bytes_of("result/config.json", &len);
-    ck_assert_ptr_null(strstr(text, "\"adapter\""));
-    free(text);
-    text = bytes_of("checkpoints/step-00000005/config.json", &len);
-    ck_assert_ptr_nonnull(strstr(text, "\"adapter\""));
-    free(text);
-    json_decref(adapter);
-    json_decref(job);
-}
-END_TEST
 
 /* With everything that has a state: momenta, dropout, micro batches, clipping. */
 static json_t *resumable(enum rig_kind kind)
@@ -643,12 +711,13 @@ int main(void)
     tcase_add_test(t, values_are_learned);
     tcase_add_test(t, each_target_has_a_mean_of_its_own);
     tcase_add_loop_test(t, a_language_is_learned_and_sampled, 0, 2);
-    tcase_add_test(t, adapters_are_merged_into_the_result);
+    tcase_add_loop_test(t, an_adapter_is_trained_and_merged, 0, 2);
     tcase_add_loop_test(t, resuming_changes_no_bit, 0, 2);
     tcase_add_loop_test(t, a_device_of_its_own_trains_to_the_same_bits, 0, 3);
     tcase_add_loop_test(t, a_signal_ends_it_with_a_checkpoint, 0, 2);
     tcase_add_test(t, what_is_finished_is_only_exported_again);
     tcase_add_test(t, stops_early_and_exports_the_best);
+    tcase_add_test(t, the_metrics_are_those_of_the_result);
     tcase_add_loop_test(t, failures_say_what_is_wrong, 0, RWF_COUNT(failures));
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);

@@ -113,13 +113,11 @@ static void add_point(struct view__series *s, const double point[3], size_t limi
         thin_out(s);
 }
 
-/* Values of the whole, after a curve over steps, are no points of it. */
-static bool has_steps(const struct view__step *step)
+/* An attempt that goes on from a checkpoint does steps again. */
+static void go_back(struct view__series *s, double step)
 {
-    for (size_t i = 0; i < step->series_count; i++)
-        if (!isnan(step->series[i].last[0]))
-            return true;
-    return false;
+    while (s->count > 0 && s->points[s->count - 3] >= step)
+        s->count -= 3;
 }
 
 static void metrics_come(const struct view__report *r, struct view__step *step,
@@ -130,13 +128,14 @@ static void metrics_come(const struct view__report *r, struct view__step *step,
                        time_of(r, event), 0};
     const char *name;
     json_t *value;
-    if (isnan(point[0]) && has_steps(step))
-        return;
     json_object_foreach(json_object_get(event, "metrics"), name, value) {
         struct view__series *s = json_is_number(value) ? series_of(step, name) : NULL;
         point[2] = json_number_value(value);
-        if (s != NULL)
-            add_point(s, point, points_limit(r));
+        /* A value of the whole, after a curve over steps, is no point of it. */
+        if (s == NULL || (isnan(point[0]) && s->seen > 0 && !isnan(s->last[0])))
+            continue;
+        go_back(s, point[0]);
+        add_point(s, point, points_limit(r));
     }
 }
 

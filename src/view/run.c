@@ -305,12 +305,11 @@ static void go_back(json_t *points, double x)
         json_array_remove(points, n - 1);
 }
 
-/* "step", "time" or "" */
-static const char *x_of(const json_t *step)
+static bool over_steps(const json_t *step)
 {
     const char *x = json_string_value(json_object_get(step, "x"));
 
-    return x ? x : "";
+    return x && strcmp(x, "step") == 0;
 }
 
 static void metrics_come(struct record *rec, json_t *step, const json_t *event)
@@ -321,10 +320,6 @@ static void metrics_come(struct record *rec, json_t *step, const json_t *event)
         json_is_number(at) ? json_number_value(at) : since_start(rec, event) / 1000;
     const char *name;
 
-    /* Values of the whole, after a curve over steps, are no points of it. */
-    if (!json_is_number(at) &&
-        strcmp(x_of(step), "step") == 0)
-        return;
     if (!json_object_get(step, "x"))
         json_object_set_new(step, "x",
                             json_string(json_is_number(at) ? "step" : "time"));
@@ -336,6 +331,9 @@ static void metrics_come(struct record *rec, json_t *step, const json_t *event)
             points = json_array();
             json_object_set_new(series, name, points);
         }
+        /* A value of the whole, after a curve over steps, is no point of it. */
+        if (!json_is_number(at) && json_array_size(points) > 0 && over_steps(step))
+            continue;
         if (json_is_number(at))
             go_back(points, x);
         json_array_append_new(points, json_pack("[f, f]", x, json_number_value(value)));

@@ -51,7 +51,7 @@ EXTRA_PROGRAMS += tests/bench/gpt2_step
 tests_bench_gpt2_step_SOURCES = tests/bench/gpt2_step.c
 tests_bench_gpt2_step_LDADD = -ldl -lm
 # An MLP against PyTorch, one rank and two; the head of train.sh says how.
-EXTRA_DIST += %D%/train.sh %D%/train_torch.py
+EXTRA_DIST += %D%/train.sh %D%/train_torch.py %D%/train_gpu.sh
 EXTRA_PROGRAMS += tests/bench/train
 tests_bench_train_SOURCES = tests/bench/train.c
 tests_bench_train_LDADD = libbase.a $(RWF_LIBS)

@@ -15,7 +15,7 @@ libtrain_a_SOURCES += %D%/batches.c %D%/batches_order.c %D%/batches_order.h \
 
 # the loop
 libtrain_a_SOURCES += %D%/evaluate.c %D%/heartbeat.c %D%/heartbeat.h %D%/loop.c %D%/loop.h \
-	%D%/loop_batch.c %D%/loop_job.c %D%/loop_merge.c %D%/loop_open.c %D%/loop_report.c %D%/loop_save.c \
+	%D%/loop_batch.c %D%/loop_job.c %D%/loop_open.c %D%/loop_report.c %D%/loop_save.c \
 	%D%/metrics.c %D%/metrics.h %D%/sample.c
 libtrain_a_SOURCES += %D%/optim.c %D%/optim.h %D%/params.c %D%/params.h %D%/params_full.c \
 	%D%/params_impl.h %D%/params_load.c %D%/params_save.c %D%/params_step.c %D%/schedule.c \

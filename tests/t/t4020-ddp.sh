@@ -62,11 +62,11 @@ ok 'nothing is left' no_ranks
 raywf run r.yaml --no-cache --param workers=2 --param epochs=200 --set train.c.retry=0 >/dev/null 2>.err &
 head=$!
 wait_for has_checkpoint
-kill -SEGV "$(rank_pid 0)"
+kill -ABRT "$(rank_pid 0)"
 wait $head
 ok 'without a retry it fails' test $? -eq 1
 err=$(cat .err)
-says 'train.c: rank 0 of 2 was killed by signal 11 (SIGSEGV)'
+says 'train.c: rank 0 of 2 was killed by signal 6 (SIGABRT)'
 ok 'nothing is left' wait_for no_ranks
 
 # More than fits is refused when planning.

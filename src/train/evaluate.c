@@ -128,6 +128,11 @@ int loop__evaluate(struct loop *l, json_t **ret, struct rwf_err *err)
 
 /* --- what it means --- */
 
+bool loop__is_evaluated(const char *metric)
+{
+    return strncmp(metric, "val_", 4) == 0 || strcmp(metric, "perplexity") == 0;
+}
+
 static bool better(double value, double than, bool max, double by)
 {
     return isnan(than) || (max ? value > than + by : value < than - by);
@@ -136,6 +141,7 @@ static bool better(double value, double than, bool max, double by)
 bool loop__judge(struct loop *l, const json_t *values)
 {
     const struct loop_job *j = &l->j;
+    l->evaluated = l->step;
     const json_t *v = j->best_metric != NULL ? json_object_get(values, j->best_metric) : NULL;
     bool best = json_is_number(v) &&
                 better(json_number_value(v), l->best, j->best_max, 0);

@@ -152,7 +152,7 @@ static int after_step(struct loop *l, struct rwf_err *err)
         if (loop__evaluate(l, &values, err) != 0)
             return -1;
         bool best = loop__judge(l, values);
-        saves = saves || l->early || (best && l->j.save_every == 0);
+        saves = saves || l->early || (best && l->j.keep_best > 0);
     }
     if (evaluates || loop__due(l) || last)
         loop__tell(l, values);

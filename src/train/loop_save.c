@@ -29,12 +29,23 @@ static double real_of(const json_t *object, const char *key)
     return json_is_number(v) ? json_number_value(v) : NAN;
 }
 
+/* Those of this step: what an earlier evaluation has found is of other weights. */
+static json_t *own_metrics(const struct loop *l)
+{
+    json_t *own = json_object(), *value;
+    const char *key;
+    json_object_foreach(l->latest, key, value)
+        if (l->evaluated == l->step || !loop__is_evaluated(key))
+            json_object_set(own, key, value);
+    return own;
+}
+
 static json_t *make_state(const struct loop *l)
 {
     double per_epoch = l->j.steps_per_epoch > 0 ? (double)l->j.steps_per_epoch : NAN;
-    return json_pack("{s:i, s:I, s:o, s:O, s:o, s:I, s:{s:o, s:I}, s:i}", "v", 1, "step",
+    return json_pack("{s:i, s:I, s:o, s:o, s:o, s:I, s:{s:o, s:I}, s:i}", "v", 1, "step",
                      (json_int_t)l->step, "epoch",
-                     real_or_null((double)l->step / per_epoch), "metrics", l->latest,
+                     real_or_null((double)l->step / per_epoch), "metrics", own_metrics(l),
                      "best", real_or_null(l->best), "best_step", (json_int_t)l->best_step,
                      "early_stopping", "best", real_or_null(l->stop_best), "bad",
                      (json_int_t)l->bad, "ranks", l->c->size);
@@ -52,6 +63,7 @@ static void take_state(struct loop *l, const json_t *state)
     l->early = l->j.stops_early && l->bad >= l->j.patience;
     l->saved = l->step;
     l->pending.loss = real_of(metrics, "loss");
+    l->evaluated = json_object_get(metrics, "val_loss") != NULL ? l->step : 0;
     if (json_is_object(metrics))
         json_object_update(l->latest, (json_t *)metrics);
 }
@@ -194,7 +206,7 @@ int loop__save_wait(struct loop *l, struct rwf_err *err)
 
 /* --- the result --- */
 
-static int export(const struct loop *l, struct rwf_err *err)
+static int export(struct loop *l, struct rwf_err *err)
 {
     const struct loop_job *j = &l->j;
     char *path = NULL;
@@ -212,7 +224,7 @@ static int export(const struct loop *l, struct rwf_err *err)
              checkpoint_export(path, j->result, err) == 0)
         rc = model_merge_folder(j->result, err);
     free(path);
-    json_decref(state);
+    l->result = state;
     return rc;
 }
 

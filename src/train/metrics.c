@@ -87,7 +87,9 @@ void metrics_report(struct metrics *m, int64_t step, const json_t *values, doubl
 {
     if (m->report < 0)
         return;
-    json_t *line = json_pack("{s:I}", "step", (json_int_t)step);
+    json_t *line = json_object();
+    if (step != METRICS_NO_STEP)
+        json_object_set_new(line, "step", json_integer(step));
     if (values != NULL)
         json_object_update(line, (json_t *)values);
     if (isfinite(progress))

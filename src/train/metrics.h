@@ -26,6 +26,7 @@ void metrics_log(struct metrics *m, int64_t step, const json_t *values, double p
 /* Puts what was logged into the files, which else happens each second: then the end of this
  * process does not end it. What cannot be written is kept for the next time. */
 void metrics_flush(struct metrics *m);
+enum { METRICS_NO_STEP = -1 }; /* of no step: values of the whole, not of a curve */
 /* To the report alone. values and message may be NULL. */
 void metrics_report(struct metrics *m, int64_t step, const json_t *values, double progress,
                     const char *message);

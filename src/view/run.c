@@ -305,6 +305,13 @@ static void go_back(json_t *points, double x)
         json_array_remove(points, n - 1);
 }
 
+static bool over_steps(const json_t *step)
+{
+    const char *x = json_string_value(json_object_get(step, "x"));
+
+    return x && strcmp(x, "step") == 0;
+}
+
 static void metrics_come(struct record *rec, json_t *step, const json_t *event)
 {
     json_t *series = json_object_get(step, "series"), *value;
@@ -324,6 +331,9 @@ static void metrics_come(struct record *rec, json_t *step, const json_t *event)
             points = json_array();
             json_object_set_new(series, name, points);
         }
+        /* A value of the whole, after a curve over steps, is no point of it. */
+        if (!json_is_number(at) && json_array_size(points) > 0 && over_steps(step))
+            continue;
         if (json_is_number(at))
             go_back(points, x);
         json_array_append_new(points, json_pack("[f, f]", x, json_number_value(value)));

@@ -251,6 +251,39 @@ START_TEST(a_language_is_learned_and_sampled)
 }
 END_TEST
 
+/* Evaluated at 10, 20 …, saved at 7, 14 … and where the best was seen; the larger loss is
+ * taken for the better one, so that it is the first. */
+START_TEST(the_metrics_are_those_of_the_result)
+{
+    json_t *job = rig_job(scratch, RIG_CLASSES, 400), *state = NULL;
+    char *report = path_in("report"), *path;
+    read_report("report");
+    set(job, "report", json_string(report));
+    set(job, "steps", json_integer(40));
+    set(job, "checkpoint", json_pack("{s:i, s:s, s:s, s:i, s:i}", "every", 7, "metric",
+                                     "val_loss", "mode", "max", "keep_best", 1,
+                                     "keep_latest", 9));
+    json_object_set_new(json_object_get(job, "evaluate"), "every", json_integer(10));
+    must_train(job);
+    json_t *lines = lines_of("report"), *logged = lines_of("work/metrics.jsonl");
+    ck_assert(number(lines, -1, "result_step") == 10 && isnan(number(lines, -1, "step")));
+    ck_assert(number(logged, 9, "step") == 10);
+    ck_assert(number(logged, 9, "val_loss") > number(logged, -1, "val_loss"));
+    ck_assert(number(lines, -1, "val_loss") == number(logged, 9, "val_loss"));
+    ck_assert(number(lines, -1, "loss") == number(logged, -1, "loss"));
+    path = path_in("checkpoints/step-00000014/state.json");
+    state = json_load_file(path, 0, NULL);
+    ck_assert_ptr_nonnull(json_object_get(json_object_get(state, "metrics"), "loss"));
+    ck_assert_ptr_null(json_object_get(json_object_get(state, "metrics"), "val_loss"));
+    json_decref(state);
+    json_decref(logged);
+    json_decref(lines);
+    free(path);
+    free(report);
+    json_decref(job);
+}
+END_TEST
+
 /* --- adapters --- */
 
 static double tensor_at(const char *file, const char *name, int64_t i)
@@ -324,35 +357,6 @@ static char *bytes_of(const char *name, size_t *ret_len)
     free(path);
     return bytes;
 }
-
-/* The checkpoint keeps the adapters apart, the result is a model without any. */
-START_TEST(adapters_are_merged_into_the_result)
-{
-    json_t *job = rig_job(scratch, RIG_TOKENS, 2000), *config = json_object_get(job, "config");
-    json_t *adapter = json_pack("{s:i, s:f}", "rank", 2, "alpha", 4.0);
-    struct rwf_err err = RWF_ERR_INIT;
-    ck_assert_int_eq(model_config_adapter(config, adapter, &err), 0);
-    set(job, "steps", json_integer(5));
-    must_train(job);
-    static const char *const there[] = { "result/adapter/adapter_model.safetensors",
-                                         "result/adapter/adapter_config.json",
-                                         "result/tokenizer.json" };
-    for (size_t i = 0; i < RWF_COUNT(there); i++) {
-        char *path = path_in(there[i]);
-        ck_assert_msg(rwf_fs_is_file(path), "%s", path);
-        free(path);
-    }
-    size_t len;
-    char *text = bytes_of("result/config.json", &len);
-    ck_assert_ptr_null(strstr(text, "\"adapter\""));
-    free(text);
-    text = bytes_of("checkpoints/step-00000005/config.json", &len);
-    ck_assert_ptr_nonnull(strstr(text, "\"adapter\""));
-    free(text);
-    json_decref(adapter);
-    json_decref(job);
-}
-END_TEST
 
 /* With everything that has a state: momenta, dropout, micro batches, clipping. */
 static json_t *resumable(enum rig_kind kind)
@@ -708,12 +712,12 @@ int main(void)
     tcase_add_test(t, each_target_has_a_mean_of_its_own);
     tcase_add_loop_test(t, a_language_is_learned_and_sampled, 0, 2);
     tcase_add_loop_test(t, an_adapter_is_trained_and_merged, 0, 2);
-    tcase_add_test(t, adapters_are_merged_into_the_result);
     tcase_add_loop_test(t, resuming_changes_no_bit, 0, 2);
     tcase_add_loop_test(t, a_device_of_its_own_trains_to_the_same_bits, 0, 3);
     tcase_add_loop_test(t, a_signal_ends_it_with_a_checkpoint, 0, 2);
     tcase_add_test(t, what_is_finished_is_only_exported_again);
     tcase_add_test(t, stops_early_and_exports_the_best);
+    tcase_add_test(t, the_metrics_are_those_of_the_result);
     tcase_add_loop_test(t, failures_say_what_is_wrong, 0, RWF_COUNT(failures));
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);

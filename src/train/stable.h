@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What attempts of a training step share: RUN/train/DIGEST, by the spec and the files of the
- * dataset, so that an attempt on other data begins anew. It is removed when the step has
- * succeeded.
+ * What attempts of a training step share: RUN/train/DIGEST, by the spec and the files
+ * of the dataset, so that an attempt on other data begins anew. It is removed when the
+ * step has succeeded.
  */
 #ifndef RWF_TRAIN_STABLE_H
 #define RWF_TRAIN_STABLE_H

@@ -380,6 +380,8 @@ void gang_explain(const struct gang *g, const struct gang_result *r, bool quote,
     case GANG_SIGNAL:
         rwf_str_addf(&text, " was killed by signal %d (SIG%s)", r->signal,
                      name == NULL ? "?" : name);
+        if (r->signal == SIGBUS)
+            rwf_str_add(&text, ": a file it reads was cut short, or its disk failed");
         break;
     case GANG_HUNG:
         rwf_str_addf(&text, " gave no sign of life for %lld s (heartbeat)",

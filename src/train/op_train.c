@@ -340,7 +340,7 @@ static int prepare(struct training *t, struct rwf_err *err)
 
 static int run(struct op_run *r, struct rwf_err *err)
 {
-    struct training t = {.run = r, .spec = r->spec, .stable = stable_folder(r, err)};
+    struct training t = {.run = r, .spec = r->spec, .stable = stable_folder(r, true, err)};
     int rc = t.stable == NULL ? -1 : prepare(&t, err);
 
     if (rc == 0) {

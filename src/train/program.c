@@ -219,7 +219,7 @@ static int run_gang(struct program *p, struct op_run *r, struct rwf_err *err)
 
 static int run(struct op_run *r, struct rwf_err *err)
 {
-    struct program p = {.run = r, .stable = stable_folder(r, err)};
+    struct program p = {.run = r, .stable = stable_folder(r, false, err)};
     int rc = -1;
 
     if (p.stable == NULL)

@@ -20,6 +20,7 @@
 #include "train/gang.h"
 #include "train/spec.h"
 #include "train/spec_job.h"
+#include "train/stable.h"
 
 static json_t *parse(const char *text)
 {
@@ -395,6 +396,60 @@ START_TEST(lines_stay_whole)
 }
 END_TEST
 
+/* --- what attempts share --- */
+
+/* The folder of a step of a run, with a file in it if that is not there; in a process of its
+ * own, which ends and so lets go of it (or holds it until it is killed). 'n'ew, 'g'oes on, or
+ * 'e'rror. */
+static pid_t holder;
+
+static char share(const char *root, const char *run, int workers, bool hold)
+{
+    char *place = rwf_xasprintf("%s/%s/steps/train.a", root, run), said = '?';
+    int fds[2];
+    ck_assert_int_eq(pipe(fds), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct rwf_err err = RWF_ERR_INIT;
+        json_t *spec = json_pack("{s:i, s:i}", "seed", 1, "workers", workers);
+        struct op_run r = {.address = "train.a", .spec = spec, .dir = place};
+        char *folder = stable_folder(&r, true, &err);
+        char *mark = folder != NULL ? rwf_fs_join(folder, "mark") : NULL;
+        said = mark == NULL ? 'e' : rwf_fs_exists(mark) ? 'g' : 'n';
+        if (said == 'n')
+            rwf_fs_write(mark, "", 0, false, NULL);
+        ck_assert_int_eq((int)write(fds[1], &said, 1), 1);
+        while (hold)
+            pause();
+        _exit(0);
+    }
+    ck_assert_int_eq((int)read(fds[0], &said, 1), 1);
+    close(fds[0]);
+    close(fds[1]);
+    free(place);
+    if (hold)
+        holder = pid;
+    else
+        waitpid(pid, NULL, 0);
+    return said;
+}
+
+START_TEST(a_later_run_goes_on)
+{
+    char root[] = "/tmp/raywf-stable.XXXXXX";
+    ck_assert_ptr_nonnull(mkdtemp(root));
+    ck_assert_int_eq(share(root, "1", 1, false), 'n');
+    ck_assert_int_eq(share(root, "1", 2, false), 'g'); /* an attempt of the same run */
+    ck_assert_int_eq(share(root, "2", 4, false), 'g'); /* another run, other workers */
+    ck_assert_int_eq(share(root, "1", 1, true), 'g');  /* taken back, and held */
+    ck_assert_int_eq(share(root, "3", 1, false), 'n'); /* not what somebody works with */
+    ck_assert_int_eq(share(root, "1", 1, false), 'e');
+    kill(holder, SIGKILL);
+    waitpid(holder, NULL, 0);
+    rwf_fs_rmtree(root, NULL);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("train_op");
@@ -411,6 +466,7 @@ static Suite *suite(void)
     tcase_add_test(tc, term_is_passed_on);
     tcase_add_test(tc, what_cannot_start_is_said);
     tcase_add_test(tc, lines_stay_whole);
+    tcase_add_test(tc, a_later_run_goes_on);
     suite_add_tcase(s, tc);
     return s;
 }

@@ -24,7 +24,8 @@
 #include "base/mem.h"
 #include "train/batches_order.h"
 
-#define RING 4 /* two that the caller may hold, two ahead */
+#define RING 8 /* two that the caller may hold, six ahead */
+#define LOW 2  /* ahead, when the thread is woken: a wake-up costs more than a small batch */
 #define INFO_MAX (64 << 20)
 #define ALIGN 256
 
@@ -275,7 +276,8 @@ const struct batches_micro *batches_next(struct batches *b)
     }
     if (b->filled > b->taken) {
         m = &b->ring[b->taken++ % RING];
-        pthread_cond_broadcast(&b->changed);
+        if (b->filled - b->taken <= LOW)
+            pthread_cond_broadcast(&b->changed);
     }
     pthread_mutex_unlock(&b->lock);
     return m;

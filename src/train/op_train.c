@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A built-in model (a train entry with model). In `raywf run-step`: the dataset is prepared
- * once for all ranks and attempts, lengths become steps, the job is written, the gang runs and
- * is relayed; what it leaves becomes the outputs.
+ * A built-in model (a train entry with model). In `raywf run-step`: the dataset is
+ * prepared once for all ranks and attempts, lengths become steps, the job is written,
+ * the gang runs and is relayed; what it leaves becomes the outputs.
  *
  * RUN/train/DIGEST (stable.h), shared by all attempts:
  *   data/   prepared.h    checkpoints/   checkpoint.h, and metrics.jsonl
@@ -32,8 +32,8 @@ static bool serves(const struct recipe_node *body)
     return recipe_get(body, "command") == NULL && recipe_get(body, "run") == NULL;
 }
 
-static void validate(const struct recipe *r, const char *name, const struct recipe_node *body,
-                     struct recipe_diags *diags)
+static void validate(const struct recipe *r, const char *name,
+                     const struct recipe_node *body, struct recipe_diags *diags)
 {
     (void)r;
     spec_validate(name, body, diags, false);
@@ -41,16 +41,16 @@ static void validate(const struct recipe *r, const char *name, const struct reci
 
 static json_t *outputs(const struct recipe_node *body)
 {
-    json_t *out = json_pack("{s:s, s:s, s:s}", "checkpoint", "checkpoint", "", "checkpoint",
-                            "metrics", "metrics.jsonl");
+    json_t *out = json_pack("{s:s, s:s, s:s}", "checkpoint", "checkpoint", "",
+                            "checkpoint", "metrics", "metrics.jsonl");
 
     if (strcmp(recipe_text(recipe_get(body, "tensorboard"), "false"), "true") == 0)
         json_object_set_new(out, "tensorboard", json_string("tensorboard"));
     return out;
 }
 
-static int inputs(const struct plan_graph *g, const struct plan_step *step, const json_t *spec,
-                  json_t *files, struct rwf_err *err)
+static int inputs(const struct plan_graph *g, const struct plan_step *step,
+                  const json_t *spec, json_t *files, struct rwf_err *err)
 {
     static const char *const paths[] = {"dataset.train", "dataset.val", "model.from",
                                         "tokenizer.path"};
@@ -69,7 +69,8 @@ static int inputs(const struct plan_graph *g, const struct plan_step *step, cons
 static double bytes_each(const json_t *spec)
 {
     static const char *const one_moment[] = {"sgd", "lion"};
-    const char *type = spec_text(spec, "optimizer.type"), *shard = spec_text(spec, "shard");
+    const char *type = spec_text(spec, "optimizer.type"),
+               *shard = spec_text(spec, "shard");
     bool bf16 = strcmp(spec_text(spec, "precision"), "bf16") == 0;
     double workers = (double)spec_int(spec, "workers", 1);
     double weights = bf16 ? 2 : 4, gradients = 4, state = 8;
@@ -103,7 +104,8 @@ static void add_count(struct rwf_str *out, double count)
     rwf_str_addf(out, "%.0f", count);
 }
 
-/* "124.4 M parameters, about 1.9 GiB for weights, gradients and optimizer on each worker" */
+/* "124.4 M parameters, about 1.9 GiB for weights, gradients and optimizer on each
+ * worker" */
 static void add_size(const json_t *spec, struct rwf_str *out)
 {
     const json_t *said = spec_at(spec, "model");
@@ -143,7 +145,8 @@ static char *describe(const struct plan_step *step, const json_t *spec)
 
     rwf_str_addf(&out, "global batch %lld = %lld worker%s x %lld x %lld accumulated",
                  (long long)spec_int(spec, "global_batch_size", 64), (long long)workers,
-                 workers == 1 ? "" : "s", (long long)spec_int(spec, "micro_batch_size", 1),
+                 workers == 1 ? "" : "s",
+                 (long long)spec_int(spec, "micro_batch_size", 1),
                  (long long)spec_accumulation(spec));
     add_size(spec, &out);
     return rwf_str_take(&out);
@@ -227,8 +230,9 @@ static int write_job(struct training *t, struct rwf_err *err)
     json_object_set_new(t->job, "config", config);
     set_paths(t);
     text = json_dumps(t->job, JSON_INDENT(1));
-    rc = text == NULL ? rwf_fail(err, RWF_E_BUG, "%s: the job is no JSON", t->run->address)
-                      : rwf_fs_write(t->job_path, text, strlen(text), false, err);
+    rc = text == NULL
+             ? rwf_fail(err, RWF_E_BUG, "%s: the job is no JSON", t->run->address)
+             : rwf_fs_write(t->job_path, text, strlen(text), false, err);
     free(text);
     return rc;
 }
@@ -240,16 +244,17 @@ static void announce(const struct training *t)
     int64_t workers = spec_int(t->spec, "workers", 1);
     const char *device = spec_text(t->spec, "device");
 
-    fprintf(stderr,
-            "%lld worker%s on %s, %s: %lld steps, %lld in an epoch; global batch %lld = "
-            "%lld worker%s x %lld rows x %lld accumulated\n",
-            (long long)workers, workers == 1 ? "" : "s",
-            strcmp(device, "cuda") == 0 ? "CUDA" : "the CPU", spec_text(t->spec, "precision"),
-            (long long)spec_int(t->job, "steps", 0),
-            (long long)spec_int(t->job, "steps_per_epoch", 0),
-            (long long)spec_int(t->spec, "global_batch_size", 0), (long long)workers,
-            workers == 1 ? "" : "s", (long long)spec_int(t->spec, "micro_batch_size", 0),
-            (long long)spec_accumulation(t->spec));
+    fprintf(
+        stderr,
+        "%lld worker%s on %s, %s: %lld steps, %lld in an epoch; global batch %lld = "
+        "%lld worker%s x %lld rows x %lld accumulated\n",
+        (long long)workers, workers == 1 ? "" : "s",
+        strcmp(device, "cuda") == 0 ? "CUDA" : "the CPU",
+        spec_text(t->spec, "precision"), (long long)spec_int(t->job, "steps", 0),
+        (long long)spec_int(t->job, "steps_per_epoch", 0),
+        (long long)spec_int(t->spec, "global_batch_size", 0), (long long)workers,
+        workers == 1 ? "" : "s", (long long)spec_int(t->spec, "micro_batch_size", 0),
+        (long long)spec_accumulation(t->spec));
 }
 
 /* --- running --- */
@@ -275,9 +280,10 @@ static const char *text_of(const char *last)
     return text;
 }
 
-/* A rank that ends by itself has said why on its last line; its exit code is one of ours. */
-static void explain(struct training *t, const struct gang *gang, const struct gang_result *r,
-                    struct rwf_err *err)
+/* A rank that ends by itself has said why on its last line; its exit code is one of
+ * ours. */
+static void explain(struct training *t, const struct gang *gang,
+                    const struct gang_result *r, struct rwf_err *err)
 {
     const char *text = text_of(r->last);
 
@@ -288,8 +294,8 @@ static void explain(struct training *t, const struct gang *gang, const struct ga
     if (gang->workers == 1)
         rwf_fail(err, RWF_E_BASE + r->exit_code, "%s", text);
     else
-        rwf_fail(err, RWF_E_BASE + r->exit_code, "rank %d of %d: %s", r->rank, gang->workers,
-                 text);
+        rwf_fail(err, RWF_E_BASE + r->exit_code, "rank %d of %d: %s", r->rank,
+                 gang->workers, text);
 }
 
 static int run_gang(struct training *t, struct rwf_err *err)
@@ -319,7 +325,8 @@ static int run_gang(struct training *t, struct rwf_err *err)
 }
 
 /* Moves what attempts have shared to where the outputs are looked for. */
-static int move(const char *from, const char *dir, const char *name, struct rwf_err *err)
+static int move(const char *from, const char *dir, const char *name,
+                struct rwf_err *err)
 {
     char *here = rwf_fs_join(from, name), *there = rwf_fs_join(dir, name);
     int rc = rename(here, there) == 0

@@ -1,4 +1,8 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The folder is named by a digest, as rows.c names its spool: size and time of the dataset's
+ * files stand for their content, which may be large.
+ */
 #include "config.h"
 #include "train/stable.h"
 
@@ -16,8 +20,8 @@
 #include "train/spec.h"
 
 /* How it is trained, not what. */
-static const char *const passed_over[] = {"workers",   "micro_batch_size", "device", "shard",
-                                          "heartbeat", "env",              "dir"};
+static const char *const passed_over[] = {
+    "workers", "micro_batch_size", "device", "shard", "heartbeat", "env", "dir"};
 
 static void add_file(struct rwf_digest *d, const char *path)
 {

@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Tree-structured Parzen estimator (Bergstra et al. 2011). The best tenth of the trials (at
- * most 25) give a density l, all others a density g, for each group of parameters that exist
+ * Tree-structured Parzen estimator (Bergstra et al. 2011). The best tenth or so of the trials
+ * (at most 25) give a density l, all others a density g, for each group of parameters that exist
  * together; of some candidates drawn from l the one with the largest l / g is taken. With
  * `multivariate: false`, each parameter is a group of its own.
  *
  * Trials rank by outcome (completed, then stopped, those that came farther first), then value,
  * then number. Pending trials count as bad, so that concurrent ones spread; failed ones, too.
- * The least width of a kernel is (n + 2)^-1.5 in l and 1 / min(n + 2, 100) in g, with n
- * observations: the usual 1 / (n + 2) in l leaves the last digits unsearched (measured with
- * tests/bench/tune_quality).
  * Kept up to date at each event: the ranking, and for each parameter its values in order.
  */
 #include "config.h"
@@ -24,7 +21,15 @@
 
 enum { MOST_GOOD = 25 };
 
-#define GOOD_FRACTION 0.1
+/* What differs by `multivariate`; measured with tests/bench/tune_quality. The usual values are 24
+ * candidates, a prior of 1, a tenth, and widths down to 1 / (n + 2) in both densities; that
+ * leaves the last digits unsearched. */
+static const struct defaults {
+    int64_t candidates;
+    double prior_weight;
+    double good_fraction;
+    double narrowing; /* the least width of a kernel in l is (n + 2)^-narrowing */
+} defaults[2] = {{24, 1, 0.1, 1.2}, {48, 2, 0.08, 1.6}};
 
 struct list {
     struct tune__trial **trials;
@@ -35,6 +40,7 @@ struct tpe {
     int64_t startup_trials, candidates;
     bool multivariate;
     double prior_weight;
+    const struct defaults *usual;
     struct list ranked;   /* completed and stopped ones, best first */
     size_t failed;
     struct list *sorted;  /* of each parameter: trials that have it, by unit coordinate */
@@ -63,12 +69,15 @@ static int create(struct tune_sampler *s, const json_t *spec, struct rwf_err *er
 {
     struct tpe *t = s->own = rwf_xcalloc(1, sizeof(*t));
     t->startup_trials = 10;
-    t->candidates = 24;
     t->multivariate = true;
-    t->prior_weight = 1;
     t->param_count = tune_space_count(s->space);
     t->sorted = rwf_xcalloc(t->param_count + 1, sizeof(*t->sorted));
-    return tune__options_read("algorithm tpe", table, RWF_COUNT(table), spec, t, err);
+    if (tune__options_read("algorithm tpe", table, RWF_COUNT(table), spec, t, err))
+        return -1;
+    t->usual = &defaults[t->multivariate];
+    t->candidates = t->candidates ? t->candidates : t->usual->candidates;
+    t->prior_weight = t->prior_weight > 0 ? t->prior_weight : t->usual->prior_weight;
+    return 0;
 }
 
 /* --- order, kept at each event --- */
@@ -132,7 +141,7 @@ static void ended(struct tune_sampler *s, struct tune__trial *trial)
         return;
     }
     insert_sorted(&t->ranked, trial, by_rank, 0);
-    double good = fmin(ceil(GOOD_FRACTION * (double)t->ranked.count), MOST_GOOD);
+    double good = fmin(ceil(t->usual->good_fraction * (double)t->ranked.count), MOST_GOOD);
     for (size_t i = 0; i < t->ranked.count && i <= MOST_GOOD; i++)
         t->ranked.trials[i]->good = (double)i < good;
 }
@@ -216,7 +225,7 @@ static void sample_group(struct search *h, uint32_t i)
     find_members(h, i);
     number_kernels(h, &good, &bad);
     struct tune__parzen *l = tune__parzen_create(h->params, h->member_count, good,
-                                                 h->t->prior_weight, pow(good + 2.0, -1.5));
+                                                 h->t->prior_weight, pow(good + 2.0, -h->t->usual->narrowing));
     struct tune__parzen *g = tune__parzen_create(h->params, h->member_count, bad,
                                                  h->t->prior_weight,
                                                  1 / fmin(100, bad + 2.0));

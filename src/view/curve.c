@@ -99,7 +99,8 @@ static void print_step(const char *address, int width, const json_t *step, FILE 
                        bool color)
 {
     for (size_t i = 0; i < sizeof(shown) / sizeof(shown[0]); i++) {
-        const json_t *points = json_object_get(json_object_get(step, "series"), shown[i]);
+        const json_t *points =
+            json_object_get(json_object_get(step, "series"), shown[i]);
         if (json_array_size(points) >= 2)
             print_curve(address, width, shown[i], points, out, color);
     }

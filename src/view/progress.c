@@ -24,6 +24,8 @@ struct running {
     char *address;
     int64_t started, told; /* monotonic */
     double progress;       /* -1: unknown */
+    double from;           /* … when this pass began, at began: an attempt may go on from */
+    int64_t began;         /* the middle, and a step may have several passes */
     int64_t rows, bytes;   /* -1: unknown */
     int attempt;
     bool waits; /* for its next attempt */
@@ -89,6 +91,8 @@ static struct running *begin(struct view_progress *p, const char *address)
     }
     r->started = r->told = rwf_clock_mono();
     r->progress = -1;
+    r->from = 0;
+    r->began = r->started;
     r->rows = r->bytes = -1;
     r->waits = false;
     return r;
@@ -205,8 +209,9 @@ static void add_facts(struct rwf_str *out, const struct running *r, int64_t now)
         rwf_str_addf(out, " %3.0f%%", r->progress * 100);
     }
     add_rate(out, r, elapsed);
-    if (r->progress > 0.01 && r->progress < 1) {
-        int64_t left = (int64_t)((double)elapsed * (1 - r->progress) / r->progress);
+    if (r->progress - r->from > 0.01 && r->progress < 1) {
+        int64_t left = (int64_t)((double)(now - r->began) * (1 - r->progress) /
+                                 (r->progress - r->from));
         rwf_str_addf(out, "  %s left", live_time(left, text));
     }
     if (r->note && *r->note)
@@ -419,6 +424,18 @@ static void on_started(struct view_progress *p, const json_t *e)
     rwf_str_addf(lines(p), "%s%s\n", r->address, r->attempt > 1 ? " again" : "");
 }
 
+/* The first one that is far from nothing, and one that falls back, begin a pass. */
+static void set_progress(struct running *r, double share)
+{
+    bool begins = r->progress < 0 ? share > 0.05 : share < r->progress;
+
+    if (begins) {
+        r->from = share;
+        r->began = rwf_clock_mono();
+    }
+    r->progress = share;
+}
+
 static void on_progress(struct view_progress *p, const json_t *e)
 {
     struct running *r = find(p, text_of(e, "step"));
@@ -427,7 +444,7 @@ static void on_progress(struct view_progress *p, const json_t *e)
     if (!r)
         return;
     if (json_is_number(share))
-        r->progress = json_number_value(share);
+        set_progress(r, json_number_value(share));
     if (json_object_get(e, "rows"))
         r->rows = count_of(e, "rows");
     if (json_object_get(e, "bytes"))

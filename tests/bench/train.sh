@@ -43,7 +43,7 @@ if [ -n "$python" ]; then
     torch=$(times taskset -c 0 "$python" "$top/tests/bench/train_torch.py" "$dir/data" 64 4000)
     say "  PyTorch: median %.0f samples/s; raywf is %.2f times as fast (bar 2)" "$torch, $one / $torch"
 fi
-alone=$(times rate b256 256 3000 taskset -c 0)
-both=$(times rate r256 256 3000 two)
+alone=$(times rate b256 256 2000 taskset -c 0)
+both=$(times rate r256 256 2000 two)
 say "batch 256, one rank: median %.0f samples/s" "$alone"
 say "batch 256, two ranks: median %.0f samples/s, %.2f times one (bar 1.8)" "$both, $both / $alone"

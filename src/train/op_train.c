@@ -87,6 +87,23 @@ static double bytes_each(const json_t *spec)
     return weights + gradients + state;
 }
 
+/* "5123", "23.4 K", "124.4 M", "32.8 B" */
+static void add_count(struct rwf_str *out, double count)
+{
+    static const struct {
+        double unit;
+        const char *name;
+    } units[] = {{1e9, " B"}, {1e6, " M"}, {1e4, " K"}};
+
+    for (size_t i = 0; i < RWF_COUNT(units); i++)
+        if (count >= units[i].unit) {
+            double unit = units[i].unit == 1e4 ? 1e3 : units[i].unit;
+            rwf_str_addf(out, "%.1f%s", count / unit, units[i].name);
+            return;
+        }
+    rwf_str_addf(out, "%.0f", count);
+}
+
 /* "124.4 M parameters, about 1.9 GiB for weights, gradients and optimizer on each
  * worker" */
 static void add_size(const json_t *spec, struct rwf_str *out)
@@ -94,9 +111,7 @@ static void add_size(const json_t *spec, struct rwf_str *out)
     const json_t *said = spec_at(spec, "model");
     const char *type = spec_text(said, "type");
     bool mlp = type == NULL || strcmp(type, "mlp") == 0;
-    int vocab = spec_text(said, "preset") != NULL
-                    ? 0
-                    : (int)spec_int(spec, "tokenizer.vocab_size", 0);
+    int vocab = (int)spec_int(spec, "tokenizer.vocab_size", 0);
     json_t *config = mlp ? NULL : model_config(said, vocab, NULL);
     struct model *model = config == NULL ? NULL : model_create(config, NULL);
     char size[RWF_UNITS_LEN];
@@ -105,9 +120,14 @@ static void add_size(const json_t *spec, struct rwf_str *out)
         const struct model_layout *layout = model_layout(model);
         double frozen = (double)(layout->parameters - layout->trainable) *
                         (strcmp(spec_text(spec, "precision"), "bf16") == 0 ? 2 : 4);
-        rwf_str_addf(out, "; %.4g M parameters", (double)layout->parameters / 1e6);
-        if (layout->trainable != layout->parameters)
-            rwf_str_addf(out, " (%.4g M trained)", (double)layout->trainable / 1e6);
+        rwf_str_add(out, "; ");
+        add_count(out, (double)layout->parameters);
+        rwf_str_add(out, " parameters");
+        if (layout->trainable != layout->parameters) {
+            rwf_str_add(out, " (");
+            add_count(out, (double)layout->trainable);
+            rwf_str_add(out, " trained)");
+        }
         rwf_str_addf(out, ", %s and activations on each worker",
                      rwf_size_format((int64_t)(frozen + (double)layout->trainable *
                                                             bytes_each(spec)),

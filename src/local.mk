@@ -17,6 +17,7 @@ include %D%/tensor/local.mk
 include %D%/text/local.mk
 include %D%/model/local.mk
 include %D%/train/local.mk
+include %D%/tune/local.mk
 include %D%/rank/local.mk
 include %D%/view/local.mk
 include %D%/cmd/local.mk

@@ -50,3 +50,9 @@ EXTRA_DIST += %D%/gpt2_torch.py
 EXTRA_PROGRAMS += tests/bench/gpt2_step
 tests_bench_gpt2_step_SOURCES = tests/bench/gpt2_step.c
 tests_bench_gpt2_step_LDADD = -ldl -lm
+# Search, beside Optuna; the head of tune_quality.sh says how.
+EXTRA_DIST += %D%/tune_quality.sh %D%/tune_quality.py
+EXTRA_PROGRAMS += tests/bench/tune_quality
+tests_bench_tune_quality_SOURCES = tests/bench/tune_quality.c tests/unit/tune_functions.h
+tests_bench_tune_quality_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests/unit
+tests_bench_tune_quality_LDADD = libtune.a libbase.a $(RWF_LIBS)

@@ -54,11 +54,12 @@ static int first_key(struct engine__search *x, char key[RWF_DIGEST_LEN])
     json_t *config = search_config(x->s, 0) != NULL
                          ? json_incref((json_t *)(uintptr_t)search_config(x->s, 0))
                          : search_suggest(x->s, 0);
+    struct rwf_err err = RWF_ERR_INIT;
     int result = -1;
     if (p != NULL && config != NULL && x->trials[0].lineage == NULL) {
         plan_trial_configure(x->e->graph, p->index, config);
         engine__resolve_as(x->e, PLAN_KEY);
-        result = plan_step_key(x->e->graph, p, run_cache_digest, x->e->cache, key, NULL, NULL);
+        result = plan_step_key(x->e->graph, p, run_cache_digest, x->e->cache, key, NULL, &err);
     }
     json_decref(config);
     return result;
@@ -93,7 +94,8 @@ void engine__search_look(struct engine__search *x)
     rwf_digest_json(x->parts, x->key);
     if (x->e->options->no_cache || !x->trials[0].step->policy->cache)
         return;
-    json_t *entry = run_cache_get(x->e->cache, x->key, NULL);
+    const char *miss;
+    json_t *entry = run_cache_get(x->e->cache, x->key, &miss);
     x->record = entry == NULL ? NULL : read_record(entry);
     json_decref(entry);
 }

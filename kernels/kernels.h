@@ -233,8 +233,8 @@ struct kernels {
      * not rounded in between). */
     void (*rope)(struct kernel_context *c, const struct kernel_rope *r, void *y, float *stats,
                  const void *x);
-    /* dx from dy, both qkv (may be the same); x: before (without q_weight: may be NULL). dq_weight, dk_weight [size] float are
-     * added to. scratch: rope_scratch bytes. */
+    /* dx from dy, both qkv (may be the same); x: before (without q_weight: may be NULL). dq_weight
+     * and dk_weight [size], float, are added to; NULL: not wanted. scratch: rope_scratch bytes. */
     void (*rope_back)(struct kernel_context *c, const struct kernel_rope *r, void *dx,
                       float *dq_weight, float *dk_weight, const void *dy, const void *x,
                       const float *stats, void *scratch);
@@ -251,8 +251,9 @@ struct kernels {
     /* --- losses: losses[rows] float, 0 where the row does not count --- */
     /* Softmax and cross-entropy in one; correct[rows] (or NULL): 1 where the largest logit (the
      * first of equals) is the target's, else 0. losses: class weight * -log p(target). Rows that
-     * do not count: loss, correct and gradient 0. A NaN among the logits of a row that counts
-     * makes its loss and gradients NaN. Without gradient the logits stay as they are. */
+     * do not count: loss, correct and gradient 0. A NaN or +infinity among the logits of a row
+     * that counts makes its loss and gradients NaN, correct 0. Without gradient the logits stay
+     * as they are. */
     void (*cross_entropy)(struct kernel_context *c, const struct kernel_loss *l, float *losses,
                           float *correct, void *logits);
     /* losses = (y - target)^2 summed over width; y becomes 2 (y - target) * scale when

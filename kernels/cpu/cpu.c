@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Which variant this processor runs, and its table: the reference's, with what the variant
- * does faster in its place.
+ * Which variant this processor runs, and its table: the reference's, with what the
+ * variant does faster in its place.
  */
 #include "config.h"
 #include "kernels/cpu/host.h"
@@ -30,17 +30,18 @@ bool cpu__variant_runs(enum cpu_variant v)
     if (v == CPU_AVX2)
         return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     if (v == CPU_AVX512)
-        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        return __builtin_cpu_supports("avx512f") &&
+               __builtin_cpu_supports("avx512bw") &&
                __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 #endif
     return v == CPU_PLAIN;
 }
 
-#define OPEN(name)                                                                       \
-    static struct kernel_context *open_##name(const struct kernel_options *o,            \
-                                              char *error, size_t size)                  \
-    {                                                                                    \
-        return cpu__host_open(o, #name, error, size);                                    \
+#define OPEN(name)                                                                     \
+    static struct kernel_context *open_##name(const struct kernel_options *o,          \
+                                              char *error, size_t size)                \
+    {                                                                                  \
+        return cpu__host_open(o, #name, error, size);                                  \
     }
 OPEN(plain)
 #if defined RWF_CPU_X86
@@ -98,7 +99,8 @@ static void split_part(void *arg, int part, int thread)
     s->fn(s->arg, from, to, thread);
 }
 
-void cpu__split(struct kernel_context *c, int64_t n, int64_t grain, range_fn fn, void *arg)
+void cpu__split(struct kernel_context *c, int64_t n, int64_t grain, range_fn fn,
+                void *arg)
 {
     struct split s = {n, grain, fn, arg};
     pool_run(c->pool, (int)((n + grain - 1) / grain), split_part, &s);

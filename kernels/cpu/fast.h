@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The fast operations: each fast_*.c is compiled once per variant, VARIANT being its name.
- * Work is cut into parts by sizes alone, so that the number of threads changes no bit.
+ * The fast operations: each fast_*.c is compiled once per variant, VARIANT being its
+ * name. Work is cut into parts by sizes alone, so that the number of threads changes no
+ * bit.
  */
 #ifndef RWF_KERNELS_CPU_FAST_H
 #define RWF_KERNELS_CPU_FAST_H
@@ -21,16 +22,18 @@ static inline int64_t rows_grain(int64_t width)
 }
 
 /* Calls body(…, type) with the type as a constant. */
-#define BY_TYPE(type, body, ...)                                                         \
-    do {                                                                                 \
-        if ((type) == KERNEL_BF16)                                                       \
-            body(__VA_ARGS__, KERNEL_BF16);                                              \
-        else                                                                             \
-            body(__VA_ARGS__, KERNEL_F32);                                               \
+#define BY_TYPE(type, body, ...)                                                       \
+    do {                                                                               \
+        if ((type) == KERNEL_BF16)                                                     \
+            body(__VA_ARGS__, KERNEL_BF16);                                            \
+        else                                                                           \
+            body(__VA_ARGS__, KERNEL_F32);                                             \
     } while (0)
 
-/* The product by this thread alone, A being of a_type. pack: CPU_PACK_BYTES of its own. */
-void FAST(matmul_mixed)(const struct kernel_matmul *m, enum kernel_type a_type, float *pack);
+/* The product by this thread alone, A being of a_type. pack: CPU_PACK_BYTES of its own.
+ */
+void FAST(matmul_mixed)(const struct kernel_matmul *m, enum kernel_type a_type,
+                        float *pack);
 
 /* Each part of the table fills in its operations. */
 void FAST(fill_matmul)(struct kernels *k);

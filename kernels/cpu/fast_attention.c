@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Causal attention in tiles of TILE queries by TILE keys, so that no more than a tile of the
- * scores exists at a time. Forward keeps each query's largest score and sum so far and rescales
- * what it has when a larger one comes. Backward (the formulas are at the reference) takes one
- * key-value head of one sequence per part, so that every sum has one owner.
+ * Causal attention in tiles of TILE queries by TILE keys, so that no more than a tile
+ * of the scores exists at a time. Forward keeps each query's largest score and sum so
+ * far and rescales what it has when a larger one comes. Backward (the formulas are at
+ * the reference) takes one key-value head of one sequence per part, so that every sum
+ * has one owner.
  */
 #include "kernels/cpu/fast.h"
 #include "kernels/cpu/fast_math.h"
@@ -18,14 +19,15 @@ struct attention {
     struct kernel_context *c;
     const void *qkv, *out, *dout;
     const float *lse;
-    void *to;         /* out, or dqkv */
+    void *to; /* out, or dqkv */
     float *to_lse;
-    float *d;         /* backward: dqkv in float */
-    float *products;  /* backward: [batch, heads, length], dout . out */
-    int64_t width;    /* of a row of qkv */
+    float *d;        /* backward: dqkv in float */
+    float *products; /* backward: [batch, heads, length], dout . out */
+    int64_t width;   /* of a row of qkv */
 };
 
-/* The elements of one head at position t of sequence `row`, within qkv and within out. */
+/* The elements of one head at position t of sequence `row`, within qkv and within out.
+ */
 static int64_t in_qkv(const struct attention *p, int64_t row, int64_t t, int64_t head)
 {
     return (row * p->a->length + t) * p->width + head * p->a->size;
@@ -65,7 +67,8 @@ static void score_tile(const struct attention *p, float *scores, const void *q,
     FAST(matmul_mixed)(&m, m.type, pack);
 }
 
-/* to[m, n] += scale * W X, or W' X when turned: W is a tile of floats, X [k, n] of the type. */
+/* to[m, n] += scale * W X, or W' X when turned: W is a tile of floats, X [k, n] of the
+ * type. */
 struct weighted {
     float *to;
     const float *w;
@@ -95,19 +98,18 @@ static void add_weighted(const struct weighted *w, enum kernel_type type, float 
 
 /* --- forward --- */
 
-/* Turns scores of a query into weights against its largest one, of which `seen` count. */
+/* Turns scores of a query into weights against its largest one, of which `seen` count.
+ */
 static void soften(float *score, int64_t seen, float *most, float *total, float *kept)
 {
     vf top = vsplat(*most), sum = {0};
-    EACH(j, n, 0, seen)
-    {
+    EACH(j, n, 0, seen) {
         vf x = vget(score, j, n, KERNEL_F32);
         /* A NaN is passed on by the sum. */
         top = vmax(n < LANES ? vlanes(x, n, -INFINITY) : x, top);
     }
     float now = vmost(top);
-    EACH(j, n, 0, seen)
-    {
+    EACH(j, n, 0, seen) {
         vf e = vexp(vget(score, j, n, KERNEL_F32) - now);
         sum += n < LANES ? vlanes(e, n, 0) : e;
         vput(score, j, n, KERNEL_F32, e);
@@ -125,8 +127,8 @@ struct forward {
 };
 
 /* What the keys from s give to the queries from t. */
-static void forward_tile(const struct attention *p, const struct forward *f, int64_t row,
-                         int64_t head, int64_t t, int64_t s, float *pack)
+static void forward_tile(const struct attention *p, const struct forward *f,
+                         int64_t row, int64_t head, int64_t t, int64_t s, float *pack)
 {
     const struct kernel_attention *a = p->a;
     int64_t rows = tile_rows(p, t), columns = tile_rows(p, s);
@@ -142,7 +144,7 @@ static void forward_tile(const struct attention *p, const struct forward *f, int
         EACH(j, n, 0, a->size)
             vput(sum, j, n, KERNEL_F32, vget(sum, j, n, KERNEL_F32) * kept);
     }
-    struct weighted w = {f->sums, f->scores, v,     a->size, p->width,
+    struct weighted w = {f->sums, f->scores, v,       a->size, p->width,
                          rows,    a->size,   columns, false,   1};
     add_weighted(&w, a->type, pack);
 }
@@ -168,8 +170,7 @@ static void forward_part(void *arg, int64_t from, int64_t to, int thread)
         for (int64_t i = 0; i < rows; i++) {
             p->to_lse[(row * a->heads + head) * a->length + t + i] =
                 f.most[i] + logf(f.total[i]);
-            EACH(j, n, 0, a->size)
-            {
+            EACH(j, n, 0, a->size) {
                 vf x = vget(f.sums, i * a->size + j, n, KERNEL_F32) / f.total[i];
                 vput(p->to, in_out(p, row, t + i, head) + j, n, a->type, x);
             }
@@ -212,8 +213,7 @@ static void backward_scores(const struct attention *p, const struct backward *b,
         int64_t query = (row * p->a->heads + head) * p->a->length + t + i;
         int64_t seen = t + i - s + 1 < columns ? t + i - s + 1 : columns;
         float *weight = b->weights + i * TILE, *ds = b->ds + i * TILE;
-        EACH(j, n, 0, columns)
-        {
+        EACH(j, n, 0, columns) {
             vf w = vexp(vget(weight, j, n, KERNEL_F32) - p->lse[query]);
             vf d = (vget(ds, j, n, KERNEL_F32) - p->products[query]) * w;
             if (j + LANES > seen) {
@@ -325,8 +325,14 @@ static void attention_back(struct kernel_context *c, const struct kernel_attenti
                            void *dqkv, const void *dout, const void *out,
                            const float *lse, const void *qkv, void *scratch)
 {
-    struct attention p = {.a = a, .c = c, .qkv = qkv, .out = out, .dout = dout,
-                          .lse = lse, .to = dqkv, .products = scratch};
+    struct attention p = {.a = a,
+                          .c = c,
+                          .qkv = qkv,
+                          .out = out,
+                          .dout = dout,
+                          .lse = lse,
+                          .to = dqkv,
+                          .products = scratch};
     p.width = (int64_t)(a->heads + 2 * a->kv_heads) * a->size;
     p.d = a->type == KERNEL_BF16 ? p.products + queries(a) : dqkv;
     cpu__split(c, a->batch * a->kv_heads, 1, backward_part, &p);
@@ -334,7 +340,8 @@ static void attention_back(struct kernel_context *c, const struct kernel_attenti
         cpu__split(c, elements(a), GRAIN, halve_part, &p);
 }
 
-static size_t attention_scratch(struct kernel_context *c, const struct kernel_attention *a)
+static size_t attention_scratch(struct kernel_context *c,
+                                const struct kernel_attention *a)
 {
     int64_t floats = queries(a) + (a->type == KERNEL_BF16 ? elements(a) : 0);
     (void)c;

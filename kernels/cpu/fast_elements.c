@@ -18,26 +18,26 @@ struct elements {
 };
 
 /* Calls body with activation and type as constants. */
-#define BY_ACT(e, body, ...)                                                             \
-    switch ((e)->act) {                                                                  \
-    case KERNEL_LINEAR:                                                                  \
-        BY_TYPE((e)->type, body, __VA_ARGS__, KERNEL_LINEAR);                            \
-        break;                                                                           \
-    case KERNEL_RELU:                                                                    \
-        BY_TYPE((e)->type, body, __VA_ARGS__, KERNEL_RELU);                              \
-        break;                                                                           \
-    case KERNEL_GELU:                                                                    \
-        BY_TYPE((e)->type, body, __VA_ARGS__, KERNEL_GELU);                              \
-        break;                                                                           \
-    case KERNEL_SILU:                                                                    \
-        BY_TYPE((e)->type, body, __VA_ARGS__, KERNEL_SILU);                              \
-        break;                                                                           \
-    case KERNEL_TANH:                                                                    \
-        BY_TYPE((e)->type, body, __VA_ARGS__, KERNEL_TANH);                              \
-        break;                                                                           \
-    case KERNEL_SIGMOID:                                                                 \
-        BY_TYPE((e)->type, body, __VA_ARGS__, KERNEL_SIGMOID);                           \
-        break;                                                                           \
+#define BY_ACT(e, body, ...)                                                           \
+    switch ((e)->act) {                                                                \
+    case KERNEL_LINEAR:                                                                \
+        BY_TYPE((e)->type, body, __VA_ARGS__, KERNEL_LINEAR);                          \
+        break;                                                                         \
+    case KERNEL_RELU:                                                                  \
+        BY_TYPE((e)->type, body, __VA_ARGS__, KERNEL_RELU);                            \
+        break;                                                                         \
+    case KERNEL_GELU:                                                                  \
+        BY_TYPE((e)->type, body, __VA_ARGS__, KERNEL_GELU);                            \
+        break;                                                                         \
+    case KERNEL_SILU:                                                                  \
+        BY_TYPE((e)->type, body, __VA_ARGS__, KERNEL_SILU);                            \
+        break;                                                                         \
+    case KERNEL_TANH:                                                                  \
+        BY_TYPE((e)->type, body, __VA_ARGS__, KERNEL_TANH);                            \
+        break;                                                                         \
+    case KERNEL_SIGMOID:                                                               \
+        BY_TYPE((e)->type, body, __VA_ARGS__, KERNEL_SIGMOID);                         \
+        break;                                                                         \
     }
 
 /* --- sums of columns: cut by columns --- */
@@ -57,8 +57,7 @@ INLINE void sum_block(const struct elements *e, int64_t j, int64_t columns,
         else
             EACH(l, n, 0, columns)
                 sum[l / LANES] += vget(e->x, i * e->n + j + l, n, type);
-    EACH(l, n, 0, columns)
-    {
+    EACH(l, n, 0, columns) {
         vf old = e->accumulate ? vget(into, j + l, n, KERNEL_F32) : (vf){0};
         vput(into, j + l, n, KERNEL_F32, old + sum[l / LANES]);
     }
@@ -135,8 +134,7 @@ INLINE void swiglu_rows(const struct elements *e, int64_t from, int64_t to,
                         enum kernel_type type)
 {
     for (int64_t i = from; i < to; i++)
-        EACH(j, n, 0, e->n)
-        {
+        EACH(j, n, 0, e->n) {
             vf gate = vget(e->x, i * 2 * e->n + j, n, type);
             vf up = vget(e->x, i * 2 * e->n + e->n + j, n, type);
             vput(e->y, i * e->n + j, n, type, vactivate(gate, KERNEL_SILU) * up);
@@ -161,8 +159,7 @@ INLINE void swiglu_back_rows(const struct elements *e, int64_t from, int64_t to,
                              enum kernel_type type)
 {
     for (int64_t i = from; i < to; i++)
-        EACH(j, n, 0, e->n)
-        {
+        EACH(j, n, 0, e->n) {
             int64_t low = i * 2 * e->n + j, high = low + e->n;
             vf d = vget(e->dy, i * e->n + j, n, type);
             vf gate = vget(e->x, low, n, type), up = vget(e->x, high, n, type);
@@ -179,8 +176,8 @@ static void swiglu_back_part(void *arg, int64_t from, int64_t to, int thread)
     BY_TYPE(e->type, swiglu_back_rows, e, from, to);
 }
 
-static void swiglu_back(struct kernel_context *c, void *dx, const void *dy, const void *x,
-                        int64_t rows, int64_t n, enum kernel_type type)
+static void swiglu_back(struct kernel_context *c, void *dx, const void *dy,
+                        const void *x, int64_t rows, int64_t n, enum kernel_type type)
 {
     struct elements e = {.y = dx, .x = x, .dy = dy, .type = type, .n = n};
     cpu__split(c, rows, rows_grain(n), swiglu_back_part, &e);
@@ -203,7 +200,8 @@ INLINE vw vwide(vw a, vw b)
 #endif
 }
 
-/* The words of counters from `counter`: pairs[0] words 0 and 1, pairs[1] words 2 and 3. */
+/* The words of counters from `counter`: pairs[0] words 0 and 1, pairs[1] words 2 and 3.
+ */
 INLINE void philox_many(vw pairs[2], uint64_t key, uint64_t counter, uint64_t offset)
 {
     const vw low = (vw){0} + 0xffffffffu;
@@ -240,8 +238,7 @@ INLINE void dropout_range(const struct elements *e, int64_t from, int64_t to,
             words[2 * j + 1] = pairs[1][j];
         }
         int64_t end = to - i < 4 * COUNTERS ? to - i : 4 * COUNTERS;
-        EACH(l, n, 0, end)
-        {
+        EACH(l, n, 0, end) {
             vi word;
             memcpy(&word, (const char *)words + l * 4, sizeof(word));
             vf u = __builtin_convertvector((vi)((vu)word >> 8), vf) * 0x1p-24f;
@@ -258,8 +255,8 @@ static void dropout_part(void *arg, int64_t from, int64_t to, int thread)
     BY_TYPE(e->type, dropout_range, e, from, to);
 }
 
-static void dropout(struct kernel_context *c, void *y, const void *x, int64_t n, float p,
-                    uint64_t seed, uint64_t offset, enum kernel_type type)
+static void dropout(struct kernel_context *c, void *y, const void *x, int64_t n,
+                    float p, uint64_t seed, uint64_t offset, enum kernel_type type)
 {
     struct elements e = {
         .y = y, .x = x, .type = type, .a = p, .seed = seed, .offset = offset};

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Norms, embeddings, rotary positions. Rows are cut between threads; what sums over rows is
- * summed in blocks of rows first, whose number depends on the rows alone, and these then in
- * order.
+ * Norms, embeddings, rotary positions. Rows are cut between threads; what sums over
+ * rows is summed in blocks of rows first, whose number depends on the rows alone, and
+ * these then in order.
  */
 #include "kernels/cpu/fast.h"
 #include "kernels/cpu/fast_math.h"
 
-#define BLOCK_ROWS 64  /* at least, of a block */
+#define BLOCK_ROWS 64 /* at least, of a block */
 #define BLOCKS_MOST 64
 
 static int64_t block_rows(int64_t rows)
@@ -21,14 +21,14 @@ static int64_t block_count(int64_t rows)
     return (rows + block_rows(rows) - 1) / block_rows(rows);
 }
 
-/* Adds the blocks' sums [blocks, stride], from column `at`, to into[width]; NULL: unwanted. */
+/* Adds the blocks' sums [blocks, stride], from column `at`, to into[width]; NULL:
+ * unwanted. */
 static void add_blocks(float *into, const float *sums, int64_t blocks, int64_t stride,
                        int64_t at, int64_t width)
 {
     if (into == NULL)
         return;
-    EACH(j, n, 0, width)
-    {
+    EACH(j, n, 0, width) {
         vf sum = {0};
         for (int64_t b = 0; b < blocks; b++)
             sum += vget(sums, b * stride + at + j, n, KERNEL_F32);
@@ -49,8 +49,7 @@ struct norm {
 INLINE float norm_mean(const struct norm *p, int64_t row, enum kernel_type type)
 {
     vf total = {0};
-    EACH(i, n, row * p->a->width, (row + 1) * p->a->width)
-    {
+    EACH(i, n, row * p->a->width, (row + 1) * p->a->width) {
         vf x = vget(p->x, i, n, type);
         if (p->add != NULL) {
             x += vget(p->add, i, n, type);
@@ -71,8 +70,7 @@ INLINE void norm_row(const struct norm *p, int64_t row, enum kernel_type type)
         mean = 0;
     const void *x = p->add != NULL ? p->sum : p->x;
     vf squares = {0};
-    EACH(j, n, 0, a->width)
-    {
+    EACH(j, n, 0, a->width) {
         vf d = vget(x, row * a->width + j, n, type) - mean;
         if (n < LANES)
             d = vlanes(d, n, 0);
@@ -81,8 +79,7 @@ INLINE void norm_row(const struct norm *p, int64_t row, enum kernel_type type)
     float inverse = 1 / sqrtf(vsum(squares) / (float)a->width + a->epsilon);
     p->stats[2 * row] = mean;
     p->stats[2 * row + 1] = inverse;
-    EACH(j, n, 0, a->width)
-    {
+    EACH(j, n, 0, a->width) {
         vf value = (vget(x, row * a->width + j, n, type) - mean) * inverse;
         value *= vget(a->weight, j, n, type);
         if (a->bias != NULL)
@@ -121,8 +118,7 @@ INLINE void norm_back_row(const struct norm_back *p, int64_t row, float *sums,
     const float mean = p->stats[2 * row], inverse = p->stats[2 * row + 1];
     const int64_t at = row * a->width;
     vf sum = {0}, along = {0};
-    EACH(j, n, 0, a->width)
-    {
+    EACH(j, n, 0, a->width) {
         vf dy = vget(p->dy, at + j, n, type);
         vf hat = (vget(p->x, at + j, n, type) - mean) * inverse;
         vf d = dy * vget(a->weight, j, n, type);
@@ -134,8 +130,7 @@ INLINE void norm_back_row(const struct norm_back *p, int64_t row, float *sums,
     }
     float mean_sum = a->kind == KERNEL_LAYERNORM ? vsum(sum) / (float)a->width : 0;
     float mean_along = vsum(along) / (float)a->width;
-    EACH(j, n, 0, a->width)
-    {
+    EACH(j, n, 0, a->width) {
         vf hat = (vget(p->x, at + j, n, type) - mean) * inverse;
         vf d = vget(p->dy, at + j, n, type) * vget(a->weight, j, n, type);
         vf value = (d - mean_sum - hat * mean_along) * inverse;
@@ -155,9 +150,10 @@ static void norm_back_part(void *arg, int64_t from, int64_t to, int thread)
         BY_TYPE(p->a->type, norm_back_row, p, i, sums);
 }
 
-static void norm_back(struct kernel_context *c, const struct kernel_norm_args *a, void *dx,
-                      float *dweight, float *dbias, const void *dy, const void *x,
-                      const float *stats, const void *dsum, void *scratch)
+static void norm_back(struct kernel_context *c, const struct kernel_norm_args *a,
+                      void *dx, float *dweight, float *dbias, const void *dy,
+                      const void *x, const float *stats, const void *dsum,
+                      void *scratch)
 {
     struct norm_back p = {a, dx, dy, x, dsum, stats, scratch};
     cpu__split(c, a->rows, block_rows(a->rows), norm_back_part, &p);
@@ -185,8 +181,7 @@ struct embed {
 INLINE void embed_row(const struct embed *p, int64_t i, enum kernel_type type)
 {
     int64_t width = p->r->width, from = p->r->ids[i] * width;
-    EACH(j, n, 0, width)
-    {
+    EACH(j, n, 0, width) {
         vf x = vget(p->table, from + j, n, type);
         if (p->positions != NULL)
             x += vget(p->positions, i % p->length * width + j, n, type);
@@ -236,11 +231,8 @@ static void embed_back_part(void *arg, int64_t from, int64_t to, int thread)
 static void embed_back(struct kernel_context *c, const struct kernel_rows *r,
                        float *dtable, float *dpositions, const void *d, int64_t length)
 {
-    struct embed p = {.r = r,
-                      .d = d,
-                      .dtable = dtable,
-                      .dpositions = dpositions,
-                      .length = length};
+    struct embed p = {
+        .r = r, .d = d, .dtable = dtable, .dpositions = dpositions, .length = length};
     cpu__split(c, r->width, 8 * LANES, embed_back_part, &p);
 }
 
@@ -270,7 +262,8 @@ INLINE void rope_copy(const struct rope *p, const void *from, int64_t row,
             vput(p->y, i, n, type, vget(from, i, n, type));
 }
 
-INLINE void rope_head(const struct rope *p, int64_t row, int64_t h, enum kernel_type type)
+INLINE void rope_head(const struct rope *p, int64_t row, int64_t h,
+                      enum kernel_type type)
 {
     const struct kernel_rope *r = p->r;
     const void *weight = h < r->heads ? r->q_weight : r->k_weight;
@@ -278,16 +271,14 @@ INLINE void rope_head(const struct rope *p, int64_t row, int64_t h, enum kernel_
     float inverse = 1;
     if (weight != NULL) {
         vf squares = {0};
-        EACH(i, n, at, at + r->size)
-        {
+        EACH(i, n, at, at + r->size) {
             vf x = vget(p->x, i, n, type);
             squares = vfma(x, x, squares);
         }
         inverse = 1 / sqrtf(vsum(squares) / (float)r->size + r->epsilon);
         p->stats[row * (r->heads + r->kv_heads) + h] = inverse;
     }
-    EACH(j, n, 0, half)
-    {
+    EACH(j, n, 0, half) {
         vf cosine = vget(r->cosine, angle + j, n, KERNEL_F32);
         vf sine = vget(r->sine, angle + j, n, KERNEL_F32);
         vf low = vget(p->x, at + j, n, type), high = vget(p->x, at + half + j, n, type);
@@ -341,14 +332,14 @@ INLINE void turn_back(const struct rope *p, vf d[2], int64_t row, int64_t at, in
     d[1] = high * cosine - low * sine;
 }
 
-/* The mean of gradient * weight * normalised x; adds gradient * normalised x to sums. */
-INLINE float rope_along(const struct rope *p, const void *weight, int64_t row, int64_t at,
-                        float inverse, float *sums, enum kernel_type type)
+/* The mean of gradient * weight * normalised x; adds gradient * normalised x to sums.
+ */
+INLINE float rope_along(const struct rope *p, const void *weight, int64_t row,
+                        int64_t at, float inverse, float *sums, enum kernel_type type)
 {
     int64_t half = p->r->size / 2;
     vf along = {0}, d[2];
-    EACH(j, n, 0, half)
-    {
+    EACH(j, n, 0, half) {
         turn_back(p, d, row, at, j, n, type);
         for (int64_t k = 0; k < 2; k++) {
             int64_t i = k * half + j;
@@ -372,8 +363,7 @@ INLINE void rope_back_head(const struct rope *p, int64_t row, int64_t h, float *
         along = rope_along(p, weight, row, at, inverse,
                            sums + (h < r->heads ? 0 : r->size), type);
     }
-    EACH(j, n, 0, half)
-    {
+    EACH(j, n, 0, half) {
         vf d[2];
         turn_back(p, d, row, at, j, n, type);
         for (int64_t k = 0; k < 2; k++) {
@@ -412,7 +402,8 @@ static void rope_back(struct kernel_context *c, const struct kernel_rope *r, voi
                       float *dq_weight, float *dk_weight, const void *dy, const void *x,
                       const float *stats, void *scratch)
 {
-    struct rope p = {.r = r, .y = dx, .x = x, .dy = dy, .known = stats, .sums = scratch};
+    struct rope p = {
+        .r = r, .y = dx, .x = x, .dy = dy, .known = stats, .sums = scratch};
     cpu__split(c, rope_rows(r), block_rows(rope_rows(r)), rope_back_part, &p);
     if (r->q_weight == NULL)
         return;

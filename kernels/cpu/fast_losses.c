@@ -13,83 +13,88 @@ struct entropy {
     void *logits;
 };
 
-/* The largest logit of a row, NaN when one is. */
+/* The largest logit of a row; NaNs are passed over. */
 INLINE float row_most(const struct kernel_loss *l, const void *logits, int64_t at,
                       enum kernel_type type)
 {
     vf most = vsplat(-INFINITY);
-    vi nan = {0};
-    EACH(j, n, 0, l->classes)
-    {
+    EACH(j, n, 0, l->classes) {
         vf x = vget(logits, at + j, n, type);
-        if (n < LANES)
-            x = vlanes(x, n, -INFINITY);
-        nan |= x != x;
-        most = vmax(x, most);
+        most = vmax(n < LANES ? vlanes(x, n, -INFINITY) : x, most);
     }
-    for (int i = 0; i < LANES; i++)
-        if (nan[i] != 0)
-            return NAN;
     return vmost(most);
 }
 
-/* The sum of e^(logit - most). */
-INLINE float row_sum(const struct kernel_loss *l, const void *logits, int64_t at,
-                     float most, enum kernel_type type)
+/* The sum of e^(logit - most); a NaN where one is. With keep these replace the logits.
+ */
+INLINE float row_sum(const struct kernel_loss *l, void *logits, int64_t at, float most,
+                     bool keep, enum kernel_type type)
 {
     vf sum = {0};
-    EACH(j, n, 0, l->classes)
-    {
+    EACH(j, n, 0, l->classes) {
         vf e = vexp(vget(logits, at + j, n, type) - most);
         sum += n < LANES ? vlanes(e, n, 0) : e;
+        if (keep)
+            vput(logits, at + j, n, type, e);
     }
     return vsum(sum);
 }
 
+/* kept: what is in logits are e^(logit - most) already. */
 INLINE void row_gradient(const struct kernel_loss *l, void *logits, int64_t row,
-                         float most, float factor, float weight, enum kernel_type type)
+                         float most, float factor, float weight, bool kept,
+                         enum kernel_type type)
 {
     int64_t at = row * l->stride, target = l->targets[row];
-    float of_target = 0;
-    if (weight != 0) {
-        vf x = vget(logits, at + target, 1, type);
-        of_target = (vexp(x - most) * factor)[0] - weight;
+    float own = 0;
+    EACH(j, n, 0, l->classes) {
+        vf x = vget(logits, at + j, n, type);
+        vf d = target < 0 ? vsplat(0) : (kept ? x : vexp(x - most)) * factor;
+        if (target >= j && target < j + LANES)
+            own = d[target - j] - weight;
+        vput(logits, at + j, n, type, d);
     }
-    EACH(j, n, 0, l->classes)
-        vput(logits, at + j, n, type,
-             weight == 0 ? vsplat(0)
-                         : vexp(vget(logits, at + j, n, type) - most) * factor);
+    if (target >= 0)
+        vput(logits, at + target, 1, type, vsplat(own));
     EACH(j, n, l->classes, l->stride)
         vput(logits, at + j, n, type, vsplat(0));
-    if (weight != 0)
-        vput(logits, at + target, 1, type, vsplat(of_target));
+}
+
+/* Whether a logit before the target is as large as it. */
+INLINE bool earlier(const void *logits, int64_t at, int32_t target, float own,
+                    enum kernel_type type)
+{
+    for (int64_t j = 0; j < target; j += LANES) {
+        int64_t n = target - j < LANES ? target - j : LANES;
+        if (vmost(vlanes(vget(logits, at + j, n, type), n, -INFINITY)) == own)
+            return true;
+    }
+    return false;
 }
 
 INLINE void entropy_row(const struct entropy *e, int64_t i, enum kernel_type type)
 {
     const struct kernel_loss *l = e->l;
+    const bool keep = type == KERNEL_F32 && l->gradient;
     int32_t target = l->targets[i];
-    float loss = 0, weight = 0, most = 0, sum = 1, right = 0;
+    float loss = 0, weight = 0, most = 0, sum = 1;
+    bool right = false;
     if (target >= 0) {
         int64_t at = i * l->stride;
         weight = l->class_weights != NULL ? l->class_weights[target] : 1;
         most = row_most(l, e->logits, at, type);
-        sum = row_sum(l, e->logits, at, most, type);
         float own = vget(e->logits, at + target, 1, type)[0];
+        if (e->correct != NULL && own == most)
+            right = !earlier(e->logits, at, target, own, type);
+        sum = row_sum(l, e->logits, at, most, keep, type);
         loss = weight * (logf(sum) + (most - own));
-        right = own == most;
-        for (int64_t j = 0; right != 0 && e->correct != NULL && j < target; j += LANES) {
-            int64_t n = target - j < LANES ? target - j : LANES;
-            vf x = vlanes(vget(e->logits, at + j, n, type), n, -INFINITY);
-            right = vmost(x) == most ? 0 : right;
-        }
     }
     e->losses[i] = loss;
     if (e->correct != NULL)
-        e->correct[i] = right;
+        e->correct[i] = right && sum == sum;
     if (l->gradient)
         row_gradient(l, e->logits, i, most, weight * l->scale / sum, weight * l->scale,
-                     type);
+                     keep, type);
 }
 
 static void entropy_part(void *arg, int64_t from, int64_t to, int thread)
@@ -122,8 +127,7 @@ struct squared {
 INLINE void squared_row(const struct squared *s, int64_t i, enum kernel_type type)
 {
     vf sum = {0};
-    EACH(j, n, i * s->width, (i + 1) * s->width)
-    {
+    EACH(j, n, i * s->width, (i + 1) * s->width) {
         vf d = vget(s->y, j, n, type) - vget(s->target, j, n, KERNEL_F32);
         sum = vfma(d, d, sum);
         if (s->gradient)
@@ -169,8 +173,7 @@ INLINE float sum_block(const float *x, int64_t count, bool squares)
             vf y = vload(x + i + v * LANES);
             sum[v] = squares ? vfma(y, y, sum[v]) : sum[v] + y;
         }
-    EACH(j, n, i, count)
-    {
+    EACH(j, n, i, count) {
         vf y = vget(x, j, n, KERNEL_F32);
         sum[0] = squares ? vfma(y, y, sum[0]) : sum[0] + y;
     }
@@ -198,8 +201,8 @@ static double sum_all(struct kernel_context *c, const float *x, int64_t n, bool 
     return sum;
 }
 
-static void sum_squares(struct kernel_context *c, float *into, const float *x, int64_t n,
-                        bool accumulate)
+static void sum_squares(struct kernel_context *c, float *into, const float *x,
+                        int64_t n, bool accumulate)
 {
     double old = accumulate ? (double)*into : 0;
     *into = (float)(old + sum_all(c, x, n, true));
@@ -251,8 +254,7 @@ INLINE void update_range(const struct update *p, int64_t from, int64_t to,
                          enum kernel_optimizer kind)
 {
     const struct kernel_update *u = p->u;
-    EACH(i, n, from, to)
-    {
+    EACH(i, n, from, to) {
         vf g = vget(u->grad, i, n, KERNEL_F32) * p->scale;
         vf step = kind == KERNEL_ADAMW  ? adamw_step(p, g, i, n)
                   : kind == KERNEL_LION ? lion_step(p, g, i, n)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Functions of vectors. exp is within 2 units in the last place over the whole range (zero
- * below -104, infinity above 88.73), the sigmoid and tanh within 4; NaN gives NaN.
+ * Functions of vectors, each within 5e-7 of its value over the whole range (the test
+ * that says so is check_kernels' "accuracy"). exp is zero below -104 and infinity
+ * above 88.73; NaN gives NaN.
  */
 #ifndef RWF_KERNELS_CPU_FAST_MATH_H
 #define RWF_KERNELS_CPU_FAST_MATH_H
@@ -14,9 +15,9 @@ INLINE vf vpower(vi n)
     return (vf)((n + 127) << 23);
 }
 
-/* e^x = 2^n e^r with n = round(x / ln 2), |r| <= ln 2 / 2, and 1 + r + r^2 p(r) for e^r, where
- * p is a least-maximum fit (relative error 3e-9). 2^n is applied in two halves, so that the ends
- * of the range come out right. */
+/* e^x = 2^n e^r with n = round(x / ln 2), |r| <= ln 2 / 2, and 1 + r + r^2 p(r) for
+ * e^r, where p is a least-maximum fit (relative error 3e-9). 2^n is applied in two
+ * halves, so that the ends of the range come out right. */
 INLINE vf vexp(vf x)
 {
     const vf round = vsplat(0x1.8p23f);
@@ -42,8 +43,8 @@ INLINE vf vsigmoid(vf x)
     return 1.0f / (1.0f + vexp(-x));
 }
 
-/* Near zero, where 1 - 2 / (1 + e^2x) cancels: x + x^3 p(x^2), a least-maximum fit (relative
- * error 5e-9) for |x| < 0.625. */
+/* Near zero, where 1 - 2 / (1 + e^2x) cancels: x + x^3 p(x^2), a least-maximum fit
+ * (relative error 5e-9) for |x| < 0.625. */
 INLINE vf vtanh(vf x)
 {
     vf z = x * x, p = vsplat(-0x1.75623ap-8f);
@@ -90,7 +91,8 @@ INLINE vf vslope(vf x, enum kernel_activation act)
     case KERNEL_GELU: /* 0 or 1 beyond 16, where the powers could overflow */
         x = vpick(x > 16.0f, vsplat(16), vpick(x < -16.0f, vsplat(-16), x));
         s = vsigmoid(GELU_TWICE * vfma(GELU_CUBIC * x * x, x, x));
-        return vfma(x * s * (1.0f - s), GELU_TWICE * (1.0f + 3 * GELU_CUBIC * x * x), s);
+        return vfma(x * s * (1.0f - s), GELU_TWICE * (1.0f + 3 * GELU_CUBIC * x * x),
+                    s);
     case KERNEL_SILU:
         s = vsigmoid(x);
         return vfma(x * s, 1.0f - s, s);

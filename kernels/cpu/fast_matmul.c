@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Products. C is cut into tiles of MR rows and NR columns that are summed in registers over
- * KC of k at a time; what does not lie well for that is first packed into panels: A in rows of
- * MR (k after k), B in columns of NR. An element's sum runs over k in order within each KC, and
- * over these in order: the same whatever the tile it falls into, so cutting C between threads
- * changes nothing.
+ * Products. C is cut into tiles of MR rows and NR columns that are summed in registers
+ * over at most KC of k at a time; what does not lie well for that is first packed into
+ * panels: A in rows of MR (k after k), B in columns of NR. An element's sum runs over k
+ * in order within each piece, and over these in order: the same whatever the tile it
+ * falls into, so cutting C between threads changes nothing.
  */
 #include "kernels/cpu/fast.h"
 #include "kernels/cpu/fast_math.h"
@@ -18,14 +18,15 @@
 #endif
 #define NV 2 /* vectors in a tile's row */
 #define NR (NV * LANES)
-#define KC 256
-#define MC (MR * (120 / MR)) /* rows of A packed at a time: into half of the L2 cache */
-#define NC 512               /* columns of B packed at a time */
+#define KC 320
+#define MC (MR * (120 / MR)) /* rows of A packed at a time */
+#define NC 448               /* columns of B packed at a time */
+#define SPREAD (1 << 20)     /* elements */
 #define PARTIAL 65536        /* floats of sums that cannot wait in C */
 _Static_assert((KC * NC + KC * MC + PARTIAL) * sizeof(float) <= CPU_PACK_BYTES, "pack");
 
-/* One operand as the microkernel reads it: element (i, l) of A at i * step + l * next, row l of
- * B at l * next. */
+/* One operand as the microkernel reads it: element (i, l) of A at i * step + l * next,
+ * row l of B at l * next. */
 struct operand {
     const float *p;
     int64_t step, next;
@@ -42,8 +43,8 @@ struct tile {
 
 /* --- the microkernel: mr rows, nv vectors, the last of which may be a part --- */
 
-INLINE void microkernel(const struct tile *t, const int mr, const int nv, const bool part,
-                        const bool close)
+INLINE void microkernel(const struct tile *t, const int mr, const int nv,
+                        const bool part, const bool close)
 {
     const float *a = t->a.p, *b = t->b.p;
     const int64_t step = close ? 1 : t->a.step, a_next = t->a.next, b_next = t->b.next;
@@ -85,37 +86,40 @@ INLINE void microkernel(const struct tile *t, const int mr, const int nv, const 
 }
 
 typedef void (*tile_fn)(const struct tile *t);
-#define KERNEL(mr, nv, part)                                                             \
-    static void tile_##mr##_##nv##_##part(const struct tile *t)                          \
-    {                                                                                    \
-        if (t->a.step == 1)                                                              \
-            microkernel(t, mr, nv, part, true);                                          \
-        else                                                                             \
-            microkernel(t, mr, nv, part, false);                                         \
+#define KERNEL(mr, nv, part)                                                           \
+    static void tile_##mr##_##nv##_##part(const struct tile *t)                        \
+    {                                                                                  \
+        if (t->a.step == 1)                                                            \
+            microkernel(t, mr, nv, part, true);                                        \
+        else                                                                           \
+            microkernel(t, mr, nv, part, false);                                       \
     }
 #define KERNELS(mr) KERNEL(mr, 1, 0) KERNEL(mr, 1, 1) KERNEL(mr, 2, 0) KERNEL(mr, 2, 1)
-#define ENTRIES(mr)                                                                      \
-    {                                                                                    \
-        {tile_##mr##_1_0, tile_##mr##_1_1},                                              \
-        {                                                                                \
-            tile_##mr##_2_0, tile_##mr##_2_1                                             \
-        }                                                                                \
+#define ENTRIES(mr)                                                                    \
+    {                                                                                  \
+        {tile_##mr##_1_0, tile_##mr##_1_1},                                            \
+        {                                                                              \
+            tile_##mr##_2_0, tile_##mr##_2_1                                           \
+        }                                                                              \
     }
-KERNELS(1) KERNELS(2) KERNELS(3) KERNELS(4)
+KERNELS(1)
+KERNELS(2)
+KERNELS(3) KERNELS(4)
 #if MR >= 6
-KERNELS(5) KERNELS(6)
+    KERNELS(5) KERNELS(6)
 #endif
 #if MR >= 12
-KERNELS(7) KERNELS(8) KERNELS(9) KERNELS(10) KERNELS(11) KERNELS(12)
+        KERNELS(7) KERNELS(8) KERNELS(9) KERNELS(10) KERNELS(11) KERNELS(12)
 #endif
 
-static const tile_fn kernels[MR][NV][2] = {
-    ENTRIES(1), ENTRIES(2), ENTRIES(3),  ENTRIES(4),
+            static const tile_fn kernels[MR][NV][2] = {
+                ENTRIES(1),  ENTRIES(2),  ENTRIES(3), ENTRIES(4),
 #if MR >= 6
-    ENTRIES(5), ENTRIES(6),
+                ENTRIES(5),  ENTRIES(6),
 #endif
 #if MR >= 12
-    ENTRIES(7), ENTRIES(8), ENTRIES(9), ENTRIES(10), ENTRIES(11), ENTRIES(12),
+                ENTRIES(7),  ENTRIES(8),  ENTRIES(9), ENTRIES(10),
+                ENTRIES(11), ENTRIES(12),
 #endif
 };
 
@@ -124,6 +128,13 @@ static const tile_fn kernels[MR][NV][2] = {
 static int64_t least(int64_t a, int64_t b)
 {
     return a < b ? a : b;
+}
+
+/* n in as few pieces of at most `most` as can be, all alike but the last. */
+static int64_t even(int64_t n, int64_t most)
+{
+    int64_t pieces = (n + most - 1) / most;
+    return pieces > 0 ? (n + pieces - 1) / pieces : 1;
 }
 
 /* to[l][j] = from[l * stride + j] for j < width, zero up to wide. */
@@ -139,32 +150,50 @@ static void pack_rows(float *to, int64_t wide, const void *from, int64_t at,
         }
 }
 
-/* to[l][j] = from[j * stride + l]: blocks of LANES by LANES are turned in registers. */
-static void pack_turned(float *to, int64_t wide, const void *from, int64_t at,
+/* A block of it: rows j.., of which `have` exist, k from l. */
+INLINE void turn_block(float *to, int64_t wide, const void *from, int64_t at,
+                       int64_t stride, int64_t have, int64_t k, int64_t room,
+                       enum kernel_type type)
+{
+    vf row[LANES];
+#pragma GCC unroll 16
+    for (int64_t i = 0; i < LANES; i++)
+        row[i] = i < have ? vget(from, at + i * stride, k, type) : (vf){0};
+    vturn(row);
+#pragma GCC unroll 16
+    for (int64_t i = 0; i < LANES; i++)
+        if (i < k)
+            vput(to, i * wide, room, KERNEL_F32, row[i]);
+}
+
+/* to[l][j] = from[j * stride + l], in blocks that are turned in registers. */
+INLINE void pack_turned(float *to, int64_t wide, const void *from, int64_t at,
                         int64_t stride, int64_t k, int64_t width, enum kernel_type type)
 {
     for (int64_t j = 0; j < wide; j += LANES)
         for (int64_t l = 0; l < k; l += LANES) {
-            vf block[LANES];
-            for (int64_t i = 0; i < LANES; i++)
-                block[i] = j + i < width
-                               ? vget(from, at + (j + i) * stride + l, k - l, type)
-                               : (vf){0};
-            vturn(block);
-            for (int64_t i = 0; i < LANES && l + i < k; i++)
-                vput(to, (l + i) * wide + j, wide - j, KERNEL_F32, block[i]);
+            int64_t first = at + j * stride + l, have = width - j, room = wide - j;
+            float *block = to + l * wide + j;
+            if (have >= LANES && k - l >= LANES && room >= LANES)
+                turn_block(block, wide, from, first, stride, LANES, LANES, LANES, type);
+            else
+                turn_block(block, wide, from, first, stride, have, k - l, room, type);
         }
 }
 
-/* Panels of `wide` of columns (or rows of A) at..at+width, k from l. along: k runs along the
- * rows of what is stored. */
+/* Panels of `wide` of columns (or rows of A) at..at+width, k from l. along: k runs
+ * along the rows of what is stored. */
 static void pack(float *to, int64_t wide, const void *from, int64_t stride, bool along,
                  int64_t l, int64_t k, int64_t at, int64_t width, enum kernel_type type)
 {
     for (int64_t j = 0; j < width; j += wide, to += wide * k) {
         int64_t most = least(wide, width - j);
-        if (along)
-            pack_turned(to, wide, from, (at + j) * stride + l, stride, k, most, type);
+        if (along && type == KERNEL_BF16)
+            pack_turned(to, wide, from, (at + j) * stride + l, stride, k, most,
+                        KERNEL_BF16);
+        else if (along)
+            pack_turned(to, wide, from, (at + j) * stride + l, stride, k, most,
+                        KERNEL_F32);
         else
             pack_rows(to, wide, from, l * stride + at + j, stride, k, most, type);
     }
@@ -179,7 +208,8 @@ struct finish {
 };
 
 INLINE void finish_row(const struct finish *f, const float *sum, int64_t i, int64_t j,
-                       int64_t columns, enum kernel_activation act, enum kernel_type c_type)
+                       int64_t columns, enum kernel_activation act,
+                       enum kernel_type c_type)
 {
     const struct kernel_matmul *m = f->m;
     for (int64_t l = 0; l < columns; l += LANES) {
@@ -213,6 +243,8 @@ struct product {
     const struct kernel_matmul *m;
     enum kernel_type a_type;
     int64_t lda, ldb;
+    int64_t height; /* of tiles: at most MR, and alike */
+    int64_t depth;  /* of sums: at most KC, and alike */
     bool pack_a, pack_b;
     float *a, *b, *partial; /* room */
     bool in_c;              /* sums wait in C itself, else in partial */
@@ -220,18 +252,18 @@ struct product {
 };
 
 /* A block of rows i and columns j of C, k from l: all its tiles. */
-static void block(const struct product *p, struct operand a, struct operand b, int64_t i,
-                  int64_t rows, int64_t j, int64_t columns, int64_t l, float *out,
-                  int64_t stride)
+static void block(const struct product *p, struct operand a, struct operand b,
+                  int64_t i, int64_t rows, int64_t j, int64_t columns, int64_t l,
+                  float *out, int64_t stride)
 {
     const struct kernel_matmul *m = p->m;
-    int64_t k = least(KC, m->k - l);
+    int64_t k = least(p->depth, m->k - l);
     bool last = l + k >= m->k && p->finish.wanted;
     struct tile t = {.k = k, .stride = stride, .alpha = m->alpha};
     t.add = l > 0 || (m->accumulate && p->in_c);
     for (int64_t y = 0; y < columns; y += NR)
-        for (int64_t x = 0; x < rows; x += MR) {
-            int64_t height = least(MR, rows - x);
+        for (int64_t x = 0; x < rows; x += p->height) {
+            int64_t height = least(p->height, rows - x);
             t.columns = least(NR, columns - y);
             t.a = a;
             t.a.p += p->pack_a ? x * k : x * a.step;
@@ -250,8 +282,8 @@ static struct operand operand_a(const struct product *p, int64_t i, int64_t rows
 {
     const struct kernel_matmul *m = p->m;
     if (p->pack_a) {
-        pack(p->a, MR, m->a, p->lda, !m->ta, l, k, i, rows, p->a_type);
-        return (struct operand){p->a, 1, MR};
+        pack(p->a, p->height, m->a, p->lda, !m->ta, l, k, i, rows, p->a_type);
+        return (struct operand){p->a, 1, p->height};
     }
     const float *a = m->a;
     return m->ta ? (struct operand){a + l * p->lda + i, 1, p->lda}
@@ -277,7 +309,8 @@ static void region(const struct product *p, int64_t i, int64_t rows, int64_t j,
     int64_t stride = p->in_c ? p->finish.stride : columns, l = 0;
     float *out = p->in_c ? (float *)m->c + i * stride + j : p->partial;
     do { /* also when k is 0 */
-        int64_t k = least(KC, m->k - l), height = p->pack_a ? MC : rows;
+        int64_t k = least(p->depth, m->k - l);
+        int64_t height = p->pack_a ? MC / p->height * p->height : rows;
         struct operand b = operand_b(p, j, columns, l, k);
         for (int64_t x = 0; x < rows; x += height) {
             int64_t most = least(height, rows - x);
@@ -288,22 +321,31 @@ static void region(const struct product *p, int64_t i, int64_t rows, int64_t j,
     } while (l < m->k);
 }
 
-void FAST(matmul_mixed)(const struct kernel_matmul *m, enum kernel_type a_type, float *room)
+void FAST(matmul_mixed)(const struct kernel_matmul *m, enum kernel_type a_type,
+                        float *room)
 {
     struct product p = {.m = m,
                         .a_type = a_type,
-                        .lda = m->lda != 0 ? m->lda : m->ta ? m->m : m->k,
-                        .ldb = m->ldb != 0 ? m->ldb : m->tb ? m->k : m->n,
+                        .lda = m->lda != 0 ? m->lda
+                               : m->ta     ? m->m
+                                           : m->k,
+                        .ldb = m->ldb != 0 ? m->ldb
+                               : m->tb     ? m->k
+                                           : m->n,
                         .a = room,
                         .b = room + KC * MC,
                         .partial = room + KC * MC + KC * NC};
     p.pack_a = a_type == KERNEL_BF16 || m->n > 256;
-    p.pack_b = m->type == KERNEL_BF16 || m->tb || (m->m > 32 && m->k > 64);
+    /* Rows of B are read where they lie unless they are spread over too many pages. */
+    p.pack_b = m->type == KERNEL_BF16 || m->tb || (m->m > 64 && m->k * p.ldb > SPREAD);
+    p.height = even(m->m, MR);
+    p.depth = even(m->k, KC);
     p.in_c = m->c_type == KERNEL_F32;
     p.finish.m = m;
     p.finish.stride = m->ldc != 0 ? m->ldc : m->n;
-    p.finish.wanted = !p.in_c || (!m->accumulate && (m->bias != NULL || m->before != NULL ||
-                                                     m->act != KERNEL_LINEAR));
+    p.finish.wanted =
+        !p.in_c || (!m->accumulate &&
+                    (m->bias != NULL || m->before != NULL || m->act != KERNEL_LINEAR));
     int64_t columns = p.pack_b || !p.in_c ? NC : m->n;
     int64_t rows = p.in_c ? m->m : PARTIAL / NC;
     for (int64_t j = 0; j < m->n; j += columns)
@@ -376,7 +418,8 @@ static void matmul(struct kernel_context *c, const struct kernel_matmul *m)
     if (threads <= 1)
         FAST(matmul_mixed)(m, m->type, c->pack[0]);
     else if (m->n >= m->m && m->n >= threads * NR)
-        cpu__split(c, m->n, up_to((m->n + threads - 1) / threads, NR), columns_part, &p);
+        cpu__split(c, m->n, up_to((m->n + threads - 1) / threads, NR), columns_part,
+                   &p);
     else
         cpu__split(c, m->m, up_to((m->m + threads - 1) / threads, MR), rows_part, &p);
 }

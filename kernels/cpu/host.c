@@ -14,7 +14,8 @@
 #endif
 
 #define ALIGN ((size_t)256)
-#define LARGE_PAGE ((size_t)2 << 20) /* a large page: fewer misses of the page tables' cache */
+#define LARGE_PAGE                                                                     \
+    ((size_t)2 << 20) /* a large page: fewer misses of the page tables' cache */
 
 static size_t memory_total(void)
 {
@@ -68,8 +69,8 @@ static void host_close(struct kernel_context *c)
     free(c);
 }
 
-struct kernel_context *cpu__host_open(const struct kernel_options *o, const char *variant,
-                                      char *error, size_t size)
+struct kernel_context *cpu__host_open(const struct kernel_options *o,
+                                      const char *variant, char *error, size_t size)
 {
     int threads = o->threads > 0 ? o->threads : 1;
     struct kernel_context *c = calloc(1, sizeof(*c));
@@ -124,7 +125,8 @@ static void host_info(struct kernel_context *c, struct kernel_info *ret)
     ret->free = memory_free();
 }
 
-static void host_copy(struct kernel_context *c, void *to, const void *from, size_t bytes)
+static void host_copy(struct kernel_context *c, void *to, const void *from,
+                      size_t bytes)
 {
     (void)c;
     if (bytes > 0)

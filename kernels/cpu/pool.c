@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A round is one operation. `ticket` holds its number and the next part; a part is taken by
- * moving the ticket on, which fails when the round has gone, so the caller may leave as soon
- * as the parts are done, without waiting for threads that never woke. Between rounds the ticket
- * is closed: no part that it names exists.
+ * A round is one operation. `ticket` holds its number and the next part; a part is
+ * taken by moving the ticket on, which fails when the round has gone, so the caller may
+ * leave as soon as the parts are done, without waiting for threads that never woke.
+ * Between rounds the ticket is closed: no part that it names exists.
  */
 #include "kernels/cpu/pool.h"
 #include <pthread.h>
@@ -12,8 +12,8 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-#define LOOKS 400            /* how often a thread looks before it sleeps */
-#define CLOSED UINT32_MAX    /* beyond every part */
+#define LOOKS 400         /* how often a thread looks before it sleeps */
+#define CLOSED UINT32_MAX /* beyond every part */
 
 struct member {
     struct pool *pool;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Vectors of floats in the width this file is compiled for: AVX-512, AVX2 with FMA, or 16
- * bytes. Code above it is written once. Loads and stores need no alignment; the _part ones
- * touch the first n elements only.
+ * Vectors of floats in the width this file is compiled for: AVX-512, AVX2 with FMA, or
+ * 16 bytes. Code above it is written once. Loads and stores need no alignment; the
+ * _part ones touch the first n elements only.
  */
 #ifndef RWF_KERNELS_CPU_VEC_H
 #define RWF_KERNELS_CPU_VEC_H
@@ -185,8 +185,8 @@ INLINE void vput(void *p, int64_t i, int64_t n, enum kernel_type type, vf x)
         vstore_part((float *)p + i, x, n);
 }
 
-/* Turns LANES rows into columns: in steps of 1, 2, 4… lanes, pairs of rows change the halves
- * that are on the wrong side. */
+/* Turns LANES rows into columns: in steps of 1, 2, 4… lanes, pairs of rows change the
+ * halves that are on the wrong side. */
 #if defined __clang__
 INLINE void vturn(vf row[LANES])
 {
@@ -219,30 +219,50 @@ INLINE void vturn(vf row[LANES])
 }
 #endif
 
-/* --- across the lanes, in a fixed order --- */
+/* --- across the lanes: halves upon halves --- */
+
+typedef float vf4 __attribute__((vector_size(16)));
 
 INLINE float vsum(vf x)
 {
-    float sum[LANES];
-    memcpy(sum, &x, sizeof(sum));
-    for (int n = LANES / 2; n > 0; n /= 2)
-        for (int i = 0; i < n; i++)
-            sum[i] += sum[i + n];
-    return sum[0];
+#if LANES == 16
+    __m256 y = _mm256_add_ps(_mm512_castps512_ps256((__m512)x),
+                             _mm512_extractf32x8_ps((__m512)x, 1));
+#elif LANES == 8
+    __m256 y = (__m256)x;
+#endif
+#if LANES > 4
+    vf4 z = (vf4)_mm_add_ps(_mm256_castps256_ps128(y), _mm256_extractf128_ps(y, 1));
+#else
+    vf4 z = x;
+#endif
+    return (z[0] + z[2]) + (z[1] + z[3]);
 }
 
+INLINE float larger(float a, float b)
+{
+    return a > b ? a : b;
+}
+
+/* No NaN among them. */
 INLINE float vmost(vf x)
 {
-    float most[LANES];
-    memcpy(most, &x, sizeof(most));
-    for (int n = LANES / 2; n > 0; n /= 2)
-        for (int i = 0; i < n; i++)
-            most[i] = most[i] > most[i + n] ? most[i] : most[i + n];
-    return most[0];
+#if LANES == 16
+    __m256 y = _mm256_max_ps(_mm512_castps512_ps256((__m512)x),
+                             _mm512_extractf32x8_ps((__m512)x, 1));
+#elif LANES == 8
+    __m256 y = (__m256)x;
+#endif
+#if LANES > 4
+    vf4 z = (vf4)_mm_max_ps(_mm256_castps256_ps128(y), _mm256_extractf128_ps(y, 1));
+#else
+    vf4 z = x;
+#endif
+    return larger(larger(z[0], z[2]), larger(z[1], z[3]));
 }
 
 /* i from `from` in steps of LANES, each time with n elements left until `to`. */
-#define EACH(i, n, from, to)                                                             \
+#define EACH(i, n, from, to)                                                           \
     for (int64_t i = (from), n = (to)-i; n > 0; i += LANES, n -= LANES)
 
 #endif

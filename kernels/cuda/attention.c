@@ -23,6 +23,12 @@ static bool tensor_cores(const struct kernel_attention *a)
     return a->type == KERNEL_BF16 && (a->size == 64 || a->size == 128);
 }
 
+/* Compute capability 9.0, whose tensor cores want code of their own. */
+static bool hopper(const struct kernel_context *c, const struct kernel_attention *a)
+{
+    return c->capable == 90 && a->type == KERNEL_BF16 && a->size == 64;
+}
+
 static size_t delta_bytes(const struct kernel_attention *a)
 {
     size_t bytes = (size_t)a->batch * (size_t)a->heads * (size_t)a->length * 4;
@@ -34,7 +40,9 @@ void cuda__attention(struct kernel_context *c, const struct kernel_attention *a,
 {
     if (a->batch <= 0 || a->length <= 0 || !attention_fits(c, a))
         return;
-    if (tensor_cores(a))
+    if (hopper(c, a))
+        cuda__attention_hopper(c, a, out, lse, qkv);
+    else if (tensor_cores(a))
         cuda__attention_bf16(c, a, out, lse, qkv);
     else
         cuda__attention_plain(c, a, out, lse, qkv);
@@ -47,6 +55,10 @@ void cuda__attention_back(struct kernel_context *c, const struct kernel_attentio
     float *delta = scratch;
     if (a->batch <= 0 || a->length <= 0 || !attention_fits(c, a))
         return;
+    if (hopper(c, a)) {
+        cuda__attention_back_hopper(c, a, dqkv, dout, out, lse, qkv, scratch);
+        return;
+    }
     cuda__attention_delta(c, a, delta, dout, out);
     if (tensor_cores(a))
         cuda__attention_back_bf16(c, a, dqkv, dout, lse, qkv, delta,
@@ -57,6 +69,7 @@ void cuda__attention_back(struct kernel_context *c, const struct kernel_attentio
 
 size_t cuda__attention_scratch(struct kernel_context *c, const struct kernel_attention *a)
 {
-    (void)c;
+    if (hopper(c, a))
+        return cuda__attention_back_scratch_hopper(a);
     return delta_bytes(a) + (tensor_cores(a) ? cuda__attention_back_scratch_bf16(a) : 0);
 }

@@ -28,6 +28,7 @@ enum {
     LT_PREF_REDUCTION = 3,     /* uint32_t */
     LT_PREF_ALIGNMENT_A = 5,   /* uint32_t, bytes; B, C, D follow */
     LT_REDUCTION_COMPUTE_TYPE = 2,
+    LT_CONFIG_SPLITS = 2, /* int32_t */
     LT_EPILOGUE_DEFAULT = 1,
     LT_EPILOGUE_RELU = 2,
     LT_EPILOGUE_BIAS = 4,
@@ -64,6 +65,8 @@ struct lt_heuristic {
     X(MatmulAlgoGetHeuristic,                                                              \
       (void *handle, void *desc, void *a, void *b, void *c, void *d, void *preference,     \
        int wanted, struct lt_heuristic *results, int *ret_count))                          \
+    X(MatmulAlgoConfigGetAttribute,                                                        \
+      (const struct lt_algo *algo, int what, void *value, size_t size, size_t *ret_size))  \
     X(Matmul, (void *handle, void *desc, const void *alpha, const void *a, void *a_layout, \
                const void *b, void *b_layout, const void *beta, const void *c,             \
                void *c_layout, void *d, void *d_layout, const struct lt_algo *algo,        \

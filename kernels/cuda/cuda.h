@@ -99,6 +99,8 @@ void cuda__sum(struct kernel_context *c, float *into, const float *x, int64_t n)
 /* into[n] (+)= the sums of the first n columns of partial [rows, stride]. */
 void cuda__sum_partials(struct kernel_context *c, float *into, const float *partial, int rows,
                         int64_t n, int64_t stride, bool accumulate);
+/* A sum of the 32-bit words, each times a number of its place; waits. */
+uint64_t cuda__bits(struct kernel_context *c, const void *p, size_t bytes);
 /* --- norm.cu --- */
 void cuda__norm(struct kernel_context *c, const struct kernel_norm_args *a, void *y, void *sum,
                 float *stats, const void *x, const void *add);
@@ -130,6 +132,13 @@ void cuda__attention_bf16(struct kernel_context *c, const struct kernel_attentio
 void cuda__attention_back_bf16(struct kernel_context *c, const struct kernel_attention *a,
                                void *dqkv, const void *dout, const float *lse, const void *qkv,
                                float *delta, void *scratch);
+/* Compute capability 9.0, heads of 64. */
+void cuda__attention_hopper(struct kernel_context *c, const struct kernel_attention *a,
+                            void *out, float *lse, const void *qkv);
+void cuda__attention_back_hopper(struct kernel_context *c, const struct kernel_attention *a,
+                                 void *dqkv, const void *dout, const void *out,
+                                 const float *lse, const void *qkv, void *scratch);
+size_t cuda__attention_back_scratch_hopper(const struct kernel_attention *a);
 size_t cuda__attention_back_scratch_bf16(const struct kernel_attention *a);
 void cuda__attention_plain(struct kernel_context *c, const struct kernel_attention *a,
                            void *out, float *lse, const void *qkv);

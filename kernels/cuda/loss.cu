@@ -4,7 +4,7 @@
  * fits into shared memory (about 110,000 classes in bf16): largest logit and sum are kept
  * online.
  */
-#include "device.cuh"
+#include "mma.cuh"
 
 #define THREADS 512 /* two blocks of a GPT-2's rows fit on a multiprocessor */
 #define SMALL 256 /* classes up to which a warp takes a row */
@@ -111,12 +111,18 @@ __global__ void __launch_bounds__(THREADS)
         return;
     }
     float most = -INFINITY, sum = 0.0f;
+    if (KEPT) { /* a thread reads what it copied itself: no barrier */
+        for (int i = threadIdx.x * 8; i < eights; i += THREADS * 8)
+#pragma unroll
+            for (int j = 0; j < (int)sizeof(T) / 2; j++)
+                copy16(shared_address(kept + i) + j * 16, (const uint4 *)(x + i) + j, true);
+        copies_commit();
+        copies_wait<0>();
+    }
 #pragma unroll 4
     for (int i = threadIdx.x * 8; i < eights; i += THREADS * 8) {
         float v[8];
-        load8(v, x + i);
-        if (KEPT)
-            store8(kept + i, v);
+        load8(v, (KEPT ? kept : x) + i);
         soft_add8(most, sum, v);
     }
     for (int i = eights + threadIdx.x; i < classes; i += THREADS) {

@@ -6,8 +6,10 @@
  * cuBLASLt's matrices are column-major: what lies there as C[m,n] row by row is for it the
  * transposed one, C'[n,m] = op(B)' op(A)'. So its A is our B.
  *
- * The first answer of the heuristics is taken, nothing is timed, and reductions that depend
- * on the order of arrival are not allowed: the same shape runs the same way always.
+ * The same shape gives the same bits in every run: reductions that depend on the order of
+ * arrival are not allowed, and the first answer of the heuristics is taken. Large products try
+ * some more of its answers when they come first, but only those whose result has the very bits
+ * of the first one's.
  */
 #include <dlfcn.h>
 #include <stdio.h>
@@ -18,19 +20,23 @@
 
 #define WORKSPACE ((size_t)64 << 20)
 #define ENTRIES 256 /* shapes kept; then the list starts anew */
+#define ANSWERS 8   /* of the heuristics */
+#define LARGE 5e9   /* multiplications from which on they are tried */
+#define TRIES 4     /* calls on which this may happen: results of 0 say nothing */
 
 /* All that decides how a product is run. No padding: compared as bytes. */
 struct product_key {
     int64_t m, n, k, lda, ldb, ldc;
-    int32_t ta, tb, type, c_type, epilogue;
-    int32_t align_a, align_b, align_c;
+    int32_t ta, tb, type, c_type, epilogue, accumulate;
+    int32_t align_a, align_b, align_c, none;
 };
 
 struct product {
     struct product_key key;
     void *desc, *a, *b, *c;
-    struct lt_algo algo;
-    bool found; /* cuBLASLt has a kernel for it */
+    struct lt_algo algos[ANSWERS];
+    int count; /* 0: cuBLASLt has no kernel for it */
+    int chosen, tries;
 };
 
 struct cuda_products {
@@ -130,7 +136,7 @@ static int heuristic_ask(struct cuda_products *p, struct product *e)
     uint32_t reductions = LT_REDUCTION_COMPUTE_TYPE;
     uint32_t aligned[4] = {(uint32_t)key->align_a, (uint32_t)key->align_b,
                            (uint32_t)key->align_c, (uint32_t)key->align_c};
-    struct lt_heuristic result;
+    struct lt_heuristic results[ANSWERS];
     void *preference = NULL;
     int count = 0;
     int bad = p->lt.MatmulPreferenceCreate(&preference);
@@ -145,12 +151,11 @@ static int heuristic_ask(struct cuda_products *p, struct product *e)
                                                   &aligned[i], sizeof aligned[i]);
     if (!bad)
         bad = p->lt.MatmulAlgoGetHeuristic(p->handle, e->desc, e->a, e->b, e->c, e->c,
-                                           preference, 1, &result, &count);
+                                           preference, ANSWERS, results, &count);
     p->lt.MatmulPreferenceDestroy(preference);
-    if (bad || count < 1 || result.state)
-        return -1;
-    e->algo = result.algo;
-    return 0;
+    for (int i = 0; !bad && i < count && results[i].state == 0; i++)
+        e->algos[e->count++] = results[i].algo;
+    return e->count > 0 ? 0 : -1;
 }
 
 static int desc_set(struct cuda_products *p, void *desc, int what, const void *value,
@@ -204,7 +209,8 @@ static struct product *product_find(struct cuda_products *p, const struct produc
         entries_drop(p);
     struct product *e = &p->entries[p->count++];
     *e = (struct product){.key = *key};
-    e->found = product_make(p, e, bias, aux) == 0;
+    if (product_make(p, e, bias, aux) < 0)
+        e->count = 0;
     return e;
 }
 
@@ -231,23 +237,80 @@ static int32_t epilogue_choose(const struct kernel_matmul *m, bool *ret_rest)
     return *ret_rest || !bias ? LT_EPILOGUE_DEFAULT : bias;
 }
 
+static int product_launch(struct kernel_context *c, const struct kernel_matmul *m,
+                          const struct product *e, int answer)
+{
+    struct cuda_products *p = c->products;
+    float beta = m->accumulate ? 1 : 0;
+    return p->lt.Matmul(p->handle, e->desc, &m->alpha, m->b, e->a, m->a, e->b, &beta, m->c, e->c,
+                        m->c, e->c, &e->algos[answer], p->workspace, WORKSPACE, c->stream);
+}
+
+/* Seconds of a run of that answer, and a sum of the bits of its result. -1: it does not run, or
+ * splits the sum. */
+static double product_try(struct kernel_context *c, const struct kernel_matmul *m,
+                          const struct product *e, int answer, cudaEvent_t timers[2],
+                          uint64_t *ret_bits)
+{
+    int32_t splits = 0;
+    float milliseconds = -1000;
+    if (c->products->lt.MatmulAlgoConfigGetAttribute(&e->algos[answer], LT_CONFIG_SPLITS,
+                                                     &splits, sizeof splits, NULL) ||
+        splits > 1 || product_launch(c, m, e, answer))
+        return -1;
+    *ret_bits = cuda__bits(c, m->c, (size_t)(m->m * m->ldc) * kernel_size(m->c_type));
+    cudaEventRecord(timers[0], c->stream);
+    for (int i = 0; i < 3; i++)
+        product_launch(c, m, e, answer);
+    cudaEventRecord(timers[1], c->stream);
+    if (cudaEventSynchronize(timers[1]) ||
+        cudaEventElapsedTime(&milliseconds, timers[0], timers[1]))
+        return -1;
+    return milliseconds / 1000;
+}
+
+/* The fastest answer whose result is that of the first. */
+static void product_choose(struct kernel_context *c, const struct kernel_matmul *m,
+                           struct product *e)
+{
+    uint64_t want = 0, bits = 0;
+    cudaEvent_t timers[2] = {NULL, NULL};
+    if (m->accumulate || e->count < 2 || e->tries == TRIES || m->ldc % 2 != 0 ||
+        (double)m->m * (double)m->n * (double)m->k < LARGE)
+        return;
+    e->tries++;
+    if (cudaEventCreate(&timers[0]) == cudaSuccess && cudaEventCreate(&timers[1]) == cudaSuccess) {
+        double best = product_try(c, m, e, 0, timers, &want);
+        for (int i = 1; best > 0 && want != 0 && i < e->count; i++) {
+            double time = product_try(c, m, e, i, timers, &bits);
+            if (time > 0 && time < best * 0.98 && bits == want) {
+                best = time;
+                e->chosen = i;
+            }
+        }
+        if (want != 0)
+            e->tries = TRIES;
+    }
+    for (int i = 0; i < 2; i++)
+        if (timers[i])
+            cudaEventDestroy(timers[i]);
+}
+
 static int product_run(struct kernel_context *c, const struct kernel_matmul *m,
                        int32_t epilogue)
 {
-    struct cuda_products *p = c->products;
     struct product_key key = {
         .m = m->m, .n = m->n, .k = m->k,
         .lda = m->lda, .ldb = m->ldb, .ldc = m->ldc,
         .ta = m->ta, .tb = m->tb, .type = (int32_t)m->type, .c_type = (int32_t)m->c_type,
-        .epilogue = epilogue,
+        .epilogue = epilogue, .accumulate = m->accumulate,
         .align_a = alignment(m->b), .align_b = alignment(m->a), .align_c = alignment(m->c),
     };
-    float beta = m->accumulate ? 1 : 0;
-    struct product *e = product_find(p, &key, m->bias, m->before);
-    if (!e->found || desc_point(p, e, m->bias, m->before) < 0)
+    struct product *e = product_find(c->products, &key, m->bias, m->before);
+    if (e->count == 0 || desc_point(c->products, e, m->bias, m->before) < 0)
         return -1;
-    int code = p->lt.Matmul(p->handle, e->desc, &m->alpha, m->b, e->a, m->a, e->b, &beta, m->c,
-                            e->c, m->c, e->c, &e->algo, p->workspace, WORKSPACE, c->stream);
+    product_choose(c, m, e);
+    int code = product_launch(c, m, e, e->chosen);
     if (code) {
         char why[48];
         snprintf(why, sizeof why, "cuBLASLt's status %d", code);

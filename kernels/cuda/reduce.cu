@@ -155,3 +155,26 @@ void cuda__sum(struct kernel_context *c, float *into, const float *x, int64_t n)
 {
     sum_all<false>(c, "sum", into, x, n, false);
 }
+
+__global__ void __launch_bounds__(THREADS)
+    bits_kernel(unsigned long long *into, const unsigned *words, int64_t n)
+{
+    unsigned long long sum = 0;
+    int64_t step = (int64_t)gridDim.x * THREADS;
+    for (int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x; i < n; i += step)
+        sum += (i * 0x9E3779B97F4A7C15ull | 1) * words[i];
+    atomicAdd(into, sum); /* of integers: any order gives the same */
+}
+
+uint64_t cuda__bits(struct kernel_context *c, const void *p, size_t bytes)
+{
+    unsigned long long sum = 0;
+    void *into = cuda__partials(c, sizeof sum);
+    cuda__zero(c, into, sizeof sum);
+    bits_kernel<<<(unsigned)c->sms * 8, THREADS, 0, c->stream>>>(
+        (unsigned long long *)into, (const unsigned *)p, (int64_t)(bytes / 4));
+    cuda__launched(c, "matmul");
+    cuda__download(c, &sum, into, sizeof sum);
+    cuda__check(c, "matmul", cudaStreamSynchronize(c->stream));
+    return sum;
+}

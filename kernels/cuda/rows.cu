@@ -7,7 +7,8 @@
 
 #define THREADS 256
 #define MOST_THREADS 256
-#define CHUNK 32 /* positions */
+#define CHUNK 16 /* positions */
+#define AHEAD 4  /* rows on their way at once */
 
 template <typename T>
 __global__ void __launch_bounds__(THREADS)
@@ -65,6 +66,15 @@ __device__ __forceinline__ void load_part(float v[8], const T *row, int64_t colu
 __device__ __forceinline__ void add_part(float *row, const float v[8], int64_t column,
                                          int64_t width)
 {
+    if (column + 8 <= width && ((uintptr_t)(row + column) & 15) == 0) {
+        float old[8];
+        load8(old, row + column);
+#pragma unroll
+        for (int j = 0; j < 8; j++)
+            old[j] += v[j];
+        store8(row + column, old);
+        return;
+    }
 #pragma unroll
     for (int j = 0; j < 8; j++)
         if (column + j < width)
@@ -74,6 +84,10 @@ __device__ __forceinline__ void add_part(float *row, const float v[8], int64_t c
 __device__ __forceinline__ void put_part(float *row, const float v[8], int64_t column,
                                          int64_t width)
 {
+    if (column + 8 <= width && ((uintptr_t)(row + column) & 15) == 0) {
+        store8(row + column, v);
+        return;
+    }
 #pragma unroll
     for (int j = 0; j < 8; j++)
         if (column + j < width)
@@ -102,26 +116,33 @@ __global__ void __launch_bounds__(MOST_THREADS)
     for (int64_t column = threadIdx.x * 8; column < r.width; column += blockDim.x * 8) {
         float sum[8] = {};
         int first = 0;
-#pragma unroll 4
-        for (int i = 0; i < count; i++) {
-            float v[8];
-            load_part(v, d + (int64_t)order[i] * r.width, column, r.width, wide);
+        for (int i = 0; i < count; i += AHEAD) {
+            float v[AHEAD][8];
 #pragma unroll
-            for (int j = 0; j < 8; j++)
-                sum[j] += v[j];
-            int id = ids[i + 1];
-            if (i + 1 < count && ids[i + 2] == id)
-                continue;
-            bool before = first == 0 && ids[0] == id, after = ids[i + 2] == id;
-            if (before || after)
-                put_part(partial + ((int64_t)blockIdx.x * 2 + !before) * r.width, sum, column,
-                         r.width);
-            else
-                add_part(dtable + (int64_t)id * r.width, sum, column, r.width);
+            for (int k = 0; k < AHEAD; k++)
+                load_part(v[k], d + (int64_t)order[min(i + k, count - 1)] * r.width, column,
+                          r.width, wide);
 #pragma unroll
-            for (int j = 0; j < 8; j++)
-                sum[j] = 0.0f;
-            first = i + 1;
+            for (int k = 0; k < AHEAD; k++) {
+                if (i + k >= count)
+                    break;
+#pragma unroll
+                for (int j = 0; j < 8; j++)
+                    sum[j] += v[k][j];
+                int id = ids[i + k + 1];
+                if (i + k + 1 < count && ids[i + k + 2] == id)
+                    continue;
+                bool before = first == 0 && ids[0] == id, after = ids[i + k + 2] == id;
+                if (before || after)
+                    put_part(partial + ((int64_t)blockIdx.x * 2 + !before) * r.width, sum,
+                             column, r.width);
+                else
+                    add_part(dtable + (int64_t)id * r.width, sum, column, r.width);
+#pragma unroll
+                for (int j = 0; j < 8; j++)
+                    sum[j] = 0.0f;
+                first = i + k + 1;
+            }
         }
     }
 }

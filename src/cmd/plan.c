@@ -49,7 +49,7 @@ static void resources_words(const struct plan_policy *policy, struct rwf_str *ou
         rwf_str_addf(out, ", %g %s", policy->custom_amounts[i],
                      policy->custom_names[i]);
     if (policy->ranks > 1)
-        rwf_str_addf(out, ", %d ranks", policy->ranks);
+        rwf_str_addf(out, " for each of %d ranks", policy->ranks);
 }
 
 static json_t *resources_json(const struct plan_policy *policy)
@@ -60,10 +60,24 @@ static json_t *resources_json(const struct plan_policy *policy)
     for (size_t i = 0; i < policy->custom_count; i++)
         json_object_set_new(out, policy->custom_names[i],
                             json_real(policy->custom_amounts[i]));
+    if (policy->ranks > 1)
+        json_object_set_new(out, "ranks", json_integer(policy->ranks));
     return out;
 }
 
 /* --- text --- */
+
+static void print_description(const struct plan_graph *g, const struct plan_step *step,
+                              bool color)
+{
+    json_t *spec = step->op->describe ? plan_step_spec(g, step, NULL) : NULL;
+    char *text = spec ? step->op->describe(step, spec) : NULL;
+
+    if (text)
+        printf("%s    %s%s\n", view_on(color, VIEW_DIM), text, view_off(color));
+    free(text);
+    json_decref(spec);
+}
 
 static void print_step(const struct plan_graph *g, const struct preview *p,
                        const struct plan_step *step, size_t width, bool color)
@@ -99,6 +113,7 @@ static void print_step(const struct plan_graph *g, const struct preview *p,
     if (facts.len)
         printf("%s    %s%s\n", view_on(color, VIEW_DIM), facts.data, view_off(color));
     rwf_str_free(&facts);
+    print_description(g, step, color);
 }
 
 /* The steps of one entry, counted. */

@@ -120,6 +120,10 @@ struct op {
     int (*inputs)(const struct plan_graph *g, const struct plan_step *step,
                   const json_t *spec, json_t *files, struct rwf_err *err);
 
+    /* One line about a spec (resolved in PLAN_SHOW mode) for `raywf plan`, or NULL; the
+     * caller frees. Optional. */
+    char *(*describe)(const struct plan_step *step, const json_t *spec);
+
     int (*command)(const json_t *spec, struct op_command *ret, struct rwf_err *err);
     int (*run)(struct op_run *r, struct rwf_err *err);
     int (*decide)(const json_t *spec, struct op_outcome *ret, struct rwf_err *err);

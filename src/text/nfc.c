@@ -44,6 +44,9 @@ static const struct {
 #define UNSAFE 0x100 /* it has another NFC, or composes with what precedes it */
 #define DECOMPOSE 0x200
 
+/* No character beyond plane 2 has a class or a decomposition. */
+#define LAST_PLANE_END 0x30000u
+
 static uint16_t page_of[0x1100];
 static uint16_t (*pages)[256];
 static size_t page_count, page_cap;
@@ -176,7 +179,7 @@ void text__nfc_init(void)
 
     pages = rwf_grow(pages, page_count, &page_cap, sizeof(*pages));
     memset(pages[page_count++], 0, sizeof(*pages));
-    for (uint32_t high = 0; high < 0x1100; high++) {
+    for (uint32_t high = 0; high < LAST_PLANE_END >> 8; high++) {
         make_page(high, page);
         if (memcmp(page, empty, sizeof(page)) == 0 && high != LBASE >> 8)
             continue;
@@ -184,7 +187,7 @@ void text__nfc_init(void)
         memcpy(pages[page_count], page, sizeof(page));
         page_of[high] = (uint16_t)page_count++;
     }
-    for (uint32_t c = 0; c < 0x110000; c++) {
+    for (uint32_t c = 0; c < LAST_PLANE_END; c++) {
         if (!(props(c) & DECOMPOSE) || c - SBASE < SCOUNT)
             continue;
         uint32_t second = note_composite(c);

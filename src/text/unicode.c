@@ -116,11 +116,21 @@ static uint16_t page_add(struct text__pages *t, const uint8_t *page)
     return (uint16_t)t->count++;
 }
 
+/* Planes 4 to 13 are empty, 15 and 16 for private use: the page of what has no class. */
+static bool has_characters(uint32_t high)
+{
+    return high < 0x400 || (high >= 0xE00 && high < 0xE02);
+}
+
 static void make_tables(void)
 {
-    uint8_t page[256];
+    uint8_t page[256] = {TEXT_OTHER};
+    uint16_t empty = page_add(&text__classes, page);
 
     for (uint32_t high = 0; high < 0x1100; high++) {
+        text__classes.index[high] = empty;
+        if (!has_characters(high))
+            continue;
         for (uint32_t low = 0; low < 256; low++)
             page[low] = (uint8_t)class_of(high << 8 | low);
         text__classes.index[high] = page_add(&text__classes, page);

@@ -68,11 +68,20 @@ static int rows_of(const struct loop *l)
     return (int)(share < l->j.micro ? share : l->j.micro);
 }
 
+/* Between CPUs a sum of gradients is made as parts that are then gathered, in any case: updating
+ * those parts and gathering the weights instead moves as much, divides the update's work, and
+ * gives the same bits. */
+static enum params_shard shard_of(const struct loop *l)
+{
+    return l->j.shard == PARAMS_NONE && device_is_host(l->d) ? PARAMS_OPTIMIZER
+                                                              : l->j.shard;
+}
+
 static int open_params(struct loop *l, struct rwf_err *err)
 {
     struct params_options o = {
         .device = l->d, .comm = l->c, .layout = model_layout(l->model), .model = l->model,
-        .type = l->j.type, .shard = l->j.shard, .optim = l->j.optim, .clip = l->j.clip,
+        .type = l->j.type, .shard = shard_of(l), .optim = l->j.optim, .clip = l->j.clip,
         .seed = l->j.seed, .threads = l->j.threads,
         .extra = l->sums, .alive = alive, .alive_ctx = l,
     };

@@ -117,16 +117,6 @@ int loop__start(struct loop *l, struct rwf_err *err)
 
 /* --- writing --- */
 
-int loop__save(struct loop *l, struct rwf_err *err)
-{
-    if (loop__save_write(l, err) != 0 || loop__save_wait(l, err) != 0 ||
-        params_snapshot(l->params, err) != 0)
-        return -1;
-    l->saving = l->step;
-    l->saving_state = make_state(l);
-    return 0;
-}
-
 /* What goes wrong before the end is no reason to stop: an older checkpoint is there, and a
  * later one may succeed. */
 static int tolerate(const struct loop *l, int rc, struct rwf_err *err)
@@ -136,6 +126,20 @@ static int tolerate(const struct loop *l, int rc, struct rwf_err *err)
     rwf_log(RWF_LOG_WARN, "train", "a checkpoint could not be written, training goes on: %s",
             err->text);
     *err = (struct rwf_err)RWF_ERR_INIT;
+    return 0;
+}
+
+int loop__save(struct loop *l, struct rwf_err *err)
+{
+    struct rwf_err why = RWF_ERR_INIT;
+    /* Who goes on from this checkpoint finds the lines of the steps before it. */
+    if (l->metrics != NULL && tolerate(l, metrics_flush(l->metrics, &why), &why) != 0)
+        return rwf_fail(err, why.code, "%s", why.text);
+    if (loop__save_write(l, err) != 0 || loop__save_wait(l, err) != 0 ||
+        params_snapshot(l->params, err) != 0)
+        return -1;
+    l->saving = l->step;
+    l->saving_state = make_state(l);
     return 0;
 }
 

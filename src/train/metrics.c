@@ -174,7 +174,7 @@ fail:
     return NULL;
 }
 
-static int flush(struct metrics *m, struct rwf_err *err)
+int metrics_flush(struct metrics *m, struct rwf_err *err)
 {
     m->flushed = rwf_clock_mono();
     if (m->file != NULL && fflush(m->file) != 0)
@@ -195,14 +195,14 @@ int metrics_log(struct metrics *m, int64_t step, const json_t *values, double pr
     if (m->board != NULL)
         json_object_foreach((json_t *)values, key, value)
             tensorboard_scalar(m->board, key, step, json_number_value(value));
-    return rwf_clock_mono() - m->flushed > RWF_NS_PER_S ? flush(m, err) : 0;
+    return rwf_clock_mono() - m->flushed > RWF_NS_PER_S ? metrics_flush(m, err) : 0;
 }
 
 int metrics_close(struct metrics *m, struct rwf_err *err)
 {
     if (m == NULL)
         return 0;
-    int rc = flush(m, err);
+    int rc = metrics_flush(m, err);
     if (m->dropped > 0)
         rwf_log(RWF_LOG_WARN, "train", "%d lines of the report were not read in time",
                 m->dropped);

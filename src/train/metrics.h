@@ -27,6 +27,9 @@ int metrics_log(struct metrics *m, int64_t step, const json_t *values, double pr
 /* To the report alone. values and message may be NULL. */
 void metrics_report(struct metrics *m, int64_t step, const json_t *values, double progress,
                     const char *message);
+/* What was logged is on its way to the disk: a rank that is killed after this loses none of
+ * it. */
+int metrics_flush(struct metrics *m, struct rwf_err *err);
 /* The losses that were logged, first to last, as one line of blocks; the caller frees. */
 char *metrics_curve(const struct metrics *m);
 /* NULL is fine. */

@@ -18,6 +18,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "base/units.h"
 #include "model/model.h"
 #include "plan/graph.h"
 #include "train/gang.h"
@@ -60,6 +61,72 @@ static int inputs(const struct plan_graph *g, const struct plan_step *step, cons
             return -1;
     }
     return 0;
+}
+
+/* --- for raywf plan --- */
+
+/* Bytes that a rank holds for each trained parameter, without activations. */
+static double bytes_each(const json_t *spec)
+{
+    static const char *const one_moment[] = {"sgd", "lion"};
+    const char *type = spec_text(spec, "optimizer.type"), *shard = spec_text(spec, "shard");
+    bool bf16 = strcmp(spec_text(spec, "precision"), "bf16") == 0;
+    double workers = (double)spec_int(spec, "workers", 1);
+    double weights = bf16 ? 2 : 4, gradients = 4, state = 8;
+
+    for (size_t i = 0; i < RWF_COUNT(one_moment); i++)
+        if (type != NULL && strcmp(type, one_moment[i]) == 0)
+            state = 4;
+    if (bf16)
+        state += 4; /* the master weights */
+    if (shard != NULL && strcmp(shard, "optimizer") == 0)
+        return weights + gradients + state / workers;
+    if (shard != NULL && strcmp(shard, "full") == 0)
+        return (weights + gradients + state) / workers;
+    return weights + gradients + state;
+}
+
+/* "124.4 M parameters, about 1.9 GiB for weights, gradients and optimizer on each worker" */
+static void add_size(const json_t *spec, struct rwf_str *out)
+{
+    const json_t *said = spec_at(spec, "model");
+    const char *type = spec_text(said, "type");
+    bool mlp = type == NULL || strcmp(type, "mlp") == 0;
+    int vocab = spec_text(said, "preset") != NULL
+                    ? 0
+                    : (int)spec_int(spec, "tokenizer.vocab_size", 0);
+    json_t *config = mlp ? NULL : model_config(said, vocab, NULL);
+    struct model *model = config == NULL ? NULL : model_create(config, NULL);
+    char size[RWF_UNITS_LEN];
+
+    if (model != NULL) {
+        const struct model_layout *layout = model_layout(model);
+        double frozen = (double)(layout->parameters - layout->trainable) *
+                        (strcmp(spec_text(spec, "precision"), "bf16") == 0 ? 2 : 4);
+        rwf_str_addf(out, "; %.4g M parameters", (double)layout->parameters / 1e6);
+        if (layout->trainable != layout->parameters)
+            rwf_str_addf(out, " (%.4g M trained)", (double)layout->trainable / 1e6);
+        rwf_str_addf(out, ", %s and activations on each worker",
+                     rwf_size_format((int64_t)(frozen + (double)layout->trainable *
+                                                            bytes_each(spec)),
+                                     size));
+    }
+    model_destroy(model);
+    json_decref(config);
+}
+
+static char *describe(const struct plan_step *step, const json_t *spec)
+{
+    struct rwf_str out = {0};
+    int64_t workers = spec_int(spec, "workers", 1);
+    (void)step;
+
+    rwf_str_addf(&out, "global batch %lld = %lld worker%s x %lld x %lld accumulated",
+                 (long long)spec_int(spec, "global_batch_size", 64), (long long)workers,
+                 workers == 1 ? "" : "s", (long long)spec_int(spec, "micro_batch_size", 1),
+                 (long long)spec_accumulation(spec));
+    add_size(spec, &out);
+    return rwf_str_take(&out);
 }
 
 /* --- the job --- */
@@ -246,12 +313,6 @@ static int move(const char *from, const char *dir, const char *name, struct rwf_
 
 static int leave_outputs(struct training *t, struct rwf_err *err)
 {
-    char *checkpoints = rwf_fs_join(t->stable, "checkpoints");
-    int rc = move(checkpoints, t->run->dir, "metrics.jsonl", err);
-
-    free(checkpoints);
-    if (rc != 0)
-        return -1;
     if (json_is_true(spec_at(t->spec, "tensorboard")) &&
         move(t->stable, t->run->dir, "tensorboard", err) != 0)
         return -1;
@@ -302,5 +363,6 @@ const struct op train_op = {
     .outputs = outputs,
     .spec = spec_make,
     .inputs = inputs,
+    .describe = describe,
     .run = run,
 };

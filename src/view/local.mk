@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 noinst_LIBRARIES += libview.a
 libview_a_SOURCES = \
-	%D%/github.c %D%/github.h %D%/junit.c %D%/junit.h %D%/live.c %D%/live.h \
+	%D%/curve.c %D%/curve.h %D%/github.c %D%/github.h %D%/junit.c %D%/junit.h %D%/live.c %D%/live.h \
 	%D%/progress.c %D%/progress.h %D%/run.c %D%/run.h \
 	%D%/style.c %D%/style.h %D%/summary.c %D%/summary.h %D%/timeline.c %D%/timeline.h
 # The report, and the page that is embedded for it.

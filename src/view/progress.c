@@ -18,7 +18,7 @@
 #define MANY 60                       /* above: cached and started steps stay silent */
 #define HEARTBEAT (30 * RWF_NS_PER_S) /* between plain lines about one step */
 #define BAR 16
-#define METRICS_SHOWN 3
+#define METRICS_SHOWN 4
 
 struct running {
     char *address;
@@ -92,6 +92,33 @@ static struct running *begin(struct view_progress *p, const char *address)
     return r;
 }
 
+/* Those that people look for first; and those they look for last. */
+static const char *const first_metrics[] = {"loss",       "val_loss",
+                                            "val_accuracy", "val_r2",
+                                            "perplexity", "tokens_per_second",
+                                            "samples_per_second", "mfu"};
+static const char *const last_metrics[] = {"rows",          "bytes",     "learning_rate",
+                                           "gradient_norm", "data_wait", "steps",
+                                           "epochs",        "parameters"};
+
+static bool is_among(const char *const *names, size_t count, const char *name)
+{
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(names[i], name) == 0)
+            return true;
+    return false;
+}
+
+static void add_metric(struct rwf_str *out, const char *name, const json_t *value,
+                       int *shown)
+{
+    if (!json_is_number(value) || *shown >= METRICS_SHOWN)
+        return;
+    (*shown)++;
+    rwf_str_addf(out, "%s%s=", out->len ? " " : "", name);
+    view_number(out, json_number_value(value));
+}
+
 static void note_metrics(struct running *r, const json_t *metrics)
 {
     struct rwf_str text = {0};
@@ -99,11 +126,14 @@ static void note_metrics(struct running *r, const json_t *metrics)
     json_t *value;
     int shown = 0;
 
-    json_object_foreach((json_t *)metrics, name, value)
-        if (json_is_number(value) && shown++ < METRICS_SHOWN) {
-            rwf_str_addf(&text, "%s%s=", text.len ? " " : "", name);
-            view_number(&text, json_number_value(value));
-        }
+    for (size_t i = 0; i < RWF_COUNT(first_metrics); i++)
+        add_metric(&text, first_metrics[i], json_object_get(metrics, first_metrics[i]),
+                   &shown);
+    for (int pass = 0; pass < 2; pass++)
+        json_object_foreach((json_t *)metrics, name, value)
+            if (!is_among(first_metrics, RWF_COUNT(first_metrics), name) &&
+                is_among(last_metrics, RWF_COUNT(last_metrics), name) == (pass == 1))
+                add_metric(&text, name, value, &shown);
     free(r->note);
     r->note = rwf_str_take(&text);
 }
@@ -418,8 +448,15 @@ static void on_metric(struct view_progress *p, const json_t *e)
 {
     struct running *r = find(p, text_of(e, "step"));
 
-    if (r)
-        note_metrics(r, json_object_get(e, "metrics"));
+    const json_t *metrics = json_object_get(e, "metrics");
+
+    if (!r)
+        return;
+    note_metrics(r, metrics);
+    /* It says its rate itself: what it has read before is none. */
+    if (json_object_get(metrics, "samples_per_second") ||
+        json_object_get(metrics, "tokens_per_second"))
+        r->rows = r->bytes = -1;
 }
 
 static void on_retry(struct view_progress *p, const json_t *e)

@@ -7,7 +7,7 @@
 /* "tasks.train[lr=0.1,seed=1]" without the kind of thing it is. */
 function shortName(address)
 {
-    return address.replace(/^(tasks|datasets|checks)\./, '');
+    return address.replace(/^(tasks|datasets|checks|train)\./, '');
 }
 
 function entryOf(address)

@@ -291,6 +291,16 @@ static void thin_out(json_t *points)
             json_array_remove(points, i);
 }
 
+/* An attempt that goes on from a checkpoint does steps again. */
+static void go_back(json_t *points, double x)
+{
+    size_t n;
+
+    while ((n = json_array_size(points)) > 0 &&
+           json_number_value(json_array_get(json_array_get(points, n - 1), 0)) >= x)
+        json_array_remove(points, n - 1);
+}
+
 static void metrics_come(struct record *rec, json_t *step, const json_t *event)
 {
     json_t *series = json_object_get(step, "series"), *value;
@@ -310,6 +320,8 @@ static void metrics_come(struct record *rec, json_t *step, const json_t *event)
             points = json_array();
             json_object_set_new(series, name, points);
         }
+        if (json_is_number(at))
+            go_back(points, x);
         json_array_append_new(points, json_pack("[f, f]", x, json_number_value(value)));
         if (json_array_size(points) > SERIES_MAX)
             thin_out(points);

@@ -378,6 +378,10 @@ static void do_down(void)
 {
     forward_linear(&layers[0].down, layers[0].down_out, layers[0].act, NULL);
 }
+static void do_down_dx(void)
+{
+    linear_dx(&layers[0].down, dwide, dx);
+}
 static void do_all_dx(void)
 {
     linear_dx(&layers[0].qkv, dnarrow, dqkv);
@@ -504,6 +508,7 @@ static void table_print(double step_time)
         {"projection", do_project, 12, 2 * r * w * w, 2 * nar},
         {"up, GELU", do_up, 12, 8 * r * w * w, 9 * nar},
         {"down", do_down, 12, 8 * r * w * w, 5 * nar},
+        {"down dx", do_down_dx, 0, 8 * r * w * w, 5 * nar},
         {"dx of the four", do_all_dx, 12, 24 * r * w * w, 16 * nar},
         {"dW of the four", do_all_dw, 12, 24 * r * w * w, 16 * nar},
         {"bias gradients of the four", do_bias, 12, 0, 9 * nar},

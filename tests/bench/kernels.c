@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The CPU's kernels against the processor's peak, which a loop of nothing but FMAs gives in
- * the same run: kernels [threads [cpu]]. The step is that of an MLP 784-128-10 at batch 64:
- * forward, backward, AdamW. Beside large products stands OpenBLAS where it is installed.
+ * The CPU's kernels against the processor's peak, which a loop of nothing but FMAs
+ * gives in the same run: kernels [threads [cpu]]. The step is that of an MLP 784-128-10
+ * at batch 64: forward, backward, AdamW. Beside large products stands OpenBLAS where it
+ * is installed.
  */
 #include "config.h"
 #include <dlfcn.h>
@@ -28,28 +29,28 @@ static double now(void)
 
 /* --- the peak: 12 sums that do not wait for each other --- */
 
-#define FMA_LOOP(name, flags, bytes)                                                     \
-    __attribute__((target(flags))) static double fma_##name(void)                        \
-    {                                                                                    \
-        typedef float v __attribute__((vector_size(bytes)));                             \
-        v sum[12], x = {0}, y = {0};                                                     \
-        const int turns = 200000;                                                        \
-        for (int i = 0; i < 12; i++)                                                     \
-            sum[i] = (v){0} + (float)i;                                                  \
-        x += 0.999f;                                                                     \
-        y += 0.001f;                                                                     \
-        double start = now();                                                            \
-        for (int n = 0; n < turns; n++) {                                                \
-            _Pragma("GCC unroll 12") for (int i = 0; i < 12; i++) sum[i] =               \
-                sum[i] * x + y;                                                          \
-            __asm__ volatile("" : "+x"(x));                                              \
-        }                                                                                \
-        double seconds = now() - start;                                                  \
-        for (int i = 1; i < 12; i++)                                                     \
-            sum[0] += sum[i];                                                            \
-        volatile float kept = sum[0][0];                                                 \
-        (void)kept;                                                                      \
-        return (double)turns * 12 * 2 * ((bytes) / 4) / seconds;                         \
+#define FMA_LOOP(name, flags, bytes)                                                   \
+    __attribute__((target(flags))) static double fma_##name(void)                      \
+    {                                                                                  \
+        typedef float v __attribute__((vector_size(bytes)));                           \
+        v sum[12], x = {0}, y = {0};                                                   \
+        const int turns = 200000;                                                      \
+        for (int i = 0; i < 12; i++)                                                   \
+            sum[i] = (v){0} + (float)i;                                                \
+        x += 0.999f;                                                                   \
+        y += 0.001f;                                                                   \
+        double start = now();                                                          \
+        for (int n = 0; n < turns; n++) {                                              \
+            _Pragma("GCC unroll 12") for (int i = 0; i < 12; i++) sum[i] =             \
+                sum[i] * x + y;                                                        \
+            __asm__ volatile("" : "+x"(x));                                            \
+        }                                                                              \
+        double seconds = now() - start;                                                \
+        for (int i = 1; i < 12; i++)                                                   \
+            sum[0] += sum[i];                                                          \
+        volatile float kept = sum[0][0];                                               \
+        (void)kept;                                                                    \
+        return (double)turns * 12 * 2 * ((bytes) / 4) / seconds;                       \
     }
 #if defined __x86_64__
 FMA_LOOP(avx512, "avx512f,fma", 64)
@@ -165,14 +166,30 @@ struct mlp {
 
 static void forward(struct mlp *p)
 {
-    struct kernel_matmul first = {.m = BATCH, .n = HIDDEN, .k = IN, .tb = true, .a = p->x,
-                                  .b = p->weights + W1, .c = p->hidden, .alpha = 1,
-                                  .bias = p->weights + B1, .act = KERNEL_RELU};
-    struct kernel_matmul second = {.m = BATCH, .n = OUT, .k = HIDDEN, .tb = true,
-                                   .a = p->hidden, .b = p->weights + W2, .c = p->logits,
-                                   .alpha = 1, .bias = p->weights + B2};
-    struct kernel_loss loss = {.rows = BATCH, .classes = OUT, .stride = OUT,
-                               .targets = p->targets, .scale = 1.0f / BATCH,
+    struct kernel_matmul first = {.m = BATCH,
+                                  .n = HIDDEN,
+                                  .k = IN,
+                                  .tb = true,
+                                  .a = p->x,
+                                  .b = p->weights + W1,
+                                  .c = p->hidden,
+                                  .alpha = 1,
+                                  .bias = p->weights + B1,
+                                  .act = KERNEL_RELU};
+    struct kernel_matmul second = {.m = BATCH,
+                                   .n = OUT,
+                                   .k = HIDDEN,
+                                   .tb = true,
+                                   .a = p->hidden,
+                                   .b = p->weights + W2,
+                                   .c = p->logits,
+                                   .alpha = 1,
+                                   .bias = p->weights + B2};
+    struct kernel_loss loss = {.rows = BATCH,
+                               .classes = OUT,
+                               .stride = OUT,
+                               .targets = p->targets,
+                               .scale = 1.0f / BATCH,
                                .gradient = true};
     k->matmul(c, &first);
     k->matmul(c, &second);
@@ -181,19 +198,34 @@ static void forward(struct mlp *p)
 
 static void backward(struct mlp *p)
 {
-    struct kernel_matmul dw2 = {.m = OUT, .n = HIDDEN, .k = BATCH, .ta = true,
-                                .a = p->logits, .b = p->hidden, .c = p->grads + W2,
+    struct kernel_matmul dw2 = {.m = OUT,
+                                .n = HIDDEN,
+                                .k = BATCH,
+                                .ta = true,
+                                .a = p->logits,
+                                .b = p->hidden,
+                                .c = p->grads + W2,
                                 .alpha = 1};
-    struct kernel_matmul dh = {.m = BATCH, .n = HIDDEN, .k = OUT, .a = p->logits,
-                               .b = p->weights + W2, .c = p->d_hidden, .alpha = 1};
-    struct kernel_matmul dw1 = {.m = HIDDEN, .n = IN, .k = BATCH, .ta = true,
-                                .a = p->d_hidden, .b = p->x, .c = p->grads + W1,
+    struct kernel_matmul dh = {.m = BATCH,
+                               .n = HIDDEN,
+                               .k = OUT,
+                               .a = p->logits,
+                               .b = p->weights + W2,
+                               .c = p->d_hidden,
+                               .alpha = 1};
+    struct kernel_matmul dw1 = {.m = HIDDEN,
+                                .n = IN,
+                                .k = BATCH,
+                                .ta = true,
+                                .a = p->d_hidden,
+                                .b = p->x,
+                                .c = p->grads + W1,
                                 .alpha = 1};
     k->matmul(c, &dw2);
     k->sum_rows(c, p->grads + B2, p->logits, BATCH, OUT, KERNEL_F32, false);
     k->matmul(c, &dh);
-    k->activate_back(c, p->d_hidden, p->d_hidden, p->hidden, BATCH * HIDDEN, KERNEL_RELU,
-                     KERNEL_F32);
+    k->activate_back(c, p->d_hidden, p->d_hidden, p->hidden, BATCH * HIDDEN,
+                     KERNEL_RELU, KERNEL_F32);
     k->matmul(c, &dw1);
     k->sum_rows(c, p->grads + B1, p->d_hidden, BATCH, HIDDEN, KERNEL_F32, false);
 }
@@ -201,10 +233,18 @@ static void backward(struct mlp *p)
 static void optimize(void *arg)
 {
     struct mlp *p = arg;
-    struct kernel_update u = {.kind = KERNEL_ADAMW, .count = PARAMETERS,
-                              .weight = p->weights, .grad = p->grads, .m = p->m, .v = p->v,
-                              .rate = 1e-5f, .beta1 = 0.9f, .beta2 = 0.999f,
-                              .epsilon = 1e-8f, .decay = 0.01f, .step = ++p->step};
+    struct kernel_update u = {.kind = KERNEL_ADAMW,
+                              .count = PARAMETERS,
+                              .weight = p->weights,
+                              .grad = p->grads,
+                              .m = p->m,
+                              .v = p->v,
+                              .rate = 1e-5f,
+                              .beta1 = 0.9f,
+                              .beta2 = 0.999f,
+                              .epsilon = 1e-8f,
+                              .decay = 0.01f,
+                              .step = ++p->step};
     k->update(c, &u);
 }
 
@@ -222,14 +262,18 @@ static void step(void *arg)
 
 static void measure_mlp(void)
 {
-    /* A multiplication and an addition per weight and row: forward, and the gradient of the
-     * weights; the gradient of the rows for the second layer alone. */
+    /* A multiplication and an addition per weight and row: forward, and the gradient of
+     * the weights; the gradient of the rows for the second layer alone. */
     const double flops =
         2.0 * BATCH * (2.0 * (IN * HIDDEN + HIDDEN * OUT) + HIDDEN * OUT);
-    struct mlp p = {.weights = floats(PARAMETERS), .grads = floats(PARAMETERS),
-                    .m = floats(PARAMETERS), .v = floats(PARAMETERS),
-                    .x = floats(BATCH * IN), .hidden = floats(BATCH * HIDDEN),
-                    .d_hidden = floats(BATCH * HIDDEN), .logits = floats(BATCH * OUT),
+    struct mlp p = {.weights = floats(PARAMETERS),
+                    .grads = floats(PARAMETERS),
+                    .m = floats(PARAMETERS),
+                    .v = floats(PARAMETERS),
+                    .x = floats(BATCH * IN),
+                    .hidden = floats(BATCH * HIDDEN),
+                    .d_hidden = floats(BATCH * HIDDEN),
+                    .logits = floats(BATCH * OUT),
                     .losses = floats(BATCH)};
     k->zero(c, p.m, PARAMETERS * sizeof(float));
     k->zero(c, p.v, PARAMETERS * sizeof(float));
@@ -241,8 +285,8 @@ static void measure_mlp(void)
            "%.1f GFLOP/s, %.1f %% of the peak; %.0f samples/s\n",
            all * 1e6, passes * 1e6, update * 1e6, flops / all * 1e-9,
            flops / all / peak * 100, BATCH / all);
-    float *all_of_it[] = {p.weights, p.grads, p.m, p.v, p.x, p.hidden, p.d_hidden, p.logits,
-                          p.losses};
+    float *all_of_it[] = {p.weights, p.grads,    p.m,      p.v,     p.x,
+                          p.hidden,  p.d_hidden, p.logits, p.losses};
     for (size_t i = 0; i < sizeof(all_of_it) / sizeof(*all_of_it); i++)
         k->free(c, all_of_it[i]);
 }

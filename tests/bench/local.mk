@@ -50,6 +50,11 @@ EXTRA_DIST += %D%/gpt2_torch.py
 EXTRA_PROGRAMS += tests/bench/gpt2_step
 tests_bench_gpt2_step_SOURCES = tests/bench/gpt2_step.c
 tests_bench_gpt2_step_LDADD = -ldl -lm
+# An MLP against PyTorch, one rank and two; the head of train.sh says how.
+EXTRA_DIST += %D%/train.sh %D%/train_torch.py
+EXTRA_PROGRAMS += tests/bench/train
+tests_bench_train_SOURCES = tests/bench/train.c
+tests_bench_train_LDADD = libbase.a $(RWF_LIBS)
 # Search, beside Optuna; the head of tune_quality.sh says how.
 EXTRA_DIST += %D%/tune_quality.sh %D%/tune_quality.py
 EXTRA_PROGRAMS += tests/bench/tune_quality

@@ -445,6 +445,45 @@ START_TEST(attention)
 }
 END_TEST
 
+/* A batch that fills the device, where blocks divide the work in another way, gives the bits of
+ * its sequences one by one. */
+START_TEST(attention_of_many_heads)
+{
+    enum { BATCH = 100, LENGTH = 333, HEADS = 12, KV_HEADS = 6, SIZE = 64 };
+    struct kernel_attention a = {KERNEL_BF16, BATCH, LENGTH, HEADS, KV_HEADS, SIZE, 0.2f};
+    size_t out = (size_t)LENGTH * HEADS * SIZE, all = out * 2, lse = (size_t)LENGTH * HEADS;
+    struct rig_buffer random = {RIG_IN, KERNEL_BF16, (int64_t)(BATCH * all), NULL, 0, 0};
+    void *host = rig_fill(&random), *whole = malloc(BATCH * all * 2), *parts = malloc(all * 2);
+    void *qkv = k->alloc(c, BATCH * all * 2), *dqkv = k->alloc(c, BATCH * all * 2);
+    void *o = k->alloc(c, BATCH * out * 2), *scratch = k->alloc(c, k->attention_scratch(c, &a));
+    float *l = k->alloc(c, BATCH * lse * 4);
+    char error[256] = "";
+    k->upload(c, qkv, host, BATCH * all * 2);
+    k->attention(c, &a, o, l, qkv);
+    k->attention_back(c, &a, dqkv, qkv, o, l, qkv, scratch);
+    k->download(c, whole, dqkv, BATCH * all * 2);
+    a.batch = 1;
+    for (size_t i = 0; i < BATCH; i++) {
+        k->zero(c, dqkv, all * 2);
+        k->attention(c, &a, o, l, (char *)qkv + i * all * 2);
+        k->attention_back(c, &a, dqkv, (char *)qkv + i * out * 2, o, l, (char *)qkv + i * all * 2,
+                          scratch);
+        k->download(c, parts, dqkv, all * 2);
+        ck_assert_msg(k->sync(c, error, sizeof(error)) == 0, "%s", error);
+        ck_assert_msg(memcmp(parts, (char *)whole + i * all * 2, all * 2) == 0,
+                      "sequence %zu alone has other gradients than in a batch", i);
+    }
+    k->free(c, qkv);
+    k->free(c, dqkv);
+    k->free(c, o);
+    k->free(c, l);
+    k->free(c, scratch);
+    free(host);
+    free(whole);
+    free(parts);
+}
+END_TEST
+
 /* --- losses --- */
 
 struct loss_case {
@@ -650,6 +689,15 @@ START_TEST(a_group_of_one)
 }
 END_TEST
 
+/* CK_RUN_CASE=attention runs that part alone, for a memory checker. */
+static void add(Suite *suite, const char *part, const TTest *test)
+{
+    TCase *tests = tcase_create(part);
+    tcase_set_timeout(tests, 120);
+    tcase_add_test(tests, test);
+    suite_add_tcase(suite, tests);
+}
+
 int main(void)
 {
     char error[256] = "";
@@ -660,28 +708,26 @@ int main(void)
         return 77;
     }
     Suite *suite = suite_create("cuda");
-    TCase *tests = tcase_create("operations");
-    tcase_set_timeout(tests, 120);
-    tcase_add_test(tests, what_it_is_and_too_much_memory);
-    tcase_add_test(tests, copies_marks_and_the_side);
-    tcase_add_test(tests, products_of_all_layouts);
-    tcase_add_test(tests, products_with_epilogues);
-    tcase_add_test(tests, products_with_strides);
-    tcase_add_test(tests, sums_of_rows);
-    tcase_add_test(tests, activations);
-    tcase_add_test(tests, activations_of_large_numbers);
-    tcase_add_test(tests, swiglu);
-    tcase_add_test(tests, dropout_casts_and_sums);
-    tcase_add_test(tests, norms);
-    tcase_add_test(tests, embeddings);
-    tcase_add_test(tests, rotary_positions);
-    tcase_add_test(tests, attention);
-    tcase_add_test(tests, cross_entropy);
-    tcase_add_test(tests, squared_error);
-    tcase_add_test(tests, optimizers);
-    tcase_add_test(tests, failures_name_the_operation);
-    tcase_add_test(tests, a_group_of_one);
-    suite_add_tcase(suite, tests);
+    add(suite, "memory", what_it_is_and_too_much_memory);
+    add(suite, "memory", copies_marks_and_the_side);
+    add(suite, "products", products_of_all_layouts);
+    add(suite, "products", products_with_epilogues);
+    add(suite, "products", products_with_strides);
+    add(suite, "elements", sums_of_rows);
+    add(suite, "elements", activations);
+    add(suite, "elements", activations_of_large_numbers);
+    add(suite, "elements", swiglu);
+    add(suite, "elements", dropout_casts_and_sums);
+    add(suite, "layers", norms);
+    add(suite, "layers", embeddings);
+    add(suite, "layers", rotary_positions);
+    add(suite, "attention", attention);
+    add(suite, "many heads", attention_of_many_heads);
+    add(suite, "losses", cross_entropy);
+    add(suite, "losses", squared_error);
+    add(suite, "optimizer", optimizers);
+    add(suite, "failures", failures_name_the_operation);
+    add(suite, "group", a_group_of_one);
     SRunner *runner = srunner_create(suite);
     srunner_set_fork_status(runner, CK_NOFORK); /* a CUDA context does not survive a fork */
     srunner_run_all(runner, CK_ENV);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Every variant of the CPU's norms, embeddings, rotary positions and attention against the
- * reference, over odd shapes. Tolerances are relative to 1 + |value|: 4e-6 for what is
- * normalised, 1e-5 for attention and for sums over rows.
+ * Every variant of the CPU's norms, embeddings, rotary positions and attention against
+ * the reference, over odd shapes. Tolerances are relative to 1 + |value|: 4e-6 for what
+ * is normalised, 1e-5 for attention and for sums over rows.
  */
 #include "config.h"
 #include <check.h>
@@ -88,7 +88,8 @@ static void embedding(struct trial *t, const void *args)
     const struct rows *p = args;
     struct kernel_rows r = {
         .type = p->type, .count = p->count, .width = p->width, .table = 20};
-    int32_t *ids = rig_numbers(t, p->count, 0, 20), *order = rig_numbers(t, p->count, 0, 1);
+    int32_t *ids = rig_numbers(t, p->count, 0, 20),
+            *order = rig_numbers(t, p->count, 0, 1);
     for (int32_t i = 0; i < p->count; i++)
         order[i] = i;
     qsort_r(order, (size_t)p->count, sizeof(*order), by_id, ids);
@@ -149,8 +150,8 @@ static void rope(struct trial *t, const void *args)
     void *scratch = rig_scratch(t, t->k->rope_scratch(t->c, &r));
     float *dq = p->weights ? rig_changed(t, r.size, KERNEL_F32) : NULL;
     float *dk = p->weights ? rig_changed(t, r.size, KERNEL_F32) : NULL;
-    t->k->rope_back(t->c, &r, rig_output(t, n, r.type), dq, dk, dy, p->weights ? x : NULL,
-                    stats, scratch);
+    t->k->rope_back(t->c, &r, rig_output(t, n, r.type), dq, dk, dy,
+                    p->weights ? x : NULL, stats, scratch);
     void *over = rig_changed(t, n, r.type);
     t->k->rope_back(t->c, &r, over, NULL, NULL, over, p->weights ? x : NULL, stats,
                     scratch);
@@ -193,7 +194,8 @@ static void attention(struct trial *t, const void *args)
     t->tolerance = 1e-5;
     t->k->attention(t->c, a, out, lse, qkv);
     void *scratch = rig_scratch(t, t->k->attention_scratch(t->c, a));
-    t->k->attention_back(t->c, a, rig_output(t, n, a->type), dout, out, lse, qkv, scratch);
+    t->k->attention_back(t->c, a, rig_output(t, n, a->type), dout, out, lse, qkv,
+                         scratch);
 }
 
 static const struct kernel_attention shapes[] = {

@@ -26,6 +26,7 @@
 #include "train/heartbeat.h"
 #include "train/job.h"
 #include "train/metrics.h"
+#include "late_device.h"
 #include "train_rig.h"
 
 static char *scratch;
@@ -344,6 +345,57 @@ START_TEST(stops_early_and_exports_the_best)
 }
 END_TEST
 
+/* --- devices whose memory is not the host's --- */
+
+static void train_late(const json_t *job)
+{
+    struct device d;
+    struct comm c;
+    struct rwf_err err = RWF_ERR_INIT;
+    late_device_open(&d);
+    comm_alone(&c, &d);
+    ck_assert_msg(train_loop(job, &d, &c, &err) == 0, "%s", err.text);
+    comm_close(&c);
+    device_close(&d);
+    ck_assert_int_eq(late_device_faults(), 0);
+}
+
+/* Nothing is read before it has come, and nothing changed before it was sent. */
+START_TEST(a_device_of_its_own_trains_to_the_same_bits)
+{
+    static const enum rig_kind kinds[] = { RIG_CLASSES, RIG_VALUES, RIG_TOKENS };
+    json_t *job = rig_job(scratch, kinds[_i], _i == 2 ? 2000 : 200);
+    char *checkpoints = path_in("checkpoints");
+    size_t before_len, after_len;
+    set(job, "clip", json_real(0.5));
+    set(job, "micro_batch_size", json_integer(3));
+    if (_i == 2)
+        set(job, "precision", json_string("bf16"));
+    json_object_set_new(json_object_get(job, "evaluate"), "every", json_integer(7));
+    json_object_set_new(json_object_get(job, "checkpoint"), "every", json_integer(5));
+    set(job, "sample", json_pack("{s:[s], s:i}", "prompts", "a dog ", "tokens", 4));
+    must_train(job);
+    char *before = bytes_of("result/model.safetensors", &before_len);
+    json_t *lines = lines_of("work/metrics.jsonl");
+    ck_assert_int_eq(rwf_fs_rmtree(checkpoints, NULL), 0);
+    train_late(job);
+    char *after = bytes_of("result/model.safetensors", &after_len);
+    json_t *late = lines_of("work/metrics.jsonl");
+    ck_assert_uint_eq(before_len, after_len);
+    ck_assert_int_eq(memcmp(before, after, after_len), 0);
+    ck_assert_uint_eq(json_array_size(lines), json_array_size(late));
+    for (int i = 0; i < (int)json_array_size(lines); i++)
+        ck_assert(number(lines, i, "loss") == number(late, i, "loss"));
+    ck_assert(number(lines, -1, "val_loss") == number(late, -1, "val_loss"));
+    json_decref(lines);
+    json_decref(late);
+    free(before);
+    free(after);
+    free(checkpoints);
+    json_decref(job);
+}
+END_TEST
+
 /* --- failures --- */
 
 static const struct {
@@ -480,6 +532,7 @@ int main(void)
     tcase_add_test(t, values_are_learned);
     tcase_add_loop_test(t, a_language_is_learned_and_sampled, 0, 2);
     tcase_add_loop_test(t, resuming_changes_no_bit, 0, 2);
+    tcase_add_loop_test(t, a_device_of_its_own_trains_to_the_same_bits, 0, 3);
     tcase_add_loop_test(t, a_signal_ends_it_with_a_checkpoint, 0, 2);
     tcase_add_test(t, what_is_finished_is_only_exported_again);
     tcase_add_test(t, stops_early_and_exports_the_best);

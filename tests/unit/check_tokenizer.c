@@ -318,6 +318,7 @@ static Suite *tokenizer_suite(void)
 
 int main(void)
 {
+    text__unicode_init(); /* once, not in each test's process */
     SRunner *r = srunner_create(tokenizer_suite());
 
     srunner_run_all(r, CK_ENV);

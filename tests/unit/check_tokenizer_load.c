@@ -316,6 +316,7 @@ static Suite *load_suite(void)
 
 int main(void)
 {
+    text__unicode_init(); /* once, not in each test's process */
     SRunner *r = srunner_create(load_suite());
 
     srunner_run_all(r, CK_ENV);

@@ -3,6 +3,7 @@
 #include "config.h"
 
 #include "text_support.h"
+#include "text/unicode.h"
 
 static const char *const special[] = {"<|endoftext|>", "<pad>", "the"};
 
@@ -167,6 +168,7 @@ static Suite *train_suite(void)
 
 int main(void)
 {
+    text__unicode_init(); /* once, not in each test's process */
     SRunner *r = srunner_create(train_suite());
 
     srunner_run_all(r, CK_ENV);

@@ -50,7 +50,7 @@ static double value_of(const void *p, int64_t i, enum kernel_type type)
 }
 
 /* What a buffer holds before the call. */
-static void *initial(const struct rig_buffer *b)
+void *rig_fill(const struct rig_buffer *b)
 {
     char *p = malloc(bytes_of(b) + 1);
     ck_assert_ptr_nonnull(p);
@@ -116,7 +116,7 @@ void rig_check(const struct kernels *k, struct kernel_context *c, const struct r
     int count = 0;
     for (; count < RIG_BUFFERS && t->buffers[count].kind != RIG_END; count++) {
         size_t bytes = bytes_of(&t->buffers[count]);
-        start[count] = initial(&t->buffers[count]);
+        start[count] = rig_fill(&t->buffers[count]);
         device[count] = k->alloc(c, bytes);
         want[count] = malloc(bytes + 1);
         first[count] = malloc(bytes + 1);

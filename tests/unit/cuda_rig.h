@@ -41,6 +41,8 @@ struct rig_case {
 
 /* The module and a GPU; NULL and why in error. */
 const struct kernels *rig_open(struct kernel_context **ret, char *error, size_t size);
+/* What a buffer holds before the call; the caller frees. */
+void *rig_fill(const struct rig_buffer *b);
 /* Fails the test when they differ. */
 void rig_check(const struct kernels *k, struct kernel_context *c, const struct rig_case *t);
 

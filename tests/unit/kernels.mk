@@ -12,3 +12,7 @@ check_PROGRAMS += check_kernels_layers
 check_kernels_layers_SOURCES = tests/unit/check_kernels_layers.c $(KERNEL_TEST_RIG)
 check_kernels_layers_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 check_kernels_layers_LDADD = libkernels.a $(CHECK_LIBS) -lm -lpthread
+check_PROGRAMS += check_kernels_loss
+check_kernels_loss_SOURCES = tests/unit/check_kernels_loss.c $(KERNEL_TEST_RIG)
+check_kernels_loss_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+check_kernels_loss_LDADD = libkernels.a $(CHECK_LIBS) -lm -lpthread

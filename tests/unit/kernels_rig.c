@@ -186,7 +186,8 @@ static void done(struct trial *t)
 void rig_compare(rig_op_fn op, const void *args, const char *what)
 {
     const struct kernels *reference = kernels_reference();
-    struct trial want = run(op, args, reference, context(CPU_VARIANTS, reference, 1), what);
+    struct trial want =
+        run(op, args, reference, context(CPU_VARIANTS, reference, 1), what);
     for (int v = 0; v < CPU_VARIANTS; v++) {
         const struct kernels *k = cpu__variant_table((enum cpu_variant)v);
         const char *name = cpu__variant_name((enum cpu_variant)v);

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Runs an operation with the reference and with every variant this processor has, for 1 to 4
- * threads each, and compares: the variant with the reference by a tolerance, the numbers of
- * threads bit by bit. Outputs are NaN before, and lie between guards.
+ * Runs an operation with the reference and with every variant this processor has, for 1
+ * to 4 threads each, and compares: the variant with the reference by a tolerance, the
+ * numbers of threads bit by bit. Outputs are NaN before, and lie between guards.
  */
 #ifndef RWF_TEST_KERNELS_RIG_H
 #define RWF_TEST_KERNELS_RIG_H
 #include "kernels/kernels.h"
 
-/* One run of an operation by one table. The n-th input has the same values in every run. */
+/* One run of an operation by one table. The n-th input has the same values in every
+ * run. */
 struct trial {
     const struct kernels *k;
     struct kernel_context *c;

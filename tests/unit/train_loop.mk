@@ -30,8 +30,17 @@ check_params_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 check_params_LDADD = $(train_archives) $(RWF_LIBS) $(CHECK_LIBS)
 
 check_PROGRAMS += check_loop
-check_loop_SOURCES = tests/unit/check_loop.c tests/unit/train_rig.c tests/unit/train_rig.h
+check_loop_SOURCES = tests/unit/check_loop.c tests/unit/late_device.c tests/unit/late_device.h \
+	tests/unit/train_rig.c tests/unit/train_rig.h
 check_loop_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 check_loop_LDADD = $(train_archives) $(RWF_LIBS) $(CHECK_LIBS)
 # Makes the losses that check_loop compares with, in PyTorch.
 EXTRA_DIST += tests/unit/loop_golden.py
+
+EXTRA_PROGRAMS += tests/t/rank_job
+tests_t_rank_job_SOURCES = tests/t/rank_job.c tests/unit/train_rig.c tests/unit/train_rig.h
+tests_t_rank_job_LDADD = libtext.a libbase.a $(TEXT_LIBS) $(RWF_LIBS)
+check_DATA += tests/t/rank_job$(EXEEXT)
+CLEANFILES += tests/t/rank_job$(EXEEXT)
+TESTS += tests/t/t4100-rank.sh
+dist_check_SCRIPTS += tests/t/t4100-rank.sh

@@ -117,9 +117,11 @@ static json_t *write_data(const char *folder, enum rig_kind kind, int rows)
 
 static json_t *make_config(enum rig_kind kind)
 {
-    if (kind == RIG_TOKENS)
-        return json_pack("{s:s, s:i, s:i, s:i, s:i, s:i}", "model_type", "gpt2", "n_layer", 2,
-                         "n_embd", 32, "n_head", 2, "n_positions", 32, "vocab_size", VOCAB);
+    if (kind == RIG_TOKENS) /* dropout would be another for another number of ranks */
+        return json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:f, s:f, s:f}", "model_type", "gpt2",
+                         "n_layer", 2, "n_embd", 32, "n_head", 2, "n_positions", 32,
+                         "vocab_size", VOCAB, "resid_pdrop", 0.0, "embd_pdrop", 0.0,
+                         "attn_pdrop", 0.0);
     return json_pack("{s:s, s:i, s:[i], s:i, s:s, s:s}", "model_type", "mlp", "features",
                      FEATURES, "hidden", 16, "outputs", kind == RIG_CLASSES ? CLASSES : 1,
                      "activation", "tanh", "task",

@@ -290,7 +290,8 @@ void engine__trial_report(struct engine__attempt *a, const json_t *line)
 {
     struct engine__trial *t = engine__trial_of(a->engine, a->step->index);
     const json_t *step = json_object_get(line, "step");
-    if (t == NULL || a->ending != ENDING_NONE)
+    /* One that is to be held goes on reporting until it has ended: that counts. */
+    if (t == NULL || (a->ending != ENDING_NONE && a->ending != ENDING_PAUSE))
         return;
     search_report(t->search->s, t->number, line,
                   json_is_number(step) ? json_number_value(step) : NAN);
@@ -416,10 +417,20 @@ void engine__trial_kept(struct engine__attempt *a, json_t *outputs, const char *
     t->metrics = a->metrics != NULL ? json_incref(a->metrics) : json_object();
     t->parts = json_incref(parts);
     memcpy(t->key, key, sizeof(t->key));
+    bool over = t->decided == ENDING_STOP;
     t->decided = ENDING_NONE;
-    t->held = !t->resume;
+    t->held = over || !t->resume;
     wait_again(a, t->held);
     t->resume = false;
+    if (over)
+        finish_without(t);
+}
+
+void engine__trial_settle(struct engine__attempt *a)
+{
+    const struct engine__trial *t = engine__trial_of(a->engine, a->step->index);
+    if (t != NULL && t->decided == ENDING_STOP)
+        a->ending = ENDING_STOP;
 }
 
 void engine__trial_failed(struct engine__attempt *a)
@@ -529,6 +540,7 @@ static void act_on(struct engine__trial *t, const struct search_action *act)
         stop(t, a);
         break;
     case SEARCH_PAUSE:
+        t->resume = false;
         end_attempt(t, a, ENDING_PAUSE);
         break;
     case SEARCH_RESUME:

@@ -23,6 +23,7 @@
 #include "plan/graph.h"
 #include "train/gang.h"
 #include "train/prepared.h"
+#include "train/reports.h"
 #include "train/spec.h"
 #include "train/spec_job.h"
 #include "train/stable.h"

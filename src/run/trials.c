@@ -208,7 +208,8 @@ bool engine__trial_waits(struct engine *e, uint32_t step)
         finish_without(t);
         return true;
     }
-    if (search_result(t->search->s, t->number).status != SEARCH_PAUSED)
+    if (t->decided == ENDING_STOP ||
+        search_result(t->search->s, t->number).status != SEARCH_PAUSED)
         return false;
     t->held = true;
     schedule_event(e->schedule, step, SCHEDULE_EVENT_PAUSED, 0, rwf_clock_mono());
@@ -525,10 +526,16 @@ static void resume(struct engine__trial *t)
 static void stop(struct engine__trial *t, struct engine__attempt *a)
 {
     enum schedule_state state = schedule_state(t->search->e->schedule, t->step->index);
-    if (a == NULL && (state == STEP_BACKOFF || state == STEP_QUEUED))
+    bool waits = a == NULL && (state == STEP_BACKOFF || state == STEP_QUEUED);
+    /* A built-in step makes its outputs from the checkpoints of its attempts. */
+    bool makes = t->step->op->run != NULL && t->outputs == NULL &&
+                 schedule_attempt(t->search->e->schedule, t->step->index) > 0;
+    if (waits && !makes)
         finish_without(t);
     else
         end_attempt(t, a, ENDING_STOP);
+    if (waits && makes)
+        resume(t);
 }
 
 static void act_on(struct engine__trial *t, const struct search_action *act)

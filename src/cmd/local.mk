@@ -10,7 +10,7 @@ raywf_SOURCES = \
 	%D%/report.c %D%/report_metric.c %D%/resolve.c %D%/resolve.h %D%/resume.c %D%/run.c \
 	%D%/run_step.c %D%/runtime.c %D%/runtime.h %D%/schema.c %D%/session.c %D%/shutdown.c %D%/simulate.c \
 	%D%/start.c %D%/status.c %D%/stop.c %D%/table.c %D%/timeline.c %D%/version.c %D%/why.c %D%/worker.c
-raywf_LDADD = libview.a libtrain.a libmodel.a libtext.a libtensor.a libkernels.a libdata.a librun.a libhead.a libnode.a libnative.a libstore.a libschedule.a \
+raywf_LDADD = libview.a libtrain.a libmodel.a libtext.a libtensor.a libkernels.a libdata.a librun.a libsearch.a libtune.a libhead.a libnode.a libnative.a libstore.a libschedule.a \
 	libplan.a librecipe.a libwire.a libbase.a $(TEXT_LIBS) $(RWF_LIBS)
 # A plugin finds the functions of raywf.h in the program: all are there, and visible.
 raywf_LDFLAGS = $(AM_LDFLAGS) -Wl,--dynamic-list=$(top_srcdir)/src/native/raywf.list \

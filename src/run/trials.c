@@ -390,7 +390,7 @@ static void finish_without(struct engine__trial *t)
     engine__results_set(e, step, outputs, metrics);
     engine__ready_free(&e->steps[step]);
     t->held = false;
-    schedule_event(e->schedule, step, SCHEDULE_EVENT_SUCCEEDED, 0, rwf_clock_mono());
+    schedule_event(e->schedule, step, SCHEDULE_EVENT_CUT, 0, rwf_clock_mono());
     engine__trial_over(e, step, true, true, t->parts != NULL ? t->key : NULL);
 }
 

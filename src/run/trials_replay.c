@@ -65,6 +65,7 @@ static int on_started(struct replaying *r, struct engine__trial *t, const json_t
     (void)r, (void)event;
     t->clone_from = -1;
     t->quiet = false;
+    t->search->worked = true;
     search_attempt(t->search->s, t->number);
     return 0;
 }

@@ -320,10 +320,10 @@ static void log_ended(const struct engine__trial *t)
     int64_t best = search_best(x->s, false);
     json_t *event = json_pack("{s:s, s:i, s:s}", "step", address_of(t), "trial",
                               (int)t->number, "status", search_status_name(r.status));
-    if (isfinite(r.value)) {
+    if (isfinite(r.value))
         json_object_set_new(event, "value", json_real(r.value));
+    if (isfinite(r.at))
         json_object_set_new(event, "at", json_real(r.at));
-    }
     if (best >= 0)
         json_object_set_new(event, "best", json_integer(best));
     run_log_append(x->e->log, RUN_TRIAL_ENDED, event);

@@ -334,6 +334,12 @@ const json_t *search_config(const struct search *s, uint32_t trial)
     return s->trials[trial].config;
 }
 
+void search_set_value(struct search *s, uint32_t trial, double value, double at)
+{
+    s->trials[trial].result.value = value;
+    s->trials[trial].result.at = at;
+}
+
 void search_set_config(struct search *s, uint32_t trial, const json_t *config)
 {
     json_decref(s->trials[trial].config);

@@ -317,7 +317,7 @@ static void log_ended(const struct engine__trial *t)
 {
     const struct engine__search *x = t->search;
     struct search_result r = search_result(x->s, t->number);
-    int64_t best = search_best(x->s, false);
+    int64_t best = search_best(x->s);
     json_t *event = json_pack("{s:s, s:i, s:s}", "step", address_of(t), "trial",
                               (int)t->number, "status", search_status_name(r.status));
     if (isfinite(r.value))
@@ -566,13 +566,16 @@ static void tell_over(struct engine__search *x)
 }
 
 /* Whether one more trial could run: none waits for resources, and not too many run. */
-static bool has_room(const struct engine__search *x)
+static bool has_room(struct engine__search *x)
 {
     const struct schedule *s = x->e->schedule;
     int most = x->count > 0 && x->trials[0].step != NULL
                    ? x->trials[0].step->policy->max_parallel
                    : 0;
     int running = 0;
+    while (x->first_open < x->count &&
+           schedule_state_final(schedule_state(s, x->trials[x->first_open].step->index)))
+        x->first_open++;
     for (uint32_t i = x->first_open; i < x->count; i++) {
         enum schedule_state state = schedule_state(s, x->trials[i].step->index);
         if (state == STEP_QUEUED)

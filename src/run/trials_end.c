@@ -139,7 +139,7 @@ static void succeed(const struct ending *n)
 bool engine__search_hit(struct engine *e, const struct plan_step *p)
 {
     struct engine__search *x = search_of(e, p);
-    struct ending n = {.x = x, .best = x == NULL ? -1 : search_best(x->s, false)};
+    struct ending n = {.x = x, .best = x == NULL ? -1 : search_best(x->s)};
     const char *miss;
     if (n.best < 0 || x->record == NULL || x->worked || search_failed(x->s))
         return false;
@@ -178,7 +178,7 @@ void engine__search_finish(struct engine *e, const struct plan_step *p, int numb
     struct engine__search *x = search_of(e, p);
     rwf_assert(x != NULL);
     engine__search_look(x);
-    struct ending n = {.x = x, .best = search_best(x->s, false), .number = number};
+    struct ending n = {.x = x, .best = search_best(x->s), .number = number};
     n.dir = engine__attempt_dir(e, p, number);
     if (search_failed(x->s) || n.best < 0 || x->parts == NULL)
         fail(&n);

@@ -45,6 +45,7 @@ struct search {
     uint64_t seed;
     struct trial *trials;
     uint32_t total, begun;
+    int64_t best; /* of those that ended well; -1: none */
     size_t counts[SEARCH_STATUS_COUNT];
     char *over;
     bool failed;
@@ -158,6 +159,7 @@ struct search *search_create(const json_t *body, int64_t length, struct rwf_err 
 {
     struct search *s = rwf_xcalloc(1, sizeof(*s));
     s->length = length;
+    s->best = -1;
     read_rules(s, body);
     if (open_parts(s, body, err) != 0) {
         search_destroy(s);
@@ -334,10 +336,36 @@ const json_t *search_config(const struct search *s, uint32_t trial)
     return s->trials[trial].config;
 }
 
+static bool is_better(const struct search *s, double a, double b)
+{
+    return isnan(b) || (s->maximize ? a > b : a < b);
+}
+
+static bool is_good(const struct trial *t)
+{
+    return t->status == SEARCH_COMPLETED || t->status == SEARCH_STOPPED;
+}
+
+/* Of equals the first. */
+static void take_best(struct search *s, uint32_t trial)
+{
+    const struct trial *t = &s->trials[trial];
+    if (!is_good(t) || isnan(t->result.value))
+        return;
+    double best = s->best < 0 ? NAN : s->trials[s->best].result.value;
+    if (is_better(s, t->result.value, best) || (t->result.value == best && trial < s->best))
+        s->best = trial;
+}
+
 void search_set_value(struct search *s, uint32_t trial, double value, double at)
 {
     s->trials[trial].result.value = value;
     s->trials[trial].result.at = at;
+    if (!is_good(&s->trials[trial]))
+        return;
+    s->best = -1;
+    for (uint32_t i = 0; i < s->total; i++)
+        take_best(s, i);
 }
 
 void search_set_config(struct search *s, uint32_t trial, const json_t *config)
@@ -428,18 +456,15 @@ static void add_names(struct rwf_str *out, const json_t *line)
         rwf_str_add(out, "nothing");
 }
 
-static void fail_trial(struct search *s, uint32_t trial, const char *what, const json_t *line)
+static void fail_trial(struct search *s, uint32_t trial, const char *before, const char *after,
+                       const json_t *line)
 {
     struct rwf_str seen = {0};
     add_names(&seen, line);
     s->trials[trial].ending = true;
-    push(s, SEARCH_FAIL, trial, "%s '%.60s'; it reported: %s", what, s->metric, seen.data);
+    push(s, SEARCH_FAIL, trial, "%s '%.60s'%s; it reported: %.90s", before, s->metric, after,
+         seen.data);
     rwf_str_free(&seen);
-}
-
-static bool is_better(const struct search *s, double a, double b)
-{
-    return isnan(b) || (s->maximize ? a > b : a < b);
 }
 
 static void take_value(struct trial *t, double value, int64_t at)
@@ -529,16 +554,16 @@ void search_report(struct search *s, uint32_t trial, const json_t *line, double 
         return;
     if (metric == NULL) {
         if (!s->late && isnan(t->result.value))
-            fail_trial(s, trial, "its first report has no", line);
+            fail_trial(s, trial, "its first report has no", "", line);
         return;
     }
     if (!json_is_number(metric) || !isfinite(json_number_value(metric))) {
-        fail_trial(s, trial, "not a finite number is", line);
+        fail_trial(s, trial, "its", " is not a finite number", line);
         return;
     }
     int64_t at = time_of(s, t, line, step);
     if (at < 0) {
-        fail_trial(s, trial, "time_attr is epoch, and there is no epoch beside", line);
+        fail_trial(s, trial, "time_attr is epoch, and beside", " there is none", line);
         return;
     }
     if (at == 0)
@@ -621,6 +646,7 @@ void search_ended(struct search *s, uint32_t trial, enum search_status status,
     set_status(s, t, status);
     if (begun)
         observe(s, trial);
+    take_best(s, trial);
     if (status != SEARCH_SKIPPED) {
         end_by_count(s);
         if (status != SEARCH_FAILED)
@@ -636,18 +662,9 @@ struct search_result search_result(const struct search *s, uint32_t trial)
     return r;
 }
 
-int64_t search_best(const struct search *s, bool any)
+int64_t search_best(const struct search *s)
 {
-    int64_t best = -1;
-    for (uint32_t i = 0; i < s->total; i++) {
-        const struct trial *t = &s->trials[i];
-        bool good = t->status == SEARCH_COMPLETED || t->status == SEARCH_STOPPED ||
-                    (any && is_open(t));
-        if (good && !isnan(t->result.value) &&
-            (best < 0 || is_better(s, t->result.value, s->trials[best].result.value)))
-            best = i;
-    }
-    return best;
+    return s->best;
 }
 
 size_t search_count(const struct search *s, enum search_status status)

@@ -108,8 +108,8 @@ const char *search_over(const struct search *s);
 bool search_failed(const struct search *s);
 
 struct search_result search_result(const struct search *s, uint32_t trial);
-/* The best of the trials that ended well, or that have reported (any: true). -1: none. */
-int64_t search_best(const struct search *s, bool any);
+/* The best of the trials that ended well; -1: none. */
+int64_t search_best(const struct search *s);
 size_t search_count(const struct search *s, enum search_status status);
 
 /* The space. Borrowed. */

@@ -106,7 +106,8 @@ const char *view_cause_hint(const struct plan_step *step, const char *cause)
 
     for (size_t i = 0; i < RWF_COUNT(hints); i++)
         if (hints[i].cause == wanted &&
-            !(hints[i].commands && step != NULL && step->op->call != NULL))
+            !(hints[i].commands && step != NULL &&
+              (step->op->call != NULL || step->is_trial)))
             return hints[i].hint;
     return NULL;
 }

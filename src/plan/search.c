@@ -617,7 +617,7 @@ void plan__searches_settle(struct plan__build *b, const struct plan_options *opt
         struct plan__entry *e = g->entries[i];
         if (e->op->trials && !e->search && recipe_diags_errors(b->diags) == 0)
             complain(b, e->span, "%s cannot be read", e->address);
-        if (e->search && !plan__is_trials(e) && !b->quiet)
+        if (e->search && !plan__is_trials(e) && recipe_diags_errors(b->diags) == 0)
             check_names(b, e->search);
         if (e->searched && !is_referred_to(g, e) && !is_named(e, options))
             e->count = 0;

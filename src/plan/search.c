@@ -249,6 +249,18 @@ static void give_json(struct plan__lookup *l, const json_t *value, struct expr_v
                                       : node->text;
 }
 
+/* A search of e of which something is wrong: that was said already. */
+static bool has_broken_search(const struct plan_graph *g, const struct plan__entry *e)
+{
+    for (size_t i = 0; e && i < g->entry_count; i++) {
+        const struct plan__entry *other = g->entries[i];
+        if (other->op->trials && !other->search &&
+            strcmp(recipe_text(recipe_get(other->body, "target"), ""), e->address) == 0)
+            return true;
+    }
+    return false;
+}
+
 int plan__lookup_trial(struct plan__lookup *l)
 {
     struct plan__entry *e = l->s->entry;
@@ -257,6 +269,8 @@ int plan__lookup_trial(struct plan__lookup *l)
     const json_t *config = NULL, *value;
     struct rwf_suggest near;
 
+    if (!list && has_broken_search(l->s->g, e))
+        return plan__lookup_give(l, EXPR_PENDING, "<trial>");
     if (!list)
         return plan__lookup_fail(l, RECIPE_E0202,
                                  "there is no trial here: no search (tune) has this entry as "
@@ -281,7 +295,7 @@ int plan__lookup_trial(struct plan__lookup *l)
         give_json(l, value, l->ret);
         return 0;
     }
-    if (l->s->stage == PLAN__CHECK || plan__lookup_shows(l))
+    if (l->s->stage == PLAN__CHECK || (!config && plan__lookup_shows(l)))
         return plan__lookup_give(l, EXPR_PENDING, rwf_arena_printf(l->a, "<trial.%s>", name));
     if (l->ref->fallback)
         return plan__lookup_give(l, EXPR_STRING, l->ref->fallback);

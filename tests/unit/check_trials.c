@@ -6,6 +6,7 @@
 #include "config.h"
 #include "plan_support.h"
 
+#include "base/clock.h"
 #include "base/ids.h"
 #include "plan/key.h"
 #include "run/engine.h"
@@ -128,12 +129,12 @@ START_TEST(configurations)
         {"argv: ['x=${trial.x}']", X, "{\"x\":0.1}", "[\"x=0.1\"]"},
         {"argv: ['x', '${trial.x}']", "x: {type: choice, values: [[1, 2], [3]]}",
          "{\"x\":[1,2]}", "[\"x\",\"1\",\"2\"]"},
-        {"argv: ['x', '${trial.x}']", "x: {type: choice, values: [true, '${y}']}",
+        {"argv: ['x', '${trial.x}']", "x: {type: choice, values: [true, '$${y}']}",
          "{\"x\":\"${y}\"}", "[\"x\",\"${y}\"]"},
         {"argv: ['x', '${trial.x ?? \"none\"}']", X, "{}", "[\"x\",\"none\"]"},
         {"argv: ['x', 'y']", "tasks.a.argv: {type: choice, values: [[q, r], [s]]}",
          "{\"tasks.a.argv\":[\"s\"]}", "[\"s\"]"},
-        {"argv: ['x', 'y']", "tasks.a.argv: {type: choice, values: [[q, '${r}'], [s]]}",
+        {"argv: ['x', 'y']", "tasks.a.argv: {type: choice, values: [[q, '$${r}'], [s]]}",
          "{\"tasks.a.argv\":[\"q\",\"${r}\"]}", "[\"q\",\"${r}\"]"},
     };
     for (size_t i = 0; i < RWF_COUNT(cases); i++) {
@@ -314,8 +315,8 @@ START_TEST(failures)
         const char *values, *more;
         int code;
     } cases[] = {
-        {"['loss=1', fail, fail]", "", 0},
-        {"[fail, 'x=1', fail]", "", 1},
+        {"['loss=1', fail, 'fail 2']", "", 0},
+        {"[fail, 'y=1', 'fail 2']", "", 1},
         {"['loss=1', fail, 'loss=3']", ", max_failed_trials: 1", 1},
     };
     for (size_t i = 0; i < RWF_COUNT(cases); i++) {

@@ -55,12 +55,8 @@ function metricAxis(view)
     const values = view.trials.map((t) => t.value).filter((v) => v !== undefined);
     if (values.length === 0)
         return null;
-    const range = metricRange(view, values);
-    const sorted = values.sort((a, b) => a - b);
-    const low = Math.max(range.y0, sorted[0]);
-    const high = Math.min(range.y1, sorted[sorted.length - 1]);
-    return Object.assign(numberAxis(null, view.search.metric, low, high, false,
-        (t) => t.value), { metric: true });
+    const { low, high } = metricRange(view, values);
+    return numberAxis(null, view.search.metric, low, high, false, (t) => t.value);
 }
 
 /* From the worst to the best: [trial, 0..1]. */
@@ -148,7 +144,7 @@ function brushing(view, made, axes, state)
         made.dragged = true;
         const to = posOf(event);
         from.axis.brush = [Math.min(from.pos, to), Math.max(from.pos, to)];
-        made.redraw();
+        made.later();
     });
     made.top.addEventListener('pointerup', () => {
         if (!from)
@@ -205,7 +201,9 @@ function parallel(view)
         return null;
     const list = spread(begun, PARALLEL_MAX, [view.best]);
     const inRank = ranked(view, list);
-    const alpha = Math.min(0.75, Math.max(0.08, 40 / list.length));
+    /* Of many only the best stand out. */
+    const alpha = Math.min(0.8, Math.max(0.2, 60 / list.length));
+    const power = list.length > 1000 ? 8 : list.length > 100 ? 3 : 1;
     const state = {};
     axes.forEach((axis, i) => {
         axis.i = i;
@@ -233,10 +231,10 @@ function parallel(view)
             for (const [t, part] of inRank) {
                 if (isPicked(view, t) !== pass || (pass && t === view.best))
                     continue;
-                ctx.globalAlpha = pass ? alpha * (0.35 + 0.65 * part) : 0.04;
+                ctx.globalAlpha = pass ? alpha * (0.1 + 0.9 * part ** power) : 0.03;
                 ctx.lineWidth = 1 + 0.6 * part;
                 ctx.strokeStyle = t.state === 'failed' ? inks.failed
-                    : mix(inks.edge, inks.accent, part);
+                    : mix(inks.edge, inks.accent, part ** (power / 2));
                 line(ctx, t);
             }
         if (view.best && isPicked(view, view.best)) {
@@ -261,7 +259,7 @@ function parallel(view)
         made.layer.replaceChildren(...d ? [svg('path', { class: 'marked', d })] : []);
     });
     return figureCard('Parameters and ' + view.search.metric, el('span',
-        { class: 'soft hint' }, 'drag along an axis to pick trials; click it to undo'),
+        { class: 'soft hint' }, 'drag along an axis to pick trials, click it to undo'),
     el('div', { class: 'scroll' }, made.box), ['A line is a trial: the stronger, the ' +
         'better its rank; orange is the best, red failed. A parameter that a trial does ' +
         'not have is at “none”.', list.length < begun.length && ' ' +

@@ -33,8 +33,20 @@ function plot(view, label, height, draw)
     const top = svg('svg', { role: 'img', tabindex: 0, 'aria-label': label });
     const box = el('div', { class: 'plot' }, canvas, top);
     const layer = svg('g');
-    const made = { box, top, layer, redraw };
+    let due = false;
+    const made = { box, top, layer, redraw, later };
     box.style.height = height + 'px';
+
+    /* Once before the next frame, however often it is asked for. */
+    function later()
+    {
+        if (!due)
+            requestAnimationFrame(() => {
+                due = false;
+                redraw();
+            });
+        due = true;
+    }
 
     function redraw()
     {
@@ -78,14 +90,15 @@ function metricRange(view, values)
     let y0 = sorted[0], y1 = sorted[sorted.length - 1];
     const best = max ? y1 : y0;
     const usual = quantile(sorted, max ? 0.1 : 0.9), spread = Math.abs(usual - best);
-    const far = Math.abs((max ? y0 : y1) - best) > 4 * spread && spread > 0;
+    const far = Math.abs((max ? y0 : y1) - best) > 2 * spread && spread > 0;
     if (far && max)
-        y0 = best - spread * 1.5;
+        y0 = best - spread * 1.25;
     else if (far)
-        y1 = best + spread * 1.5;
+        y1 = best + spread * 1.25;
     const cut = sorted.filter((v) => v < y0 || v > y1).length;
     const pad = (y1 - y0) * 0.06 || Math.abs(y0) * 0.1 || 1;
-    return { y0: far && max ? y0 : y0 - pad, y1: far && !max ? y1 : y1 + pad, cut };
+    return { y0: far && max ? y0 : y0 - pad, y1: far && !max ? y1 : y1 + pad, cut,
+        low: Math.max(y0, sorted[0]), high: Math.min(y1, sorted[sorted.length - 1]) };
 }
 
 function logTicks(low, high)
@@ -195,7 +208,7 @@ function figureCard(title, tools, made, caption)
 
 function toggle(names, at, change)
 {
-    const buttons = names.map((name, i) => el('button', { class: 'chip',
+    const buttons = names.map((name, i) => el('button', { class: 'switch',
         'aria-pressed': String(i === at), on: { click: () => {
             buttons.forEach((one, k) => one.setAttribute('aria-pressed',
                 String(k === i)));
@@ -305,9 +318,9 @@ function spread(list, most, always)
 {
     if (list.length <= most)
         return list;
-    const by = list.length / most;
     const some = new Set(always.filter(Boolean));
-    for (let i = 0; i < most; i++)
+    const count = most - some.size, by = list.length / count;
+    for (let i = 0; i < count; i++)
         some.add(list[Math.floor(i * by)]);
     return list.filter((one) => some.has(one));
 }

@@ -131,6 +131,10 @@ int plan_lower_one(struct plan_lowering *l, const char *name,
  * recipe ("train.lm.optimizer.learning_rate") or a name, which then is ${trial.NAME}.
  * May be called again. The values were checked with the recipe. */
 void plan_trial_configure(struct plan_graph *g, uint32_t step, const json_t *config);
+/* The recipe as it would be with this configuration in place of the search: a new tree, in
+ * the recipe's arena. */
+struct recipe_node *plan_search_settled(struct plan_graph *g, const struct plan_step *search,
+                                        const json_t *config);
 /* NULL: it has none yet. */
 const json_t *plan_trial_config(const struct plan_graph *g, uint32_t step);
 /* The body of a search, resolved; NULL and *err on failure. The caller's. */

@@ -430,6 +430,7 @@ static void failed_builtin(struct engine__attempt *a, const struct proc_exit *re
 static void finished_trial(struct engine__attempt *a, const struct proc_exit *result)
 {
     struct engine *e = a->engine;
+    engine__trial_settle(a);
     if (a->ending == ENDING_STOP || a->ending == ENDING_PAUSE) {
         keep(a, result);
         return;

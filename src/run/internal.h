@@ -175,6 +175,8 @@ void engine__trial_kept(struct engine__attempt *a, json_t *outputs, const char *
                         json_t *parts);
 void engine__trial_cloned(struct engine__attempt *a);
 void engine__trial_failed(struct engine__attempt *a);
+/* Before that: what was decided since it was asked to end. */
+void engine__trial_settle(struct engine__attempt *a);
 /* Of a stopped or cloned trial: the parts of the key that its result has; NULL: as any step.
  * The caller's. */
 json_t *engine__trial_parts(const struct engine__attempt *a, char key[RWF_DIGEST_LEN]);

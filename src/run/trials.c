@@ -208,7 +208,8 @@ bool engine__trial_waits(struct engine *e, uint32_t step)
         finish_without(t);
         return true;
     }
-    if (search_result(t->search->s, t->number).status != SEARCH_PAUSED)
+    if (t->decided == ENDING_STOP ||
+        search_result(t->search->s, t->number).status != SEARCH_PAUSED)
         return false;
     t->held = true;
     schedule_event(e->schedule, step, SCHEDULE_EVENT_PAUSED, 0, rwf_clock_mono());
@@ -290,7 +291,8 @@ void engine__trial_report(struct engine__attempt *a, const json_t *line)
 {
     struct engine__trial *t = engine__trial_of(a->engine, a->step->index);
     const json_t *step = json_object_get(line, "step");
-    if (t == NULL || a->ending != ENDING_NONE)
+    /* One that is to be held goes on reporting until it has ended: that counts. */
+    if (t == NULL || (a->ending != ENDING_NONE && a->ending != ENDING_PAUSE))
         return;
     search_report(t->search->s, t->number, line,
                   json_is_number(step) ? json_number_value(step) : NAN);
@@ -388,7 +390,7 @@ static void finish_without(struct engine__trial *t)
     engine__results_set(e, step, outputs, metrics);
     engine__ready_free(&e->steps[step]);
     t->held = false;
-    schedule_event(e->schedule, step, SCHEDULE_EVENT_SUCCEEDED, 0, rwf_clock_mono());
+    schedule_event(e->schedule, step, SCHEDULE_EVENT_CUT, 0, rwf_clock_mono());
     engine__trial_over(e, step, true, true, t->parts != NULL ? t->key : NULL);
 }
 
@@ -416,10 +418,20 @@ void engine__trial_kept(struct engine__attempt *a, json_t *outputs, const char *
     t->metrics = a->metrics != NULL ? json_incref(a->metrics) : json_object();
     t->parts = json_incref(parts);
     memcpy(t->key, key, sizeof(t->key));
+    bool over = t->decided == ENDING_STOP;
     t->decided = ENDING_NONE;
-    t->held = !t->resume;
+    t->held = over || !t->resume;
     wait_again(a, t->held);
     t->resume = false;
+    if (over)
+        finish_without(t);
+}
+
+void engine__trial_settle(struct engine__attempt *a)
+{
+    const struct engine__trial *t = engine__trial_of(a->engine, a->step->index);
+    if (t != NULL && t->decided == ENDING_STOP)
+        a->ending = ENDING_STOP;
 }
 
 void engine__trial_failed(struct engine__attempt *a)
@@ -514,10 +526,16 @@ static void resume(struct engine__trial *t)
 static void stop(struct engine__trial *t, struct engine__attempt *a)
 {
     enum schedule_state state = schedule_state(t->search->e->schedule, t->step->index);
-    if (a == NULL && (state == STEP_BACKOFF || state == STEP_QUEUED))
+    bool waits = a == NULL && (state == STEP_BACKOFF || state == STEP_QUEUED);
+    /* A built-in step makes its outputs from the checkpoints of its attempts. */
+    bool makes = t->step->op->run != NULL && t->outputs == NULL &&
+                 schedule_attempt(t->search->e->schedule, t->step->index) > 0;
+    if (waits && !makes)
         finish_without(t);
     else
         end_attempt(t, a, ENDING_STOP);
+    if (waits && makes)
+        resume(t);
 }
 
 static void act_on(struct engine__trial *t, const struct search_action *act)
@@ -529,6 +547,7 @@ static void act_on(struct engine__trial *t, const struct search_action *act)
         stop(t, a);
         break;
     case SEARCH_PAUSE:
+        t->resume = false;
         end_attempt(t, a, ENDING_PAUSE);
         break;
     case SEARCH_RESUME:

@@ -111,7 +111,6 @@ static int on_stopped(struct replaying *r, struct engine__trial *t, const json_t
 static int on_resume(struct replaying *r, struct engine__trial *t, const json_t *event)
 {
     (void)r, (void)event;
-    t->quiet = true;
     drain(t->search, true);
     return 0;
 }

@@ -19,13 +19,12 @@ static const unsigned char transitions[STEP_STATE_COUNT][SCHEDULE_EVENT_COUNT] =
                         ON(FAILED, FAILED), ON(STOP, STOPPED), ON(LOST, PENDING)},
     [STEP_QUEUED] = {ON(HIT, CACHED), ON(START, RUNNING), ON(FAILED, FAILED),
                      ON(DEFER, BACKOFF), ON(STOP, STOPPED), ON(LOST, PENDING),
-                     ON(PAUSED, BACKOFF), ON(SUCCEEDED, SUCCEEDED)},
+                     ON(PAUSED, BACKOFF), ON(CUT, SUCCEEDED)},
     [STEP_RUNNING] = {ON(SUCCEEDED, SUCCEEDED), ON(FAILED, FAILED), ON(RETRY, BACKOFF),
                       ON(STOP, STOPPED), ON(LOST, PENDING), ON(PREEMPTED, QUEUED),
                       ON(PAUSED, BACKOFF)},
-    /* a trial that its search has held may be over */
     [STEP_BACKOFF] = {ON(DUE, QUEUED), ON(STOP, STOPPED), ON(LOST, PENDING),
-                      ON(SUCCEEDED, SUCCEEDED)},
+                      ON(CUT, SUCCEEDED)},
     [STEP_SUCCEEDED] = {ON(AGAIN, PENDING)},
     [STEP_CACHED] = {ON(AGAIN, PENDING)},
     [STEP_FAILED] = {ON(AGAIN, PENDING)},
@@ -57,7 +56,7 @@ static const char *const event_names[SCHEDULE_EVENT_COUNT] = {
     [SCHEDULE_EVENT_DUE] = "due",         [SCHEDULE_EVENT_STOP] = "stop",
     [SCHEDULE_EVENT_LOST] = "lost",       [SCHEDULE_EVENT_DEFER] = "defer",
     [SCHEDULE_EVENT_AGAIN] = "again",     [SCHEDULE_EVENT_PREEMPTED] = "preempted",
-    [SCHEDULE_EVENT_PAUSED] = "paused",
+    [SCHEDULE_EVENT_PAUSED] = "paused",   [SCHEDULE_EVENT_CUT] = "cut",
 };
 
 enum schedule_state schedule_transition(enum schedule_state state,

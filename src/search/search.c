@@ -25,12 +25,12 @@ struct trial {
     enum search_status status;
     json_t *config;
     struct search_result result;
-    int64_t count;     /* of reports with growing steps */
-    double last_step;  /* NaN: none */
+    double *steps;     /* of its reports, growing: their number is the time */
+    size_t count, cap;
+    bool cloned;       /* and nothing was reported since: then the steps are the other's */
     int64_t reports;   /* of this attempt */
     bool at_max;       /* stopped because it is long enough */
     bool ending;       /* STOP or FAIL was decided */
-    json_t *seen;      /* names of what it reported, until it reports the metric */
 };
 
 struct search {
@@ -165,8 +165,7 @@ struct search *search_create(const json_t *body, int64_t length, struct rwf_err 
     }
     s->trials = rwf_xcalloc((size_t)s->total + 1, sizeof(*s->trials));
     for (uint32_t i = 0; i < s->total; i++) {
-        s->trials[i].last_step = NAN;
-        s->trials[i].result = (struct search_result){.value = NAN, .at = NAN, .last_at = NAN};
+        s->trials[i].result = (struct search_result){.value = NAN, .at = NAN};
     }
     s->counts[SEARCH_NEW] = s->total;
     return s;
@@ -178,7 +177,7 @@ void search_destroy(struct search *s)
         return;
     for (uint32_t i = 0; s->trials != NULL && i < s->total; i++) {
         json_decref(s->trials[i].config);
-        json_decref(s->trials[i].seen);
+        free(s->trials[i].steps);
     }
     for (size_t i = s->head; i < s->count; i++)
         json_decref(s->queue[i].config);
@@ -370,10 +369,13 @@ static int64_t time_of(struct search *s, struct trial *t, const json_t *line, do
         return t->reports;
     if (s->unit == UNIT_STEP)
         return (int64_t)step;
-    if (!isnan(t->last_step) && step <= t->last_step)
+    while (t->cloned && t->count > 0 && t->steps[t->count - 1] >= step)
+        t->count--;
+    t->cloned = false;
+    if (t->count > 0 && step <= t->steps[t->count - 1])
         return 0;
-    t->last_step = step;
-    return ++t->count;
+    *RWF_PUSH(t->steps, t->count, t->cap) = step;
+    return (int64_t)t->count;
 }
 
 static bool is_special(const char *name)
@@ -424,13 +426,10 @@ static bool is_better(const struct search *s, double a, double b)
     return isnan(b) || (s->maximize ? a > b : a < b);
 }
 
-static void take_value(struct search *s, struct trial *t, double value, int64_t at)
+static void take_value(struct trial *t, double value, int64_t at)
 {
-    if (s->clones || is_better(s, value, t->result.value)) {
-        t->result.value = value;
-        t->result.at = (double)at;
-    }
-    t->result.last_at = (double)at;
+    t->result.value = value;
+    t->result.at = (double)at;
 }
 
 static bool is_reached(const struct search *s, const char *name, double value, double bound)
@@ -462,9 +461,10 @@ static void clone(struct search *s, const struct tune_decision *d, struct search
     a->config = json_deep_copy(d->config);
     json_decref(t->config);
     t->config = json_deep_copy(d->config);
-    t->count = d->source_step;
-    t->last_step = NAN;
-    t->result.cloned = true;
+    t->count = 0;
+    for (size_t i = 0; i < s->trials[d->source].count; i++)
+        *RWF_PUSH(t->steps, t->count, t->cap) = s->trials[d->source].steps[i];
+    t->cloned = t->result.cloned = true;
     set_status(s, t, SEARCH_RUNNING);
 }
 
@@ -511,7 +511,7 @@ void search_report(struct search *s, uint32_t trial, const json_t *line, double 
     struct trial *t = &s->trials[trial];
     const json_t *metric = json_object_get(line, s->metric);
     const json_t *progress = json_object_get(line, "progress");
-    if (t->status != SEARCH_RUNNING || t->ending || !has_metrics(line))
+    if (!is_open(t) || t->ending || !has_metrics(line))
         return;
     if (metric == NULL) {
         if (!s->late && isnan(t->result.value))
@@ -529,8 +529,9 @@ void search_report(struct search *s, uint32_t trial, const json_t *line, double 
     }
     if (at == 0)
         return;
-    take_value(s, t, json_number_value(metric), at);
-    judge(s, trial, at, json_number_value(metric),
+    take_value(t, json_number_value(metric), at);
+    if (t->status == SEARCH_RUNNING)
+        judge(s, trial, at, json_number_value(metric),
           json_is_number(progress) && json_number_value(progress) >= 1);
     check_stop(s, trial, line);
 }
@@ -567,7 +568,7 @@ static void observe(struct search *s, uint32_t trial)
 {
     struct trial *t = &s->trials[trial];
     struct tune_result r = {.value = t->result.value,
-                            .step = isnan(t->result.last_at) ? 0 : (int64_t)t->result.last_at};
+                            .step = isnan(t->result.at) ? 0 : (int64_t)t->result.at};
     r.outcome = t->status == SEARCH_COMPLETED ? TUNE_COMPLETED
                 : t->status == SEARCH_STOPPED ? TUNE_STOPPED
                                               : TUNE_FAILED;

@@ -7,7 +7,7 @@
  *
  *   suggest -> begin -> attempt -> report … -> [stop | pause … resume | clone …] -> ended
  *
- * The value of a trial is the best that it reported, with pbt the last.
+ * The value of a trial is the last that it reported.
  */
 #ifndef RWF_SEARCH_SEARCH_H
 #define RWF_SEARCH_SEARCH_H
@@ -52,9 +52,8 @@ struct search_action {
 struct search_result {
     enum search_status status;
     double value;  /* NaN: never reported */
-    double at;     /* the time of value */
-    double last_at; /* of the last report */
-    bool cloned;    /* at least once: its result is not that of its configuration alone */
+    double at;    /* its time */
+    bool cloned;  /* at least once: its result is not that of its configuration alone */
 };
 
 struct search;

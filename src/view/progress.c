@@ -610,8 +610,11 @@ static void on_preempted(struct view_progress *p, const json_t *e)
 
     if (r && !p->o.quiet && !is_trial(p, r->address)) {
         line_start(p, STEP_STOPPED);
-        rwf_str_addf(lines(p), "%s  makes room for a step of higher priority",
-                     r->address);
+        const json_t *paused = json_object_get(e, "paused"); /* by a search */
+        rwf_str_addf(lines(p), "%s  %s", r->address,
+                     json_is_true(paused)    ? "paused by its search"
+                     : json_is_false(paused) ? "goes on from another checkpoint"
+                                             : "makes room for a step of higher priority");
         took(p, r);
         rwf_str_addc(lines(p), '\n');
     }

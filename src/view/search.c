@@ -318,10 +318,8 @@ static void on_metric(struct view_searches *all, struct view_trial *t,
     if (isnan(x) || view_trial_over(t->state))
         return;
     t->last_at = x;
-    if (s->clones || view_search_better(s, y, t->value)) {
-        t->value = y;
-        t->at = x;
-    }
+    t->value = y;
+    t->at = x;
     add_point(t, x, y, all->points);
 }
 

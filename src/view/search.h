@@ -4,8 +4,7 @@
  * trials, without the samplers and schedulers behind it. What a search looks for
  * (metric, space) stands in the plan; without one only ended trials have values.
  *
- * The value of a trial is the one that its search compares: the best that it reported,
- * where trials are cloned the last.
+ * The value of a trial is the one that its search compares: the last that it reported.
  */
 #ifndef RWF_VIEW_SEARCH_H
 #define RWF_VIEW_SEARCH_H

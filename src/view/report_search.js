@@ -92,7 +92,7 @@ function trialTable(view)
                 ? el('b', null, number(t.value)) : number(t.value) },
         some('at') && { name: 'at ' + view.search.unit, num: true, value: (t) => t.at,
             show: (t) => t.at === undefined ? '' : number(t.at) },
-        some('last') && { name: 'came to', num: true, value: (t) => t.last,
+        view.trials.some((t) => t.last !== t.at) && { name: 'came to', num: true, value: (t) => t.last,
             show: (t) => t.last === undefined ? '' : number(t.last) },
         ...view.keys.map((key) => ({ name: shortKey(view, key),
             num: view.trials.some((t) => typeof t.config[key] === 'number'),

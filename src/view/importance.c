@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * How much a parameter matters: a one-way analysis of variance of the metric's ranks over
- * groups of the parameter's values. Ranks, because one trial that diverged would be all
- * of the variance; epsilon squared, because more groups explain more by chance alone.
+ * How much a parameter matters: a one-way analysis of variance of the metric's ranks
+ * over groups of the parameter's values. Ranks, because one trial that diverged would be
+ * all of the variance; epsilon squared, because more groups explain more by chance alone.
  */
 #include "config.h"
 

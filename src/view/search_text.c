@@ -299,7 +299,8 @@ static void print_commands(const char *id, bool best, FILE *out, bool color)
 
     fprintf(out, "  all trials        %sraywf tune show %s%s\n", on, id, off);
     if (best)
-        fprintf(out, "  best as a recipe  %sraywf tune show %s --best%s\n", on, id, off);
+        fprintf(out, "  best as a recipe  %sraywf tune show %s --best%s\n", on, id,
+                off);
 }
 
 void view_search_summary(const struct view_run *r, FILE *out, bool color)

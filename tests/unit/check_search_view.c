@@ -17,19 +17,19 @@
 #define ID "20261122-182000-3f9a1c"
 #define TRIAL(n) "tune.rate[trial=" #n "]"
 
-#define RECIPE                                                                           \
-    "name: rates\n"                                                                      \
-    "tasks:\n"                                                                           \
-    "  fit: {run: 'true ${trial.lr} ${trial.kind} ${trial.momentum ?? \"\"}'}\n"            \
-    "tune:\n"                                                                            \
-    "  rate:\n"                                                                          \
-    "    target: tasks.fit\n"                                                            \
-    "    metric: loss\n"                                                                 \
-    "    mode: min\n"                                                                    \
-    "    space:\n"                                                                       \
-    "      lr: {type: loguniform, min: 0.001, max: 1}\n"                                 \
-    "      kind: {type: choice, values: [sgd, adam]}\n"                                  \
-    "      momentum: {type: uniform, min: 0, max: 1, when: {kind: sgd}}\n"               \
+#define RECIPE                                                                         \
+    "name: rates\n"                                                                    \
+    "tasks:\n"                                                                         \
+    "  fit: {run: 'true ${trial.lr} ${trial.kind} ${trial.momentum ?? \"\"}'}\n"       \
+    "tune:\n"                                                                          \
+    "  rate:\n"                                                                        \
+    "    target: tasks.fit\n"                                                          \
+    "    metric: loss\n"                                                               \
+    "    mode: min\n"                                                                  \
+    "    space:\n"                                                                     \
+    "      lr: {type: loguniform, min: 0.001, max: 1}\n"                               \
+    "      kind: {type: choice, values: [sgd, adam]}\n"                                \
+    "      momentum: {type: uniform, min: 0, max: 1, when: {kind: sgd}}\n"             \
     "    num_samples: 6\n"
 
 static const struct op *const ops[] = {&plan_task_op, &tune_op, &plan_check_op, NULL};
@@ -305,7 +305,8 @@ END_TEST
 
 static char *plain_lines(void)
 {
-    char *told = NULL, *line = log_text.data;
+    static char *told;
+    char *line = log_text.data;
     size_t len;
     FILE *out = open_memstream(&told, &len);
     const struct view_progress_options options = {

@@ -156,8 +156,9 @@ static int64_t beat_of(const struct run *x, int rank)
     return known ? (int64_t)st.st_mtim.tv_sec * RWF_NS_PER_S + st.st_mtim.tv_nsec : 0;
 }
 
-/* All ranks wait for the one that hangs, so all fall silent: the stopped one, or else the one
- * that was heard least lately. */
+/* All ranks wait for the one that hangs, so all fall silent; while one of them beats, the
+ * others wait for that (which writes the result, say). Then it is the stopped one, or else
+ * the one that was heard least lately. */
 static int silent_rank(const struct run *x, int64_t now)
 {
     int worst = -1;
@@ -166,10 +167,10 @@ static int silent_rank(const struct run *x, int64_t now)
     for (int rank = 0; rank < x->g->workers; rank++) {
         int64_t beat = beat_of(x, rank);
         if (now - (beat == 0 ? x->started : beat) <= (beat == 0 ? first : limit))
-            continue;
-        if (gang_process_state(x->pids[rank]) == 'T')
-            return rank;
-        if (beat < oldest) {
+            return -1;
+        bool stopped = gang_process_state(x->pids[rank]) == 'T';
+        if (stopped || beat < oldest) {
+            beat = stopped ? INT64_MIN : beat;
             oldest = beat;
             worst = rank;
         }
@@ -255,6 +256,8 @@ static void drain(struct run *x)
             x->err.from = -1;
     }
     read_reports(x);
+    gang_lines_end(&x->out);
+    gang_lines_end(&x->err);
     while (waitpid(-1, NULL, WNOHANG) > 0)
         continue;
 }
@@ -313,8 +316,6 @@ static void block_signals(struct run *x)
 
 static void release(struct run *x)
 {
-    gang_lines_end(&x->out);
-    gang_lines_end(&x->err);
     if (x->err.aside >= 0)
         close(x->err.aside);
     if (x->signals >= 0)

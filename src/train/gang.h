@@ -58,6 +58,8 @@ int gang_exit_code(const struct gang_result *r);
 /* The path of raywf-rank: $RAYWF_RANK, else beside this program or in its libexec folder. The
  * caller frees. */
 char *gang_program(struct rwf_err *err);
+/* The path of mpirun, by PATH. The caller frees. RWF_E_ENV with what to install. */
+char *gang_mpirun(struct rwf_err *err);
 
 /* --- shared with the shim --- */
 

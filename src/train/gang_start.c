@@ -67,7 +67,7 @@ char *gang_program(struct rwf_err *err)
     return found;
 }
 
-static char *find_mpirun(struct rwf_err *err)
+char *gang_mpirun(struct rwf_err *err)
 {
     const char *path = getenv("PATH");
     char *copy = rwf_xstrdup(path != NULL ? path : "/usr/bin:/bin"), *save = NULL;
@@ -306,7 +306,7 @@ int gang__start(const struct gang *g, struct gang_child *ret, struct rwf_err *er
     *ret = (struct gang_child){.pidfd = -1, .out = -1, .err = -1, .fifo = -1,
                                .mpirun = g->workers > 1};
     if (ret->mpirun)
-        own[0] = find_mpirun(err);
+        own[0] = gang_mpirun(err);
     ret->fifo = ret->mpirun && own[0] == NULL ? -1 : open_fifo(g, err);
     if (ret->fifo >= 0 && write_description(g, err) == 0)
         rc = start_process(g, ret, own, err);

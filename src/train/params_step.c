@@ -79,10 +79,21 @@ int params__arrive(struct params *p, struct rwf_err *err)
     return p->o.comm->ops->wait(p->o.comm->ctx, err);
 }
 
+/* The other ranks may read this one's gradients until the weights have come. */
+static int begin_gradients(struct params *p, struct rwf_err *err)
+{
+    int rc = params__arrive(p, err);
+    if (p->stale && p->grads_count > 0)
+        p->k->zero(p->c, p->grads_base, (size_t)p->grads_count * sizeof(float));
+    p->stale = false;
+    return rc;
+}
+
 static const void *whole_weights(void *ctx, int unit)
 {
     struct params *p = ctx;
-    params__arrive(p, NULL);
+    params__alive(p); /* a step of a large model on CPUs takes long */
+    begin_gradients(p, NULL);
     return p->units[unit].weights;
 }
 
@@ -94,6 +105,7 @@ static void whole_release(void *ctx, int unit)
 static float *whole_grads(void *ctx, int unit)
 {
     struct params *p = ctx;
+    begin_gradients(p, NULL);
     return p->units[unit].grads;
 }
 
@@ -165,8 +177,9 @@ void params_begin_step(struct params *p)
     for (size_t i = 0; i < p->unit_count; i++)
         p->done[i] = false;
     p->cursor = (int)p->unit_count - 1;
-    if (p->grads_count > 0)
-        p->k->zero(p->c, p->grads_base, (size_t)p->grads_count * sizeof(float));
+    p->stale = true;
+    if (p->o.shard == PARAMS_FULL)
+        begin_gradients(p, NULL);
     if (p->o.extra > 0)
         p->k->zero(p->c, p->extra, (size_t)p->o.extra * sizeof(float));
 }
@@ -229,6 +242,8 @@ static void gather_weights(struct params *p)
 int params_finish_step(struct params *p, double rate, int64_t step, struct rwf_err *err)
 {
     struct comm *c = p->o.comm;
+    if (begin_gradients(p, err) != 0)
+        return -1;
     if (p->o.shard == PARAMS_FULL)
         params__full_finish(p);
     else if (params__divided(p))

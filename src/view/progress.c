@@ -32,6 +32,7 @@ struct running {
     int attempt;
     bool waits; /* for its next attempt */
     char *note; /* metrics, or what it says */
+    json_t *metrics; /* the newest of each: an evaluation does not come with each step */
 };
 
 struct view_progress {
@@ -77,6 +78,7 @@ static void forget(struct view_progress *p, struct running *r)
 
     free(r->address);
     free(r->note);
+    json_decref(r->metrics);
     memmove(r, r + 1, (p->count - at - 1) * sizeof(*r));
     p->count--;
 }
@@ -103,7 +105,7 @@ static const char *const first_metrics[] = {"loss",       "val_loss",
                                             "perplexity", "tokens_per_second",
                                             "samples_per_second", "mfu"};
 static const char *const last_metrics[] = {"rows",          "bytes",     "learning_rate",
-                                           "gradient_norm", "data_wait", "steps",
+                                           "gradient_norm", "data_wait", "steps", "result_step",
                                            "epochs",        "parameters"};
 
 static bool is_among(const char *const *names, size_t count, const char *name)
@@ -503,7 +505,10 @@ static void on_metric(struct view_progress *p, const json_t *e)
 
     if (!r)
         return;
-    note_metrics(r, metrics);
+    if (!r->metrics)
+        r->metrics = json_object();
+    json_object_update(r->metrics, (json_t *)(uintptr_t)metrics);
+    note_metrics(r, r->metrics);
     /* It says its rate itself: what it has read before is none. */
     if (json_object_get(metrics, "samples_per_second") ||
         json_object_get(metrics, "tokens_per_second"))

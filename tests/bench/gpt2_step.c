@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A training step of GPT-2 124M as calls of the device table, in bf16 on one GPU, and each
- * kind of call alone beside its floor: the larger of its operations at the product rate and
- * its bytes at the copy rate, both measured here first.
+ * A training step of GPT-2 124M as calls of the device table, in bf16 on one GPU, and
+ * each kind of call alone beside its floor: the larger of its operations at the product
+ * rate and its bytes at the copy rate, both measured here first.
  *
- *   gpt2_step MODULE.so [BATCH [LENGTH [STEPS]]]     STEPS 0: attention once, for a profiler
+ *   gpt2_step MODULE.so [BATCH [LENGTH [STEPS]]]     STEPS 0: attention once, for a
+ * profiler; -1: only its times
  *
  * Weights lie as Hugging Face's GPT-2 has them, [in, out].
  */
@@ -29,7 +30,8 @@ struct linear {
 struct layer {
     int64_t norm1, norm1_bias, norm2, norm2_bias;
     struct linear qkv, project, up, down;
-    void *sum1, *ln1, *att_in, *att, *sum2, *ln2, *before, *act, *down_out, *project_out;
+    void *sum1, *ln1, *att_in, *att, *sum2, *ln2, *before, *act, *down_out,
+        *project_out;
     float *stats1, *stats2, *lse;
 };
 
@@ -181,14 +183,14 @@ static void tokens_make(void)
 
 static struct kernel_attention attention_of(void)
 {
-    return (struct kernel_attention){KERNEL_BF16, (int)batch, (int)length, HEADS, HEADS, SIZE,
-                                     0.125f};
+    return (struct kernel_attention){KERNEL_BF16, (int)batch, (int)length, HEADS,
+                                     HEADS,       SIZE,       0.125f};
 }
 
 static struct kernel_norm_args norm_of(int64_t weight, int64_t bias)
 {
     return (struct kernel_norm_args){KERNEL_LAYERNORM, KERNEL_BF16, rows, WIDTH, 1e-5f,
-                                     copy + weight, copy + bias};
+                                     copy + weight,    copy + bias};
 }
 
 static void activations_make(void)
@@ -232,25 +234,48 @@ static void activations_make(void)
 
 static void forward_linear(const struct linear *l, void *y, const void *x, void *before)
 {
-    k->matmul(c, &(struct kernel_matmul){
-                     .m = rows, .n = l->out, .k = l->in, .a = x, .b = copy + l->weight, .c = y,
-                     .type = KERNEL_BF16, .c_type = KERNEL_BF16, .alpha = 1,
-                     .bias = copy + l->bias, .before = before,
-                     .act = before != NULL ? KERNEL_GELU : KERNEL_LINEAR});
+    k->matmul(c, &(struct kernel_matmul){.m = rows,
+                                         .n = l->out,
+                                         .k = l->in,
+                                         .a = x,
+                                         .b = copy + l->weight,
+                                         .c = y,
+                                         .type = KERNEL_BF16,
+                                         .c_type = KERNEL_BF16,
+                                         .alpha = 1,
+                                         .bias = copy + l->bias,
+                                         .before = before,
+                                         .act = before != NULL ? KERNEL_GELU
+                                                               : KERNEL_LINEAR});
 }
 
 static void linear_dx(const struct linear *l, void *to, const void *dy)
 {
-    k->matmul(c, &(struct kernel_matmul){.m = rows, .n = l->in, .k = l->out, .a = dy, .tb = true,
-                                         .b = copy + l->weight, .c = to, .type = KERNEL_BF16,
-                                         .c_type = KERNEL_BF16, .alpha = 1});
+    k->matmul(c, &(struct kernel_matmul){.m = rows,
+                                         .n = l->in,
+                                         .k = l->out,
+                                         .a = dy,
+                                         .tb = true,
+                                         .b = copy + l->weight,
+                                         .c = to,
+                                         .type = KERNEL_BF16,
+                                         .c_type = KERNEL_BF16,
+                                         .alpha = 1});
 }
 
 static void linear_dw(const struct linear *l, const void *dy, const void *x)
 {
-    k->matmul(c, &(struct kernel_matmul){.m = l->in, .n = l->out, .k = rows, .ta = true, .a = x,
-                                         .b = dy, .c = grads + l->weight, .type = KERNEL_BF16,
-                                         .c_type = KERNEL_F32, .alpha = 1, .accumulate = true});
+    k->matmul(c, &(struct kernel_matmul){.m = l->in,
+                                         .n = l->out,
+                                         .k = rows,
+                                         .ta = true,
+                                         .a = x,
+                                         .b = dy,
+                                         .c = grads + l->weight,
+                                         .type = KERNEL_BF16,
+                                         .c_type = KERNEL_F32,
+                                         .alpha = 1,
+                                         .accumulate = true});
     k->sum_rows(c, grads + l->bias, dy, rows, l->out, KERNEL_BF16, true);
 }
 
@@ -261,24 +286,46 @@ static struct kernel_rows tokens(void)
 
 static void head(bool back_dx, bool back_dw)
 {
-    struct kernel_matmul m = {.m = rows, .n = STRIDE, .k = WIDTH, .a = ln_final, .tb = true,
-                              .b = copy + wte, .c = logits, .type = KERNEL_BF16,
-                              .c_type = KERNEL_BF16, .alpha = 1};
+    struct kernel_matmul m = {.m = rows,
+                              .n = STRIDE,
+                              .k = WIDTH,
+                              .a = ln_final,
+                              .tb = true,
+                              .b = copy + wte,
+                              .c = logits,
+                              .type = KERNEL_BF16,
+                              .c_type = KERNEL_BF16,
+                              .alpha = 1};
     if (back_dx)
-        m = (struct kernel_matmul){.m = rows, .n = WIDTH, .k = STRIDE, .a = logits,
-                                   .b = copy + wte, .c = dnarrow, .type = KERNEL_BF16,
-                                   .c_type = KERNEL_BF16, .alpha = 1};
+        m = (struct kernel_matmul){.m = rows,
+                                   .n = WIDTH,
+                                   .k = STRIDE,
+                                   .a = logits,
+                                   .b = copy + wte,
+                                   .c = dnarrow,
+                                   .type = KERNEL_BF16,
+                                   .c_type = KERNEL_BF16,
+                                   .alpha = 1};
     if (back_dw)
-        m = (struct kernel_matmul){.m = STRIDE, .n = WIDTH, .k = rows, .ta = true, .a = logits,
-                                   .b = ln_final, .c = grads + wte, .type = KERNEL_BF16,
-                                   .c_type = KERNEL_F32, .alpha = 1, .accumulate = true};
+        m = (struct kernel_matmul){.m = STRIDE,
+                                   .n = WIDTH,
+                                   .k = rows,
+                                   .ta = true,
+                                   .a = logits,
+                                   .b = ln_final,
+                                   .c = grads + wte,
+                                   .type = KERNEL_BF16,
+                                   .c_type = KERNEL_F32,
+                                   .alpha = 1,
+                                   .accumulate = true};
     k->matmul(c, &m);
 }
 
 static void loss(void)
 {
-    k->cross_entropy(c, &(struct kernel_loss){KERNEL_BF16, rows, VOCAB, STRIDE, targets, NULL,
-                                              1.0f / (float)rows, true},
+    k->cross_entropy(c,
+                     &(struct kernel_loss){KERNEL_BF16, rows, VOCAB, STRIDE, targets,
+                                           NULL, 1.0f / (float)rows, true},
                      losses, NULL, logits);
 }
 
@@ -315,26 +362,27 @@ static void backward(void)
     k->zero(c, grads, (size_t)parameters * 4);
     head(true, false);
     head(false, true);
-    k->norm_back(c, &n, dx, grads + norm_final, grads + norm_final_bias, dnarrow, sum_final,
-                 stats_final, NULL, scratch);
+    k->norm_back(c, &n, dx, grads + norm_final, grads + norm_final_bias, dnarrow,
+                 sum_final, stats_final, NULL, scratch);
     for (int i = LAYERS - 1; i >= 0; i--) {
         struct layer *l = &layers[i];
         struct kernel_norm_args n1 = norm_of(l->norm1, l->norm1_bias);
         struct kernel_norm_args n2 = norm_of(l->norm2, l->norm2_bias);
         linear_dx(&l->down, dwide, dx);
         linear_dw(&l->down, dx, l->act);
-        k->activate_back(c, dwide, dwide, l->before, rows * 4 * WIDTH, KERNEL_GELU, KERNEL_BF16);
+        k->activate_back(c, dwide, dwide, l->before, rows * 4 * WIDTH, KERNEL_GELU,
+                         KERNEL_BF16);
         linear_dx(&l->up, dnarrow, dwide);
         linear_dw(&l->up, dwide, l->ln2);
-        k->norm_back(c, &n2, dx, grads + l->norm2, grads + l->norm2_bias, dnarrow, l->sum2,
-                     l->stats2, dx, scratch);
+        k->norm_back(c, &n2, dx, grads + l->norm2, grads + l->norm2_bias, dnarrow,
+                     l->sum2, l->stats2, dx, scratch);
         linear_dx(&l->project, dnarrow, dx);
         linear_dw(&l->project, dx, l->att);
         k->attention_back(c, &a, dqkv, dnarrow, l->att, l->lse, l->att_in, scratch);
         linear_dx(&l->qkv, dnarrow, dqkv);
         linear_dw(&l->qkv, dqkv, l->ln1);
-        k->norm_back(c, &n1, dx, grads + l->norm1, grads + l->norm1_bias, dnarrow, l->sum1,
-                     l->stats1, dx, scratch);
+        k->norm_back(c, &n1, dx, grads + l->norm1, grads + l->norm1_bias, dnarrow,
+                     l->sum1, l->stats1, dx, scratch);
     }
     k->embed_back(c, &r, grads + wte, grads + wpe, dx, length);
 }
@@ -347,9 +395,9 @@ static void norm_clip(void)
 
 static void update(void)
 {
-    k->update(c, &(struct kernel_update){KERNEL_ADAMW, parameters, master, copy, grads, first,
-                                         second, clip, 6e-4f, 0.9f, 0.95f, 1e-8f, 0.1f,
-                                         ++step_number});
+    k->update(c, &(struct kernel_update){KERNEL_ADAMW, parameters, master, copy, grads,
+                                         first, second, clip, 6e-4f, 0.9f, 0.95f, 1e-8f,
+                                         0.1f, ++step_number});
 }
 
 static void step(void)
@@ -391,9 +439,17 @@ static void do_all_dx(void)
 }
 static void do_dw(const struct linear *l, const void *dy, const void *x)
 {
-    k->matmul(c, &(struct kernel_matmul){.m = l->in, .n = l->out, .k = rows, .ta = true, .a = x,
-                                         .b = dy, .c = grads + l->weight, .type = KERNEL_BF16,
-                                         .c_type = KERNEL_F32, .alpha = 1, .accumulate = true});
+    k->matmul(c, &(struct kernel_matmul){.m = l->in,
+                                         .n = l->out,
+                                         .k = rows,
+                                         .ta = true,
+                                         .a = x,
+                                         .b = dy,
+                                         .c = grads + l->weight,
+                                         .type = KERNEL_BF16,
+                                         .c_type = KERNEL_F32,
+                                         .alpha = 1,
+                                         .accumulate = true});
 }
 static void do_all_dw(void)
 {
@@ -422,7 +478,8 @@ static void do_attention(void)
 static void do_attention_back(void)
 {
     struct kernel_attention a = attention_of();
-    k->attention_back(c, &a, dqkv, dx, layers[0].att, layers[0].lse, layers[0].att_in, scratch);
+    k->attention_back(c, &a, dqkv, dx, layers[0].att, layers[0].lse, layers[0].att_in,
+                      scratch);
 }
 static void do_norm(void)
 {
@@ -433,8 +490,8 @@ static void do_norm(void)
 static void do_norm_back(void)
 {
     struct kernel_norm_args n = norm_of(layers[0].norm2, layers[0].norm2_bias);
-    k->norm_back(c, &n, dnarrow, grads, grads + WIDTH, dx, layers[0].sum2, layers[0].stats2, dx,
-                 scratch);
+    k->norm_back(c, &n, dnarrow, grads, grads + WIDTH, dx, layers[0].sum2,
+                 layers[0].stats2, dx, scratch);
 }
 static void do_head(void)
 {
@@ -468,9 +525,15 @@ static void do_copy(void)
 }
 static void do_product(void)
 {
-    k->matmul(c, &(struct kernel_matmul){.m = 8192, .n = 8192, .k = 8192, .a = layers[0].before,
-                                         .b = layers[0].act, .c = logits, .tb = true,
-                                         .type = KERNEL_BF16, .c_type = KERNEL_BF16,
+    k->matmul(c, &(struct kernel_matmul){.m = 8192,
+                                         .n = 8192,
+                                         .k = 8192,
+                                         .a = layers[0].before,
+                                         .b = layers[0].act,
+                                         .c = logits,
+                                         .tb = true,
+                                         .type = KERNEL_BF16,
+                                         .c_type = KERNEL_BF16,
                                          .alpha = 1});
 }
 
@@ -496,7 +559,8 @@ static double median_of(void (*call)(void), int times)
 
 static void table_print(double step_time)
 {
-    double r = (double)rows, w = WIDTH, n = (double)parameters, v = STRIDE, nar = r * w * 2;
+    double r = (double)rows, w = WIDTH, n = (double)parameters, v = STRIDE,
+           nar = r * w * 2;
     double pairs = r * (double)(length + 1) / 2 * w; /* causal */
     const struct {
         const char *name;
@@ -529,18 +593,19 @@ static void table_print(double step_time)
     };
     double copied = 2 * 4 * nar / median_of(do_copy, 10);
     double product = 2.0 * 8192 * 8192 * 8192 / median_of(do_product, 10);
-    printf("copy %.2f TB/s, product of 8192 %.0f TFLOP/s\n", copied / 1e12, product / 1e12);
-    printf("%-28s %5s %9s %9s %7s %8s %8s\n", "call", "times", "each us", "floor us", "ratio",
-           "TFLOP/s", "of step");
+    printf("copy %.2f TB/s, product of 8192 %.0f TFLOP/s\n", copied / 1e12,
+           product / 1e12);
+    printf("%-28s %5s %9s %9s %7s %8s %8s\n", "call", "times", "each us", "floor us",
+           "ratio", "TFLOP/s", "of step");
     double sum = 0;
     for (size_t i = 0; i < sizeof(lines) / sizeof(*lines); i++) {
         double t = median_of(lines[i].call, 5);
         double a = lines[i].flops / product, b = lines[i].bytes / copied;
         double floor_time = a > b ? a : b;
         sum += t * lines[i].count;
-        printf("%-28s %5d %9.1f %9.1f %7.2f %8.0f %7.1f%%\n", lines[i].name, lines[i].count,
-               t * 1e6, floor_time * 1e6, t / floor_time, lines[i].flops / t / 1e12,
-               100 * t * lines[i].count / step_time);
+        printf("%-28s %5d %9.1f %9.1f %7.2f %8.0f %7.1f%%\n", lines[i].name,
+               lines[i].count, t * 1e6, floor_time * 1e6, t / floor_time,
+               lines[i].flops / t / 1e12, 100 * t * lines[i].count / step_time);
     }
     printf("sum of the above %.1f ms, the step %.1f ms\n", sum * 1e3, step_time * 1e3);
 }
@@ -584,6 +649,18 @@ int main(int argc, char **argv)
     activations_make();
     struct kernel_info info;
     k->info(c, &info);
+    if (steps < 0) {
+        do_qkv();
+        double f = median_of(do_attention, 10), b = median_of(do_attention_back, 10);
+        uint64_t bits = 0, *host = malloc((size_t)rows * 6 * WIDTH);
+        k->download(c, host, dqkv, (size_t)rows * 6 * WIDTH);
+        finish();
+        for (int64_t i = 0; i < rows * 6 * WIDTH / 8; i++)
+            bits = bits * 31 + host[i];
+        printf("attention %.1f us, back %.1f us; bits of the gradients %016llx\n",
+               f * 1e6, b * 1e6, (unsigned long long)bits);
+        return 0;
+    }
     if (steps == 0) {
         do_qkv();
         do_attention();
@@ -600,11 +677,14 @@ int main(int argc, char **argv)
     for (int i = 0; i < steps; i++)
         step();
     finish();
-    double took = (now() - start) / steps, flops = 6 * 123.6e6 + 12.0 * LAYERS * WIDTH * (double)length;
-    printf("%s: batch %d, length %d: %.2f ms a step, %.0f tokens/s, MFU %.1f%%; loss %.4f, "
+    double took = (now() - start) / steps,
+           flops = 6 * 123.6e6 + 12.0 * LAYERS * WIDTH * (double)length;
+    printf("%s: batch %d, length %d: %.2f ms a step, %.0f tokens/s, MFU %.1f%%; loss "
+           "%.4f, "
            "after %d steps on the same tokens %.4f\n",
            info.name, (int)batch, (int)length, took * 1e3, (double)rows / took,
-           100 * flops * (double)rows / took / (info.peak_bf16 > 0 ? info.peak_bf16 : 1e30),
+           100 * flops * (double)rows / took /
+               (info.peak_bf16 > 0 ? info.peak_bf16 : 1e30),
            start_loss, steps + 4, loss_mean());
     table_print(took);
     k->close(c);

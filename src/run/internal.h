@@ -188,6 +188,8 @@ bool engine__trial_hit_stopped(const struct engine *e, uint32_t step);
 void engine__trial_again(struct engine *e, uint32_t step);
 /* Something may have become free for trials. */
 void engine__searches_poke(struct engine *e);
+/* The step after all trials: true when an earlier run had the same search. */
+bool engine__search_hit(struct engine *e, const struct plan_step *p);
 void engine__search_finish(struct engine *e, const struct plan_step *p, int number);
 
 /* launch.c */

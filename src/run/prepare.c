@@ -122,6 +122,8 @@ void engine__prepare(struct engine *e, uint32_t step)
             engine__failed_early(e, step, schedule_attempt(e->schedule, step), &err);
         return;
     }
+    if (when > 0 && p->op->trials != NULL && engine__search_hit(e, p))
+        return;
     if (p->op->decide == NULL &&
         (p->is_trial ? engine__trial_hit(e, step) : engine__hit(e, step)))
         return;

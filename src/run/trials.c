@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "run/layout.h"
+#include "search/op_tune.h"
 
 struct engine__trial *engine__trial_of(const struct engine *e, uint32_t step)
 {
@@ -29,19 +30,6 @@ static const char *address_of(const struct engine__trial *t)
 }
 
 /* --- life --- */
-
-/* The time at which a trial ends by itself, as far as its target tells. */
-static int64_t length_of(const struct engine *e, const struct engine__search *x)
-{
-    const char *metric = json_string_value(json_object_get(x->body, "metric"));
-    const char *unit = json_string_value(json_object_get(x->body, "time_attr"));
-    for (size_t i = 0; i < x->step->need_count; i++) {
-        const struct plan_step *p = engine__step_at(e, x->step->needs[i]);
-        if (p->is_trial && strcmp(p->entry, x->step->entry) == 0 && p->op->length != NULL)
-            return p->op->length(p->body, metric, unit == NULL ? "report" : unit);
-    }
-    return 0;
-}
 
 static void add_trials(struct engine *e, struct engine__search *x)
 {
@@ -70,10 +58,9 @@ int engine__searches_open(struct engine *e, struct rwf_err *err)
         x->e = e;
         x->step = p;
         LIST_INSERT_HEAD(&e->searches, x, link);
-        x->body = plan_search_body(e->graph, p, err);
-        x->s = x->body == NULL ? NULL : search_create(x->body, length_of(e, x), err);
+        x->s = search_open(e->graph, p, &x->body, err);
         if (x->s == NULL)
-            return rwf_wrap(err, "%s", p->address), -1;
+            return -1;
         add_trials(e, x);
     }
     return 0;
@@ -244,6 +231,7 @@ void engine__trial_attempt(struct engine__attempt *a)
     struct engine__trial *t = engine__trial_of(a->engine, a->step->index);
     if (t == NULL)
         return;
+    t->search->worked = true;
     search_attempt(t->search->s, t->number);
     a->ending = t->decided;
 }
@@ -332,10 +320,10 @@ static void log_ended(const struct engine__trial *t)
     int64_t best = search_best(x->s, false);
     json_t *event = json_pack("{s:s, s:i, s:s}", "step", address_of(t), "trial",
                               (int)t->number, "status", search_status_name(r.status));
-    if (isfinite(r.value)) {
+    if (isfinite(r.value))
         json_object_set_new(event, "value", json_real(r.value));
+    if (isfinite(r.at))
         json_object_set_new(event, "at", json_real(r.at));
-    }
     if (best >= 0)
         json_object_set_new(event, "best", json_integer(best));
     run_log_append(x->e->log, RUN_TRIAL_ENDED, event);

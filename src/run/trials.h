@@ -27,6 +27,7 @@ struct engine__search {
     uint32_t first_open; /* all trials before it are over */
     bool told_over;
     bool begun; /* a trial has */
+    bool worked; /* a trial was not in the cache */
     LIST_ENTRY(engine__search) link;
 };
 

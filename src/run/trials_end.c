@@ -79,6 +79,25 @@ static json_t *metrics_of(const struct ending *n)
     return out;
 }
 
+static struct engine__search *search_of(struct engine *e, const struct plan_step *p)
+{
+    struct engine__search *x;
+    LIST_FOREACH(x, &e->searches, link)
+    if (x->step == p)
+        return x;
+    return NULL;
+}
+
+/* What the best trial gave, beside the two files. */
+static void add_outputs(const struct ending *n, json_t *kept)
+{
+    const char *name;
+    json_t *one;
+    json_object_foreach(n->x->e->steps[n->x->trials[n->best].step->index].outputs, name, one)
+        if (json_object_get(kept, name) == NULL)
+            json_object_set(kept, name, one);
+}
+
 /* Both files, kept beneath the search's key, and what the best trial gave. */
 static json_t *keep_outputs(const struct ending *n, const json_t *metrics, struct rwf_err *err)
 {
@@ -90,12 +109,8 @@ static json_t *keep_outputs(const struct ending *n, const json_t *metrics, struc
                        : run_cache_put(e->cache, n->x->key, n->x->parts, n->dir, declared,
                                        metrics, recipe_name(plan_graph_recipe(e->graph)), origin,
                                        NULL, err);
-    const char *name;
-    json_t *one;
     if (kept != NULL)
-        json_object_foreach(e->steps[n->x->trials[n->best].step->index].outputs, name, one)
-            if (json_object_get(kept, name) == NULL)
-                json_object_set(kept, name, one);
+        add_outputs(n, kept);
     free(origin);
     json_decref(declared);
     return kept;
@@ -121,6 +136,29 @@ static void succeed(const struct ending *n)
     schedule_event(e->schedule, step, SCHEDULE_EVENT_SUCCEEDED, 0, rwf_clock_mono());
 }
 
+bool engine__search_hit(struct engine *e, const struct plan_step *p)
+{
+    struct engine__search *x = search_of(e, p);
+    struct ending n = {.x = x, .best = x == NULL ? -1 : search_best(x->s, false)};
+    const char *miss;
+    if (n.best < 0 || x->record == NULL || x->worked || search_failed(x->s))
+        return false;
+    json_t *entry = run_cache_get(e->cache, x->key, &miss);
+    if (entry == NULL)
+        return false;
+    json_t *outputs = json_copy(json_object_get(entry, "outputs"));
+    json_t *metrics = json_incref(json_object_get(entry, "metrics"));
+    add_outputs(&n, outputs);
+    run_log_append(e->log, RUN_STEP_CACHED,
+                   json_pack("{s:s, s:s, s:O, s:O, s:O?}", "step", p->address, "key", x->key,
+                             "outputs", outputs, "metrics", metrics, "origin",
+                             json_object_get(entry, "origin")));
+    json_decref(entry);
+    engine__results_set(e, p->index, outputs, metrics);
+    schedule_event(e->schedule, p->index, SCHEDULE_EVENT_HIT, 0, rwf_clock_mono());
+    return true;
+}
+
 static void fail(const struct ending *n)
 {
     const struct search *s = n->x->s;
@@ -137,10 +175,7 @@ static void fail(const struct ending *n)
 
 void engine__search_finish(struct engine *e, const struct plan_step *p, int number)
 {
-    struct engine__search *x;
-    LIST_FOREACH(x, &e->searches, link)
-    if (x->step == p)
-        break;
+    struct engine__search *x = search_of(e, p);
     rwf_assert(x != NULL);
     engine__search_look(x);
     struct ending n = {.x = x, .best = search_best(x->s, false), .number = number};

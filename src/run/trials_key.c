@@ -14,6 +14,7 @@
 #include "config.h"
 #include "run/trials.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -121,9 +122,9 @@ static json_t *trial_record(struct engine__search *x, struct engine__trial *t)
                             "status", search_status_name(r.status));
     if (key != NULL)
         json_object_set_new(out, "key", json_string(key));
-    if (r.value == r.value)
+    if (isfinite(r.value))
         json_object_set_new(out, "value", json_real(r.value));
-    if (r.at == r.at)
+    if (isfinite(r.at))
         json_object_set_new(out, "at", json_real(r.at));
     if (t->lineage != NULL)
         json_object_set(out, "lineage", t->lineage);
@@ -155,6 +156,12 @@ static bool hit_as(struct engine__trial *t, const char *key, bool stopped)
     return hit;
 }
 
+static double number_of(const json_t *object, const char *key)
+{
+    const json_t *value = json_object_get(object, key);
+    return json_is_number(value) ? json_number_value(value) : NAN;
+}
+
 /* What the record says became of the trial. */
 static bool hit_recorded(struct engine__trial *t)
 {
@@ -171,8 +178,11 @@ static bool hit_recorded(struct engine__trial *t)
                           json_object_get(json_array_get(t->lineage,
                                                          json_array_size(t->lineage) - 1),
                                           "config"));
+    search_set_value(t->search->s, t->number, number_of(known, "value"),
+                     number_of(known, "at"));
     if (hit_as(t, key, search_status_parse(status) == SEARCH_STOPPED))
         return true;
+    search_set_value(t->search->s, t->number, NAN, NAN);
     if (t->lineage != NULL)
         search_set_config(t->search->s, t->number, t->first);
     if (t->lineage == lineage && lineage != NULL) {

@@ -65,6 +65,7 @@ static int on_started(struct replaying *r, struct engine__trial *t, const json_t
     (void)r, (void)event;
     t->clone_from = -1;
     t->quiet = false;
+    t->search->worked = true;
     search_attempt(t->search->s, t->number);
     return 0;
 }
@@ -126,6 +127,16 @@ static int on_good(struct replaying *r, struct engine__trial *t, const json_t *e
     return 0;
 }
 
+static int on_over(struct replaying *r, struct engine__trial *t, const json_t *event)
+{
+    const json_t *value = json_object_get(event, "value"), *at = json_object_get(event, "at");
+    (void)r;
+    if (json_is_number(value))
+        search_set_value(t->search->s, t->number, json_number_value(value),
+                         json_is_number(at) ? json_number_value(at) : NAN);
+    return 0;
+}
+
 static int on_failed(struct replaying *r, struct engine__trial *t, const json_t *event)
 {
     (void)r, (void)event;
@@ -147,6 +158,7 @@ static int (*const rows[RUN_EVENT_COUNT])(struct replaying *, struct engine__tri
     [RUN_TRIAL_STOPPED] = on_stopped,     [RUN_STEP_SUCCEEDED] = on_good,
     [RUN_STEP_CACHED] = on_good,          [RUN_STEP_FAILED] = on_failed,
     [RUN_STEP_SKIPPED] = on_skipped,      [RUN_TRIAL_RESUMED] = on_resume,
+    [RUN_TRIAL_ENDED] = on_over,
 };
 
 static void on_ended(struct replaying *r, const json_t *event)

@@ -99,6 +99,35 @@ static int trials(const json_t *body, struct op_trials *ret, struct rwf_err *err
     return 0;
 }
 
+/* The time at which a trial ends by itself, as far as its target tells. */
+static int64_t length_of(const struct plan_graph *g, const struct plan_step *step,
+                         const json_t *body)
+{
+    const char *metric = json_string_value(json_object_get(body, "metric"));
+    const char *unit = json_string_value(json_object_get(body, "time_attr"));
+    for (size_t i = 0; i < step->need_count; i++) {
+        const struct plan_step *p = plan_graph_step(g, step->needs[i]);
+        if (p->is_trial && strcmp(p->entry, step->entry) == 0 && p->op->length != NULL)
+            return p->op->length(p->body, metric != NULL ? metric : "",
+                                 unit != NULL ? unit : "report");
+    }
+    return 0;
+}
+
+struct search *search_open(const struct plan_graph *g, const struct plan_step *step,
+                           json_t **ret_body, struct rwf_err *err)
+{
+    json_t *body = plan_search_body(g, step, err);
+    struct search *s = body == NULL ? NULL : search_create(body, length_of(g, step, body), err);
+    if (s == NULL) {
+        json_decref(body);
+        rwf_wrap(err, "%s", step->address);
+        return NULL;
+    }
+    *ret_body = body;
+    return s;
+}
+
 const struct op tune_op = {
     .name = "tune",
     .section = "tune",

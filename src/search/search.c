@@ -27,7 +27,7 @@ struct trial {
     struct search_result result;
     double *steps;     /* of its reports, growing: their number is the time */
     size_t count, cap;
-    bool cloned;       /* and nothing was reported since: then the steps are the other's */
+    int64_t source;    /* whose steps it goes on from, with its next report; -1: its own */
     int64_t reports;   /* of this attempt */
     bool at_max;       /* stopped because it is long enough */
     bool ending;       /* STOP or FAIL was decided */
@@ -165,6 +165,7 @@ struct search *search_create(const json_t *body, int64_t length, struct rwf_err 
     }
     s->trials = rwf_xcalloc((size_t)s->total + 1, sizeof(*s->trials));
     for (uint32_t i = 0; i < s->total; i++) {
+        s->trials[i].source = -1;
         s->trials[i].result = (struct search_result){.value = NAN, .at = NAN};
     }
     s->counts[SEARCH_NEW] = s->total;
@@ -333,6 +334,12 @@ const json_t *search_config(const struct search *s, uint32_t trial)
     return s->trials[trial].config;
 }
 
+void search_set_value(struct search *s, uint32_t trial, double value, double at)
+{
+    s->trials[trial].result.value = value;
+    s->trials[trial].result.at = at;
+}
+
 void search_set_config(struct search *s, uint32_t trial, const json_t *config)
 {
     json_decref(s->trials[trial].config);
@@ -358,6 +365,16 @@ void search_attempt(struct search *s, uint32_t trial)
 
 /* --- reports --- */
 
+/* The checkpoint that it goes on from is the newest there was, so may be newer than what the
+ * other had reported when that was decided: its steps are asked for only now. */
+static void take_steps(struct trial *t, const struct trial *other, double before)
+{
+    t->count = 0;
+    for (size_t i = 0; i < other->count && other->steps[i] < before; i++)
+        *RWF_PUSH(t->steps, t->count, t->cap) = other->steps[i];
+    t->source = -1;
+}
+
 /* The time of a report; 0: it does not count, -1: it cannot be told. */
 static int64_t time_of(struct search *s, struct trial *t, const json_t *line, double step)
 {
@@ -369,9 +386,8 @@ static int64_t time_of(struct search *s, struct trial *t, const json_t *line, do
         return t->reports;
     if (s->unit == UNIT_STEP)
         return (int64_t)step;
-    while (t->cloned && t->count > 0 && t->steps[t->count - 1] >= step)
-        t->count--;
-    t->cloned = false;
+    if (t->source >= 0)
+        take_steps(t, &s->trials[t->source], step);
     if (t->count > 0 && step <= t->steps[t->count - 1])
         return 0;
     *RWF_PUSH(t->steps, t->count, t->cap) = step;
@@ -461,10 +477,8 @@ static void clone(struct search *s, const struct tune_decision *d, struct search
     a->config = json_deep_copy(d->config);
     json_decref(t->config);
     t->config = json_deep_copy(d->config);
-    t->count = 0;
-    for (size_t i = 0; i < s->trials[d->source].count; i++)
-        *RWF_PUSH(t->steps, t->count, t->cap) = s->trials[d->source].steps[i];
-    t->cloned = t->result.cloned = true;
+    t->source = (int64_t)d->source;
+    t->result.cloned = true;
     set_status(s, t, SEARCH_RUNNING);
 }
 

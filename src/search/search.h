@@ -80,6 +80,8 @@ json_t *search_suggest(struct search *s, uint32_t trial);
 /* It has this configuration, whoever said so. */
 int search_begin(struct search *s, uint32_t trial, const json_t *config, struct rwf_err *err);
 const json_t *search_config(const struct search *s, uint32_t trial);
+/* What is known of it from elsewhere; NaN: nothing. */
+void search_set_value(struct search *s, uint32_t trial, double value, double at);
 void search_set_config(struct search *s, uint32_t trial, const json_t *config);
 /* A trial that failed or was skipped is tried again; nothing for others. */
 void search_again(struct search *s, uint32_t trial);

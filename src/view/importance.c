@@ -13,7 +13,7 @@
 
 #include "base/mem.h"
 
-#define TRIALS_MIN 8
+#define TRIALS_MIN 12
 #define GROUPS_MAX 5     /* of numbers */
 #define GROUP_MIN 4      /* trials in each of those */
 #define CATEGORIES_MAX 64

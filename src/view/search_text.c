@@ -85,15 +85,15 @@ static void draw_head(const struct view_search *s, struct rwf_str *out, int widt
     struct rwf_str line = {0};
 
     rwf_str_addf(&line, "%s  %zu/%zu trials", s->address, s->ended, s->total);
-    for (int i = 0; i < VIEW_TRIAL_STATE_COUNT; i++)
-        if (i != VIEW_TRIAL_COMPLETED)
-            add_count(&line, s, (enum view_trial_state)i);
     if (s->best) {
         rwf_str_add(&line, ", best ");
         add_metric_name(&line, s);
         rwf_str_addc(&line, '=');
         view_number(&line, s->best->value);
     }
+    for (int i = 0; i < VIEW_TRIAL_STATE_COUNT; i++)
+        if (i != VIEW_TRIAL_COMPLETED)
+            add_count(&line, s, (enum view_trial_state)i);
     rwf_str_add(out, view_on(color, VIEW_BOLD));
     view_clip(out, line.data, width > 1 ? (size_t)width - 1 : 1);
     rwf_str_addf(out, "%s\n", view_off(color));

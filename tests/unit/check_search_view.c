@@ -268,7 +268,7 @@ START_TEST(test_table)
     view_search_draw(s, &out, 20, 100, false);
     ck_assert_str_eq(
         out.data,
-        "tune.rate  3/6 trials, 1 running, 1 stopped, 1 failed, best loss=0.25\n"
+        "tune.rate  3/6 trials, best loss=0.25, 1 running, 1 stopped, 1 failed\n"
         "  trial          loss  report  state      configuration\n"
         "✓     0          0.25       2  completed  lr=0.01 kind=adam\n"
         "■     1           2.5       1  stopped    lr=0.02 kind=sgd momentum=0.5\n"

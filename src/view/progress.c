@@ -21,7 +21,7 @@
 #define HEARTBEAT (30 * RWF_NS_PER_S) /* between plain lines about one step */
 #define BAR 16
 #define METRICS_SHOWN 4
-#define MANY_TRIALS 1000 /* above: of trials only the best and the failed ones are told */
+#define MANY_TRIALS 1000 /* above: of trials only the best and failed ones are told */
 #define FAILURES 3       /* of a search that are told in full */
 
 struct running {
@@ -504,7 +504,8 @@ static void on_progress(struct view_progress *p, const json_t *e)
         r->note = rwf_xstrdup(text_of(e, "message"));
     }
     int64_t now = rwf_clock_mono();
-    if (p->live || p->o.quiet || now - r->told < HEARTBEAT || is_trial(p, r->address))
+    if (p->live || p->o.quiet || now - r->told < HEARTBEAT ||
+        is_trial(p, r->address))
         return;
     r->told = now;
     line_start(p, STEP_RUNNING);
@@ -632,11 +633,8 @@ static void on_preempted(struct view_progress *p, const json_t *e)
 
     if (r && !p->o.quiet && !is_trial(p, r->address)) {
         line_start(p, STEP_STOPPED);
-        const json_t *paused = json_object_get(e, "paused"); /* by a search */
-        rwf_str_addf(lines(p), "%s  %s", r->address,
-                     json_is_true(paused)    ? "paused by its search"
-                     : json_is_false(paused) ? "goes on from another checkpoint"
-                                             : "makes room for a step of higher priority");
+        rwf_str_addf(lines(p), "%s  makes room for a step of higher priority",
+                     r->address);
         took(p, r);
         rwf_str_addc(lines(p), '\n');
     }

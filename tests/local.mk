@@ -19,6 +19,7 @@ include %D%/unit/native.mk
 include %D%/unit/node.mk
 include %D%/unit/store.mk
 include %D%/unit/head.mk
+include %D%/unit/search.mk
 include %D%/unit/run.mk
 include %D%/unit/data.mk
 include %D%/unit/view.mk
@@ -30,6 +31,7 @@ include %D%/unit/model.mk
 include %D%/unit/train_data.mk
 include %D%/unit/train_loop.mk
 include %D%/unit/train_op.mk
+include %D%/unit/tune.mk
 TESTS += $(check_PROGRAMS)
 endif
 include %D%/t/local.mk

@@ -20,9 +20,6 @@ enum {
     LT_DESC_TRANSB = 4,
     LT_DESC_EPILOGUE = 7,     /* uint32_t */
     LT_DESC_BIAS_POINTER = 8, /* void * */
-    LT_DESC_AUX_POINTER = 11, /* void * */
-    LT_DESC_AUX_LD = 12,      /* int64_t */
-    LT_DESC_AUX_TYPE = 22,    /* int32_t */
     LT_DESC_BIAS_TYPE = 26,   /* int32_t */
     LT_PREF_WORKSPACE = 1,    /* uint64_t */
     LT_PREF_REDUCTION = 3,    /* uint32_t */
@@ -30,11 +27,8 @@ enum {
     LT_REDUCTION_COMPUTE_TYPE = 2,
     LT_CONFIG_SPLITS = 2, /* int32_t */
     LT_EPILOGUE_DEFAULT = 1,
-    LT_EPILOGUE_RELU = 2,
     LT_EPILOGUE_BIAS = 4,
     LT_EPILOGUE_GELU = 32,
-    LT_EPILOGUE_AUX = 128,
-    LT_EPILOGUE_DGELU = 64 | 128,
 };
 
 struct lt_algo {

@@ -167,24 +167,18 @@ static int desc_set(struct cuda_products *p, void *desc, int what, const void *v
     return p->lt.MatmulDescSetAttribute(desc, what, value, size) ? -1 : 0;
 }
 
-/* The epilogue's pointers. */
-static int desc_point(struct cuda_products *p, struct product *e, const void *bias,
-                      void *aux)
+static int desc_bias(struct cuda_products *p, struct product *e, const void *bias)
 {
     int32_t type = lt_type((enum kernel_type)e->key.c_type);
-    if ((e->key.epilogue & LT_EPILOGUE_BIAS) &&
-        (desc_set(p, e->desc, LT_DESC_BIAS_POINTER, &bias, sizeof bias) < 0 ||
-         desc_set(p, e->desc, LT_DESC_BIAS_TYPE, &type, sizeof type) < 0))
-        return -1;
-    if ((e->key.epilogue & LT_EPILOGUE_AUX) &&
-        (desc_set(p, e->desc, LT_DESC_AUX_POINTER, &aux, sizeof aux) < 0 ||
-         desc_set(p, e->desc, LT_DESC_AUX_LD, &e->key.ldc, sizeof e->key.ldc) < 0))
-        return -1;
-    return 0;
+    if (!(e->key.epilogue & LT_EPILOGUE_BIAS))
+        return 0;
+    return desc_set(p, e->desc, LT_DESC_BIAS_POINTER, &bias, sizeof bias) < 0 ||
+                   desc_set(p, e->desc, LT_DESC_BIAS_TYPE, &type, sizeof type) < 0
+               ? -1
+               : 0;
 }
 
-static int product_make(struct cuda_products *p, struct product *e, const void *bias,
-                        void *aux)
+static int product_make(struct cuda_products *p, struct product *e, const void *bias)
 {
     const struct product_key *key = &e->key;
     int type = lt_type((enum kernel_type)key->type);
@@ -202,14 +196,13 @@ static int product_make(struct cuda_products *p, struct product *e, const void *
         desc_set(p, e->desc, LT_DESC_TRANSB, &op_b, sizeof op_b) < 0 ||
         desc_set(p, e->desc, LT_DESC_EPILOGUE, &key->epilogue, sizeof key->epilogue) <
             0 ||
-        desc_point(p, e, bias, aux) < 0)
+        desc_bias(p, e, bias) < 0)
         return -1;
     return heuristic_ask(p, e);
 }
 
 static struct product *product_find(struct cuda_products *p,
-                                    const struct product_key *key, const void *bias,
-                                    void *aux)
+                                    const struct product_key *key, const void *bias)
 {
     for (int i = 0; i < p->count; i++)
         if (memcmp(&p->entries[i].key, key, sizeof *key) == 0)
@@ -218,32 +211,31 @@ static struct product *product_find(struct cuda_products *p,
         entries_drop(p);
     struct product *e = &p->entries[p->count++];
     *e = (struct product){.key = *key};
-    if (product_make(p, e, bias, aux) < 0)
+    if (product_make(p, e, bias) < 0)
         e->count = 0;
     return e;
+}
+
+/* Whether cuBLASLt's own GELU serves: where its argument is kept, too, its kernels take
+ * longer than two of ours. */
+static bool gelu_fits(const struct kernel_matmul *m)
+{
+    return m->act == KERNEL_GELU && !m->before && m->type == KERNEL_BF16 &&
+           m->c_type == KERNEL_BF16;
 }
 
 /* The epilogue that does all of m at once, or as much as there is one for; *ret_rest:
  * what is left is for cuda__finish_matmul. */
 static int32_t epilogue_choose(const struct kernel_matmul *m, bool *ret_rest)
 {
+    bool bias_fits = m->bias && m->type == m->c_type;
     *ret_rest = false;
     if (m->accumulate)
         return LT_EPILOGUE_DEFAULT;
-    bool own_type = m->type == m->c_type;
-    int32_t bias = m->bias && own_type ? LT_EPILOGUE_BIAS : 0;
-    if (m->bias && !own_type)
-        *ret_rest = true;
-    else if (m->act == KERNEL_LINEAR)
-        *ret_rest = m->before != NULL;
-    else if (m->act == KERNEL_RELU && !m->before)
-        return LT_EPILOGUE_RELU | bias;
-    else if (m->act == KERNEL_GELU && m->type == KERNEL_BF16 && own_type &&
-             m->ldc % 8 == 0 && alignment(m->before) == 16)
-        return LT_EPILOGUE_GELU | bias | (m->before ? LT_EPILOGUE_AUX : 0);
-    else
-        *ret_rest = true;
-    return *ret_rest || !bias ? LT_EPILOGUE_DEFAULT : bias;
+    if (gelu_fits(m))
+        return LT_EPILOGUE_GELU | (m->bias ? LT_EPILOGUE_BIAS : 0);
+    *ret_rest = m->act != KERNEL_LINEAR || m->before || (m->bias && !bias_fits);
+    return bias_fits && !*ret_rest ? LT_EPILOGUE_BIAS : LT_EPILOGUE_DEFAULT;
 }
 
 static int product_launch(struct kernel_context *c, const struct kernel_matmul *m,
@@ -327,8 +319,8 @@ static int product_run(struct kernel_context *c, const struct kernel_matmul *m,
         .align_b = alignment(m->a),
         .align_c = alignment(m->c),
     };
-    struct product *e = product_find(c->products, &key, m->bias, m->before);
-    if (e->count == 0 || desc_point(c->products, e, m->bias, m->before) < 0)
+    struct product *e = product_find(c->products, &key, m->bias);
+    if (e->count == 0 || desc_bias(c->products, e, m->bias) < 0)
         return -1;
     product_choose(c, m, e);
     int code = product_launch(c, m, e, e->chosen);
@@ -351,6 +343,16 @@ void cuda__matmul(struct kernel_context *c, const struct kernel_matmul *argument
     m.ldc = m.ldc ? m.ldc : m.n;
     if (m.k <= 0) {
         cuda__plain_matmul(c, &m);
+        return;
+    }
+    if (m.act != KERNEL_LINEAR && !m.accumulate && m.ldc == m.n && m.type == m.c_type &&
+        !gelu_fits(&m)) {
+        struct kernel_matmul linear = m;
+        linear.c = m.before ? m.before : m.c;
+        linear.before = NULL;
+        linear.act = KERNEL_LINEAR;
+        cuda__matmul(c, &linear);
+        cuda__activate(c, m.c, linear.c, m.m * m.n, m.act, m.c_type);
         return;
     }
     int32_t epilogue = epilogue_choose(&m, &rest);

@@ -157,6 +157,31 @@ template <typename T> struct raw8 {
     }
 };
 
+/* The block's sums of what its groups summed for their columns. */
+template <bool BLOCK, int CHUNKS>
+__device__ __forceinline__ void write_sums(const float (*sums)[8], float *to, int width)
+{
+    constexpr int GROUP = BLOCK ? THREADS : 32, GROUPS = THREADS / GROUP;
+    int me = threadIdx.x % GROUP, group = threadIdx.x / GROUP;
+    extern __shared__ float shared[]; /* [GROUPS][width], unused by a block alone */
+#pragma unroll
+    for (int i = 0; i < CHUNKS; i++) {
+        int at = (me + i * GROUP) * 8;
+        if (at < width)
+            store8((BLOCK ? to : shared + group * width) + at, sums[i]);
+    }
+    if (BLOCK)
+        return;
+    __syncthreads();
+    for (int i = threadIdx.x; i < width; i += THREADS) {
+        float sum = 0.0f;
+        for (int g = 0; g < GROUPS; g++)
+            sum += shared[g * width + i];
+        to[i] = sum;
+    }
+    __syncthreads();
+}
+
 /* dx = inverse * (w dy - mean(w dy) - normal * mean(w dy normal)), normal = (x - mean)
  * * inverse; the second term only with a mean. */
 template <typename T, bool RMS, bool BLOCK, int CHUNKS>
@@ -227,30 +252,11 @@ __global__ void __launch_bounds__(THREADS, sizeof(T) == 2 ? 2 : 1)
             store8(dx + at, d);
         }
     }
-    /* The block's sums: [dweight, dbias] of a row of partial. */
+    /* [dweight, dbias] are a row of partial. */
     float *partial = a.partial + (int64_t)blockIdx.x * (RMS ? 1 : 2) * a.width;
-    extern __shared__ float shared[]; /* [GROUPS][width], unused by a block alone */
-#pragma unroll
-    for (int part = 0; part < (RMS ? 1 : 2); part++) {
-#pragma unroll
-        for (int i = 0; i < CHUNKS; i++) {
-            int at = (me + i * GROUP) * 8;
-            if (at < a.width)
-                store8((BLOCK ? partial + part * a.width : shared + group * a.width) +
-                           at,
-                       part && !RMS ? db[RMS ? 0 : i] : dw[i]);
-        }
-        if (BLOCK)
-            continue;
-        __syncthreads();
-        for (int i = threadIdx.x; i < a.width; i += THREADS) {
-            float sum = 0.0f;
-            for (int g = 0; g < GROUPS; g++)
-                sum += shared[g * a.width + i];
-            partial[part * a.width + i] = sum;
-        }
-        __syncthreads();
-    }
+    write_sums<BLOCK, CHUNKS>(dw, partial, a.width);
+    if (!RMS)
+        write_sums<BLOCK, RMS ? 1 : CHUNKS>(db, partial + a.width, a.width);
 }
 
 /* Any width; the sums for the weights are kept in partial itself, by the same thread

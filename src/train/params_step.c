@@ -16,6 +16,16 @@
 
 enum { BUCKET = 1 << 20 }; /* elements that are worth an operation */
 
+/* Between machines gradients travel long, and go beside the backward pass. GPUs of one machine
+ * exchange them faster than they lose time when NCCL's kernels take multiprocessors from others
+ * that fill the GPU: after the pass two H200s train GPT-2 124M 1.95 times as fast as one,
+ * beside it 1.92. */
+static int64_t bucket_size(const struct params *p)
+{
+    const struct comm *c = p->o.comm;
+    return !device_is_host(p->o.device) && c->local_size == c->size ? INT64_MAX : BUCKET;
+}
+
 static bool has_decay(const struct params *p, const struct model_param *m)
 {
     return m->decay && p->o.optim.decay > 0;
@@ -112,9 +122,9 @@ static float *whole_grads(void *ctx, int unit)
 /* Where the bucket that ends with unit `last` begins. */
 static int bucket_start(const struct params *p, int last)
 {
-    int64_t sum = 0;
+    int64_t sum = 0, most = bucket_size(p);
     int first = last;
-    for (int i = last; i >= 0 && sum < BUCKET; i--) {
+    for (int i = last; i >= 0 && sum < most; i--) {
         if (p->units[i].frozen)
             continue;
         sum += p->units[i].count;

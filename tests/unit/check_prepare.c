@@ -502,6 +502,7 @@ START_TEST(test_reuse)
     copy_iris("iris.csv");
     json_t *first = prepared(spec_of("iris.csv", NULL, iris_model, NULL));
     ino_t made = inode_of("train.x");
+    size_t len;
     json_t *second = prepared(spec_of("iris.csv", NULL, iris_model, NULL));
     ck_assert_uint_eq(inode_of("train.x"), made);
     ck_assert(json_equal(first, second));
@@ -511,6 +512,15 @@ START_TEST(test_reuse)
                 "{'type':'mlp','target':'species','features':['petal_width']}", NULL));
     info_is(second, "features", "1");
     json_decref(second);
+    char *cut = rwf_fs_join(to, "train.x"); /* one that was cut short is no finished one */
+    ck_assert_int_eq(truncate(cut, 100), 0);
+    second = prepared(
+        spec_of("iris.csv", NULL,
+                "{'type':'mlp','target':'species','features':['petal_width']}", NULL));
+    json_decref(second);
+    free(bytes_of("train.x", &len));
+    ck_assert_uint_eq(len, 150 * sizeof(float));
+    free(cut);
     char *path = rwf_fs_join(to, "data.json"), *half = rwf_xasprintf("%s.tmp", to);
     ck_assert_int_eq(unlink(path), 0); /* a half one, and another one beside it */
     ck_assert_int_eq(rwf_fs_mkdirs(half, NULL), 0);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Training's op without training: rules and defaults of a spec, lengths in steps, a gang of one
- * that ends in every way, the lines of a rank. (Gangs of several: t4020, t4030.)
+ * Training's op without training: rules and defaults of a spec, lengths in steps, a
+ * gang of one that ends in every way, the lines of a rank. (Gangs of several: t4020,
+ * t4030.)
  */
 #include "config.h"
 #include <check.h>
@@ -19,6 +20,7 @@
 #include "train/gang.h"
 #include "train/spec.h"
 #include "train/spec_job.h"
+#include "train/stable.h"
 
 static json_t *parse(const char *text)
 {
@@ -45,7 +47,9 @@ static void say(void *ctx, const struct spec_finding *f)
     snprintf(s->hint, sizeof(s->hint), "%s", f->hint == NULL ? "" : f->hint);
 }
 
-#define MLP "\"dataset\":{\"train\":\"a\",\"val\":\"b\"},\"model\":{\"type\":\"mlp\",\"target\":\"y\"}"
+#define MLP                                                                            \
+    "\"dataset\":{\"train\":\"a\",\"val\":\"b\"},\"model\":{\"type\":\"mlp\","         \
+    "\"target\":\"y\"}"
 
 static const struct {
     const char *body, *path, *text;
@@ -55,17 +59,21 @@ static const struct {
     {"{" MLP ",\"workers\":\"${params.n}\",\"global_batch_size\":7}", NULL, NULL},
     {"{" MLP ",\"optimizer\":{\"type\":\"${params.o}\",\"momentum\":0.5}}", NULL, NULL},
     {"{" MLP ",\"early_stopping\":{\"metric\":\"${params.m}\"}}", NULL, NULL},
-    {"{" MLP ",\"global_batch_size\":[],\"micro_batch_size\":\"x\",\"resources\":4}", NULL, NULL},
+    {"{" MLP ",\"global_batch_size\":[],\"micro_batch_size\":\"x\",\"resources\":4}",
+     NULL, NULL},
     {"{\"model\":3}", "", "a model needs a dataset"},
-    {"{" MLP ",\"workers\":3}", "workers", "3 workers do not divide the global batch of 64"},
-    {"{" MLP ",\"workers\":3,\"global_batch_size\":10}", "global_batch_size", "do not divide"},
+    {"{" MLP ",\"workers\":3}", "workers",
+     "3 workers do not divide the global batch of 64"},
+    {"{" MLP ",\"workers\":3,\"global_batch_size\":10}", "global_batch_size",
+     "do not divide"},
     {"{" MLP ",\"micro_batch_size\":60}", "micro_batch_size", "micro batches of 60"},
     {"{" MLP ",\"shard\":\"full\"}", "shard", "one worker"},
-    {"{" MLP ",\"checkpoint\":{\"metric\":\"val_loss\",\"mode\":\"max\"}}", "checkpoint.mode",
-     "the smaller is the better one"},
+    {"{" MLP ",\"checkpoint\":{\"metric\":\"val_loss\",\"mode\":\"max\"}}",
+     "checkpoint.mode", "the smaller is the better one"},
     {"{" MLP ",\"checkpoint\":{\"metric\":\"val_accuracy\",\"mode\":\"min\"}}",
      "checkpoint.mode", "the larger is the better one"},
-    {"{" MLP ",\"resources\":{\"gpu\":1},\"device\":\"cpu\"}", "device", "would train on the CPU"},
+    {"{" MLP ",\"resources\":{\"gpu\":1},\"device\":\"cpu\"}", "device",
+     "would train on the CPU"},
 };
 
 START_TEST(rules_say)
@@ -103,10 +111,11 @@ START_TEST(defaults_are_filled_in)
     ck_assert_int_eq(spec_int(spec, "heartbeat", 0), 60 * RWF_NS_PER_S);
     ck_assert_int_eq(json_array_size(spec_at(spec, "model.hidden")), 2);
     json_decref(spec);
-    spec = parse("{\"dataset\":{\"train\":\"a\"},\"model\":{\"type\":\"transformer\",\"family\":"
-                 "\"gpt2\",\"adapter\":{\"rank\":4}},\"tokenizer\":{\"type\":\"bpe\"},"
-                 "\"resources\":{\"gpu\":1},\"sample\":{\"prompts\":[]},\"early_stopping\":"
-                 "{\"metric\":\"loss\"}}");
+    spec = parse(
+        "{\"dataset\":{\"train\":\"a\"},\"model\":{\"type\":\"transformer\",\"family\":"
+        "\"gpt2\",\"adapter\":{\"rank\":4}},\"tokenizer\":{\"type\":\"bpe\"},"
+        "\"resources\":{\"gpu\":1},\"sample\":{\"prompts\":[]},\"early_stopping\":"
+        "{\"metric\":\"loss\"}}");
     spec_fill(spec);
     ck_assert_str_eq(spec_text(spec, "device"), "cuda");
     ck_assert_str_eq(spec_text(spec, "checkpoint.metric"), "loss");
@@ -124,16 +133,20 @@ static const struct {
     const char *more, *info;
     int64_t steps, per_epoch, warmup, evaluate, save;
 } lengths[] = {
-    {"", "{\"kind\":\"rows\",\"splits\":{\"train\":{\"rows\":130},\"val\":{\"rows\":9}}}", 3, 3,
-     0, 3, 3},
+    {"",
+     "{\"kind\":\"rows\",\"splits\":{\"train\":{\"rows\":130},\"val\":{\"rows\":9}}}",
+     3, 3, 0, 3, 3},
     {",\"max_length\":{\"epochs\":2.5}",
      "{\"kind\":\"rows\",\"splits\":{\"train\":{\"rows\":128}}}", 5, 2, 0, 0, 2},
     {",\"max_length\":{\"steps\":100},\"schedule\":{\"warmup\":{\"fraction\":0.1}},"
-     "\"evaluate\":{\"every\":{\"steps\":7}},\"checkpoint\":{\"every\":{\"epochs\":0.5}}",
-     "{\"kind\":\"rows\",\"splits\":{\"train\":{\"rows\":640},\"val\":{\"rows\":1}}}", 100, 10,
-     10, 7, 5},
-    {",\"max_length\":{\"tokens\":10000},\"sequence_length\":16,\"global_batch_size\":4",
-     "{\"kind\":\"tokens\",\"splits\":{\"train\":{\"tokens\":1000}}}", 157, 15, 0, 0, 15},
+     "\"evaluate\":{\"every\":{\"steps\":7}},\"checkpoint\":{\"every\":{\"epochs\":0.5}"
+     "}",
+     "{\"kind\":\"rows\",\"splits\":{\"train\":{\"rows\":640},\"val\":{\"rows\":1}}}",
+     100, 10, 10, 7, 5},
+    {",\"max_length\":{\"tokens\":10000},\"sequence_length\":16,\"global_batch_size\":"
+     "4",
+     "{\"kind\":\"tokens\",\"splits\":{\"train\":{\"tokens\":1000}}}", 157, 15, 0, 0,
+     15},
     {",\"max_length\":{\"epochs\":0.001}",
      "{\"kind\":\"rows\",\"splits\":{\"train\":{\"rows\":1}}}", 1, 1, 0, 0, 1},
 };
@@ -165,7 +178,8 @@ START_TEST(too_little_data_is_refused)
 {
     struct rwf_err err = RWF_ERR_INIT;
     json_t *spec = parse("{\"model\":{\"type\":\"transformer\"}}");
-    json_t *info = parse("{\"kind\":\"tokens\",\"splits\":{\"train\":{\"tokens\":65536}}}");
+    json_t *info =
+        parse("{\"kind\":\"tokens\",\"splits\":{\"train\":{\"tokens\":65536}}}");
 
     spec_fill(spec); /* 64 sequences of 1024, and one token to predict */
     ck_assert(spec_job(spec, info, &err) == NULL);
@@ -205,8 +219,13 @@ static void count_line(void *ctx, const json_t *line)
 
 static struct gang gang_of(json_t *argv, int *sum)
 {
-    return (struct gang){.dir = dir, .program = "/bin/false", .workers = 1, .argv = argv,
-                         .cpu = 1, .report = count_line, .ctx = sum};
+    return (struct gang){.dir = dir,
+                         .program = "/bin/false",
+                         .workers = 1,
+                         .argv = argv,
+                         .cpu = 1,
+                         .report = count_line,
+                         .ctx = sum};
 }
 
 static const struct {
@@ -216,17 +235,20 @@ static const struct {
     const char *last, *text;
 } ends[] = {
     {"true", GANG_WELL, 0, 0, 0, 0, "", NULL},
-    {"echo '{\"add\":2}' > report; echo '{\"add\":3}' > report", GANG_WELL, 0, 0, 0, 5, "", NULL},
-    {"echo 'no JSON' > report; echo '{\"add\":1}' > report", GANG_WELL, 0, 0, 0, 1, "", NULL},
+    {"echo '{\"add\":2}' > report; echo '{\"add\":3}' > report", GANG_WELL, 0, 0, 0, 5,
+     "", NULL},
+    {"echo 'no JSON' > report; echo '{\"add\":1}' > report", GANG_WELL, 0, 0, 0, 1, "",
+     NULL},
     {"echo first >&2; echo last words >&2; exit 3", GANG_EXIT, 3, 0, 0, 0, "last words",
      "the worker ended with exit code 3: last words"},
-    {"printf 'no newline' >&2; exit 1", GANG_EXIT, 1, 0, 0, 0, "no newline", "no newline"},
+    {"printf 'no newline' >&2; exit 1", GANG_EXIT, 1, 0, 0, 0, "no newline",
+     "no newline"},
     {"kill -SEGV $$", GANG_SIGNAL, 0, SIGSEGV, 128 + SIGSEGV, 0, "",
      "the worker was killed by signal 11 (SIGSEGV)"},
     /* what it leaves behind holds nothing up */
     {"sleep 100 & exit 0", GANG_WELL, 0, 0, 0, 0, "", NULL},
-    {"test \"$OMP_NUM_THREADS $OWN\" = '1 yes' || exit 9; test -z \"$RAYWF_REPORT\"", GANG_WELL,
-     0, 0, 0, 0, "", NULL},
+    {"test \"$OMP_NUM_THREADS $OWN\" = '1 yes' || exit 9; test -z \"$RAYWF_REPORT\"",
+     GANG_WELL, 0, 0, 0, 0, "", NULL},
 };
 
 START_TEST(a_gang_of_one_ends)
@@ -294,8 +316,9 @@ START_TEST(term_is_passed_on)
     pid_t pid = fork(); /* so that what gets the signal is not the test */
 
     if (pid == 0) {
-        bool good = chdir(dir) == 0 && gang_run(&g, &r, &err) == 0 && r.end == GANG_STOPPED &&
-                    sum == 7 && gang_exit_code(&r) == 128 + SIGTERM;
+        bool good = chdir(dir) == 0 && gang_run(&g, &r, &err) == 0 &&
+                    r.end == GANG_STOPPED && sum == 7 &&
+                    gang_exit_code(&r) == 128 + SIGTERM;
         _exit(good ? 0 : 1);
     }
     ck_assert_int_eq(waitpid(pid, &status, 0), pid);
@@ -341,7 +364,8 @@ static char *pass_through(const char *const *pieces, const char *prefix, char la
     fcntl(out[0], F_SETFL, O_NONBLOCK);
     snprintf(l.prefix, sizeof(l.prefix), "%s", prefix);
     for (; *pieces != NULL; pieces++) {
-        ck_assert_int_eq(write(in[1], *pieces, strlen(*pieces)), (ssize_t)strlen(*pieces));
+        ck_assert_int_eq(write(in[1], *pieces, strlen(*pieces)),
+                         (ssize_t)strlen(*pieces));
         ck_assert(gang_lines_read(&l));
     }
     close(in[1]);
@@ -372,6 +396,60 @@ START_TEST(lines_stay_whole)
 }
 END_TEST
 
+/* --- what attempts share --- */
+
+/* The folder of a step of a run, with a file in it if that is not there; in a process of its
+ * own, which ends and so lets go of it (or holds it until it is killed). 'n'ew, 'g'oes on, or
+ * 'e'rror. */
+static pid_t holder;
+
+static char share(const char *root, const char *run, int workers, bool hold)
+{
+    char *place = rwf_xasprintf("%s/%s/steps/train.a", root, run), said = '?';
+    int fds[2];
+    ck_assert_int_eq(pipe(fds), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct rwf_err err = RWF_ERR_INIT;
+        json_t *spec = json_pack("{s:i, s:i}", "seed", 1, "workers", workers);
+        struct op_run r = {.address = "train.a", .spec = spec, .dir = place};
+        char *folder = stable_folder(&r, true, &err);
+        char *mark = folder != NULL ? rwf_fs_join(folder, "mark") : NULL;
+        said = mark == NULL ? 'e' : rwf_fs_exists(mark) ? 'g' : 'n';
+        if (said == 'n')
+            rwf_fs_write(mark, "", 0, false, NULL);
+        ck_assert_int_eq((int)write(fds[1], &said, 1), 1);
+        while (hold)
+            pause();
+        _exit(0);
+    }
+    ck_assert_int_eq((int)read(fds[0], &said, 1), 1);
+    close(fds[0]);
+    close(fds[1]);
+    free(place);
+    if (hold)
+        holder = pid;
+    else
+        waitpid(pid, NULL, 0);
+    return said;
+}
+
+START_TEST(a_later_run_goes_on)
+{
+    char root[] = "/tmp/raywf-stable.XXXXXX";
+    ck_assert_ptr_nonnull(mkdtemp(root));
+    ck_assert_int_eq(share(root, "1", 1, false), 'n');
+    ck_assert_int_eq(share(root, "1", 2, false), 'g'); /* an attempt of the same run */
+    ck_assert_int_eq(share(root, "2", 4, false), 'g'); /* another run, other workers */
+    ck_assert_int_eq(share(root, "1", 1, true), 'g');  /* taken back, and held */
+    ck_assert_int_eq(share(root, "3", 1, false), 'n'); /* not what somebody works with */
+    ck_assert_int_eq(share(root, "1", 1, false), 'e');
+    kill(holder, SIGKILL);
+    waitpid(holder, NULL, 0);
+    rwf_fs_rmtree(root, NULL);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("train_op");
@@ -388,6 +466,7 @@ static Suite *suite(void)
     tcase_add_test(tc, term_is_passed_on);
     tcase_add_test(tc, what_cannot_start_is_said);
     tcase_add_test(tc, lines_stay_whole);
+    tcase_add_test(tc, a_later_run_goes_on);
     suite_add_tcase(s, tc);
     return s;
 }

@@ -7,5 +7,6 @@ nobase_dist_pkgdata_DATA += \
 	%D%/train-pytorch.yaml %D%/pytorch/ddp.py %D%/pytorch/forest.py \
 	%D%/cache-resume.yaml %D%/matrix-ci.yaml \
 	%D%/plugin/stats.c %D%/plugin/stats.h %D%/plugin/driver.c \
+	%D%/tune-asha.yaml %D%/tune-pbt.yaml %D%/tune-command.yaml \
 	%D%/native.yaml %D%/native/words.c \
 	%D%/datasets.yaml %D%/datasets/band.awk %D%/datasets/countries.csv

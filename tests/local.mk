@@ -19,6 +19,7 @@ include %D%/unit/native.mk
 include %D%/unit/node.mk
 include %D%/unit/store.mk
 include %D%/unit/head.mk
+include %D%/unit/search.mk
 include %D%/unit/run.mk
 include %D%/unit/data.mk
 include %D%/unit/view.mk

@@ -20,10 +20,13 @@
 #define NR (NV * LANES)
 #define KC 264               /* a panel of B and one of A fill the first cache */
 #define MC (MR * (120 / MR)) /* rows of A packed at a time */
-#define NC 448               /* columns of B packed at a time */
+#define NC 2048              /* columns of B packed at a time */
 #define SPREAD (1 << 20)     /* elements */
-#define PARTIAL 65536        /* floats of sums that cannot wait in C */
-_Static_assert((KC * NC + KC * MC + PARTIAL) * sizeof(float) <= CPU_PACK_BYTES, "pack");
+#define WAIT_ROWS 160        /* of sums that cannot wait in C */
+#define WAIT_COLUMNS 512
+_Static_assert((KC * NC + KC * MC + WAIT_ROWS * WAIT_COLUMNS) * sizeof(float) <=
+                   CPU_PACK_BYTES,
+               "pack");
 
 /* One operand as the microkernel reads it: element (i, l) of A at i * step + l * next,
  * row l of B at l * next. */
@@ -113,16 +116,17 @@ KERNELS(5)
 KERNELS(6)
 #endif
 #if MR >= 12
-    KERNELS(7) KERNELS(8) KERNELS(9) KERNELS(10) KERNELS(11) KERNELS(12)
+KERNELS(7)
+KERNELS(8) KERNELS(9) KERNELS(10) KERNELS(11) KERNELS(12)
 #endif
 
-        static const tile_fn kernels[MR][NV][2] = {
-            ENTRIES(1), ENTRIES(2), ENTRIES(3), ENTRIES(4),
+    static const tile_fn kernels[MR][NV][2] = {
+        ENTRIES(1), ENTRIES(2), ENTRIES(3), ENTRIES(4),
 #if MR >= 6
-            ENTRIES(5), ENTRIES(6),
+        ENTRIES(5), ENTRIES(6),
 #endif
 #if MR >= 12
-            ENTRIES(7), ENTRIES(8), ENTRIES(9), ENTRIES(10), ENTRIES(11), ENTRIES(12),
+        ENTRIES(7), ENTRIES(8), ENTRIES(9), ENTRIES(10), ENTRIES(11), ENTRIES(12),
 #endif
 };
 
@@ -387,8 +391,8 @@ void FAST(matmul_mixed)(const struct kernel_matmul *m, enum kernel_type a_type,
     p.finish.wanted =
         !p.in_c || (!m->accumulate &&
                     (m->bias != NULL || m->before != NULL || m->act != KERNEL_LINEAR));
-    int64_t columns = p.pack_b || !p.in_c ? NC : m->n;
-    int64_t rows = p.in_c ? m->m : PARTIAL / NC;
+    int64_t columns = !p.in_c ? WAIT_COLUMNS : p.pack_b ? NC : m->n;
+    int64_t rows = p.in_c ? m->m : WAIT_ROWS;
     for (int64_t j = 0; j < m->n; j += columns)
         for (int64_t i = 0; i < m->m; i += rows)
             region(&p, i, least(rows, m->m - i), j, least(columns, m->n - j));

@@ -8,6 +8,7 @@
 #include "data/dataset.h"
 #include "data/rows.h"
 #include "plan/builtin.h"
+#include "search/op_tune.h"
 #include "train/op_train.h"
 
 const struct op *const cmd_ops[] = {
@@ -19,5 +20,6 @@ const struct op *const cmd_ops[] = {
     &plan_check_op,
     &train_program_op,
     &train_op,
+    &tune_op,
     NULL,
 };

@@ -322,7 +322,7 @@ void plan__check_entry(struct plan__build *b, struct plan__entry *e)
 
     for (size_t i = 0; i < e->body->count; i++) {
         const struct recipe_pair *p = &e->body->pairs[i];
-        w.flags = 0;
+        w.flags = e->op->trials && strcmp(p->key, "needs") != 0 ? IS_STATIC : 0;
         for (size_t k = 0; k < RWF_COUNT(entry_keys); k++)
             if (strcmp(entry_keys[k].key, p->key) == 0)
                 w.flags = entry_keys[k].flags;

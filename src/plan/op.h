@@ -53,6 +53,17 @@ struct op_call {
     const json_t *env;  /* {NAME: value} of the worker, or NULL; may hold secrets */
 };
 
+/* What a search says of its trials; texts are borrowed from the body. */
+struct op_trials {
+    int64_t length; /* given: what the target's length says; see op */
+    uint64_t count;
+    int max_parallel;    /* 0: as many as there is room for */
+    /* {KEY: {"listed": true, "values": [all of them]} or {"values": [some of them]}}, new:
+     * see plan_trial_configure. */
+    json_t *keys;
+    const char *blame[4]; /* on failure: where in the body; NULL-terminated */
+};
+
 /* The outcome of decide. */
 struct op_outcome {
     bool ok;
@@ -86,6 +97,16 @@ struct op {
      * plan_lower_one, once. */
     int (*lower)(struct plan_lowering *l, const char *name,
                  const struct recipe_node *body, struct rwf_err *err);
+    /* What an entry is known to report before it runs: names, NULL-terminated; NULL: not
+     * known. Optional. */
+    const char *const *(*metrics)(const struct recipe_node *body);
+    /* How often it reports a metric, or (unit "step") at which step it ends; 0: not known.
+     * Optional. */
+    int64_t (*length)(const struct recipe_node *body, const char *metric, const char *unit);
+    /* A search over another entry. From its body, resolved, come the trials: the steps
+     * ENTRY[trial=N] are those of the target, each with a configuration of its own (see
+     * plan_trial_configure), and the entry's own step follows them. Optional. */
+    int (*trials)(const json_t *body, struct op_trials *ret, struct rwf_err *err);
     /* The outputs an entry has: {name: path relative to the step's folder}, with the
      * one that ${section.name} alone means under "" if there is one. Optional. */
     json_t *(*outputs)(const struct recipe_node *body);

@@ -300,6 +300,7 @@ static const struct plan_policy *read_policy(struct plan__build *b,
     r.p->max_parallel = e->by_rows ? 0 : e->max_parallel;
     r.p->priority = (int)read_whole(&r, recipe_get(body, "priority"), 0);
     r.p->leased = e->op->leased;
+    r.p->late = plan__is_trials(e);
     return r.p;
 }
 

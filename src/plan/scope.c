@@ -547,7 +547,7 @@ static const struct {
     {"params", look_params}, {"env", look_env},   {"secrets", look_secrets},
     {"matrix", look_matrix}, {"item", look_item}, {"inputs", look_inputs},
     {"recipe", look_recipe}, {"run", look_run},   {"step", look_step},
-    {"dataset", look_dataset},
+    {"dataset", look_dataset}, {"trial", plan__lookup_trial},
 };
 
 static bool gives_something(const struct op *op)
@@ -568,8 +568,8 @@ static int fail_root(struct plan__lookup *l)
     plan__lookup_fail(
         l, RECIPE_E0202,
         "'${%s}' is unknown: a reference starts with params, env, secrets, "
-        "matrix, item, inputs, dataset, recipe, run, step, datasets, actors, tasks or "
-        "train",
+        "matrix, item, inputs, dataset, trial, recipe, run, step, datasets, actors, "
+        "tasks, train or tune",
         ref->text);
     if (ref->count == 1)
         plan__lookup_hint(l, "for a variable of the shell write $%s or $${%s}",

@@ -119,11 +119,12 @@ struct engine *engine__create(struct plan_graph *g,
     e->started = rwf_clock_mono();
     e->self = rwf_fs_self();
     LIST_INIT(&e->running);
+    LIST_INIT(&e->searches);
     e->steps = rwf_xcalloc(plan_graph_count(g) + 1, sizeof(*e->steps));
     e->is_native = engine__runtime_needed(g);
     engine__results_init(e);
     if (refuse_ranks(g, err) != 0 || schedule_it(e, err) != 0 || prepare_root(e->root, err) != 0 ||
-        (e->cache = run_cache_open(e->root, err)) == NULL) {
+        (e->cache = run_cache_open(e->root, err)) == NULL || engine__searches_open(e, err) != 0) {
         engine__destroy(e);
         return NULL;
     }
@@ -154,6 +155,7 @@ void engine__destroy(struct engine *e)
         json_decref(e->steps[i].metrics);
         engine__ready_free(&e->steps[i]);
     }
+    engine__searches_close(e);
     run_log_close(e->log);
     run_cache_close(e->cache);
     schedule_destroy(e->schedule);

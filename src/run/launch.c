@@ -63,6 +63,11 @@ static void launch_decide(struct engine *e, const struct plan_step *p,
 {
     struct op_outcome out = {.ok = false};
     struct rwf_err err = RWF_ERR_INIT;
+    if (p->op->trials != NULL) {
+        log_started(e, p, NULL, d);
+        engine__search_finish(e, p, d->attempt);
+        return;
+    }
     if (decide(e, p, &out, &err) != 0) {
         engine__failed_early(e, p->index, d->attempt, &err);
         return;
@@ -197,6 +202,7 @@ static int start_process(struct engine *e, struct engine__attempt *a,
         if (command.env == NULL)
             command.env = json_object();
         add_env(e, a, command.env);
+        engine__trial_env(a, command.env);
         engine__runtime_env(e, command.env);
         a->cwd = command.dir != NULL ? rwf_xstrdup(command.dir) : rwf_xstrdup(a->dir);
         struct proc_spec spec = {.argv = command.argv,
@@ -243,6 +249,8 @@ static int start(struct engine *e, struct engine__attempt *a,
 {
     if (make_dir(a->dir, err) != 0)
         return -1;
+    engine__trial_attempt(a);
+    engine__trial_mark(a);
     return a->step->op->call != NULL ? engine__call(e, a, err)
                                      : start_process(e, a, d, err);
 }

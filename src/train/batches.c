@@ -25,7 +25,8 @@
 #include "train/batches_order.h"
 
 #define RING 8 /* two that the caller may hold, six ahead */
-#define LOW 2  /* ahead, when the thread is woken: a wake-up costs more than a small batch */
+#define LOW 2  /* ahead, when the thread is woken: a wake-up costs more than a small batch. Ranks
+                * that wait for each other have their threads keep in step: no more ahead than that */
 #define INFO_MAX (64 << 20)
 #define ALIGN 256
 
@@ -214,7 +215,8 @@ static void advance(struct batches *b)
 
 static bool may_fill(const struct batches *b)
 {
-    return b->wanted && !b->ended && b->filled + 2 < b->taken + RING;
+    uint64_t ahead = b->o.size > 1 ? LOW : RING - 2;
+    return b->wanted && !b->ended && b->filled < b->taken + ahead;
 }
 
 static void *thread_main(void *arg)

@@ -23,6 +23,7 @@
 #include "plan/graph.h"
 #include "train/gang.h"
 #include "train/prepared.h"
+#include "train/reports.h"
 #include "train/spec.h"
 #include "train/spec_job.h"
 #include "train/stable.h"
@@ -360,6 +361,16 @@ static int leave_outputs(struct training *t, struct rwf_err *err)
     return 0;
 }
 
+/* A trial that its search has ended. */
+static int leave_partial(struct training *t, struct rwf_err *err)
+{
+    char *checkpoints = rwf_fs_join(t->stable, "checkpoints");
+    int rc = train_leave_partial(t->run, checkpoints, err);
+
+    free(checkpoints);
+    return rc;
+}
+
 static int prepare(struct training *t, struct rwf_err *err)
 {
     t->data = rwf_fs_join(t->stable, "data");
@@ -374,13 +385,16 @@ static int prepare(struct training *t, struct rwf_err *err)
 static int run(struct op_run *r, struct rwf_err *err)
 {
     struct training t = {.run = r, .spec = r->spec, .stable = stable_folder(r, true, err)};
-    int rc = t.stable == NULL ? -1 : prepare(&t, err);
+    bool over = train_is_stopped(r); /* before it could end */
+    int rc = t.stable == NULL ? -1 : over ? 0 : prepare(&t, err);
 
-    if (rc == 0) {
+    if (rc == 0 && !over) {
         announce(&t);
         rc = run_gang(&t, err);
     }
-    if (rc == 0)
+    if (t.stable != NULL && train_is_stopped(r))
+        rc = leave_partial(&t, err);
+    else if (rc == 0)
         rc = leave_outputs(&t, err);
     json_decref(t.info);
     json_decref(t.job);
@@ -404,5 +418,7 @@ const struct op train_op = {
     .spec = spec_make,
     .inputs = inputs,
     .describe = describe,
+    .metrics = train_reports,
+    .length = train_length,
     .run = run,
 };

@@ -24,6 +24,7 @@
 #include "plan/builtin.h"
 #include "plan/graph.h"
 #include "train/gang.h"
+#include "train/reports.h"
 #include "train/spec.h"
 #include "train/stable.h"
 
@@ -230,7 +231,7 @@ static int run(struct op_run *r, struct rwf_err *err)
         rwf_fail(err, errno, "the working folder: %s", strerror(errno));
     else if (rwf_fs_mkdirs(p.checkpoints, err) == 0)
         rc = run_gang(&p, r, err);
-    if (rc == 0)
+    if (rc == 0 && !train_is_trial())
         (void)rwf_fs_rmtree(p.stable, NULL);
     free(p.resume);
     free(p.checkpoints);

@@ -142,7 +142,7 @@ static double width_of(const struct tune__kernel_value *sorted, uint32_t n, uint
         return right;
     if (n >= 2 && i + 1 == n)
         return left;
-    return fmax(left, right);
+    return left > right ? left : right;
 }
 
 void tune__parzen_dimension(struct tune__parzen *p, uint32_t d,
@@ -156,7 +156,8 @@ void tune__parzen_dimension(struct tune__parzen *p, uint32_t d,
     }
     dim->least = p->least_width;
     for (uint32_t i = 0; i < n; i++) {
-        double width = fmin(fmax(width_of(sorted, n, i), dim->least), 1);
+        double width = width_of(sorted, n, i);
+        width = width < dim->least ? dim->least : width > 1 ? 1 : width;
         dim->mu[sorted[i].slot] = sorted[i].u;
         dim->inverse[sorted[i].slot] = 1 / width;
     }
@@ -335,47 +336,78 @@ static double real_term(const struct place *at, uint32_t i)
     return -0.5 * z * z;
 }
 
-#define ADD_TERMS(term)                                   \
-    for (uint32_t k = 0; k < n; k++) {                    \
-        double v = sum[k] + (term);                       \
-        index[left] = index[k];                           \
-        sum[left] = v;                                    \
-        left += v > least;                                \
-    }
+enum { BLOCK = 256 };
 
-/* Adds the terms of one dimension to the sums of n kernels, and keeps those above least. */
-static uint32_t narrow(const struct place *at, uint32_t n, uint32_t *index, double *sum,
-                       double least)
+/* Adds a dimension's terms to the sums of n kernels. */
+static void add_terms(const struct place *at, uint32_t n, const uint32_t *index, double *sum)
+{
+    if (at->dim->form == REAL)
+        for (uint32_t k = 0; k < n; k++)
+            sum[k] += real_term(at, index[k]);
+    else if (at->dim->form == WORDS)
+        for (uint32_t k = 0; k < n; k++)
+            sum[k] += word_term(at, index[k]);
+    else
+        for (uint32_t k = 0; k < n; k++)
+            sum[k] += level_term(at, index[k]);
+}
+
+/* The constants of n kernels and a real dimension's terms: most of the time is spent here. */
+static void begin_real(const struct tune__parzen *p, const struct place *at, uint32_t from,
+                       uint32_t n, double *restrict sum)
+{
+    const double *restrict mu = at->dim->mu + from;
+    const double *restrict inverse = at->dim->inverse + from;
+    const double *restrict constant = p->constant + from;
+    for (uint32_t k = 0; k < n; k++) {
+        double z = (at->u - mu[k]) * inverse[k];
+        sum[k] = constant[k] - 0.5 * z * z;
+    }
+}
+
+static void begin(const struct tune__parzen *p, const struct place *at, uint32_t from,
+                  uint32_t n, uint32_t *index, double *sum)
+{
+    for (uint32_t k = 0; k < n; k++)
+        index[k] = from + k;
+    if (at->dim->form == REAL) {
+        begin_real(p, at, from, n, sum);
+        return;
+    }
+    memcpy(sum, &p->constant[from], n * sizeof(*sum));
+    add_terms(at, n, index, sum);
+}
+
+/* Keeps those above least. */
+static uint32_t narrow(uint32_t n, uint32_t *index, double *sum, double least)
 {
     uint32_t left = 0;
-    if (at->dim->form == REAL) {
-        ADD_TERMS(real_term(at, index[k]))
-    } else if (at->dim->form == WORDS) {
-        ADD_TERMS(word_term(at, index[k]))
-    } else {
-        ADD_TERMS(level_term(at, index[k]))
+    for (uint32_t k = 0; k < n; k++) {
+        index[left] = index[k];
+        sum[left] = sum[k];
+        left += sum[left] > least;
     }
     return left;
 }
-
-enum { BLOCK = 256 };
 
 /* The sums of the kernels that matter, into p->sum; *most is the largest. All terms are at
  * most 0, so that a kernel far below another one stays so, and is dropped at once. */
 static uint32_t collect(struct tune__parzen *p, const struct place *places, double *most)
 {
     uint32_t index[BLOCK], kept = 0;
+    double sum[BLOCK];
     for (uint32_t from = 0; from < p->count; from += BLOCK) {
-        double *sum = &p->sum[kept];
         uint32_t n = p->count - from < BLOCK ? p->count - from : BLOCK;
-        memmove(sum, &p->constant[from], n * sizeof(*sum));
-        for (uint32_t k = 0; k < n; k++)
-            index[k] = from + k;
-        for (uint32_t d = 0; n && d < p->dim_count; d++)
-            n = narrow(&places[d], n, index, sum, *most - FAINT);
-        for (uint32_t k = 0; k < n; k++)
-            *most = fmax(*most, sum[k]);
-        kept += n;
+        begin(p, &places[0], from, n, index, sum);
+        n = narrow(n, index, sum, *most - FAINT);
+        for (uint32_t d = 1; n && d < p->dim_count; d++) {
+            add_terms(&places[d], n, index, sum);
+            n = narrow(n, index, sum, *most - FAINT);
+        }
+        for (uint32_t k = 0; k < n; k++) {
+            *most = sum[k] > *most ? sum[k] : *most;
+            p->sum[kept++] = sum[k];
+        }
     }
     return kept;
 }

@@ -97,7 +97,7 @@ const char *view_cause_hint(const struct plan_step *step, const char *cause)
          "raise timeout of the step, or find out what it waits for", 0},
         {PLAN_CAUSE_START, "install the program or correct its name; one beside the "
                            "recipe is ${recipe.dir}/NAME",
-         NO_CALLS},
+         NO_CALLS | NO_RUNS},
         {PLAN_CAUSE_OUTPUT,
          "outputs are paths relative to the folder the step runs in", NO_CALLS},
         {PLAN_CAUSE_INPUT, "inputs are paths relative to the folder of the recipe",
@@ -106,7 +106,7 @@ const char *view_cause_hint(const struct plan_step *step, const char *cause)
     enum plan_cause wanted = cause ? plan_cause_parse(cause) : PLAN_CAUSE_NONE;
 
     int kind = step == NULL ? 0
-                            : (step->op->call != NULL ? NO_CALLS : 0) |
+                            : (step->op->call != NULL || step->is_trial ? NO_CALLS : 0) |
                                   (step->op->run != NULL ? NO_RUNS : 0);
 
     for (size_t i = 0; i < RWF_COUNT(hints); i++)

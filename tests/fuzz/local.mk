@@ -12,7 +12,7 @@ fuzz_expr_SOURCES = %D%/fuzz_expr.c
 fuzz_expr_LDADD = librecipe.a libbase.a $(RWF_LIBS)
 fuzz_expr_LDFLAGS = -fsanitize=fuzzer
 fuzz_events_SOURCES = %D%/fuzz_events.c
-fuzz_events_LDADD = librun.a libnode.a libschedule.a libplan.a librecipe.a libwire.a libbase.a $(RWF_LIBS)
+fuzz_events_LDADD = librun.a libsearch.a libtune.a libnode.a libschedule.a libplan.a librecipe.a libwire.a libbase.a $(RWF_LIBS)
 fuzz_events_LDFLAGS = -fsanitize=fuzzer
 fuzz_frame_SOURCES = %D%/fuzz_frame.c
 fuzz_frame_LDADD = libwire.a libbase.a $(RWF_LIBS)

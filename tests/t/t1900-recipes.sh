@@ -47,6 +47,8 @@ if "$RAYWF" doctor --format json | grep -q '"name":"duckdb","level":"ok"'; then
     recipe datasets
     recipe native
     recipe train-mlp
+    recipe tune-asha --param trials=6
+    recipe tune-pbt
     recipe lm-tiny --param steps=150
     recipe qwen3-lora --profile cpu
     recipe_gpu gpt2-124m
@@ -67,6 +69,7 @@ else
     skip native "DuckDB is not here"
 fi
 recipe cache-resume --param pause=0
+recipe tune-command
 recipe matrix-ci
 recipe matrix-ci --profile ci
 for file in recipes/*.yaml; do

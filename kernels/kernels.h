@@ -79,7 +79,8 @@ struct kernel_matmul {
  * size]: per position all query heads, then key heads, then value heads. */
 struct kernel_attention {
     enum kernel_type type;
-    int batch, length, heads, kv_heads, size; /* size: of a head, 64 or 128 on CUDA; CPU: any */
+    int batch, length, heads, kv_heads, size; /* size: of a head; CUDA: up to 256, fast in bf16
+                                              with 64 and 128 */
     float scale;
 };
 
@@ -233,8 +234,8 @@ struct kernels {
      * not rounded in between). */
     void (*rope)(struct kernel_context *c, const struct kernel_rope *r, void *y, float *stats,
                  const void *x);
-    /* dx from dy, both qkv (may be the same); x: before (without q_weight: may be NULL). dq_weight, dk_weight [size] float are
-     * added to. scratch: rope_scratch bytes. */
+    /* dx from dy, both qkv (may be the same); x: before (without q_weight: may be NULL). dq_weight
+     * and dk_weight [size], float, are added to; NULL: not wanted. scratch: rope_scratch bytes. */
     void (*rope_back)(struct kernel_context *c, const struct kernel_rope *r, void *dx,
                       float *dq_weight, float *dk_weight, const void *dy, const void *x,
                       const float *stats, void *scratch);
@@ -251,8 +252,9 @@ struct kernels {
     /* --- losses: losses[rows] float, 0 where the row does not count --- */
     /* Softmax and cross-entropy in one; correct[rows] (or NULL): 1 where the largest logit (the
      * first of equals) is the target's, else 0. losses: class weight * -log p(target). Rows that
-     * do not count: loss, correct and gradient 0. A NaN among the logits of a row that counts
-     * makes its loss and gradients NaN. Without gradient the logits stay as they are. */
+     * do not count: loss, correct and gradient 0. A NaN or +infinity among the logits of a row
+     * that counts makes its loss and gradients NaN, correct 0. Without gradient the logits stay
+     * as they are. */
     void (*cross_entropy)(struct kernel_context *c, const struct kernel_loss *l, float *losses,
                           float *correct, void *logits);
     /* losses = (y - target)^2 summed over width; y becomes 2 (y - target) * scale when

@@ -9,6 +9,7 @@ include %D%/store/local.mk
 include %D%/native/local.mk
 include %D%/node/local.mk
 include %D%/head/local.mk
+include %D%/search/local.mk
 include %D%/run/local.mk
 include %D%/data/local.mk
 include %D%/tensor/local.mk

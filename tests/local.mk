@@ -19,10 +19,12 @@ include %D%/unit/native.mk
 include %D%/unit/node.mk
 include %D%/unit/store.mk
 include %D%/unit/head.mk
+include %D%/unit/search.mk
 include %D%/unit/run.mk
 include %D%/unit/data.mk
 include %D%/unit/view.mk
 include %D%/unit/kernels.mk
+include %D%/unit/cuda.mk
 include %D%/unit/tensor.mk
 include %D%/unit/text.mk
 include %D%/unit/model.mk

@@ -3,6 +3,7 @@
  * Work on the CPU is done when the call returns, so marks and waits have nothing to do.
  */
 #include "kernels/cpu/host.h"
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +14,8 @@
 #endif
 
 #define ALIGN ((size_t)256)
-#define LARGE_PAGE ((size_t)2 << 20) /* a large page: fewer misses of the page tables' cache */
+#define LARGE_PAGE                                                                     \
+    ((size_t)2 << 20) /* a large page: fewer misses of the page tables' cache */
 
 static size_t memory_total(void)
 {
@@ -67,8 +69,8 @@ static void host_close(struct kernel_context *c)
     free(c);
 }
 
-struct kernel_context *cpu__host_open(const struct kernel_options *o, const char *variant,
-                                      char *error, size_t size)
+struct kernel_context *cpu__host_open(const struct kernel_options *o,
+                                      const char *variant, char *error, size_t size)
 {
     int threads = o->threads > 0 ? o->threads : 1;
     struct kernel_context *c = calloc(1, sizeof(*c));
@@ -82,7 +84,7 @@ struct kernel_context *cpu__host_open(const struct kernel_options *o, const char
     if (c->pack == NULL)
         goto none;
     for (int i = 0; i < pool_threads(c->pool); i++)
-        if ((c->pack[i] = host_alloc(c, CPU_PACK_BYTES)) == NULL)
+        if ((c->pack[i] = host_alloc(c, CPU_ROOM_BYTES)) == NULL)
             goto none;
     return c;
 none:
@@ -123,7 +125,8 @@ static void host_info(struct kernel_context *c, struct kernel_info *ret)
     ret->free = memory_free();
 }
 
-static void host_copy(struct kernel_context *c, void *to, const void *from, size_t bytes)
+static void host_copy(struct kernel_context *c, void *to, const void *from,
+                      size_t bytes)
 {
     (void)c;
     if (bytes > 0)
@@ -139,10 +142,21 @@ static void host_zero(struct kernel_context *c, void *p, size_t bytes)
 
 static int host_sync(struct kernel_context *c, char *error, size_t size)
 {
-    (void)c;
-    (void)error;
-    (void)size;
-    return 0;
+    if (c->failure[0] == '\0')
+        return 0;
+    snprintf(error, size, "%s", c->failure);
+    c->failure[0] = '\0';
+    return -1;
+}
+
+void cpu__failed(struct kernel_context *c, const char *format, ...)
+{
+    va_list args;
+    if (c->failure[0] != '\0')
+        return;
+    va_start(args, format);
+    vsnprintf(c->failure, sizeof(c->failure), format, args);
+    va_end(args);
 }
 
 static void host_slot(struct kernel_context *c, int slot)

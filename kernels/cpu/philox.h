@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Philox4x32-10 (Salmon, Moraes, Dror, Shaw: Parallel random numbers: as easy as 1, 2, 3;
- * SC 2011): four random words for a key and a counter, with no state between them.
+ * Philox4x32-10 (Salmon, Moraes, Dror, Shaw: Parallel random numbers: as easy as 1, 2,
+ * 3; SC 2011): four random words for a key and a counter, with no state between them.
  */
 #ifndef RWF_KERNELS_CPU_PHILOX_H
 #define RWF_KERNELS_CPU_PHILOX_H
@@ -27,7 +27,8 @@ static inline void philox(uint32_t word[4], uint64_t key, uint64_t low, uint64_t
     word[3] = w3;
 }
 
-/* Whether dropout keeps the element of this word: the upper 24 bits as a number in [0, 1). */
+/* Whether dropout keeps the element of this word: the upper 24 bits as a number in [0,
+ * 1). */
 static inline int philox_keeps(uint32_t word, float p)
 {
     return (float)(word >> 8) * 0x1p-24f >= p;

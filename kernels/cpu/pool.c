@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The caller writes the work, then raises `round`; threads that see a new round take parts by
- * a counter until there are none, and count themselves out in `busy`. The caller leaves a
- * round only when busy is 0, so that no thread can take a part of a round that has gone.
+ * A round is one operation. `ticket` holds its number and the next part; a part is
+ * taken by moving the ticket on, which fails when the round has gone, so the caller may
+ * leave as soon as the parts are done, without waiting for threads that never woke.
+ * Between rounds the ticket is closed: no part that it names exists.
  */
 #include "kernels/cpu/pool.h"
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdlib.h>
 
-#define LOOKS 400 /* how often a thread looks before it sleeps */
+#define LOOKS 400         /* how often a thread looks before it sleeps */
+#define CLOSED UINT32_MAX /* beyond every part */
 
 struct member {
     struct pool *pool;
@@ -22,11 +25,11 @@ struct pool {
     pthread_mutex_t lock;
     pthread_cond_t work, done;
     atomic_uint round;
-    atomic_int next, busy;
+    _Atomic uint64_t ticket; /* round << 32 | next part */
+    atomic_uint parts, left; /* of the round; not done yet */
+    _Atomic pool_part_fn fn;
+    _Atomic(void *) arg;
     atomic_bool stop;
-    int parts;
-    pool_part_fn fn;
-    void *arg;
     int threads; /* with the caller */
     struct member *members;
 };
@@ -38,13 +41,28 @@ static void relax(void)
 #endif
 }
 
-static void take_parts(struct pool *p, int thread)
+static void part_done(struct pool *p)
+{
+    if (atomic_fetch_sub(&p->left, 1) != 1)
+        return;
+    pthread_mutex_lock(&p->lock);
+    pthread_cond_signal(&p->done);
+    pthread_mutex_unlock(&p->lock);
+}
+
+static void take_parts(struct pool *p, unsigned round, int thread)
 {
     for (;;) {
-        int part = atomic_fetch_add(&p->next, 1);
-        if (part >= p->parts)
+        uint64_t ticket = atomic_load(&p->ticket);
+        uint32_t part = (uint32_t)ticket;
+        pool_part_fn fn = atomic_load(&p->fn);
+        void *arg = atomic_load(&p->arg);
+        if (ticket >> 32 != round || part >= atomic_load(&p->parts))
             return;
-        p->fn(p->arg, part, thread);
+        if (!atomic_compare_exchange_weak(&p->ticket, &ticket, ticket + 1))
+            continue;
+        fn(arg, (int)part, thread);
+        part_done(p);
     }
 }
 
@@ -68,14 +86,8 @@ static void *member_main(void *arg)
     struct member *m = arg;
     struct pool *p = m->pool;
     unsigned seen = 0;
-    while (next_round(p, &seen)) {
-        take_parts(p, m->number);
-        if (atomic_fetch_sub(&p->busy, 1) == 1) {
-            pthread_mutex_lock(&p->lock);
-            pthread_cond_signal(&p->done);
-            pthread_mutex_unlock(&p->lock);
-        }
-    }
+    while (next_round(p, &seen))
+        take_parts(p, seen, m->number);
     return NULL;
 }
 
@@ -138,17 +150,19 @@ void pool_run(struct pool *p, int parts, pool_part_fn fn, void *arg)
             fn(arg, i, 0);
         return;
     }
-    p->parts = parts;
-    p->fn = fn;
-    p->arg = arg;
-    atomic_store(&p->next, 0);
-    atomic_store(&p->busy, p->threads - 1);
+    unsigned round = atomic_load(&p->round) + 1;
+    atomic_store(&p->ticket, (uint64_t)round << 32 | CLOSED);
+    atomic_store(&p->parts, (unsigned)parts);
+    atomic_store(&p->left, (unsigned)parts);
+    atomic_store(&p->fn, fn);
+    atomic_store(&p->arg, arg);
+    atomic_store(&p->ticket, (uint64_t)round << 32);
     start_round(p);
-    take_parts(p, 0);
-    for (int i = 0; i < LOOKS && atomic_load(&p->busy) != 0; i++)
+    take_parts(p, round, 0);
+    for (int i = 0; i < LOOKS && atomic_load(&p->left) != 0; i++)
         relax();
     pthread_mutex_lock(&p->lock);
-    while (atomic_load(&p->busy) != 0)
+    while (atomic_load(&p->left) != 0)
         pthread_cond_wait(&p->done, &p->lock);
     pthread_mutex_unlock(&p->lock);
 }

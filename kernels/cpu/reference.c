@@ -9,8 +9,8 @@
 static struct kernels table;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-static struct kernel_context *open_reference(const struct kernel_options *o, char *error,
-                                             size_t size)
+static struct kernel_context *open_reference(const struct kernel_options *o,
+                                             char *error, size_t size)
 {
     return cpu__host_open(o, "reference", error, size);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The plain C version of every operation: written to be read, one element after the other,
- * sums in double. Everything faster is held against it.
+ * The plain C version of every operation: written to be read, one element after the
+ * other, sums in double. Everything faster is held against it.
  */
 #ifndef RWF_KERNELS_CPU_REFERENCE_H
 #define RWF_KERNELS_CPU_REFERENCE_H
@@ -26,10 +26,11 @@ double reference__activate(double x, enum kernel_activation act);
 double reference__slope(double x, enum kernel_activation act);
 
 void reference__matmul(struct kernel_context *c, const struct kernel_matmul *m);
-void reference__sum_rows(struct kernel_context *c, float *into, const void *x, int64_t m,
-                         int64_t n, enum kernel_type type, bool accumulate);
-void reference__activate_all(struct kernel_context *c, void *y, const void *x, int64_t n,
-                             enum kernel_activation act, enum kernel_type type);
+void reference__sum_rows(struct kernel_context *c, float *into, const void *x,
+                         int64_t m, int64_t n, enum kernel_type type, bool accumulate);
+void reference__activate_all(struct kernel_context *c, void *y, const void *x,
+                             int64_t n, enum kernel_activation act,
+                             enum kernel_type type);
 void reference__activate_back(struct kernel_context *c, void *dx, const void *dy,
                               const void *x, int64_t n, enum kernel_activation act,
                               enum kernel_type type);
@@ -40,15 +41,15 @@ void reference__swiglu_back(struct kernel_context *c, void *dx, const void *dy,
                             enum kernel_type type);
 void reference__dropout(struct kernel_context *c, void *y, const void *x, int64_t n,
                         float p, uint64_t seed, uint64_t offset, enum kernel_type type);
-void reference__add(struct kernel_context *c, void *y, const void *x, float a, int64_t n,
-                    enum kernel_type type);
+void reference__add(struct kernel_context *c, void *y, const void *x, float a,
+                    int64_t n, enum kernel_type type);
 void reference__scale(struct kernel_context *c, float *x, float a, int64_t n);
 void reference__to_float(struct kernel_context *c, float *y, const void *x, int64_t n,
                          enum kernel_type type);
 void reference__from_float(struct kernel_context *c, void *y, const float *x, int64_t n,
                            enum kernel_type type);
-void reference__norm(struct kernel_context *c, const struct kernel_norm_args *a, void *y,
-                     void *sum, float *stats, const void *x, const void *add);
+void reference__norm(struct kernel_context *c, const struct kernel_norm_args *a,
+                     void *y, void *sum, float *stats, const void *x, const void *add);
 void reference__norm_back(struct kernel_context *c, const struct kernel_norm_args *a,
                           void *dx, float *dweight, float *dbias, const void *dy,
                           const void *x, const float *stats, const void *dsum,
@@ -62,15 +63,16 @@ void reference__embed_back(struct kernel_context *c, const struct kernel_rows *r
                            int64_t length);
 void reference__rope(struct kernel_context *c, const struct kernel_rope *r, void *y,
                      float *stats, const void *x);
-void reference__rope_back(struct kernel_context *c, const struct kernel_rope *r, void *dx,
-                          float *dq_weight, float *dk_weight, const void *dy,
+void reference__rope_back(struct kernel_context *c, const struct kernel_rope *r,
+                          void *dx, float *dq_weight, float *dk_weight, const void *dy,
                           const void *x, const float *stats, void *scratch);
 size_t reference__rope_scratch(struct kernel_context *c, const struct kernel_rope *r);
 void reference__attention(struct kernel_context *c, const struct kernel_attention *a,
                           void *out, float *lse, const void *qkv);
-void reference__attention_back(struct kernel_context *c, const struct kernel_attention *a,
-                               void *dqkv, const void *dout, const void *out,
-                               const float *lse, const void *qkv, void *scratch);
+void reference__attention_back(struct kernel_context *c,
+                               const struct kernel_attention *a, void *dqkv,
+                               const void *dout, const void *out, const float *lse,
+                               const void *qkv, void *scratch);
 size_t reference__attention_scratch(struct kernel_context *c,
                                     const struct kernel_attention *a);
 void reference__cross_entropy(struct kernel_context *c, const struct kernel_loss *l,

@@ -2,9 +2,9 @@
  *
  * Reference: causal attention with grouped queries.
  *
- * p(t,s) = exp(scale q(t) k(s) - lse(t)) for s <= t, o(t) = sum p(t,s) v(s). Backward, with
- * D(t) = do(t) o(t): ds(t,s) = p (do(t) v(s) - D(t)), dv(s) += p do(t),
- * dq(t) += scale ds k(s), dk(s) += scale ds q(t).
+ * p(t,s) = exp(scale q(t) k(s) - lse(t)) for s <= t, o(t) = sum p(t,s) v(s). Backward,
+ * with D(t) = do(t) o(t): ds(t,s) = p (do(t) v(s) - D(t)), dv(s) += p do(t), dq(t) +=
+ * scale ds k(s), dk(s) += scale ds q(t).
  */
 #include "kernels/cpu/reference.h"
 #include <math.h>
@@ -53,11 +53,11 @@ static void attend(struct place p, void *out, float *lse, const void *qkv, int64
     const struct kernel_attention *a = p.a;
     double most = -INFINITY, total = 0;
     for (int64_t s = 0; s <= t; s++)
-        most = fmax(most,
-                    (double)a->scale * product(a, qkv, query(p, t), qkv, key(p, s)));
+        most =
+            fmax(most, (double)a->scale * product(a, qkv, query(p, t), qkv, key(p, s)));
     for (int64_t s = 0; s <= t; s++)
-        total += exp(
-            (double)a->scale * product(a, qkv, query(p, t), qkv, key(p, s)) - most);
+        total +=
+            exp((double)a->scale * product(a, qkv, query(p, t), qkv, key(p, s)) - most);
     double log_sum = most + log(total);
     lse[(p.row * a->heads + p.head) * a->length + t] = (float)log_sum;
     for (int64_t l = 0; l < a->size; l++) {
@@ -103,9 +103,10 @@ static int64_t elements(const struct kernel_attention *a)
     return (int64_t)a->batch * a->length * (a->heads + 2 * a->kv_heads) * a->size;
 }
 
-void reference__attention_back(struct kernel_context *c, const struct kernel_attention *a,
-                               void *dqkv, const void *dout, const void *out,
-                               const float *lse, const void *qkv, void *scratch)
+void reference__attention_back(struct kernel_context *c,
+                               const struct kernel_attention *a, void *dqkv,
+                               const void *dout, const void *out, const float *lse,
+                               const void *qkv, void *scratch)
 {
     double *d = scratch;
     (void)c;

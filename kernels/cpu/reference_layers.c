@@ -24,8 +24,8 @@ static void statistics(const struct kernel_norm_args *a, const void *x, int64_t 
     stats[1] = (float)(1 / sqrt(squares / (double)a->width + (double)a->epsilon));
 }
 
-void reference__norm(struct kernel_context *c, const struct kernel_norm_args *a, void *y,
-                     void *sum, float *stats, const void *x, const void *add)
+void reference__norm(struct kernel_context *c, const struct kernel_norm_args *a,
+                     void *y, void *sum, float *stats, const void *x, const void *add)
 {
     (void)c;
     for (int64_t i = 0; add != NULL && i < a->rows * a->width; i++)
@@ -67,7 +67,8 @@ void reference__norm_back(struct kernel_context *c, const struct kernel_norm_arg
     }
     for (int64_t i = 0; i < a->rows; i++) {
         double mean = stats[2 * i], inverse = stats[2 * i + 1];
-        double sum = 0, along = 0; /* of dy * weight, and of it times the normalised x */
+        double sum = 0,
+               along = 0; /* of dy * weight, and of it times the normalised x */
         for (int64_t j = 0; j < a->width; j++) {
             double d = (double)get(dy, i * a->width + j, a->type) *
                        (double)get(a->weight, j, a->type);
@@ -79,7 +80,8 @@ void reference__norm_back(struct kernel_context *c, const struct kernel_norm_arg
         for (int64_t j = 0; j < a->width; j++) {
             int64_t at = i * a->width + j;
             double hat = ((double)get(x, at, a->type) - mean) * inverse;
-            double d = (double)get(dy, at, a->type) * (double)get(a->weight, j, a->type);
+            double d =
+                (double)get(dy, at, a->type) * (double)get(a->weight, j, a->type);
             double value = (d - sum - hat * along) * inverse;
             if (dsum != NULL)
                 value += (double)get(dsum, at, a->type);
@@ -88,7 +90,8 @@ void reference__norm_back(struct kernel_context *c, const struct kernel_norm_arg
     }
 }
 
-size_t reference__norm_scratch(struct kernel_context *c, const struct kernel_norm_args *a)
+size_t reference__norm_scratch(struct kernel_context *c,
+                               const struct kernel_norm_args *a)
 {
     (void)c;
     (void)a;
@@ -223,7 +226,8 @@ static void rope_back_head(const struct kernel_rope *r, void *dx, const void *dy
 }
 
 static void rope_back_weight(const struct kernel_rope *r, float *into, const void *dy,
-                             const void *x, const float *stats, int64_t from, int64_t to)
+                             const void *x, const float *stats, int64_t from,
+                             int64_t to)
 {
     int64_t rows = (int64_t)r->batch * r->length, turned = r->heads + r->kv_heads;
     for (int64_t j = 0; into != NULL && j < r->size; j++) {
@@ -231,15 +235,16 @@ static void rope_back_weight(const struct kernel_rope *r, float *into, const voi
         for (int64_t row = 0; row < rows; row++)
             for (int64_t h = from; h < to; h++) {
                 int64_t at = head_at(r, row, h);
-                sum += turned_back(r, dy, row, at, j) * (double)get(x, at + j, r->type) *
+                sum += turned_back(r, dy, row, at, j) *
+                       (double)get(x, at + j, r->type) *
                        (double)stats[row * turned + h];
             }
         into[j] = (float)((double)into[j] + sum);
     }
 }
 
-void reference__rope_back(struct kernel_context *c, const struct kernel_rope *r, void *dx,
-                          float *dq_weight, float *dk_weight, const void *dy,
+void reference__rope_back(struct kernel_context *c, const struct kernel_rope *r,
+                          void *dx, float *dq_weight, float *dk_weight, const void *dy,
                           const void *x, const float *stats, void *scratch)
 {
     int64_t rows = (int64_t)r->batch * r->length, turned = r->heads + r->kv_heads;

@@ -59,7 +59,7 @@ void reference__cross_entropy(struct kernel_context *c, const struct kernel_loss
         }
         losses[i] = (float)loss;
         if (correct != NULL)
-            correct[i] = target >= 0 && best == target ? 1 : 0;
+            correct[i] = target >= 0 && best == target && !isnan(loss) ? 1 : 0;
         if (l->gradient)
             loss_gradient(l, logits, i, log_total, weight);
     }
@@ -73,7 +73,8 @@ void reference__squared_error(struct kernel_context *c, float *losses, void *y,
     for (int64_t i = 0; i < rows; i++) {
         double sum = 0;
         for (int64_t j = 0; j < width; j++) {
-            double d = (double)get(y, i * width + j, type) - (double)target[i * width + j];
+            double d =
+                (double)get(y, i * width + j, type) - (double)target[i * width + j];
             sum += d * d;
             if (gradient)
                 put(y, i * width + j, type, 2 * d * (double)scale);

@@ -91,8 +91,8 @@ void reference__matmul(struct kernel_context *c, const struct kernel_matmul *m)
         }
 }
 
-void reference__sum_rows(struct kernel_context *c, float *into, const void *x, int64_t m,
-                         int64_t n, enum kernel_type type, bool accumulate)
+void reference__sum_rows(struct kernel_context *c, float *into, const void *x,
+                         int64_t m, int64_t n, enum kernel_type type, bool accumulate)
 {
     (void)c;
     for (int64_t j = 0; j < n; j++) {
@@ -103,8 +103,9 @@ void reference__sum_rows(struct kernel_context *c, float *into, const void *x, i
     }
 }
 
-void reference__activate_all(struct kernel_context *c, void *y, const void *x, int64_t n,
-                             enum kernel_activation act, enum kernel_type type)
+void reference__activate_all(struct kernel_context *c, void *y, const void *x,
+                             int64_t n, enum kernel_activation act,
+                             enum kernel_type type)
 {
     (void)c;
     for (int64_t i = 0; i < n; i++)
@@ -134,7 +135,8 @@ void reference__swiglu(struct kernel_context *c, void *y, const void *x, int64_t
 }
 
 void reference__swiglu_back(struct kernel_context *c, void *dx, const void *dy,
-                            const void *x, int64_t rows, int64_t n, enum kernel_type type)
+                            const void *x, int64_t rows, int64_t n,
+                            enum kernel_type type)
 {
     (void)c;
     for (int64_t i = 0; i < rows; i++)
@@ -142,8 +144,7 @@ void reference__swiglu_back(struct kernel_context *c, void *dx, const void *dy,
             double d = get(dy, i * n + j, type);
             double gate = get(x, i * 2 * n + j, type);
             double up = get(x, i * 2 * n + n + j, type);
-            put(dx, i * 2 * n + j, type,
-                d * up * reference__slope(gate, KERNEL_SILU));
+            put(dx, i * 2 * n + j, type, d * up * reference__slope(gate, KERNEL_SILU));
             put(dx, i * 2 * n + n + j, type, d * gate * sigmoid(gate));
         }
 }
@@ -156,12 +157,13 @@ void reference__dropout(struct kernel_context *c, void *y, const void *x, int64_
     for (int64_t i = 0; i < n; i++) {
         philox(word, seed, (uint64_t)i / 4, offset);
         put(y, i, type,
-            philox_keeps(word[i % 4], p) ? (double)get(x, i, type) / (1 - (double)p) : 0);
+            philox_keeps(word[i % 4], p) ? (double)get(x, i, type) / (1 - (double)p)
+                                         : 0);
     }
 }
 
-void reference__add(struct kernel_context *c, void *y, const void *x, float a, int64_t n,
-                    enum kernel_type type)
+void reference__add(struct kernel_context *c, void *y, const void *x, float a,
+                    int64_t n, enum kernel_type type)
 {
     (void)c;
     for (int64_t i = 0; i < n; i++)

@@ -9,9 +9,9 @@ raywf_SOURCES = \
 	%D%/output.c %D%/plan.c %D%/preview.c %D%/preview.h %D%/ps.c %D%/render.c \
 	%D%/report.c %D%/report_metric.c %D%/resolve.c %D%/resolve.h %D%/resume.c %D%/run.c \
 	%D%/run_step.c %D%/runtime.c %D%/runtime.h %D%/schema.c %D%/session.c %D%/shutdown.c %D%/simulate.c \
-	%D%/start.c %D%/status.c %D%/stop.c %D%/table.c %D%/timeline.c %D%/version.c %D%/why.c %D%/worker.c
-raywf_LDADD = libview.a libdata.a librun.a libhead.a libnode.a libnative.a libstore.a libschedule.a \
-	libplan.a librecipe.a libwire.a libbase.a $(RWF_LIBS)
+	%D%/render.h %D%/start.c %D%/tune.c %D%/status.c %D%/stop.c %D%/table.c %D%/timeline.c %D%/version.c %D%/why.c %D%/worker.c
+raywf_LDADD = libview.a libtrain.a libmodel.a libtext.a libtensor.a libkernels.a libdata.a librun.a libsearch.a libtune.a libhead.a libnode.a libnative.a libstore.a libschedule.a \
+	libplan.a librecipe.a libwire.a libbase.a $(TEXT_LIBS) $(RWF_LIBS)
 # A plugin finds the functions of raywf.h in the program: all are there, and visible.
 raywf_LDFLAGS = $(AM_LDFLAGS) -Wl,--dynamic-list=$(top_srcdir)/src/native/raywf.list \
 	-Wl,--whole-archive,libnative.a,--no-whole-archive
@@ -34,4 +34,4 @@ nobase_dist_pkgdata_DATA += schemas/outputs/actors.json schemas/outputs/nodes.js
 	schemas/outputs/objects.json schemas/outputs/timeline.json schemas/outputs/trace.json
 nobase_dist_pkgdata_DATA += schemas/outputs/check.json schemas/outputs/diff.json \
 	schemas/outputs/envelope.json schemas/outputs/plan.json schemas/outputs/ps.json \
-	schemas/outputs/run.json schemas/outputs/simulate.json schemas/outputs/status.json schemas/outputs/why.json
+	schemas/outputs/run.json schemas/outputs/simulate.json schemas/outputs/tune.json schemas/outputs/status.json schemas/outputs/why.json

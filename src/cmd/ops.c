@@ -8,6 +8,8 @@
 #include "data/dataset.h"
 #include "data/rows.h"
 #include "plan/builtin.h"
+#include "search/op_tune.h"
+#include "train/op_train.h"
 
 const struct op *const cmd_ops[] = {
     &dataset_op,
@@ -16,5 +18,8 @@ const struct op *const cmd_ops[] = {
     &plan_task_op,
     &plan_actor_op,
     &plan_check_op,
+    &train_program_op,
+    &train_op,
+    &tune_op,
     NULL,
 };

@@ -19,6 +19,8 @@
 #include "run/engine.h"
 #include "run/layout.h"
 #include "schedule/schedule.h"
+#include "search/op_tune.h"
+#include "search/search.h"
 #include "view/run.h"
 #include "view/style.h"
 
@@ -49,7 +51,7 @@ static void resources_words(const struct plan_policy *policy, struct rwf_str *ou
         rwf_str_addf(out, ", %g %s", policy->custom_amounts[i],
                      policy->custom_names[i]);
     if (policy->ranks > 1)
-        rwf_str_addf(out, ", %d ranks", policy->ranks);
+        rwf_str_addf(out, " for each of %d ranks", policy->ranks);
 }
 
 static json_t *resources_json(const struct plan_policy *policy)
@@ -60,10 +62,110 @@ static json_t *resources_json(const struct plan_policy *policy)
     for (size_t i = 0; i < policy->custom_count; i++)
         json_object_set_new(out, policy->custom_names[i],
                             json_real(policy->custom_amounts[i]));
+    if (policy->ranks > 1)
+        json_object_set_new(out, "ranks", json_integer(policy->ranks));
     return out;
 }
 
+/* --- searches --- */
+
+/* {"search","target","metric","mode","trials","algorithm","scheduler","rungs",…}; NULL when
+ * the step is none. */
+static json_t *search_json(const struct plan_graph *g, const struct plan_step *step)
+{
+    struct rwf_err err = RWF_ERR_INIT;
+    json_t *body = NULL, *out, *preview;
+
+    if (!step->op->trials)
+        return NULL;
+    struct search *s = search_open(g, step, &body, &err);
+    if (!s)
+        return NULL;
+    out = json_pack("{s:s, s:O, s:O, s:O, s:I, s:O?, s:O?, s:O?}", "search", step->address,
+                    "target", json_object_get(body, "target"), "metric",
+                    json_object_get(body, "metric"), "mode", json_object_get(body, "mode"),
+                    "trials", (json_int_t)search_total(s), "algorithm",
+                    json_object_get(body, "algorithm"), "scheduler",
+                    json_object_get(body, "scheduler"), "unit",
+                    json_object_get(body, "time_attr"));
+    preview = search_preview(s, &err);
+    if (preview) {
+        json_object_del(preview, "trials");
+        json_object_update(out, preview);
+    }
+    json_decref(preview);
+    search_destroy(s);
+    json_decref(body);
+    return out;
+}
+
+static const char *type_word(const json_t *spec, const char *otherwise)
+{
+    const json_t *type = json_is_object(spec) ? json_object_get(spec, "type") : spec;
+
+    return json_is_string(type) ? json_string_value(type) : otherwise;
+}
+
+static void print_rungs(const json_t *search)
+{
+    const char *unit = type_word(json_object_get(search, "unit"), "report");
+    const json_t *rungs = json_object_get(search, "rungs"), *rung;
+    double full = json_number_value(json_object_get(search, "full_trial_steps"));
+    double work = json_number_value(json_object_get(search, "trial_steps"));
+    int64_t bracket = -1;
+    size_t i;
+
+    json_array_foreach(rungs, i, rung) {
+        int64_t now = json_integer_value(json_object_get(rung, "bracket"));
+        if (now != bracket && json_array_size(rungs) > 1)
+            printf("%s    about", i ? "\n" : "");
+        bracket = now;
+        if (json_array_size(rungs) > 1)
+            printf("%s %.3g trial%s to %s %lld", i && now == bracket ? "," : "",
+                   json_number_value(json_object_get(rung, "trials")),
+                   json_number_value(json_object_get(rung, "trials")) == 1 ? "" : "s", unit,
+                   (long long)json_integer_value(json_object_get(rung, "step")));
+    }
+    if (json_array_size(rungs) > 1)
+        putchar('\n');
+    if (full > 0)
+        printf("    expected work: about %.4g of %.4g %ss (%.0f %%)\n", work, full, unit,
+               100 * work / full);
+}
+
+static void print_searches(const struct plan_graph *g, bool color)
+{
+    for (uint32_t i = 0; i < plan_graph_count(g); i++) {
+        json_t *s = search_json(g, plan_graph_step(g, i));
+        const char *mode = json_string_value(json_object_get(s, "mode"));
+        if (!s)
+            continue;
+        printf("\n%s%s%s  the %s %s of %lld trials of %s; algorithm %s, scheduler %s\n",
+               view_on(color, VIEW_NAME), json_string_value(json_object_get(s, "search")),
+               view_off(color), mode && strcmp(mode, "max") == 0 ? "highest" : "lowest",
+               json_string_value(json_object_get(s, "metric")),
+               (long long)json_integer_value(json_object_get(s, "trials")),
+               json_string_value(json_object_get(s, "target")),
+               type_word(json_object_get(s, "algorithm"), "random"),
+               type_word(json_object_get(s, "scheduler"), "none"));
+        print_rungs(s);
+        json_decref(s);
+    }
+}
+
 /* --- text --- */
+
+static void print_description(const struct plan_graph *g, const struct plan_step *step,
+                              bool color)
+{
+    json_t *spec = step->op->describe ? plan_step_spec(g, step, NULL) : NULL;
+    char *text = spec ? step->op->describe(step, spec) : NULL;
+
+    if (text)
+        printf("%s    %s%s\n", view_on(color, VIEW_DIM), text, view_off(color));
+    free(text);
+    json_decref(spec);
+}
 
 static void print_step(const struct plan_graph *g, const struct preview *p,
                        const struct plan_step *step, size_t width, bool color)
@@ -99,6 +201,7 @@ static void print_step(const struct plan_graph *g, const struct preview *p,
     if (facts.len)
         printf("%s    %s%s\n", view_on(color, VIEW_DIM), facts.data, view_off(color));
     rwf_str_free(&facts);
+    print_description(g, step, color);
 }
 
 /* The steps of one entry, counted. */
@@ -181,6 +284,7 @@ static void print_plan(struct cmd_call *call, const struct cmd_compiled *c,
         print_folded(c->graph, p, call->color);
     else
         print_steps(c->graph, p, call->color);
+    print_searches(c->graph, call->color);
     printf("\n%zu step%s", count, count == 1 ? "" : "s");
     for (int v = 0; v < PREVIEW_VERDICT_COUNT; v++)
         if (preview_count(p, v))
@@ -223,10 +327,21 @@ static json_t *plan_json(const struct cmd_compiled *c, const struct preview *p,
     for (int v = 0; v < PREVIEW_VERDICT_COUNT; v++)
         json_object_set_new(totals, preview_verdict_name(v),
                             json_integer((json_int_t)preview_count(p, v)));
-    return json_pack("{s:s, s:s, s:o, s:o, s:{s:f, s:I, s:i}}", "name",
+    json_t *out = json_pack("{s:s, s:s, s:o, s:o, s:{s:f, s:I, s:i}}", "name",
                      recipe_name(c->recipe), "recipe", recipe_path(c->recipe), "totals",
                      totals, "steps", steps, "machine", "cpu", m->cpu, "memory",
                      (json_int_t)m->memory, "gpu", m->gpu_count);
+    json_t *searches = json_array();
+
+    for (uint32_t i = 0; i < plan_graph_count(c->graph); i++) {
+        json_t *one = search_json(c->graph, plan_graph_step(c->graph, i));
+        if (one)
+            json_array_append_new(searches, one);
+    }
+    if (json_array_size(searches) > 0)
+        json_object_set(out, "searches", searches);
+    json_decref(searches);
+    return out;
 }
 
 static int write_plan(const struct cmd_compiled *c, const struct preview *p,

@@ -244,6 +244,10 @@ static int preview_step(struct preview *p, uint32_t i, struct rwf_err *err)
 
     if (settled != 0)
         return settled < 0 ? -1 : 0;
+    if (step->is_trial) {
+        decide(p, s, PREVIEW_RUN, "its configuration is chosen during the run");
+        return 0;
+    }
     if (step->op->decide) {
         decide(p, s, PREVIEW_DECIDE, NULL);
         return 0;

@@ -4,6 +4,7 @@
  * defaults filled in, parameters replaced.
  */
 #include "config.h"
+#include "cmd/render.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -183,7 +184,7 @@ static struct rwf_map *bodies_of(const struct plan_graph *g)
 
     for (size_t i = 0; i < plan_graph_count(g); i++) {
         const struct plan_step *step = plan_graph_step(g, (uint32_t)i);
-        if (!rwf_map_get(out, step->entry))
+        if (!step->is_trial && !rwf_map_get(out, step->entry))
             rwf_map_set(out, step->entry, (void *)step->body);
     }
     return out;
@@ -266,6 +267,14 @@ static void add_origins(const struct recipe *r, const struct recipe_node *node,
                     sub, out);
         free(sub);
     }
+}
+
+void cmd_render_tree(const struct recipe *recipe, const struct recipe_node *tree, FILE *out)
+{
+    struct rendering r = {.recipe = recipe, .sources = recipe_sources(recipe), .out = out};
+
+    add_children(&r, tree, 0, false);
+    rwf_str_free(&r.line);
 }
 
 static int render_run(struct cmd_call *call, struct rwf_err *err)

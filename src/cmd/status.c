@@ -9,6 +9,7 @@
 #include "cmd/cmd.h"
 #include "cmd/opened.h"
 #include "cmd/alive.h"
+#include "view/curve.h"
 #include "view/style.h"
 
 #define LISTED_MAX 40 /* steps shown without -v */
@@ -83,6 +84,9 @@ static void print_status(const struct cmd_call *call, const struct cmd_opened *o
     putchar('\n');
     if (!call->quiet)
         print_steps(call, s);
+    struct view_run view = cmd_opened_view(o);
+    if (!call->quiet)
+        view_curves(&view, NULL, stdout, call->color);
     if (strcmp(status, "interrupted") == 0)
         printf("its process is gone; go on with: raywf resume %s\n", o->id);
 }

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * From what a recipe says of a model to its config.json: a preset, a family with free sizes,
- * another checkpoint's config (`from`), or an mlp; and the adapter that joins it.
+ * From what a recipe says of a model to its config.json: a preset, a family with free
+ * sizes, another checkpoint's config (`from`), or an mlp; and the adapter that joins
+ * it.
  *
- * The vocabulary is the tokenizer's. A preset or a checkpoint keeps the rows of its own table
- * for its own tokenizer, whose ids end a little before them (Qwen3: 151669 of 151936).
+ * The vocabulary is the tokenizer's. A preset or a checkpoint keeps the rows of its own
+ * table for its own tokenizer, whose ids end a little before them (Qwen3: 151669 of
+ * 151936).
  */
 #include "config.h"
 
@@ -16,7 +18,7 @@
 #include "base/mem.h"
 #include "model/inside.h"
 
-#define OWN_SLACK 1024             /* rows of a table that its own tokenizer may leave free */
+#define OWN_SLACK 1024 /* rows of a table that its own tokenizer may leave free */
 #define CONFIG_BYTES (1024 * 1024) /* of a config.json at most */
 
 static const char *const families[] = {"gpt2", "qwen3"};
@@ -46,14 +48,16 @@ static void read_sizes(struct reader *r, struct sizes *s)
         s->head_dim = model__read_int(r, "head_dim", s->head_dim, 2, 1 << 16);
         s->theta = model__read_number(r, "rope_theta", s->theta, 1, 1e12);
         if (s->dropout > 0)
-            model__read_fail(r, "'dropout' is not of qwen3, which has none: leave it out, "
-                                "or take family: gpt2");
+            model__read_fail(r,
+                             "'dropout' is not of qwen3, which has none: leave it out, "
+                             "or take family: gpt2");
         return;
     }
     static const char *const rotary[] = {"kv_heads", "head_dim", "rope_theta"};
     for (size_t i = 0; i < RWF_COUNT(rotary); i++)
         if (has(r->object, rotary[i]))
-            model__read_fail(r, "'%s' is not of gpt2: leave it out, or take family: qwen3",
+            model__read_fail(r,
+                             "'%s' is not of gpt2: leave it out, or take family: qwen3",
                              rotary[i]);
 }
 
@@ -188,9 +192,9 @@ static json_t *read_config(const char *from, struct rwf_err *err)
 static void check_from(struct reader *r, json_t *config, int vocab)
 {
     static const char *const sizes[] = {
-        "preset",       "family",         "layers",     "hidden_size",
-        "heads",        "kv_heads",       "head_dim",   "intermediate_size",
-        "context",      "tie_embeddings", "rope_theta", "norm_epsilon",
+        "preset",    "family",         "layers",     "hidden_size",
+        "heads",     "kv_heads",       "head_dim",   "intermediate_size",
+        "context",   "tie_embeddings", "rope_theta", "norm_epsilon",
         "vocab_size"};
     int64_t rows = json_integer_value(json_object_get(config, "vocab_size"));
     for (size_t i = 0; i < RWF_COUNT(sizes); i++)
@@ -210,6 +214,15 @@ static void check_from(struct reader *r, json_t *config, int vocab)
     json_object_set_new(config, "resid_pdrop", json_real(dropout));
 }
 
+/* Said before anything is read or allocated for it. */
+static bool is_model(const json_t *config, struct rwf_err *err)
+{
+    struct model *m = model_create(config, err);
+    bool ok = m != NULL;
+    model_destroy(m);
+    return ok;
+}
+
 static json_t *config_of_from(const json_t *model, int vocab, struct rwf_err *err)
 {
     struct reader r = {model, "model", RWF_E_RECIPE, err, false};
@@ -218,6 +231,10 @@ static json_t *config_of_from(const json_t *model, int vocab, struct rwf_err *er
     if (config == NULL)
         return NULL;
     check_from(&r, config, vocab);
+    if (!r.failed && !is_model(config, err)) {
+        rwf_wrap(err, "from '%s'", from);
+        r.failed = true;
+    }
     if (json_number_value(json_object_get(config, "attn_pdrop")) > 0)
         rwf_log(RWF_LOG_INFO, "model",
                 "attn_pdrop of '%s' is taken as 0: attention is one kernel", from);
@@ -229,13 +246,14 @@ static json_t *config_of_from(const json_t *model, int vocab, struct rwf_err *er
 
 /* --- all of it --- */
 
-static json_t *config_of_transformer(const json_t *model, int vocab, struct rwf_err *err)
+static json_t *config_of_transformer(const json_t *model, int vocab,
+                                     struct rwf_err *err)
 {
     static const char *const keys[] = {
-        "type",    "preset",   "family",   "layers",         "hidden_size", "heads",
-        "text",    "kv_heads", "head_dim", "intermediate_size", "context",  "adapter",
-        "dropout", "from",     "tie_embeddings", "rope_theta", "norm_epsilon",
-        "vocab_size"};
+        "type",       "preset",       "family",    "layers",   "hidden_size",
+        "heads",      "text",         "kv_heads",  "head_dim", "intermediate_size",
+        "context",    "adapter",      "dropout",   "from",     "tie_embeddings",
+        "rope_theta", "norm_epsilon", "vocab_size"};
     struct reader r = {model, "model", RWF_E_RECIPE, err, false};
     model__read_known(&r, keys, RWF_COUNT(keys));
     if (r.failed)
@@ -254,17 +272,18 @@ static json_t *config_of_transformer(const json_t *model, int vocab, struct rwf_
 static json_t *config_of_mlp(const json_t *model, struct rwf_err *err)
 {
     static const char *const recipe[] = {
-        "type",       "task",    "target",        "features", "categorical", "hidden",
-        "activation", "dropout", "class_weights", "outputs"};
-    static const char *const kept[] = {"features", "hidden",  "outputs",      "activation",
-                                       "dropout",  "task",    "class_weights"};
+        "type",   "task",       "target",  "features",      "categorical",
+        "hidden", "activation", "dropout", "class_weights", "outputs"};
+    static const char *const kept[] = {"features",     "hidden",  "outputs",
+                                       "activation",   "dropout", "task",
+                                       "class_weights"};
     struct reader r = {model, "model", RWF_E_RECIPE, err, false};
     model__read_known(&r, recipe, RWF_COUNT(recipe));
     if (r.failed)
         return NULL;
-    json_t *config = json_pack("{s:s, s:[], s:s, s:f, s:s}", "model_type", "mlp", "hidden",
-                               "activation", "relu", "dropout", 0.0, "task",
-                               "classification");
+    json_t *config =
+        json_pack("{s:s, s:[], s:s, s:f, s:s}", "model_type", "mlp", "hidden",
+                  "activation", "relu", "dropout", 0.0, "task", "classification");
     for (size_t i = 0; i < RWF_COUNT(kept); i++)
         if (has(model, kept[i]))
             json_object_set(config, kept[i], json_object_get(model, kept[i]));
@@ -276,9 +295,10 @@ json_t *model_config(const json_t *model, int vocab, struct rwf_err *err)
     const char *type = json_string_value(json_object_get(model, "type"));
     bool mlp = type != NULL && strcmp(type, types[0]) == 0;
     if (!mlp && (type == NULL || strcmp(type, types[1]) != 0)) {
-        char *choices = model__choices(type != NULL ? type : "", types, RWF_COUNT(types));
-        rwf_fail(err, RWF_E_RECIPE, "model: 'type' is '%s'; %s", type != NULL ? type : "",
-                 choices);
+        char *choices =
+            model__choices(type != NULL ? type : "", types, RWF_COUNT(types));
+        rwf_fail(err, RWF_E_RECIPE, "model: 'type' is '%s'; %s",
+                 type != NULL ? type : "", choices);
         free(choices);
         return NULL;
     }
@@ -308,9 +328,9 @@ int model_config_adapter(json_t *config, const json_t *adapter, struct rwf_err *
     if (r.failed)
         return -1;
     json_t *targets = json_object_get(adapter, "targets");
-    targets = has(adapter, "targets")    ? json_incref(targets)
-              : has(config, "n_embd")    ? json_pack("[s]", "c_attn")
-                                         : json_pack("[s, s]", "q_proj", "v_proj");
+    targets = has(adapter, "targets") ? json_incref(targets)
+              : has(config, "n_embd") ? json_pack("[s]", "c_attn")
+                                      : json_pack("[s, s]", "q_proj", "v_proj");
     if (json_is_string(targets)) {
         json_t *list = json_array();
         json_array_append_new(list, targets);
@@ -318,6 +338,7 @@ int model_config_adapter(json_t *config, const json_t *adapter, struct rwf_err *
     }
     json_object_set_new(config, "adapter",
                         json_pack("{s:s, s:I, s:f, s:o}", "type", "lora", "rank",
-                                  (json_int_t)rank, "alpha", alpha, "targets", targets));
+                                  (json_int_t)rank, "alpha", alpha, "targets",
+                                  targets));
     return 0;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * From a family's names and a shape to units, parameters and the map of a layer. Weights of
- * maps with one input (q, k, v; gate, up) are placed one after another, so that one product
- * does all of them where sizes allow.
+ * From a family's names and a shape to units, parameters and the map of a layer.
+ * Weights of maps with one input (q, k, v; gate, up) are placed one after another, so
+ * that one product does all of them where sizes allow.
  */
 #include "config.h"
 
@@ -77,17 +77,19 @@ static void add_embedding(struct builder *b)
 {
     struct transformer_map *map = &b->t->map;
     const struct transformer_shape *s = &b->t->shape;
-    map->embedding_unit = model__layout_unit(&b->layout, "embedding", b->m->lora != NULL);
+    map->embedding_unit =
+        model__layout_unit(&b->layout, "embedding", b->m->lora != NULL);
     map->table = add_table(b, name_of(b, b->family->embedding, "weight"), s->tied);
     map->positions = -1;
     if (s->theta == 0)
-        map->positions = add(b, name_of(b, b->family->positions, "weight"), 2, s->context,
-                             s->width, MODEL_NORMAL, s->std);
+        map->positions = add(b, name_of(b, b->family->positions, "weight"), 2,
+                             s->context, s->width, MODEL_NORMAL, s->std);
 }
 
 /* --- one layer --- */
 
-/* Weights of a slot first, so that they are contiguous. Returns their parameters' numbers. */
+/* Weights of a slot first, so that they are contiguous. Returns their parameters'
+ * numbers. */
 static void add_linears(struct builder *b, const char *layer, enum layer_linear slot,
                         size_t *numbers)
 {
@@ -113,7 +115,8 @@ static void add_linears(struct builder *b, const char *layer, enum layer_linear 
             add(b, name_of(b, stem, "weight"), 2, l->inputs_first ? in : part->out,
                 l->inputs_first ? part->out : in, MODEL_NORMAL, std);
         if (b->family->bias)
-            part->bias = add(b, name_of(b, stem, "bias"), 1, part->out, 1, MODEL_ZERO, 0);
+            part->bias =
+                add(b, name_of(b, stem, "bias"), 1, part->out, 1, MODEL_ZERO, 0);
     }
     model__linear_finish(l, in, 0);
 }
@@ -125,8 +128,8 @@ static void add_head_norms(struct builder *b, const char *layer)
     map->query_norm = map->key_norm = -1;
     if (b->family->query_norm == NULL)
         return;
-    map->query_norm = add(b, name_of(b, layer, b->family->query_norm), 1, size, 1,
-                          MODEL_ONE, 0);
+    map->query_norm =
+        add(b, name_of(b, layer, b->family->query_norm), 1, size, 1, MODEL_ONE, 0);
     map->key_norm =
         add(b, name_of(b, layer, b->family->key_norm), 1, size, 1, MODEL_ONE, 0);
 }
@@ -206,8 +209,7 @@ int model__family_create(struct model *m, const struct family *f,
                          const struct transformer_shape *s, struct rwf_err *err)
 {
     struct transformer *t = rwf_xcalloc(1, sizeof(*t));
-    struct builder b = {
-        .m = m, .t = t, .family = f, .layout = {.arena = m->arena}};
+    struct builder b = {.m = m, .t = t, .family = f, .layout = {.arena = m->arena}};
     m->ops = &model__transformer_ops;
     m->own = t;
     t->m = m;

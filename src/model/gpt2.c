@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * GPT-2: LayerNorm, learned positions, one matrix for queries, keys and values, GELU (its
- * tanh approximation), weights stored [in, out], the head tied to the embedding.
+ * GPT-2: LayerNorm, learned positions, one matrix for queries, keys and values, GELU
+ * (its tanh approximation), weights stored [in, out], the head tied to the embedding.
  * Source: transformers, models/gpt2 (names, shapes, keys of config.json).
  *
- * attn_pdrop (dropout of attention's probabilities) is taken as 0: a fused kernel never has
- * the probabilities, and models are trained without it today. Configs made here say 0;
- * published ones say 0.1 and are used as if they said 0.
+ * attn_pdrop (dropout of attention's probabilities) is taken as 0: a fused kernel never
+ * has the probabilities, and models are trained without it today. Configs made here say
+ * 0; published ones say 0.1 and are used as if they said 0.
  */
 #include "config.h"
 
@@ -42,7 +42,8 @@ static void refuse(struct reader *r)
 {
     const char *act = model__read_text(r, "activation_function", "gelu_new");
     if (strcmp(act, "gelu_new") != 0 && strcmp(act, "gelu_pytorch_tanh") != 0)
-        model__read_fail(r, "'activation_function' is '%s'; only gelu_new is done", act);
+        model__read_fail(r, "'activation_function' is '%s'; only gelu_new is done",
+                         act);
     if (!model__read_bool(r, "scale_attn_weights", true))
         model__read_fail(r, "'scale_attn_weights': false is not done");
     static const char *const flags[] = {"scale_attn_by_inverse_layer_idx",
@@ -51,7 +52,8 @@ static void refuse(struct reader *r)
         if (model__read_bool(r, flags[i], false))
             model__read_fail(r, "'%s': true is not done", flags[i]);
     if (json_object_get(r->object, "quantization_config") != NULL)
-        model__read_fail(r, "'quantization_config': quantised weights cannot be trained");
+        model__read_fail(r,
+                         "'quantization_config': quantised weights cannot be trained");
 }
 
 int model__gpt2_create(struct model *m, struct rwf_err *err)
@@ -93,7 +95,7 @@ json_t *model__gpt2_config(const struct sizes *s)
         (json_int_t)s->layers, "n_head", (json_int_t)s->heads, "n_inner", inner,
         "activation_function", "gelu_new", "layer_norm_epsilon", s->epsilon,
         "initializer_range", 0.02, "embd_pdrop", s->dropout, "resid_pdrop", s->dropout,
-        "attn_pdrop", 0.0, "scale_attn_weights", 1, "scale_attn_by_inverse_layer_idx", 0,
-        "reorder_and_upcast_attn", 0, "tie_word_embeddings", (int)s->tied, "use_cache", 1,
-        "bos_token_id", end, "eos_token_id", end);
+        "attn_pdrop", 0.0, "scale_attn_weights", 1, "scale_attn_by_inverse_layer_idx",
+        0, "reorder_and_upcast_attn", 0, "tie_word_embeddings", (int)s->tied,
+        "use_cache", 1, "bos_token_id", end, "eos_token_id", end);
 }

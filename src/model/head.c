@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A transformer's head: hidden states times the table of the vocabulary, and the loss. All
- * logits of a batch may be larger than everything else together (GPT-2, 64 x 1024 tokens:
- * 6.6 GB as bf16), so they are made, used and forgotten chunk by chunk: with a scale, the
- * gradients of the table and of the hidden states are complete when the forward pass ends.
+ * A transformer's head: hidden states times the table of the vocabulary, and the loss.
+ * All logits of a batch may be larger than everything else together (GPT-2, 64 x 1024
+ * tokens: 6.6 GB as bf16), so they are made, used and forgotten chunk by chunk: with a
+ * scale, the gradients of the table and of the hidden states are complete when the
+ * forward pass ends.
  *
- * Products take the table with its padding (rows of zeros up to a multiple of 128): the loss
- * ignores those columns and makes their gradients zero.
+ * Products take the table with its padding (rows of zeros up to a multiple of 128): the
+ * loss ignores those columns and makes their gradients zero.
  */
 #include "config.h"
 
@@ -16,7 +17,7 @@
 struct head {
     struct pass *p;
     const void *table;
-    float *grads; /* of the table; NULL: frozen */
+    float *grads;         /* of the table; NULL: frozen */
     int64_t first, count; /* tokens of the chunk */
 };
 
@@ -98,7 +99,7 @@ void model__head(struct pass *p, const struct model_batch *b, float scale)
     h.table = weights + offset * (int64_t)kernel_size(p->type);
     if (scale > 0 && !t->m->layout.units[unit].frozen)
         h.grads = s->grads(s->ctx, unit) + offset;
-    if (b->targets == NULL) {
+    if (b->targets == NULL && p->n > 0) {
         if (b->outputs_count > 0)
             h.first = b->outputs_first, h.count = b->outputs_count;
         rwf_assert(h.count <= t->chunk && h.first + h.count <= p->n);

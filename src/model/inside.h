@@ -7,10 +7,9 @@
  *   linear.c       one linear map, with LoRA beside it, forward and backward
  *   read.c         checked values of a JSON object
  *   config.c       recipe -> config.json; presets.c: the sizes that have names
- *   family.c       names and shapes of a transformer's parameters; gpt2.c, qwen3.c: the facts
- *   transformer.c  a transformer's memory and passes; layer.c: one layer; head.c: the loss
- *   mlp.c          rows of features
- *   lora.c         targets, names, merging
+ *   family.c       names and shapes of a transformer's parameters; gpt2.c, qwen3.c: the
+ * facts transformer.c  a transformer's memory and passes; layer.c: one layer; head.c:
+ * the loss mlp.c          rows of features lora.c         targets, names, merging
  */
 #ifndef RWF_MODEL_INSIDE_H
 #define RWF_MODEL_INSIDE_H
@@ -119,7 +118,8 @@ struct linear_run {
     float *grads;        /* NULL: frozen */
     const void *adapter; /* the adapter's unit, NULL: none */
     float *adapter_grads;
-    void *middle;  /* [n, rank] of each adapted part one after another, kept for backward */
+    void *middle; /* [n, rank] of each adapted part one after another, kept for backward
+                   */
     void *dmiddle; /* [n, rank] scratch */
     int rank;
     float scale; /* alpha / rank */
@@ -128,12 +128,13 @@ struct linear_run {
 /* After all parts are added: sets in, out, fused. stride 0: out. */
 void model__linear_finish(struct linear *l, int64_t in, int64_t stride);
 bool model__linear_adapted(const struct linear *l);
-/* before: gets the value before act, NULL: not kept (but wanted where an adapter is). */
+/* before: gets the value before act, NULL: not kept (but wanted where an adapter is).
+ */
 void model__linear_forward(const struct linear *l, const struct linear_run *r, void *y,
                            const void *x, enum kernel_activation act, void *before);
 /* dx NULL: not wanted. */
-void model__linear_backward(const struct linear *l, const struct linear_run *r, void *dx,
-                            const void *dy, const void *x);
+void model__linear_backward(const struct linear *l, const struct linear_run *r,
+                            void *dx, const void *dy, const void *x);
 
 /* --- read.c --- */
 
@@ -149,17 +150,19 @@ struct reader {
 #define READ_REQUIRED INT64_MIN
 
 /* Missing or null: fallback. */
-int64_t model__read_int(struct reader *r, const char *key, int64_t fallback, int64_t min,
-                        int64_t max);
-double model__read_number(struct reader *r, const char *key, double fallback, double min,
-                          double max);
+int64_t model__read_int(struct reader *r, const char *key, int64_t fallback,
+                        int64_t min, int64_t max);
+double model__read_number(struct reader *r, const char *key, double fallback,
+                          double min, double max);
 bool model__read_bool(struct reader *r, const char *key, bool fallback);
 const char *model__read_text(struct reader *r, const char *key, const char *fallback);
 void model__read_fail(struct reader *r, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
-/* Fails for a key that is not in names, with the nearest one. */
+/* Fails for a key that is not in names, with the nearest one, and for what has no keys.
+ */
 void model__read_known(struct reader *r, const char *const *names, size_t count);
-/* "one of a, b, c", with a did-you-mean for name where there is one; the caller frees. */
+/* "one of a, b, c", with a did-you-mean for name where there is one; the caller frees.
+ */
 char *model__choices(const char *name, const char *const *names, size_t count);
 
 /* --- config.c, presets.c --- */
@@ -182,7 +185,7 @@ json_t *model__qwen3_config(const struct sizes *s);
 struct lora_pair {
     const char *module; /* "self_attn.q_proj" */
     size_t base, a, b;  /* parameters */
-    bool inputs_first; /* of the base */
+    bool inputs_first;  /* of the base */
 };
 
 struct lora {

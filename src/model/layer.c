@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One layer of a transformer as a table of steps, forward and backward. Each step reads and
- * writes buffers of transformer.h; the gradient of the residual stream is BUF_DX, that of a
- * branch BUF_DY.
+ * One layer of a transformer as a table of steps, forward and backward. Each step reads
+ * and writes buffers of transformer.h; the gradient of the residual stream is BUF_DX,
+ * that of a branch BUF_DY.
  */
 #include "config.h"
 
@@ -60,8 +60,8 @@ static void attention_norm(struct pass *p)
     struct transformer *t = p->t;
     struct kernel_norm_args a = norm_args(p, &t->map.norms[0], p->weights);
     bool sum = p->layer > 0 && !p->again;
-    const void *x = sum ? model__buffer(t, BUF_X2, model__slot(t, p->layer - 1))
-                        : here(p, BUF_X1);
+    const void *x =
+        sum ? model__buffer(t, BUF_X2, model__slot(t, p->layer - 1)) : here(p, BUF_X1);
     p->k->norm(p->c, &a, here(p, BUF_NORM1), sum ? here(p, BUF_X1) : NULL,
                here(p, BUF_STATS1), x, sum ? here(p, BUF_BRANCH) : NULL);
 }
@@ -121,8 +121,8 @@ static struct linear_run linear_run(const struct pass *p, enum layer_linear whic
     return r;
 }
 
-static void linear(struct pass *p, enum layer_linear which, enum buffer y, enum buffer x,
-                   enum kernel_activation act, void *before)
+static void linear(struct pass *p, enum layer_linear which, enum buffer y,
+                   enum buffer x, enum kernel_activation act, void *before)
 {
     struct linear_run r = linear_run(p, which);
     model__linear_forward(&p->t->map.linears[which], &r, here(p, y), here(p, x), act,
@@ -194,7 +194,8 @@ static void rotate(struct pass *p)
     if (p->t->shape.theta == 0)
         return;
     struct kernel_rope r = rope_args(p);
-    p->k->rope(p->c, &r, here(p, BUF_ROTATED), here(p, BUF_HEAD_STATS), here(p, BUF_QKV));
+    p->k->rope(p->c, &r, here(p, BUF_ROTATED), here(p, BUF_HEAD_STATS),
+               here(p, BUF_QKV));
 }
 
 static void rotate_back(struct pass *p)
@@ -204,7 +205,8 @@ static void rotate_back(struct pass *p)
         return;
     struct kernel_rope r = rope_args(p);
     bool norms = p->grads != NULL && m->query_norm >= 0;
-    p->k->rope_back(p->c, &r, here(p, BUF_DWIDE), norms ? p->grads + m->query_norm : NULL,
+    p->k->rope_back(p->c, &r, here(p, BUF_DWIDE),
+                    norms ? p->grads + m->query_norm : NULL,
                     norms ? p->grads + m->key_norm : NULL, here(p, BUF_DWIDE),
                     here(p, BUF_QKV), here(p, BUF_HEAD_STATS), here(p, BUF_SCRATCH));
 }
@@ -253,7 +255,8 @@ static void up(struct pass *p)
         return;
     }
     linear(p, LAYER_UP, BUF_UP, BUF_NORM2, KERNEL_LINEAR, NULL);
-    p->k->swiglu(p->c, here(p, BUF_ACTIVATED), here(p, BUF_UP), p->n, s->inner, p->type);
+    p->k->swiglu(p->c, here(p, BUF_ACTIVATED), here(p, BUF_UP), p->n, s->inner,
+                 p->type);
 }
 
 static void up_back(struct pass *p)

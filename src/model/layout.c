@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Parameters placed in units. Offsets are multiples of MODEL_ALIGN elements, so that each
- * parameter starts where vector loads and tensor maps may, in float and in bf16.
+ * Parameters placed in units. Offsets are multiples of MODEL_ALIGN elements, so that
+ * each parameter starts where vector loads and tensor maps may, in float and in bf16.
  */
 #include "config.h"
 
@@ -14,7 +14,8 @@
 int model__layout_unit(struct layout *l, const char *name, bool frozen)
 {
     struct model_unit *u = RWF_PUSH(l->units, l->unit_count, l->unit_cap);
-    *u = (struct model_unit){.name = rwf_arena_strdup(l->arena, name), .frozen = frozen};
+    *u =
+        (struct model_unit){.name = rwf_arena_strdup(l->arena, name), .frozen = frozen};
     return (int)l->unit_count - 1;
 }
 

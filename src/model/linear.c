@@ -101,20 +101,19 @@ void model__linear_forward(const struct linear *l, const struct linear_run *r, v
     int64_t column = 0;
     for (int i = 0; i < product_count(l); column += l->part[i++].out) {
         const struct linear_part *p = &l->part[i];
-        run(r,
-            &(struct kernel_matmul){
-                .m = r->n,
-                .n = product_out(l, i),
-                .k = l->in,
-                .tb = !l->inputs_first,
-                .a = x,
-                .b = at(r->weights, p->weight, r->type),
-                .c = at_mut(to, column, r->type),
-                .ldc = l->stride,
-                .c_type = r->type,
-                .bias = p->bias >= 0 ? at(r->weights, p->bias, r->type) : NULL,
-                .act = late ? KERNEL_LINEAR : act,
-                .before = late || act == KERNEL_LINEAR ? NULL : before});
+        run(r, &(struct kernel_matmul){
+                   .m = r->n,
+                   .n = product_out(l, i),
+                   .k = l->in,
+                   .tb = !l->inputs_first,
+                   .a = x,
+                   .b = at(r->weights, p->weight, r->type),
+                   .c = at_mut(to, column, r->type),
+                   .ldc = l->stride,
+                   .c_type = r->type,
+                   .bias = p->bias >= 0 ? at(r->weights, p->bias, r->type) : NULL,
+                   .act = late ? KERNEL_LINEAR : act,
+                   .before = late || act == KERNEL_LINEAR ? NULL : before});
     }
     if (adapted)
         adapter_forward(l, r, to, x);
@@ -158,14 +157,15 @@ static void adapter_grads(const struct linear *l, const struct linear_run *r, in
                                    .accumulate = true});
 }
 
-static void adapter_backward(const struct linear *l, const struct linear_run *r, void *dx,
-                             const void *dy, const void *x)
+static void adapter_backward(const struct linear *l, const struct linear_run *r,
+                             void *dx, const void *dy, const void *x)
 {
     int64_t column = 0, used = 0;
     for (int i = 0; i < l->parts; column += l->part[i++].out) {
         if (l->part[i].a < 0)
             continue;
-        adapter_grads(l, r, i, at(dy, column, r->type), at(r->middle, used, r->type), x);
+        adapter_grads(l, r, i, at(dy, column, r->type), at(r->middle, used, r->type),
+                      x);
         used += r->n * r->rank;
         if (dx != NULL)
             run(r, &(struct kernel_matmul){.m = r->n,
@@ -207,22 +207,21 @@ static void weight_grads(const struct linear *l, const struct linear_run *r,
                                l->stride, r->type, true);
 }
 
-void model__linear_backward(const struct linear *l, const struct linear_run *r, void *dx,
-                            const void *dy, const void *x)
+void model__linear_backward(const struct linear *l, const struct linear_run *r,
+                            void *dx, const void *dy, const void *x)
 {
     int64_t column = 0;
     for (int i = 0; dx != NULL && i < product_count(l); column += l->part[i++].out)
-        run(r,
-            &(struct kernel_matmul){.m = r->n,
-                                    .n = l->in,
-                                    .k = product_out(l, i),
-                                    .tb = l->inputs_first,
-                                    .a = at(dy, column, r->type),
-                                    .lda = l->stride,
-                                    .b = at(r->weights, l->part[i].weight, r->type),
-                                    .c = dx,
-                                    .c_type = r->type,
-                                    .accumulate = i > 0});
+        run(r, &(struct kernel_matmul){.m = r->n,
+                                       .n = l->in,
+                                       .k = product_out(l, i),
+                                       .tb = l->inputs_first,
+                                       .a = at(dy, column, r->type),
+                                       .lda = l->stride,
+                                       .b = at(r->weights, l->part[i].weight, r->type),
+                                       .c = dx,
+                                       .c_type = r->type,
+                                       .accumulate = i > 0});
     if (r->adapter != NULL)
         adapter_backward(l, r, dx, dy, x);
     if (r->grads != NULL)

@@ -7,4 +7,4 @@ libmodel_a_SOURCES += %D%/config.c %D%/presets.c
 libmodel_a_SOURCES += %D%/transformer.h %D%/family.c %D%/gpt2.c %D%/qwen3.c %D%/transformer.c \
 	%D%/layer.c %D%/head.c
 # Rows of features; adapters.
-libmodel_a_SOURCES += %D%/mlp.c %D%/lora.c
+libmodel_a_SOURCES += %D%/mlp.c %D%/lora.c %D%/export.c

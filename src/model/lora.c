@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * LoRA: W + alpha / rank * B A, where W stays as it is and A [rank, in], B [out, rank] are
- * trained. Names are PEFT's: base_model.model.NAME.lora_A.weight. B begins as zeros, A
- * uniform within 1/sqrt(in), as PEFT does it; dropout of the adapter's input is not done.
- * Source: Hu et al. 2021 (arXiv 2106.09685); peft, tuners/lora.
+ * LoRA: W + alpha / rank * B A, where W stays as it is and A [rank, in], B [out, rank]
+ * are trained. Names are PEFT's: base_model.model.NAME.lora_A.weight. B begins as
+ * zeros, A uniform within 1/sqrt(in), as PEFT does it; dropout of the adapter's input
+ * is not done. Source: Hu et al. 2021 (arXiv 2106.09685); peft, tuners/lora.
  */
 #include "config.h"
 
@@ -171,6 +171,6 @@ json_t *model_adapter_config(const struct model *m, const char *base)
                      "LORA", "task_type", "CAUSAL_LM", "base_model_name_or_path", base,
                      "r", l->rank, "lora_alpha", l->alpha, "lora_dropout", 0.0, "bias",
                      "none", "fan_in_fan_out",
-                     (int)(l->count > 0 && l->pairs[0].inputs_first), "inference_mode", 1,
-                     "target_modules", modules_of(l));
+                     (int)(l->count > 0 && l->pairs[0].inputs_first), "inference_mode",
+                     1, "target_modules", modules_of(l));
 }

@@ -6,8 +6,8 @@
  *   {"model_type":"mlp","features":F,"hidden":[…],"outputs":N,"activation","dropout","task",
  *    "class_weights":[…]?}
  *
- * Parameters are layers.N.weight [out, in] and layers.N.bias, one unit per layer, initially
- * uniform within 1/sqrt(in).
+ * Parameters are layers.N.weight [out, in] and layers.N.bias, one unit per layer,
+ * initially uniform within 1/sqrt(in).
  */
 #include "config.h"
 
@@ -27,7 +27,8 @@ static const char *const tasks[] = {"classification", "regression"};
 
 struct mlp_layer {
     struct linear map;
-    void *before; /* the activation; NULL: not kept */
+    void *before; /* the activation; NULL: not kept, as relu's slope shows behind it,
+                     too */
     void *after;
 };
 
@@ -70,8 +71,9 @@ static void read_class_weights(struct reader *r, struct mlp *p)
         return;
     if (!json_is_array(list) || (int64_t)json_array_size(list) != p->outputs ||
         p->regression) {
-        model__read_fail(r, "'class_weights' is not a list of one number for each of %lld "
-                            "classes",
+        model__read_fail(r,
+                         "'class_weights' is not a list of one number for each of %lld "
+                         "classes",
                          (long long)p->outputs);
         return;
     }
@@ -105,7 +107,8 @@ static void read_hidden(struct reader *r, struct mlp *p, const json_t *hidden)
         model__read_fail(r, "'hidden' is not a list of sizes");
     size_t count = json_array_size(hidden);
     if (count >= LAYERS_MAX)
-        model__read_fail(r, "'hidden' has %zu layers; at most %d", count, LAYERS_MAX - 1);
+        model__read_fail(r, "'hidden' has %zu layers; at most %d", count,
+                         LAYERS_MAX - 1);
     for (size_t i = 0; i < count; i++) {
         const json_t *v = json_array_get(hidden, i);
         if (!json_is_integer(v) || json_integer_value(v) < 1 ||
@@ -178,7 +181,8 @@ static void destroy(void *own)
 
 /* --- memory --- */
 
-static size_t plan_rows(struct mlp *p, const struct model_run *run, struct block_row *rows)
+static size_t plan_rows(struct mlp *p, const struct model_run *run,
+                        struct block_row *rows)
 {
     size_t n = (size_t)run->rows, e = kernel_size(run->type), count = 0, widest = 0;
     for (int i = 0; i < p->layers; i++) {
@@ -186,9 +190,9 @@ static size_t plan_rows(struct mlp *p, const struct model_run *run, struct block
         size_t bytes = n * (size_t)l->map.stride * e;
         bool hidden = i < p->layers - 1;
         widest = bytes > widest ? bytes : widest;
-        if (hidden && run->train)
-            rows[count++] = (struct block_row){"layers: before the activation", bytes,
-                                               &l->before};
+        if (hidden && run->train && p->act != KERNEL_RELU)
+            rows[count++] =
+                (struct block_row){"layers: before the activation", bytes, &l->before};
         rows[count++] = (struct block_row){
             hidden ? "layers: after the activation" : "outputs", bytes, &l->after};
     }
@@ -213,7 +217,8 @@ static struct block_row *rows_of(struct mlp *p, const struct model_run *run,
     return rows;
 }
 
-static int64_t activation_bytes(struct model *m, const struct model_run *run, json_t **ret)
+static int64_t activation_bytes(struct model *m, const struct model_run *run,
+                                json_t **ret)
 {
     size_t count;
     struct block_row *rows = rows_of(m->own, run, &count);
@@ -269,8 +274,9 @@ static void drop(const struct model *m, const struct mlp *p, void *x, int i)
 {
     uint64_t place = p->step * (uint64_t)p->layers + (uint64_t)i;
     if (p->dropout > 0 && p->drop)
-        m->run.device->k->dropout(m->run.device->c, x, x, p->rows * p->layer[i].map.stride,
-                                  (float)p->dropout, m->run.seed, place, m->run.type);
+        m->run.device->k->dropout(m->run.device->c, x, x,
+                                  p->rows * p->layer[i].map.stride, (float)p->dropout,
+                                  m->run.seed, place, m->run.type);
 }
 
 static void loss(struct model *m, const struct model_batch *b, float scale)
@@ -280,8 +286,8 @@ static void loss(struct model *m, const struct model_batch *b, float scale)
     struct mlp_layer *last = &p->layer[p->layers - 1];
     if (p->regression) {
         if (b->values != NULL)
-            k->squared_error(m->run.device->c, p->losses, last->after, b->values, p->rows,
-                             p->outputs, scale, scale > 0, m->run.type);
+            k->squared_error(m->run.device->c, p->losses, last->after, b->values,
+                             p->rows, p->outputs, scale, scale > 0, m->run.type);
         return;
     }
     if (b->targets == NULL)
@@ -306,10 +312,8 @@ static void forward(struct model *m, const struct model_batch *b, float scale,
     p->rows = b->rows;
     p->drop = scale > 0;
     p->step = step;
-    if (b->rows == 0)
-        return;
     p->x = b->features;
-    if (m->run.type != KERNEL_F32) {
+    if (m->run.type != KERNEL_F32 && b->rows > 0) {
         m->run.device->k->from_float(m->run.device->c, p->input, b->features,
                                      p->rows * p->features, m->run.type);
         p->x = p->input;
@@ -320,14 +324,16 @@ static void forward(struct model *m, const struct model_batch *b, float scale,
         struct linear_run r = linear_run(m, p);
         bool hidden = i < p->layers - 1;
         r.weights = m->store.weights(m->store.ctx, i);
-        model__linear_forward(&l->map, &r, l->after, x, hidden ? p->act : KERNEL_LINEAR,
-                              l->before);
+        if (p->rows > 0)
+            model__linear_forward(&l->map, &r, l->after, x,
+                                  hidden ? p->act : KERNEL_LINEAR, l->before);
         m->store.release(m->store.ctx, i);
-        if (hidden)
+        if (hidden && p->rows > 0)
             drop(m, p, l->after, i);
         x = l->after;
     }
-    loss(m, b, scale);
+    if (p->rows > 0)
+        loss(m, b, scale);
 }
 
 /* dy: of layer i's map; returns that of the layer before, in to. */
@@ -338,13 +344,15 @@ static void layer_backward(struct model *m, int i, const void *dy, void *to)
     const void *x = i > 0 ? p->layer[i - 1].after : p->x;
     r.weights = m->store.weights(m->store.ctx, i);
     r.grads = m->store.grads(m->store.ctx, i);
-    model__linear_backward(&p->layer[i].map, &r, to, dy, x);
+    if (p->rows > 0)
+        model__linear_backward(&p->layer[i].map, &r, to, dy, x);
     m->store.release(m->store.ctx, i);
-    if (i == 0)
+    if (i == 0 || p->rows == 0)
         return;
     const struct mlp_layer *below = &p->layer[i - 1];
+    const void *act_x = below->before != NULL ? below->before : below->after;
     drop(m, p, to, i - 1);
-    m->run.device->k->activate_back(m->run.device->c, to, to, below->before,
+    m->run.device->k->activate_back(m->run.device->c, to, to, act_x,
                                     p->rows * below->map.stride, p->act, m->run.type);
 }
 
@@ -355,8 +363,7 @@ static void backward(struct model *m, const struct model_batch *b)
     (void)b;
     for (int i = p->layers; i-- > 0;) {
         void *to = i > 0 ? p->gradient[i % 2] : NULL;
-        if (p->rows > 0)
-            layer_backward(m, i, dy, to);
+        layer_backward(m, i, dy, to);
         m->store.grads_done(m->store.ctx, i);
         dy = to;
     }
@@ -376,7 +383,8 @@ static const float *correct(const struct model *m)
     return p->regression ? NULL : p->correct;
 }
 
-static const void *outputs(const struct model *m, int64_t *ret_columns, int64_t *ret_stride)
+static const void *outputs(const struct model *m, int64_t *ret_columns,
+                           int64_t *ret_stride)
 {
     const struct mlp *p = m->own;
     const struct mlp_layer *last = &p->layer[p->layers - 1];
@@ -385,7 +393,8 @@ static const void *outputs(const struct model *m, int64_t *ret_columns, int64_t 
     return last->after;
 }
 
-/* The products: 2 forward, 4 backward, but for the first map's gradient of its input. */
+/* The products: 2 forward, 4 backward, but for the first map's gradient of its input.
+ */
 static double flops(const struct model *m, int length)
 {
     const struct mlp *p = m->own;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The functions of model.h: which kind of model a config means, and from there on its table.
+ * The functions of model.h: which kind of model a config means, and from there on its
+ * table.
  */
 #include "config.h"
 
@@ -100,7 +101,8 @@ void model_end(struct model *m)
     m->running = false;
 }
 
-int64_t model_activation_bytes(struct model *m, const struct model_run *run, json_t **ret)
+int64_t model_activation_bytes(struct model *m, const struct model_run *run,
+                               json_t **ret)
 {
     return m->ops->activation_bytes(m, run, ret);
 }
@@ -133,7 +135,8 @@ const float *model_correct(const struct model *m)
     return m->ops->correct(m);
 }
 
-const void *model_outputs(const struct model *m, int64_t *ret_columns, int64_t *ret_stride)
+const void *model_outputs(const struct model *m, int64_t *ret_columns,
+                          int64_t *ret_stride)
 {
     return m->ops->outputs(m, ret_columns, ret_stride);
 }

@@ -61,7 +61,7 @@ struct model_store {
 /* What goes in. Tokens: rows sequences of `length`. Features: rows of `length` 1. On the
  * device, but for the host orders that are uploaded with it. */
 struct model_batch {
-    int rows;                 /* 0: nothing is done but to call grads_done */
+    int rows;                 /* 0: nothing is done but to call the store as ever */
     int length;               /* of a sequence, at most the run's; 0: the run's */
     const int32_t *ids;       /* [rows * length] */
     const int32_t *order;     /* [rows * length], see kernel_rows; NULL: no backward */
@@ -140,6 +140,10 @@ bool model_adapter_of(const struct model *m, size_t param, size_t *ret_a, size_t
  * checkpoint without adapters (drop "adapter" from its config). */
 void model_merge(const struct model *m, size_t param, float *weight, const float *a,
                  const float *b);
+/* A checkpoint's folder (model.safetensors, config.json) with adapters, made into what other
+ * tools load: model.safetensors becomes the base with the adapters merged into it, config.json
+ * loses "adapter", and adapter/ gets them as PEFT has them. A folder without: nothing. */
+int model_merge_folder(const char *folder, struct rwf_err *err);
 /* PEFT's adapter_config.json, for a folder with the trainable parameters as
  * adapter_model.safetensors; base: path or name of the frozen model, or NULL. The caller
  * decrefs; NULL without an adapter. */

@@ -12,29 +12,16 @@
 #include "model/inside.h"
 
 #define GPT2(n, l, h, a)                                                               \
-    {.name = "gpt2-" n,                                                                \
-     .family = "gpt2",                                                                 \
-     .layers = l,                                                                      \
-     .hidden = h,                                                                      \
-     .heads = a,                                                                       \
-     .context = 1024,                                                                  \
-     .vocab = 50257,                                                                   \
-     .epsilon = 1e-5,                                                                  \
-     .tied = true}
+    {                                                                                  \
+        .name = "gpt2-" n, .family = "gpt2", .layers = l, .hidden = h, .heads = a,     \
+        .context = 1024, .vocab = 50257, .epsilon = 1e-5, .tied = true                 \
+    }
 #define QWEN3(n, h, l, a, i, tie)                                                      \
-    {.name = "qwen3-" n,                                                               \
-     .family = "qwen3",                                                                \
-     .layers = l,                                                                      \
-     .hidden = h,                                                                      \
-     .heads = a,                                                                       \
-     .kv_heads = 8,                                                                    \
-     .head_dim = 128,                                                                  \
-     .inner = i,                                                                       \
-     .context = 40960,                                                                 \
-     .vocab = 151936,                                                                  \
-     .theta = 1e6,                                                                     \
-     .epsilon = 1e-6,                                                                  \
-     .tied = tie}
+    {                                                                                  \
+        .name = "qwen3-" n, .family = "qwen3", .layers = l, .hidden = h, .heads = a,   \
+        .kv_heads = 8, .head_dim = 128, .inner = i, .context = 40960, .vocab = 151936, \
+        .theta = 1e6, .epsilon = 1e-6, .tied = tie                                     \
+    }
 
 static const struct sizes presets[] = {
     GPT2("124m", 12, 768, 12),

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Qwen3, the dense ones: RMSNorm, rotary positions after a norm of each query and key head,
- * grouped keys and values, SwiGLU, no biases, weights stored [out, in]. The width of the
- * queries is heads * head_dim, which need not be the hidden size.
- * Source: transformers, models/qwen3 (names, shapes, keys of config.json, of version 4 and,
+ * Qwen3, the dense ones: RMSNorm, rotary positions after a norm of each query and key
+ * head, grouped keys and values, SwiGLU, no biases, weights stored [out, in]. The width
+ * of the queries is heads * head_dim, which need not be the hidden size. Source:
+ * transformers, models/qwen3 (names, shapes, keys of config.json, of version 4 and,
  * with rope_parameters, of 5).
  */
 #include "config.h"
@@ -50,8 +50,8 @@ static void refuse_scaling(struct reader *r, const char *key)
     if (type == NULL)
         type = model__read_text(&inside, "type", "default");
     if (strcmp(type, "default") != 0)
-        model__read_fail(&inside, "'%s' asks for %s: scaled positions are not done", key,
-                         type);
+        model__read_fail(&inside, "'%s' asks for %s: scaled positions are not done",
+                         key, type);
     if (model__read_number(&inside, "partial_rotary_factor", 1, 0, 1) != 1)
         model__read_fail(&inside, "'%s': partial rotation is not done", key);
     r->failed = inside.failed;
@@ -81,7 +81,8 @@ static void refuse(struct reader *r)
     if (model__read_number(r, "attention_dropout", 0, 0, 1) != 0)
         model__read_fail(r, "'attention_dropout' is not done: set it to 0");
     if (json_object_get(r->object, "quantization_config") != NULL)
-        model__read_fail(r, "'quantization_config': quantised weights cannot be trained");
+        model__read_fail(r,
+                         "'quantization_config': quantised weights cannot be trained");
     refuse_scaling(r, "rope_scaling");
     refuse_scaling(r, "rope_parameters");
     refuse_windows(r);
@@ -116,9 +117,9 @@ int model__qwen3_create(struct model *m, struct rwf_err *err)
     struct transformer_shape s = {.norm = KERNEL_RMSNORM, .gated = true};
     s.width = model__read_int(&r, "hidden_size", READ_REQUIRED, 1, 1 << 20);
     s.layers = (int)model__read_int(&r, "num_hidden_layers", READ_REQUIRED, 1, 10000);
-    s.heads = (int)model__read_int(&r, "num_attention_heads", READ_REQUIRED, 1, 1 << 16);
-    s.kv_heads =
-        (int)model__read_int(&r, "num_key_value_heads", s.heads, 1, 1 << 16);
+    s.heads =
+        (int)model__read_int(&r, "num_attention_heads", READ_REQUIRED, 1, 1 << 16);
+    s.kv_heads = (int)model__read_int(&r, "num_key_value_heads", s.heads, 1, 1 << 16);
     s.head_size = (int)model__read_int(&r, "head_dim", 128, 1, 1 << 16);
     s.inner = model__read_int(&r, "intermediate_size", READ_REQUIRED, 1, 1 << 24);
     s.context = (int)model__read_int(&r, "max_position_embeddings", 32768, 1, 1 << 30);
@@ -132,23 +133,24 @@ int model__qwen3_create(struct model *m, struct rwf_err *err)
     return r.failed ? -1 : model__family_create(m, &qwen3, &s, err);
 }
 
-/* Version 4's spelling, which version 5 reads as well. Ids of the published vocabulary. */
+/* Version 4's spelling, which version 5 reads as well. Ids of the published vocabulary.
+ */
 json_t *model__qwen3_config(const struct sizes *s)
 {
     bool own = s->vocab != 151936;
     return json_pack(
         "{s:[s], s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:f, s:f, s:f, s:n, "
         "s:b, s:f, s:b, s:n, s:I, s:b, s:b, s:o, s:o}",
-        "architectures", qwen3.architecture, "model_type", qwen3.model_type, "vocab_size",
-        (json_int_t)s->vocab, "hidden_size", (json_int_t)s->hidden, "intermediate_size",
-        (json_int_t)s->inner, "num_hidden_layers", (json_int_t)s->layers,
-        "num_attention_heads", (json_int_t)s->heads, "num_key_value_heads",
-        (json_int_t)s->kv_heads, "head_dim", (json_int_t)s->head_dim,
-        "max_position_embeddings", (json_int_t)s->context, "hidden_act", "silu",
-        "initializer_range", 0.02, "rms_norm_eps", s->epsilon, "rope_theta", s->theta,
-        "rope_scaling", "attention_bias", 0, "attention_dropout", 0.0,
-        "use_sliding_window", 0, "sliding_window", "max_window_layers",
-        (json_int_t)s->layers, "tie_word_embeddings", (int)s->tied, "use_cache", 1,
-        "bos_token_id", own ? json_null() : json_integer(151643), "eos_token_id",
-        own ? json_null() : json_integer(151645));
+        "architectures", qwen3.architecture, "model_type", qwen3.model_type,
+        "vocab_size", (json_int_t)s->vocab, "hidden_size", (json_int_t)s->hidden,
+        "intermediate_size", (json_int_t)s->inner, "num_hidden_layers",
+        (json_int_t)s->layers, "num_attention_heads", (json_int_t)s->heads,
+        "num_key_value_heads", (json_int_t)s->kv_heads, "head_dim",
+        (json_int_t)s->head_dim, "max_position_embeddings", (json_int_t)s->context,
+        "hidden_act", "silu", "initializer_range", 0.02, "rms_norm_eps", s->epsilon,
+        "rope_theta", s->theta, "rope_scaling", "attention_bias", 0,
+        "attention_dropout", 0.0, "use_sliding_window", 0, "sliding_window",
+        "max_window_layers", (json_int_t)s->layers, "tie_word_embeddings", (int)s->tied,
+        "use_cache", 1, "bos_token_id", own ? json_null() : json_integer(151643),
+        "eos_token_id", own ? json_null() : json_integer(151645));
 }

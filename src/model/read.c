@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Checked values of a JSON object. A reader keeps its first failure, so that reading is a
- * list of lines and one test at its end.
+ * Checked values of a JSON object. A reader keeps its first failure, so that reading is
+ * a list of lines and one test at its end.
  */
 #include "config.h"
 
@@ -35,8 +35,8 @@ static const json_t *value(struct reader *r, const char *key)
     return json_is_null(v) ? NULL : v;
 }
 
-int64_t model__read_int(struct reader *r, const char *key, int64_t fallback, int64_t min,
-                        int64_t max)
+int64_t model__read_int(struct reader *r, const char *key, int64_t fallback,
+                        int64_t min, int64_t max)
 {
     const json_t *v = value(r, key);
     if (v == NULL && fallback != READ_REQUIRED)
@@ -52,8 +52,8 @@ int64_t model__read_int(struct reader *r, const char *key, int64_t fallback, int
     return r->failed ? min : n;
 }
 
-double model__read_number(struct reader *r, const char *key, double fallback, double min,
-                          double max)
+double model__read_number(struct reader *r, const char *key, double fallback,
+                          double min, double max)
 {
     const json_t *v = value(r, key);
     if (v == NULL)
@@ -93,9 +93,10 @@ char *model__choices(const char *name, const char *const *names, size_t count)
     rwf_suggest_init(&s, name);
     for (size_t i = 0; i < count; i++)
         rwf_suggest_try(&s, names[i]);
-    if (rwf_suggest_best(&s) != NULL)
-        rwf_str_addf(&out, "did you mean '%s'? ", rwf_suggest_best(&s));
-    rwf_str_add(&out, "One of ");
+    const char *best = rwf_suggest_best(&s);
+    if (best != NULL)
+        rwf_str_addf(&out, "did you mean '%s'? ", best);
+    rwf_str_add(&out, best != NULL ? "One of " : "one of ");
     for (size_t i = 0; i < count; i++)
         rwf_str_addf(&out, "%s%s", i > 0 ? ", " : "", names[i]);
     return rwf_str_take(&out);
@@ -105,6 +106,8 @@ void model__read_known(struct reader *r, const char *const *names, size_t count)
 {
     const char *key;
     const json_t *v;
+    if (!json_is_object(r->object))
+        model__read_fail(r, "is not a map of keys");
     json_object_foreach((json_t *)r->object, key, v) {
         bool known = false;
         for (size_t i = 0; i < count; i++)

@@ -2,10 +2,10 @@
  *
  * A transformer's memory and its passes.
  *
- * All activations are one block. A training run keeps what backward reads of every layer;
- * where that does not fit, the first layers keep their input alone and share one set of
- * buffers, which the backward pass fills again (`again` of them: as few as fit). Evaluation
- * has one set.
+ * All activations are one block. A training run keeps what backward reads of every
+ * layer; where that does not fit, the first layers keep their input alone and share one
+ * set of buffers, which the backward pass fills again (`again` of them: as few as fit).
+ * Evaluation has one set.
  */
 #include "config.h"
 
@@ -17,7 +17,10 @@
 #include "base/mem.h"
 #include "model/transformer.h"
 
-#define LOGITS_BYTES ((int64_t)1 << 31) /* of one chunk, unless the run says otherwise */
+#define GPU_HEAD_MAX 256
+
+#define LOGITS_BYTES                                                                   \
+    ((int64_t)1 << 31) /* of one chunk, unless the run says otherwise */
 
 void *model__buffer(const struct transformer *t, enum buffer b, int slot)
 {
@@ -57,11 +60,11 @@ static int64_t chunk_rows(const struct transformer *t, const struct model_run *r
 {
     int64_t n = (int64_t)run->rows * run->length;
     int64_t most = run->logits_bytes > 0 ? run->logits_bytes : LOGITS_BYTES;
-    int64_t fit =
-        max64(most / (t->shape.table * (int64_t)kernel_size(run->type)), 1);
+    int64_t fit = max64(most / (t->shape.table * (int64_t)kernel_size(run->type)), 1);
     int64_t chunks = (n + fit - 1) / fit;
     int64_t even = (n + chunks - 1) / chunks;
-    return even > 128 && model__round(even, 128) <= fit ? model__round(even, 128) : even;
+    return even > 128 && model__round(even, 128) <= fit ? model__round(even, 128)
+                                                        : even;
 }
 
 static int64_t scratch_bytes(const struct transformer *t, const struct model_run *run)
@@ -90,10 +93,11 @@ static int64_t scratch_bytes(const struct transformer *t, const struct model_run
     return s->theta > 0 ? max64(bytes, (int64_t)k->rope_scratch(c, &rope)) : bytes;
 }
 
-static void put(struct buffer_plan *plan, enum buffer b, const char *name, int64_t bytes,
-                int count)
+static void put(struct buffer_plan *plan, enum buffer b, const char *name,
+                int64_t bytes, int count)
 {
-    plan[b] = (struct buffer_plan){name, model__round(bytes, 256), bytes > 0 ? count : 0};
+    plan[b] =
+        (struct buffer_plan){name, model__round(bytes, 256), bytes > 0 ? count : 0};
 }
 
 /* Widths of a token's rows. */
@@ -124,7 +128,8 @@ static void plan_layers(const struct transformer *t, const struct model_run *run
     put(plan, BUF_X2, "layers: inputs of the mlp", n * s->width * e, slots);
     put(plan, BUF_NORM2, "layers: norm before the mlp", n * s->width * e, slots);
     put(plan, BUF_UP, "layers: mlp before the activation", n * up * e, slots);
-    put(plan, BUF_ACTIVATED, "layers: mlp after the activation", n * s->inner * e, slots);
+    put(plan, BUF_ACTIVATED, "layers: mlp after the activation", n * s->inner * e,
+        slots);
     if (adapted)
         put(plan, BUF_MIDDLE, "layers: adapters",
             n * t->map.middle_count * t->m->lora->rank * e, slots);
@@ -158,12 +163,13 @@ static void plan_rest(const struct transformer *t, const struct model_run *run,
     put(plan, BUF_DWIDE, "gradient of queries, keys, values and gates",
         n * max64(qkv_width(s), s->gated ? 2 * s->inner : 0) * e, train);
     if (t->m->lora != NULL)
-        put(plan, BUF_DMIDDLE, "gradient of an adapter", n * t->m->lora->rank * e, train);
+        put(plan, BUF_DMIDDLE, "gradient of an adapter", n * t->m->lora->rank * e,
+            train);
     put(plan, BUF_SCRATCH, "scratch", scratch_bytes(t, run), train);
 }
 
-static size_t plan_rows(const struct transformer *t, const struct model_run *run, int again,
-                        struct block_row *rows, void **to, int64_t *strides)
+static size_t plan_rows(const struct transformer *t, const struct model_run *run,
+                        int again, struct block_row *rows, void **to, int64_t *strides)
 {
     struct buffer_plan plan[BUF_COUNT] = {{0}};
     size_t count = 0;
@@ -193,8 +199,7 @@ static int choose_again(const struct transformer *t, const struct model_run *run
     run->device->k->info(run->device->c, &info);
     size_t most = info.free - info.free / 32;
     for (int again = 0; again < layers; again++) {
-        size_t bytes =
-            block_size(rows, plan_rows(t, run, again, rows, to, NULL));
+        size_t bytes = block_size(rows, plan_rows(t, run, again, rows, to, NULL));
         if (info.free == 0 || bytes <= most) {
             if (again > 0)
                 rwf_log(RWF_LOG_INFO, "model",
@@ -206,7 +211,8 @@ static int choose_again(const struct transformer *t, const struct model_run *run
     return layers;
 }
 
-static int64_t activation_bytes(struct model *m, const struct model_run *run, json_t **ret)
+static int64_t activation_bytes(struct model *m, const struct model_run *run,
+                                json_t **ret)
 {
     const struct transformer *t = m->own;
     struct block_row rows[BUF_COUNT];
@@ -228,16 +234,17 @@ static int check_run(const struct transformer *t, const struct model_run *run,
 {
     const struct transformer_shape *s = &t->shape;
     if (run->length > s->context)
-        return rwf_fail(err, RWF_E_RECIPE,
-                        "sequence_length is %d, but the model has %d positions: lower it, "
-                        "or make the model with a larger context",
-                        run->length, s->context);
-    if (strcmp(run->device->k->name, "cuda") == 0 && s->head_size != 64 &&
-        s->head_size != 128)
-        return rwf_fail(err, RWF_E_RECIPE,
-                        "head_dim is %d: attention on a GPU has 64 and 128 only; choose "
-                        "heads or head_dim accordingly, or device: cpu",
-                        s->head_size);
+        return rwf_fail(
+            err, RWF_E_RECIPE,
+            "sequence_length is %d, but the model has %d positions: lower it, "
+            "or make the model with a larger context",
+            run->length, s->context);
+    if (strcmp(run->device->k->name, "cuda") == 0 && s->head_size > GPU_HEAD_MAX)
+        return rwf_fail(
+            err, RWF_E_RECIPE,
+            "head_dim is %d: attention on a GPU goes up to %d; choose heads or head_dim "
+            "accordingly, or device: cpu",
+            s->head_size, GPU_HEAD_MAX);
     return 0;
 }
 
@@ -253,7 +260,8 @@ static int fill_rotary(struct transformer *t, const struct model_run *run,
         goto out;
     for (int j = 0; j < half; j++) {
         float frequency =
-            (float)(1.0 / (double)(float)pow(t->shape.theta, 2.0 * j / t->shape.head_size));
+            (float)(1.0 /
+                    (double)(float)pow(t->shape.theta, 2.0 * j / t->shape.head_size));
         for (int i = 0; i < run->length; i++) {
             float angle = (float)i * frequency;
             cosine[i * half + j] = (float)cos(angle);
@@ -301,7 +309,11 @@ static int begin(struct model *m, struct rwf_err *err)
     return 0;
 }
 
-/* --- the passes --- */
+/* --- the passes ---
+ *
+ * A rank without rows asks the store for the same units in the same order as the
+ * others: the store may gather them from all ranks.
+ */
 
 static const void *weights_of(struct pass *p, int unit)
 {
@@ -352,7 +364,8 @@ static void close_layer(struct pass *p, bool backward)
     }
 }
 
-static struct kernel_rows embedding_rows(const struct pass *p, const struct model_batch *b)
+static struct kernel_rows embedding_rows(const struct pass *p,
+                                         const struct model_batch *b)
 {
     return (struct kernel_rows){.type = p->type,
                                 .count = p->n,
@@ -368,10 +381,12 @@ static void embed(struct pass *p, const struct model_batch *b)
     struct kernel_rows r = embedding_rows(p, b);
     void *x = model__buffer(t, BUF_X1, 0);
     p->weights = weights_of(p, t->map.embedding_unit);
-    p->k->embed(p->c, &r, x, model__weight(p, t->map.table),
-                model__weight(p, t->map.positions), p->length);
+    if (p->n > 0) {
+        p->k->embed(p->c, &r, x, model__weight(p, t->map.table),
+                    model__weight(p, t->map.positions), p->length);
+        model__drop(p, x, x, t->shape.embedding_dropout, 0);
+    }
     release(p, t->map.embedding_unit);
-    model__drop(p, x, x, t->shape.embedding_dropout, 0);
 }
 
 static void embed_back(struct pass *p, const struct model_batch *b)
@@ -380,7 +395,7 @@ static void embed_back(struct pass *p, const struct model_batch *b)
     struct kernel_rows r = embedding_rows(p, b);
     void *d = model__buffer(p->t, BUF_DX, 0);
     float *grads = grads_of(p, map->embedding_unit);
-    if (grads == NULL)
+    if (grads == NULL || p->n == 0)
         return;
     model__drop(p, d, d, p->t->shape.embedding_dropout, 0);
     p->k->embed_back(p->c, &r, grads + map->table,
@@ -410,16 +425,16 @@ static void forward(struct model *m, const struct model_batch *b, float scale,
     struct transformer *t = m->own;
     struct pass *p = t->pass;
     start(p, m, b, scale, step);
-    if (p->n == 0)
-        return;
     embed(p, b);
     for (int layer = 0; layer < t->shape.layers; layer++) {
         open_layer(p, layer, false);
-        model__layer_forward(p);
+        if (p->n > 0)
+            model__layer_forward(p);
         close_layer(p, false);
     }
     const void *head = weights_of(p, t->map.head_unit);
-    model__final_norm(p, head);
+    if (p->n > 0)
+        model__final_norm(p, head);
     release(p, t->map.head_unit);
     model__head(p, b, scale);
 }
@@ -427,12 +442,13 @@ static void forward(struct model *m, const struct model_batch *b, float scale,
 static void layer_backward(struct pass *p, int layer)
 {
     open_layer(p, layer, true);
-    if (layer < p->t->again) {
+    if (layer < p->t->again && p->n > 0) {
         p->again = true;
         model__layer_forward(p);
         p->again = false;
     }
-    model__layer_backward(p);
+    if (p->n > 0)
+        model__layer_backward(p);
     close_layer(p, true);
 }
 
@@ -440,26 +456,17 @@ static void head_backward(struct pass *p)
 {
     int unit = p->t->map.head_unit;
     const void *weights = weights_of(p, unit);
-    model__final_norm_back(p, weights, grads_of(p, unit));
+    float *grads = grads_of(p, unit);
+    if (p->n > 0)
+        model__final_norm_back(p, weights, grads);
     release(p, unit);
     grads_done(p, unit);
-}
-
-/* A rank without rows still tells that its gradients are whole. */
-static void nothing_backward(struct pass *p)
-{
-    for (int unit = (int)p->t->m->layout.unit_count; unit-- > 0;)
-        grads_done(p, unit);
 }
 
 static void backward(struct model *m, const struct model_batch *b)
 {
     struct transformer *t = m->own;
     struct pass *p = t->pass;
-    if (p->n == 0) {
-        nothing_backward(p);
-        return;
-    }
     rwf_assert(p->dropout); /* the forward pass had a scale */
     head_backward(p);
     for (int layer = t->shape.layers; layer-- > 0;)
@@ -480,7 +487,8 @@ static const float *correct(const struct model *m)
     return model__buffer(m->own, BUF_CORRECT, 0);
 }
 
-static const void *outputs(const struct model *m, int64_t *ret_columns, int64_t *ret_stride)
+static const void *outputs(const struct model *m, int64_t *ret_columns,
+                           int64_t *ret_stride)
 {
     const struct transformer *t = m->own;
     *ret_columns = t->shape.vocab;
@@ -488,8 +496,8 @@ static const void *outputs(const struct model *m, int64_t *ret_columns, int64_t 
     return model__buffer(t, BUF_LOGITS, 0);
 }
 
-/* 6 per trained parameter (forward, both gradients), 4 per frozen one; the position table
- * and an untied embedding are looked up, not multiplied. */
+/* 6 per trained parameter (forward, both gradients), 4 per frozen one; the position
+ * table and an untied embedding are looked up, not multiplied. */
 static double flops(const struct model *m, int length)
 {
     const struct transformer *t = m->own;
@@ -499,8 +507,8 @@ static double flops(const struct model *m, int length)
     double looked_up = (s->theta > 0 ? 0.0 : (double)s->context * (double)s->width) +
                        (s->tied ? 0.0 : (double)s->vocab * (double)s->width);
     *(m->lora != NULL ? &frozen : &trained) -= looked_up;
-    double per_token = 6 * trained + 4 * frozen +
-                       12.0 * s->layers * (double)query_width(s) * length;
+    double per_token =
+        6 * trained + 4 * frozen + 12.0 * s->layers * (double)query_width(s) * length;
     return per_token * length;
 }
 

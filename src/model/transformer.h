@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A decoder of tokens: an embedding, layers of attention and an mlp on a residual stream,
- * a head. GPT-2 and Qwen3 are two fillings of struct transformer_shape and struct family.
+ * A decoder of tokens: an embedding, layers of attention and an mlp on a residual
+ * stream, a head. GPT-2 and Qwen3 are two fillings of struct transformer_shape and
+ * struct family.
  *
  *   residual  x1 -> norm -> qkv -> (rotate) -> attention -> out -> + x1 = x2
  *             x2 -> norm -> up -> activation -> down -> + x2 = x1 of the next layer
@@ -18,14 +19,14 @@ struct transformer_shape {
     int64_t width; /* of the residual stream */
     int64_t inner; /* of the mlp */
     int layers, heads, kv_heads, head_size;
-    int context;          /* most positions */
+    int context; /* most positions */
     enum kernel_norm norm;
     float epsilon;
-    double theta;         /* of rotary positions; 0: a learned table */
-    bool gated;           /* SwiGLU with q and k norms, else GELU */
-    bool tied;            /* the head is the embedding's table */
+    double theta; /* of rotary positions; 0: a learned table */
+    bool gated;   /* SwiGLU with q and k norms, else GELU */
+    bool tied;    /* the head is the embedding's table */
     double embedding_dropout, residual_dropout;
-    double std;           /* of initial weights */
+    double std; /* of initial weights */
 };
 
 /* The four maps of a layer, in the order of the forward pass. */
@@ -37,10 +38,10 @@ struct family {
     const char *model_type, *architecture;
     const char *prefix; /* "transformer.": what files may leave out; NULL: nothing */
     const char *embedding, *positions, *layers, *final_norm;
-    const char *norms[2];                   /* before attention, before the mlp */
-    const char *query_norm, *key_norm;      /* NULL: none */
-    bool inputs_first, bias;                /* of all its linear maps */
-    bool scaled_residual;                   /* std / sqrt(2 layers) for out and down */
+    const char *norms[2];              /* before attention, before the mlp */
+    const char *query_norm, *key_norm; /* NULL: none */
+    bool inputs_first, bias;           /* of all its linear maps */
+    bool scaled_residual;              /* std / sqrt(2 layers) for out and down */
     struct family_linear {
         const char *module; /* "attn.c_attn" */
         enum layer_linear slot;
@@ -120,8 +121,8 @@ struct transformer {
     void *block;
     void *buffers[BUF_COUNT];
     int64_t strides[BUF_COUNT];
-    int again;          /* the first layers, whose activations are computed again */
-    int64_t chunk;      /* rows of logits at a time */
+    int again;     /* the first layers, whose activations are computed again */
+    int64_t chunk; /* rows of logits at a time */
 
     struct pass *pass;
 };
@@ -133,11 +134,11 @@ struct pass {
     struct kernel_context *c;
     enum kernel_type type;
     int rows, length;
-    int64_t n;          /* tokens */
+    int64_t n; /* tokens */
     bool dropout;
     uint64_t step;
-    int layer, slot;    /* slot: which of the per-layer buffers */
-    bool again;         /* this forward is a repetition within the backward pass */
+    int layer, slot; /* slot: which of the per-layer buffers */
+    bool again;      /* this forward is a repetition within the backward pass */
     const void *weights, *adapter;
     float *grads, *adapter_grads;
 };
@@ -158,7 +159,8 @@ void *model__buffer(const struct transformer *t, enum buffer b, int slot);
 int model__slot(const struct transformer *t, int layer);
 /* Elements of the pass's type into a unit's weights; NULL for -1. */
 const void *model__weight(const struct pass *p, int64_t offset);
-/* Rate > 0 and training: x (+ place) dropped in the same way in forward and backward. */
+/* Rate > 0 and training: x (+ place) dropped in the same way in forward and backward.
+ */
 void model__drop(const struct pass *p, void *y, const void *x, double rate, int place);
 
 /* --- layer.c --- */
@@ -171,8 +173,8 @@ void model__final_norm_back(struct pass *p, const void *weights, float *grads);
 
 /* --- head.c --- */
 
-/* Logits and losses; scale > 0: also the gradients of the table, and of the hidden states
- * in BUF_DY, so that no more than a chunk of logits ever exists. */
+/* Logits and losses; scale > 0: also the gradients of the table, and of the hidden
+ * states in BUF_DY, so that no more than a chunk of logits ever exists. */
 void model__head(struct pass *p, const struct model_batch *b, float scale);
 
 #endif

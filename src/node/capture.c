@@ -200,12 +200,44 @@ static void bad_line(struct node__report *r, const char *text)
     r->first_bad[n] = '\0';
 }
 
+/* Programs write NaN and Infinity, which JSON does not know: text with null instead. */
+static void without_nan(const char *text, size_t len, struct rwf_str *out)
+{
+    static const char *const words[] = {"-Infinity", "Infinity", "NaN"};
+    bool in_string = false;
+    for (size_t i = 0; i < len;) {
+        size_t skip = 0;
+        if (text[i] == '"' && (i == 0 || text[i - 1] != '\\'))
+            in_string = !in_string;
+        for (size_t k = 0; !in_string && skip == 0 && k < 3; k++)
+            if (strlen(words[k]) <= len - i && memcmp(text + i, words[k], strlen(words[k])) == 0)
+                skip = strlen(words[k]);
+        if (skip > 0)
+            rwf_str_add(out, "null");
+        else
+            rwf_str_addc(out, text[i]);
+        i += skip > 0 ? skip : 1;
+    }
+}
+
+static json_t *load_line(const char *text, size_t len)
+{
+    json_t *line = json_loadb(text, len, 0, NULL);
+    struct rwf_str plain = {NULL, 0, 0};
+    if (line != NULL)
+        return line;
+    without_nan(text, len, &plain);
+    line = plain.len != len ? json_loadb(plain.data, plain.len, 0, NULL) : NULL;
+    rwf_str_free(&plain);
+    return line;
+}
+
 static void end_line(struct node__report *r)
 {
     if (r->skip) {
         r->skip = false;
     } else if (r->line.len > 0) {
-        json_t *line = json_loadb(r->line.data, r->line.len, 0, NULL);
+        json_t *line = load_line(r->line.data, r->line.len);
         if (json_is_object(line))
             r->fn(r->ctx, line);
         else

@@ -24,4 +24,13 @@ json_t *plan_native_spec(const struct plan_graph *g, const struct plan_step *ste
 int plan_native_inputs(const struct plan_graph *g, const struct plan_step *step,
                        const json_t *spec, json_t *files, struct rwf_err *err);
 
+/* Parts of the task op for programs that train (train/program.c): argv is `command` there. */
+void plan_task_validate(const struct recipe *r, const char *name,
+                        const struct recipe_node *body, struct recipe_diags *diags);
+json_t *plan_task_outputs(const struct recipe_node *body);
+json_t *plan_task_spec(const struct plan_graph *g, const struct plan_step *step,
+                       struct rwf_err *err);
+int plan_task_inputs(const struct plan_graph *g, const struct plan_step *step,
+                     const json_t *spec, json_t *files, struct rwf_err *err);
+
 #endif

@@ -29,7 +29,7 @@ static const struct {
     {"resources", IS_STATIC}, {"retry", IS_STATIC},    {"timeout", IS_STATIC},
     {"grace", IS_STATIC},     {"cache", IS_STATIC},    {"log_limit", IS_STATIC},
     {"matrix", IS_SKIPPED},   {"foreach", IS_SKIPPED}, {"read", IS_READ},
-    {"outputs", IS_STATIC},   {"priority", IS_STATIC},
+    {"outputs", IS_STATIC},   {"priority", IS_STATIC}, {"workers", IS_STATIC},
 };
 
 struct walk {
@@ -172,7 +172,8 @@ static void check_type(struct walk *w, const struct recipe_node *node,
 
     if (v->type == EXPR_LIST) {
         if (!w->in_list &&
-            (is_typed(node) || (w->e && strcmp(w->e->section, "tasks") == 0)))
+            (is_typed(node) || (w->e && (strcmp(w->e->section, "tasks") == 0 ||
+                                         strcmp(w->e->section, "train") == 0))))
             recipe_diag_add(w->b->diags, RECIPE_E0208, node->span,
                             "'${%s}' is a list, but one value is wanted here", ref);
     } else if (v->type == EXPR_PENDING) {
@@ -240,7 +241,7 @@ static void fail_need(struct walk *w, const struct recipe_node *node)
     } else {
         recipe_diag_hint(d,
                          "write the address of an entry: tasks.NAME, datasets.NAME, "
-                         "actors.NAME or checks.NAME");
+                         "train.NAME, actors.NAME or checks.NAME");
     }
 }
 
@@ -321,7 +322,7 @@ void plan__check_entry(struct plan__build *b, struct plan__entry *e)
 
     for (size_t i = 0; i < e->body->count; i++) {
         const struct recipe_pair *p = &e->body->pairs[i];
-        w.flags = 0;
+        w.flags = e->op->trials && strcmp(p->key, "needs") != 0 ? IS_STATIC : 0;
         for (size_t k = 0; k < RWF_COUNT(entry_keys); k++)
             if (strcmp(entry_keys[k].key, p->key) == 0)
                 w.flags = entry_keys[k].flags;

@@ -22,6 +22,7 @@ static const struct {
     {"tasks", NULL},
     {"datasets", dataset_defaults},
     {"checks", no_defaults},
+    {"tune", no_defaults},
     {"actors", no_defaults},
 };
 
@@ -66,7 +67,8 @@ static struct recipe_node *merge(struct rwf_arena *a, struct recipe_node *under,
 
 static bool takes_env(const char *section)
 {
-    return strcmp(section, "tasks") == 0 || strcmp(section, "actors") == 0;
+    return strcmp(section, "tasks") == 0 || strcmp(section, "actors") == 0 ||
+           strcmp(section, "train") == 0;
 }
 
 /* The part of defaults: that a section takes, with env: beneath it where programs are. */
@@ -165,6 +167,8 @@ void plan__entries_collect(struct plan__build *b)
 
 void plan__entry_release(struct plan__entry *e)
 {
+    if (plan__is_trials(e))
+        plan__search_release(e->search);
     json_decref(e->outputs);
     for (uint32_t i = 0; e->step_outputs && i < e->count; i++)
         json_decref(e->step_outputs[i]);

@@ -70,16 +70,21 @@ void plan_graph_destroy(struct plan_graph *g)
 }
 
 /* Steps are made only of a recipe without errors. */
-static bool compile(struct plan__build *b)
+static bool compile(struct plan__build *b, const struct plan_options *options)
 {
     struct plan_graph *g = b->g;
 
     plan__entries_collect(b);
+    plan__searches_collect(b);
     for (size_t i = 0; i < g->entry_count; i++)
-        plan__matrix_expand(b, g->entries[i]);
+        if (!plan__is_trials(g->entries[i]))
+            plan__matrix_expand(b, g->entries[i]);
     for (size_t i = 0; i < g->entry_count; i++)
-        plan__check_entry(b, g->entries[i]);
+        if (!plan__is_trials(g->entries[i]))
+            plan__check_entry(b, g->entries[i]);
     plan__check_rest(b);
+    plan__searches_check(b);
+    plan__searches_settle(b, options);
     plan__order(b);
     for (size_t i = 0; i < g->entry_count; i++)
         plan__policy_parse(b, g->entries[i]);
@@ -99,7 +104,7 @@ struct plan_graph *plan_graph_build(const struct recipe *r, const struct op *con
         .quiet = recipe_diags_errors(diags) > 0,
     };
 
-    if (!compile(&b))
+    if (!compile(&b, options))
         rwf_fail(err, RWF_E_BASE + recipe_diags_exit_code(diags),
                  "%s: the recipe has errors", recipe_path(r));
     else if (plan__prune(b.g, options, err) == 0)

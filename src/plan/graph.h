@@ -57,6 +57,7 @@ struct plan_policy {
     int64_t grace;    /* TERM to KILL; default 10 s */
     int max_parallel; /* instances of this entry at once; 0: no limit */
     bool leased; /* the step takes none of these resources, its workers' leases do */
+    bool late;   /* prepared only when it can start: what it is depends on others' results */
     bool cache;
     int64_t log_limit; /* bytes kept of each of stdout and stderr; default 64 MiB */
 };
@@ -90,6 +91,9 @@ struct plan_step {
     size_t binding_count;
     const uint32_t *needs; /* indexes, ascending */
     size_t need_count;
+    bool settles;  /* it runs when all it needs has ended, also without success */
+    bool is_trial; /* of a search; then: */
+    uint32_t trial; /* its number */
 };
 
 struct plan_options {
@@ -120,6 +124,22 @@ const char *plan_graph_suggest(const struct plan_graph *g, const char *address);
  * the references in body and from `needs`. */
 int plan_lower_one(struct plan_lowering *l, const char *name,
                    const struct recipe_node *body, struct rwf_err *err);
+
+/* --- trials --- */
+
+/* Lays a configuration over the body of a trial: {KEY: value}. A key is a path of the
+ * recipe ("train.lm.optimizer.learning_rate") or a name, which then is ${trial.NAME}.
+ * May be called again. The values were checked with the recipe. */
+void plan_trial_configure(struct plan_graph *g, uint32_t step, const json_t *config);
+/* The recipe as it would be with this configuration in place of the search: a new tree, in
+ * the recipe's arena. */
+struct recipe_node *plan_search_settled(struct plan_graph *g, const struct plan_step *search,
+                                        const json_t *config);
+/* NULL: it has none yet. */
+const json_t *plan_trial_config(const struct plan_graph *g, uint32_t step);
+/* The body of a search, resolved; NULL and *err on failure. The caller's. */
+json_t *plan_search_body(const struct plan_graph *g, const struct plan_step *step,
+                         struct rwf_err *err);
 
 /* --- resolving --- */
 
@@ -174,6 +194,10 @@ void plan_add_code_word(const struct plan_graph *g, const char *dir, const char 
                         json_t *files);
 void plan_add_code_text(const struct plan_graph *g, const char *dir, const char *text,
                         json_t *files);
+/* For ops' inputs: files[PATH] = true for a file or the files of a folder; nothing for the
+ * output of another step ("sha256:…"), whose content is in the spec. */
+int plan_add_path(const struct plan_graph *g, const char *path, json_t *files,
+                  struct rwf_err *err);
 /* The outputs its op declares, {name: path relative to the step's folder}, references
  * in the paths replaced; borrowed, never NULL. */
 const json_t *plan_step_outputs(const struct plan_graph *g,

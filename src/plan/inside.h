@@ -49,6 +49,18 @@ struct plan__dep {
     struct plan__index *index; /* made on first use */
 };
 
+/* What a search lays over the bodies of its trials. */
+struct plan__search {
+    struct plan__entry *owner, *target, *trials;
+    struct rwf_map *overlays; /* key -> plan__overlay; only those that are paths */
+    const char **names;       /* keys that are ${trial.NAME} */
+    bool *used;               /* by the target */
+    size_t name_count;
+    json_t *keys;             /* op_trials.keys */
+    struct plan__search *next; /* of the same target */
+    json_t **configs;         /* by trial */
+};
+
 struct plan__entry {
     const char *address, *section, *name;
     const struct op *op;
@@ -76,6 +88,8 @@ struct plan__entry {
     const uint32_t *needs; /* of all instances, when they have the same */
     size_t need_count;
     struct rwf_map *needs_by_key;
+    struct plan__search *search;    /* of a search, and of its trials */
+    struct plan__search *searched;  /* of the target: one that tries it */
     enum { PLAN__NEW, PLAN__OPEN, PLAN__DONE } mark;
 };
 
@@ -202,6 +216,20 @@ void plan__policy_parse(struct plan__build *b, struct plan__entry *e);
 const struct plan_policy *plan__policy_for(struct plan__build *b, struct plan__entry *e,
                                            uint32_t instance);
 
+/* --- search.c --- */
+/* Adds the trials of every search. */
+void plan__searches_collect(struct plan__build *b);
+/* After all references are known: trials need what their target needs, and a target that
+ * nobody else refers to (nor names) makes no step. */
+void plan__searches_settle(struct plan__build *b, const struct plan_options *options);
+/* Checks the values of each space against the schema. */
+void plan__searches_check(struct plan__build *b);
+static inline bool plan__is_trials(const struct plan__entry *e)
+{
+    return e->search != NULL && e->search->trials == e;
+}
+void plan__search_release(struct plan__search *s);
+
 /* --- order.c --- */
 void plan__order(struct plan__build *b);
 
@@ -223,10 +251,6 @@ int plan__task_spec(const struct plan_graph *g, const struct plan_step *step,
 /* The declared inputs and the item. */
 int plan__task_inputs(const struct plan_graph *g, const struct plan_step *step,
                       const json_t *spec, json_t *files, struct rwf_err *err);
-/* files[PATH] = true for a file or the files of a folder; nothing for the output of
- * another step ("sha256:…"), whose content is in the spec. */
-int plan__add_path(const struct plan_graph *g, const char *path, json_t *files,
-                   struct rwf_err *err);
 bool plan__has_rows(const struct recipe_node *body);
 
 /* --- op_native.c: parts that actors have, too --- */

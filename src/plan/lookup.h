@@ -28,5 +28,7 @@ bool plan__lookup_shows(const struct plan__lookup *l);
 
 /* ${SECTION.NAME…}: what another step gives. */
 int plan__lookup_entry(struct plan__lookup *l);
+/* ${trial.NAME}: a parameter of a search; see search.c. */
+int plan__lookup_trial(struct plan__lookup *l);
 
 #endif

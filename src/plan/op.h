@@ -35,11 +35,12 @@ struct op_run {
     const json_t *spec; /* resolved: every reference is a path or a value */
     const char *dir;    /* working folder; outputs are written relative to it */
     int64_t memory;     /* limit in bytes, 0: none */
-    double cpu;         /* cores granted */
+    double cpu;         /* cores granted; to a gang: to each of its ranks */
     const json_t *resources; /* all that its policy asks for: {"gpu":…,"custom":{…}} */
     /* To the head: {"progress":0.5,"rows":…,"bytes":…} or {"metric":value}. */
     void (*report)(const struct op_run *r, const json_t *line);
     int report_fd;
+    int exit_code; /* set by run when it fails: of the process; 0: by the error */
 };
 
 /* What a native step wants of the runtime; texts are borrowed from the spec. */
@@ -50,6 +51,17 @@ struct op_call {
                            call */
     const json_t *args; /* one JSON value */
     const json_t *env;  /* {NAME: value} of the worker, or NULL; may hold secrets */
+};
+
+/* What a search says of its trials; texts are borrowed from the body. */
+struct op_trials {
+    int64_t length; /* given: what the target's length says; see op */
+    uint64_t count;
+    int max_parallel;    /* 0: as many as there is room for */
+    /* {KEY: {"listed": true, "values": [all of them]} or {"values": [some of them]}}, new:
+     * see plan_trial_configure. */
+    json_t *keys;
+    const char *blame[4]; /* on failure: where in the body; NULL-terminated */
 };
 
 /* The outcome of decide. */
@@ -72,6 +84,11 @@ struct op {
     /* Workers run it, and their leases take its resources (of each call); the step
      * itself takes none. */
     bool leased;
+    /* It starts ranks of its own, as many as the entry's `workers` says, each with the
+     * entry's resources and all on one node: the step gets all of them, with spec.dir (if
+     * there is one) as its working folder. Exit codes above 128 mean a signal, 124 that a
+     * rank gave no sign of life. */
+    bool gang;
 
     /* What the schema cannot say, for one entry. Optional. */
     void (*validate)(const struct recipe *r, const char *name,
@@ -80,6 +97,16 @@ struct op {
      * plan_lower_one, once. */
     int (*lower)(struct plan_lowering *l, const char *name,
                  const struct recipe_node *body, struct rwf_err *err);
+    /* What an entry is known to report before it runs: names, NULL-terminated; NULL: not
+     * known. Optional. */
+    const char *const *(*metrics)(const struct recipe_node *body);
+    /* How often it reports a metric, or (unit "step") at which step it ends; 0: not known.
+     * Optional. */
+    int64_t (*length)(const struct recipe_node *body, const char *metric, const char *unit);
+    /* A search over another entry. From its body, resolved, come the trials: the steps
+     * ENTRY[trial=N] are those of the target, each with a configuration of its own (see
+     * plan_trial_configure), and the entry's own step follows them. Optional. */
+    int (*trials)(const json_t *body, struct op_trials *ret, struct rwf_err *err);
     /* The outputs an entry has: {name: path relative to the step's folder}, with the
      * one that ${section.name} alone means under "" if there is one. Optional. */
     json_t *(*outputs)(const struct recipe_node *body);
@@ -92,6 +119,10 @@ struct op {
      * that does not exist may be named: the key reports it, with its line. Optional. */
     int (*inputs)(const struct plan_graph *g, const struct plan_step *step,
                   const json_t *spec, json_t *files, struct rwf_err *err);
+
+    /* One line about a spec (resolved in PLAN_SHOW mode) for `raywf plan`, or NULL; the
+     * caller frees. Optional. */
+    char *(*describe)(const struct plan_step *step, const json_t *spec);
 
     int (*command)(const json_t *spec, struct op_command *ret, struct rwf_err *err);
     int (*run)(struct op_run *r, struct rwf_err *err);

@@ -93,7 +93,7 @@ static int inputs(const struct plan_graph *g, const struct plan_step *step,
 {
     (void)step;
     plan__args_inputs(g, json_object_get(spec, "args"), files);
-    return plan__add_path(g, json_string_value(json_object_get(spec, "plugin")), files,
+    return plan_add_path(g, json_string_value(json_object_get(spec, "plugin")), files,
                           err);
 }
 

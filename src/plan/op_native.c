@@ -252,7 +252,7 @@ int plan_native_inputs(const struct plan_graph *g, const struct plan_step *step,
 
     for (size_t i = 0; i < RWF_COUNT(paths); i++) {
         const char *path = json_string_value(json_object_get(spec, paths[i]));
-        if (path && plan__add_path(g, path, files, err) < 0)
+        if (path && plan_add_path(g, path, files, err) < 0)
             return -1;
     }
     plan__args_inputs(g, json_object_get(spec, "args"), files);

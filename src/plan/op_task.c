@@ -51,8 +51,8 @@ static void check_foreach(const char *name, const struct recipe_node *body,
                             "datasets.NAME.steps: [{run: …}]");
 }
 
-static void validate(const struct recipe *r, const char *name,
-                     const struct recipe_node *body, struct recipe_diags *diags)
+void plan_task_validate(const struct recipe *r, const char *name,
+                        const struct recipe_node *body, struct recipe_diags *diags)
 {
     const struct recipe_node *outputs = recipe_get(body, "outputs");
 
@@ -66,14 +66,14 @@ static void validate(const struct recipe *r, const char *name,
         if (!rwf_fs_is_beneath(path->text))
             recipe_diag_add(
                 diags, RECIPE_E0304, path->span,
-                "output '%s' of tasks.%s: '%s' is no path beneath the task's "
+                "output '%s' of %s: '%s' is no path beneath the step's "
                 "folder",
                 outputs->pairs[i].key, name, path->text);
         for (size_t k = 0; k < i; k++) {
             const struct recipe_node *other = outputs->pairs[k].value;
             if (other->kind == RECIPE_SCALAR && strcmp(other->text, path->text) == 0)
                 recipe_diag_add(diags, RECIPE_E0304, path->span,
-                                "outputs '%s' and '%s' of tasks.%s are the same file",
+                                "outputs '%s' and '%s' of %s are the same file",
                                 outputs->pairs[k].key, outputs->pairs[i].key, name);
         }
     }
@@ -85,7 +85,7 @@ static int lower(struct plan_lowering *l, const char *name,
     return plan_lower_one(l, name, body, err);
 }
 
-static json_t *outputs(const struct recipe_node *body)
+json_t *plan_task_outputs(const struct recipe_node *body)
 {
     const struct recipe_node *map = recipe_get(body, "outputs");
     json_t *out = json_object();
@@ -135,11 +135,18 @@ static void find_program(const struct plan_graph *g, const struct plan_step *ste
     free(joined);
 }
 
+/* In a train entry it is called command. */
+static const struct recipe_node *argv_of(const struct recipe_node *body)
+{
+    const struct recipe_node *argv = recipe_get(body, "argv");
+    return argv ? argv : recipe_get(body, "command");
+}
+
 static json_t *make_argv(const struct plan_graph *g, const struct plan_step *step,
                          struct rwf_err *err)
 {
     const struct recipe_node *run = recipe_get(step->body, "run");
-    const struct recipe_node *argv = recipe_get(step->body, "argv");
+    const struct recipe_node *argv = argv_of(step->body);
     json_t *out = NULL;
 
     if (run)
@@ -239,8 +246,8 @@ int plan__task_spec(const struct plan_graph *g, const struct plan_step *step,
     return add_item(step, spec);
 }
 
-static json_t *spec(const struct plan_graph *g, const struct plan_step *step,
-                    struct rwf_err *err)
+json_t *plan_task_spec(const struct plan_graph *g, const struct plan_step *step,
+                       struct rwf_err *err)
 {
     json_t *out = json_object();
     json_t *argv = make_argv(g, step, err);
@@ -383,7 +390,7 @@ static int add_folder(const char *full, const char *path, json_t *files, int dep
     return rc;
 }
 
-int plan__add_path(const struct plan_graph *g, const char *path, json_t *files,
+int plan_add_path(const struct plan_graph *g, const char *path, json_t *files,
                    struct rwf_err *err)
 {
     const char *inside = beneath(g, path);
@@ -411,7 +418,7 @@ static int add_declared(const struct plan_graph *g, const struct plan_step *step
     size_t i;
 
     if (json_is_string(value))
-        return plan__add_path(g, json_string_value(value), files, err);
+        return plan_add_path(g, json_string_value(value), files, err);
     if (json_array_size(value) == 0) {
         const struct recipe_node *node = recipe_get(map, name);
         char *where = recipe_where(recipe_sources(g->recipe), node->span);
@@ -422,7 +429,7 @@ static int add_declared(const struct plan_graph *g, const struct plan_step *step
     }
     json_array_foreach((json_t *)value, i, path)
         if (json_is_string(path) &&
-            plan__add_path(g, json_string_value(path), files, err) < 0)
+            plan_add_path(g, json_string_value(path), files, err) < 0)
             return -1;
     return 0;
 }
@@ -438,11 +445,11 @@ int plan__task_inputs(const struct plan_graph *g, const struct plan_step *step,
     json_object_foreach((json_t *)declared, name, value)
         if (add_declared(g, step, name, value, files, err) < 0)
             return -1;
-    return item ? plan__add_path(g, item, files, err) : 0;
+    return item ? plan_add_path(g, item, files, err) : 0;
 }
 
-static int inputs(const struct plan_graph *g, const struct plan_step *step,
-                  const json_t *spec, json_t *files, struct rwf_err *err)
+int plan_task_inputs(const struct plan_graph *g, const struct plan_step *step,
+                     const json_t *spec, json_t *files, struct rwf_err *err)
 {
     add_code(g, step, spec, files);
     return plan__task_inputs(g, step, spec, files, err);
@@ -468,10 +475,10 @@ const struct op plan_task_op = {
     .section = "tasks",
     .summary = "a command: argv, or a text for a shell",
     .version = 1,
-    .validate = validate,
+    .validate = plan_task_validate,
     .lower = lower,
-    .outputs = outputs,
-    .spec = spec,
-    .inputs = inputs,
+    .outputs = plan_task_outputs,
+    .spec = plan_task_spec,
+    .inputs = plan_task_inputs,
     .command = command,
 };

@@ -247,8 +247,16 @@ static void read_resources(struct reader *r, const struct recipe_node *node)
     read_placement(r, recipe_get(node, "placement"));
 }
 
+/* Of a gang that starts its own ranks: on the machine where it runs itself. */
+static void read_workers(struct reader *r, const struct recipe_node *node)
+{
+    r->p->ranks = clamp_int(read_whole(r, node, 1));
+    if (r->p->ranks > 1)
+        r->p->placement = PLAN_SAME_NODE;
+}
+
 static const char *const policy_keys[] = {
-    "resources", "retry", "timeout", "grace", "cache", "log_limit", "priority"};
+    "resources", "retry", "timeout", "grace", "cache", "log_limit", "priority", "workers"};
 
 /* True when a node beneath refers to what differs between instances. */
 static bool varies(struct plan_graph *g, const struct recipe_node *node)
@@ -282,6 +290,8 @@ static const struct plan_policy *read_policy(struct plan__build *b,
     *r.p = language_defaults;
     plan__scope_enter(&r.scope, e, instance);
     read_resources(&r, recipe_get(body, "resources"));
+    if (e->op->gang)
+        read_workers(&r, recipe_get(body, "workers"));
     read_retry(&r, recipe_get(body, "retry"));
     r.p->timeout = read_whole(&r, recipe_get(body, "timeout"), 0);
     r.p->grace = read_whole(&r, recipe_get(body, "grace"), r.p->grace);
@@ -290,6 +300,7 @@ static const struct plan_policy *read_policy(struct plan__build *b,
     r.p->max_parallel = e->by_rows ? 0 : e->max_parallel;
     r.p->priority = (int)read_whole(&r, recipe_get(body, "priority"), 0);
     r.p->leased = e->op->leased;
+    r.p->late = plan__is_trials(e);
     return r.p;
 }
 

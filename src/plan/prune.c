@@ -72,6 +72,14 @@ static void spread_down(struct plan_graph *g, bool *mark)
     }
 }
 
+/* A trial is nothing without its search. */
+static void keep_searches(const struct plan_graph *g, bool *keep)
+{
+    for (size_t i = 0; i < g->step_count; i++)
+        if (keep[i] && g->steps[i].step.is_trial)
+            keep[g->steps[i].entry->search->owner->first] = true;
+}
+
 static void renumber(struct plan_graph *g, const bool *keep)
 {
     uint32_t count = 0;
@@ -112,6 +120,7 @@ int plan__prune(struct plan_graph *g, const struct plan_options *options,
             goto out;
     for (size_t i = 0; i < g->step_count; i++)
         keep[i] |= from[i];
+    keep_searches(g, keep);
     spread_down(g, keep);
     renumber(g, keep);
     rc = 0;

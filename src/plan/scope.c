@@ -438,6 +438,39 @@ static int look_inputs(struct plan__lookup *l)
     return l->ref->count == 3 ? pick_item(l, l->ref->parts[2]) : 0;
 }
 
+/* The files of a train entry, for the program that trains. */
+static int look_dataset(struct plan__lookup *l)
+{
+    struct plan__entry *e = l->s->entry;
+    struct recipe_node *dataset = e ? recipe_get(e->body, "dataset") : NULL;
+    struct plan__scope in = *l->s;
+    struct rwf_suggest near;
+
+    if (want_parts(l, 2, "dataset.train} or ${dataset.val") < 0)
+        return -1;
+    const char *name = l->ref->parts[1];
+    const struct recipe_node *node = recipe_get(dataset, name);
+    if (!node) {
+        rwf_suggest_init(&near, name);
+        for (size_t i = 0; dataset && dataset->kind == RECIPE_MAP && i < dataset->count;
+             i++)
+            rwf_suggest_try(&near, dataset->pairs[i].key);
+        plan__lookup_fail(l, RECIPE_E0202,
+                          dataset ? "there is no '%s' in dataset: here"
+                                  : "there is no dataset: with '%s' here",
+                          name);
+        plan__lookup_near(l, &near);
+        return -1;
+    }
+    in.target = NULL;
+    in.secrets = false;
+    if (give_node(l, &in, node) < 0)
+        return -1;
+    if (!in.target && l->ret->type != EXPR_LIST && l->ret->text)
+        plan__lookup_give(l, EXPR_STRING, input_path(l, l->ret->text));
+    return 0;
+}
+
 /* --- recipe, run, step --- */
 
 static int look_recipe(struct plan__lookup *l)
@@ -514,6 +547,7 @@ static const struct {
     {"params", look_params}, {"env", look_env},   {"secrets", look_secrets},
     {"matrix", look_matrix}, {"item", look_item}, {"inputs", look_inputs},
     {"recipe", look_recipe}, {"run", look_run},   {"step", look_step},
+    {"dataset", look_dataset}, {"trial", plan__lookup_trial},
 };
 
 static bool gives_something(const struct op *op)
@@ -534,7 +568,8 @@ static int fail_root(struct plan__lookup *l)
     plan__lookup_fail(
         l, RECIPE_E0202,
         "'${%s}' is unknown: a reference starts with params, env, secrets, "
-        "matrix, item, inputs, recipe, run, step, datasets, actors or tasks",
+        "matrix, item, inputs, dataset, trial, recipe, run, step, datasets, actors, "
+        "tasks, train or tune",
         ref->text);
     if (ref->count == 1)
         plan__lookup_hint(l, "for a variable of the shell write $%s or $${%s}",

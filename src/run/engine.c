@@ -74,19 +74,20 @@ static void offer_ourselves(const char *self)
     free(folder);
 }
 
-/* Nobody starts the ranks of a command yet. */
+/* A gang starts its own ranks; nobody starts those of a command yet. */
 static int refuse_ranks(const struct plan_graph *g, struct rwf_err *err)
 {
     for (uint32_t i = 0; i < plan_graph_count(g); i++) {
         const struct plan_step *p = plan_graph_step(g, i);
-        if (p->policy->ranks <= 1)
+        if (p->policy->ranks <= 1 || p->op->gang)
             continue;
         const struct recipe_node *at = recipe_at(p->body, "resources.ranks");
         char *where = recipe_where(recipe_sources(plan_graph_recipe(g)),
                                    at != NULL ? at->span : p->body->span);
         rwf_fail(err, RWF_E_RECIPE,
                  "%s: %s asks for %d ranks, and steps of more than one rank are not in "
-                 "this version; set ranks to 1, or look at it with raywf simulate",
+                 "this version; programs that train are: train.NAME.command with "
+                 "workers; or set ranks to 1, or look at it with raywf simulate",
                  where, p->address, p->policy->ranks);
         free(where);
         return -1;
@@ -118,11 +119,12 @@ struct engine *engine__create(struct plan_graph *g,
     e->started = rwf_clock_mono();
     e->self = rwf_fs_self();
     LIST_INIT(&e->running);
+    LIST_INIT(&e->searches);
     e->steps = rwf_xcalloc(plan_graph_count(g) + 1, sizeof(*e->steps));
     e->is_native = engine__runtime_needed(g);
     engine__results_init(e);
     if (refuse_ranks(g, err) != 0 || schedule_it(e, err) != 0 || prepare_root(e->root, err) != 0 ||
-        (e->cache = run_cache_open(e->root, err)) == NULL) {
+        (e->cache = run_cache_open(e->root, err)) == NULL || engine__searches_open(e, err) != 0) {
         engine__destroy(e);
         return NULL;
     }
@@ -153,6 +155,7 @@ void engine__destroy(struct engine *e)
         json_decref(e->steps[i].metrics);
         engine__ready_free(&e->steps[i]);
     }
+    engine__searches_close(e);
     run_log_close(e->log);
     run_cache_close(e->cache);
     schedule_destroy(e->schedule);

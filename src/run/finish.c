@@ -27,6 +27,7 @@ struct engine__keep {
     json_t *outputs;
     char *missing;
     struct rwf_err err;
+    char key[RWF_DIGEST_LEN]; /* of the result */
 };
 
 /* --- reports --- */
@@ -62,6 +63,8 @@ static void report_metrics(struct engine__attempt *a, const json_t *line)
         json_pack("{s:s, s:o}", "step", a->step->address, "metrics", metrics);
     if (json_is_number(json_object_get(line, "step")))
         json_object_set(event, "at", json_object_get(line, "step"));
+    if (a->step->is_trial && json_number_value(json_object_get(line, "progress")) >= 1)
+        json_object_set_new(event, "last", json_true());
     run_log_append(a->engine->log, RUN_STEP_METRIC, event);
 }
 
@@ -89,6 +92,7 @@ void engine__report(void *attempt, const json_t *line)
 {
     report_metrics(attempt, line);
     report_progress(attempt, line);
+    engine__trial_report(attempt, line);
 }
 
 /* --- ends --- */
@@ -161,13 +165,16 @@ static void succeeded(struct engine__attempt *a)
     json_t *metrics = a->metrics != NULL ? json_incref(a->metrics) : json_object();
     json_t *event =
         json_pack("{s:s, s:i, s:s, s:O?, s:O, s:O, s:o}", "step", a->step->address,
-                  "attempt", a->number, "key", a->key, "parts", k->parts, "outputs",
+                  "attempt", a->number, "key", k->key, "parts", k->parts, "outputs",
                   k->outputs, "metrics", metrics, "usage", usage_json(&k->usage));
+    if (a->ending == ENDING_STOP)
+        json_object_set_new(event, "stopped", json_true());
     run_log_append(e->log, RUN_STEP_SUCCEEDED, event);
     engine__results_set(e, step, json_incref(k->outputs), metrics);
     engine__ready_free(&e->steps[step]);
     schedule_event(e->schedule, step, SCHEDULE_EVENT_SUCCEEDED, 0, rwf_clock_mono());
     remove_scratch(a->dir);
+    engine__trial_over(e, step, true, a->ending == ENDING_STOP, k->key);
 }
 
 void engine__decided(struct engine *e, uint32_t step, int number, json_t *metrics)
@@ -179,6 +186,7 @@ void engine__decided(struct engine *e, uint32_t step, int number, json_t *metric
                              "metrics", given));
     engine__results_set(e, step, NULL, given);
     schedule_event(e->schedule, step, SCHEDULE_EVENT_SUCCEEDED, 0, rwf_clock_mono());
+    engine__trial_over(e, step, true, false, NULL);
 }
 
 /* --- keeping outputs --- */
@@ -187,7 +195,7 @@ static void keep_work(uv_work_t *work)
 {
     struct engine__keep *k = work->data;
     struct engine__attempt *a = k->attempt;
-    k->outputs = run_cache_put(a->engine->cache, a->key, k->parts, a->cwd, k->declared,
+    k->outputs = run_cache_put(a->engine->cache, k->key, k->parts, a->cwd, k->declared,
                                a->metrics, k->recipe, k->origin, &k->missing, &k->err);
 }
 
@@ -213,11 +221,15 @@ static void keep_done(uv_work_t *work, int status)
     struct engine__keep *k = work->data;
     struct engine__attempt *a = k->attempt;
     (void)status;
-    if (k->outputs != NULL)
+    if (k->outputs != NULL && a->ending == ENDING_PAUSE)
+        engine__trial_kept(a, k->outputs, k->key, k->parts);
+    else if (k->outputs != NULL)
         succeeded(a);
     else
         keep_failed(a);
+    struct engine *e = a->engine;
     engine__attempt_free(a);
+    engine__searches_poke(e);
 }
 
 /* The output that ${section.name} alone means has another name as well. */
@@ -226,6 +238,21 @@ static json_t *named_outputs(const struct engine *e, const struct plan_step *p)
     json_t *declared = json_copy((json_t *)(uintptr_t)plan_step_outputs(e->graph, p));
     json_object_del(declared, "");
     return declared;
+}
+
+/* What ended before its time need not have left everything. */
+static void drop_missing(const struct engine__attempt *a, json_t *declared)
+{
+    const char *name;
+    json_t *value;
+    void *next;
+    json_object_foreach_safe(declared, next, name, value)
+    {
+        char *path = rwf_fs_join(a->cwd, json_string_value(value));
+        if (!rwf_fs_exists(path))
+            json_object_del(declared, name);
+        free(path);
+    }
 }
 
 static void keep(struct engine__attempt *a, const struct proc_exit *result)
@@ -237,7 +264,13 @@ static void keep(struct engine__attempt *a, const struct proc_exit *result)
     k->work.data = k;
     k->usage = result->usage;
     k->declared = named_outputs(e, a->step);
-    k->parts = json_incref(e->steps[a->step->index].ready->parts);
+    if (a->ending != ENDING_NONE && a->cwd != NULL)
+        drop_missing(a, k->declared);
+    k->parts = engine__trial_parts(a, k->key);
+    if (k->parts == NULL) {
+        memcpy(k->key, a->key, sizeof(k->key));
+        k->parts = json_incref(e->steps[a->step->index].ready->parts);
+    }
     k->recipe = recipe_name(plan_graph_recipe(e->graph));
     k->origin = rwf_xasprintf("%s/%s", e->id, a->step->address);
     if (!a->step->policy->cache && json_object_size(k->declared) == 0) {
@@ -325,6 +358,10 @@ void engine__failed(struct engine *e, uint32_t step, int number, enum plan_cause
     if (again)
         return;
     engine__ready_free(&e->steps[step]);
+    if (p->is_trial && e->steps[step].trial != NULL) {
+        engine__trial_over(e, step, false, false, NULL); /* its search knows what that means */
+        return;
+    }
     engine__blame(e, exit_code);
     if (e->options->fail_fast)
         engine__stop(e, "fail_fast", 0);
@@ -362,6 +399,16 @@ static void preempted(struct engine__attempt *a)
                    rwf_clock_mono());
 }
 
+/* What an exit code of a built-in step means; of a gang, see op.h. */
+static enum plan_cause builtin_cause(const struct op *op, int exit_code)
+{
+    if (op->gang && exit_code > 128)
+        return PLAN_CAUSE_SIGNAL;
+    if (op->gang && exit_code == 124)
+        return PLAN_CAUSE_TIMEOUT;
+    return engine__cause_of(exit_code);
+}
+
 /* A built-in step says on its last line what went wrong; its number says which kind. */
 static void failed_builtin(struct engine__attempt *a, const struct proc_exit *result)
 {
@@ -374,14 +421,50 @@ static void failed_builtin(struct engine__attempt *a, const struct proc_exit *re
     size_t len = (size_t)(tail + end - start);
     char *message = len > 0 ? rwf_xstrndup(start, len) : rwf_xstrdup(result->message);
     int code = rwf_exit_help(result->exit_code) != NULL ? result->exit_code : 1;
-    engine__failed(a->engine, a->step->index, a->number, engine__cause_of(code), code,
-                   message, result);
+    engine__failed(a->engine, a->step->index, a->number,
+                   builtin_cause(a->step->op, result->exit_code), code, message, result);
     free(message);
+}
+
+/* An attempt that its search wanted to end, however it did. */
+static void finished_trial(struct engine__attempt *a, const struct proc_exit *result)
+{
+    struct engine *e = a->engine;
+    engine__trial_settle(a);
+    if (a->ending == ENDING_STOP || a->ending == ENDING_PAUSE) {
+        keep(a, result);
+        return;
+    }
+    if (a->ending == ENDING_CLONE)
+        engine__trial_cloned(a);
+    else
+        engine__trial_failed(a);
+    engine__attempt_free(a);
+    engine__searches_poke(e);
+}
+
+/* A trial without its metric has failed. */
+static bool counts(struct engine__attempt *a, const struct proc_exit *result)
+{
+    char *missing = engine__trial_missing(a);
+    if (missing != NULL)
+        engine__failed(a->engine, a->step->index, a->number, PLAN_CAUSE_OUTPUT,
+                       RWF_E_FAILED - RWF_E_BASE, missing, result);
+    free(missing);
+    return missing == NULL;
 }
 
 void engine__finished(struct engine__attempt *a, const struct proc_exit *result)
 {
     struct engine *e = a->engine;
+    if (a->ending != ENDING_NONE && !(e->stopping && a->ending != ENDING_STOP)) {
+        finished_trial(a, result);
+        return;
+    }
+    if (result->cause == PLAN_CAUSE_NONE && !counts(a, result)) {
+        engine__attempt_free(a);
+        return;
+    }
     if (result->cause == PLAN_CAUSE_NONE) {
         keep(a, result);
         return;

@@ -7,7 +7,7 @@
  *   native.c   native steps and actors               runtime.c  head and node for those
  *   resume.c   going on with a run                   control.c  stop, deadline, signals
  *   results.c  what finished steps gave              step.c     the other side:
- * run-step
+ *   trials.h   searches: trials and what ends them              run-step
  *
  * All of it runs in one thread, in the callbacks of one loop. What happens to a step is
  * told in this order: cache, log, schedule. An error that ends the run is kept by
@@ -34,10 +34,22 @@ struct engine__ready {
 struct engine__step {
     json_t *outputs, *metrics; /* once finished; NULL: none */
     struct engine__ready *ready;
+    struct engine__trial *trial; /* of a search; else NULL */
     int deferred; /* times that somebody else held its key */
 };
 
 struct engine;
+struct engine__trial;
+struct engine__search;
+
+/* What the end of an attempt means that its search wanted to end. */
+enum engine__ending {
+    ENDING_NONE,
+    ENDING_STOP,  /* the trial is done, with what it has */
+    ENDING_PAUSE, /* it waits */
+    ENDING_CLONE, /* it goes on from another's checkpoint */
+    ENDING_FAIL,
+};
 
 struct engine__keep;
 struct engine__runtime;
@@ -56,6 +68,7 @@ struct engine__attempt {
     char *dir, *cwd;   /* absolute; cwd may be the user's own folder */
     char key[RWF_DIGEST_LEN];
     int lock; /* on the key */
+    enum engine__ending ending;
     bool preempted; /* it was asked to end for a step of higher priority */
     json_t *metrics;
     int64_t last_progress;
@@ -89,6 +102,7 @@ struct engine {
     struct schedule *schedule;
     struct engine__step *steps;
     LIST_HEAD(, engine__attempt) running;
+    LIST_HEAD(, engine__search) searches;
     struct plan_results results;
     struct rwf_str names, step_dir; /* what results lends out */
 
@@ -134,6 +148,49 @@ void engine__prepare(struct engine *e, uint32_t step);
  */
 bool engine__hit(struct engine *e, uint32_t step);
 void engine__ready_free(struct engine__step *s);
+
+/* The key of a step, as ready. */
+int engine__compute_key(struct engine *e, const struct plan_step *p, struct rwf_err *err);
+
+/* trials*.c */
+int engine__searches_open(struct engine *e, struct rwf_err *err);
+void engine__searches_close(struct engine *e);
+int engine__searches_replay(struct engine *e, const char *path, struct rwf_err *err);
+/* A trial is prepared: false when that has ended it. */
+bool engine__trial_begins(struct engine *e, const struct plan_step *p);
+/* True when it had a cached result. */
+bool engine__trial_hit(struct engine *e, uint32_t step);
+/* It is queued: true when it does not go on now. */
+bool engine__trial_waits(struct engine *e, uint32_t step);
+void engine__trial_env(const struct engine__attempt *a, json_t *env);
+/* An attempt of a trial: begins, and is to be marked as one that ends; reports. All do
+ * nothing for other steps. */
+void engine__trial_attempt(struct engine__attempt *a);
+void engine__trial_mark(const struct engine__attempt *a);
+void engine__trial_report(struct engine__attempt *a, const json_t *line);
+/* It has ended well: NULL, or why that does not count. The caller's. */
+char *engine__trial_missing(const struct engine__attempt *a);
+/* The attempt ended as its search wanted: paused (what it had is kept), cloned, failed. */
+void engine__trial_kept(struct engine__attempt *a, json_t *outputs, const char *key,
+                        json_t *parts);
+void engine__trial_cloned(struct engine__attempt *a);
+void engine__trial_failed(struct engine__attempt *a);
+/* Before that: what was decided since it was asked to end. */
+void engine__trial_settle(struct engine__attempt *a);
+/* Of a stopped or cloned trial: the parts of the key that its result has; NULL: as any step.
+ * The caller's. */
+json_t *engine__trial_parts(const struct engine__attempt *a, char key[RWF_DIGEST_LEN]);
+/* A step has come to its end: its search is told. key: of its result, or NULL. */
+void engine__trial_over(struct engine *e, uint32_t step, bool good, bool stopped,
+                        const char *key);
+bool engine__trial_hit_stopped(const struct engine *e, uint32_t step);
+/* A failed or skipped trial is tried again. */
+void engine__trial_again(struct engine *e, uint32_t step);
+/* Something may have become free for trials. */
+void engine__searches_poke(struct engine *e);
+/* The step after all trials: true when an earlier run had the same search. */
+bool engine__search_hit(struct engine *e, const struct plan_step *p);
+void engine__search_finish(struct engine *e, const struct plan_step *p, int number);
 
 /* launch.c */
 void engine__launch(struct engine *e, const struct schedule_decision *d);

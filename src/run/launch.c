@@ -63,6 +63,11 @@ static void launch_decide(struct engine *e, const struct plan_step *p,
 {
     struct op_outcome out = {.ok = false};
     struct rwf_err err = RWF_ERR_INIT;
+    if (p->op->trials != NULL) {
+        log_started(e, p, NULL, d);
+        engine__search_finish(e, p, d->attempt);
+        return;
+    }
     if (decide(e, p, &out, &err) != 0) {
         engine__failed_early(e, p->index, d->attempt, &err);
         return;
@@ -77,6 +82,31 @@ static void launch_decide(struct engine *e, const struct plan_step *p,
         json_decref(out.metrics);
     }
     free(out.message);
+}
+
+/* --- a gang --- */
+
+static int ranks_of(const struct plan_step *p)
+{
+    return p->op->gang && p->policy->ranks > 1 ? p->policy->ranks : 1;
+}
+
+static int64_t memory_of(const struct plan_step *p)
+{
+    return p->policy->memory * ranks_of(p);
+}
+
+/* The GPUs of all ranks, in their order, instead of those of rank 0. */
+static void add_gpus_of_ranks(struct engine *e, struct schedule_decision *d)
+{
+    uint64_t seen = 0;
+    d->gpu_count = 0;
+    for (uint32_t rank = 0; rank < d->ranks; rank++) {
+        uint64_t gpus = schedule_rank(e->schedule, d->step, rank).gpus & ~seen;
+        seen |= gpus;
+        for (; gpus != 0; gpus &= gpus - 1)
+            d->gpus[d->gpu_count++] = __builtin_ctzll(gpus);
+    }
 }
 
 /* --- the folder --- */
@@ -104,7 +134,7 @@ int engine__write_step(const struct engine *e, const struct engine__attempt *a,
                             json_real(policy->custom_amounts[i]));
     json_t *step = json_pack("{s:s, s:s, s:o, s:I, s:f, s:{s:f, s:o}}", "op",
                              a->step->op->name, "address", a->step->address, "spec",
-                             marked, "memory", (json_int_t)policy->memory, "cpu",
+                             marked, "memory", (json_int_t)memory_of(a->step), "cpu",
                              policy->cpu, "resources", "gpu", policy->gpu, "custom",
                              custom);
     char *text = json_dumps(step, JSON_INDENT(1)),
@@ -132,6 +162,9 @@ static int make_command(struct engine *e, struct engine__attempt *a,
     } else {
         command->argv = json_pack("[s, s, s]", e->self, "run-step", a->dir);
         command->env = json_object();
+        const char *dir = json_string_value(json_object_get(spec, "dir"));
+        if (a->step->op->gang && dir != NULL)
+            command->dir = rwf_xstrdup(dir);
         result = engine__write_step(e, a, spec, command->env, err);
     }
     json_decref(spec);
@@ -169,6 +202,7 @@ static int start_process(struct engine *e, struct engine__attempt *a,
         if (command.env == NULL)
             command.env = json_object();
         add_env(e, a, command.env);
+        engine__trial_env(a, command.env);
         engine__runtime_env(e, command.env);
         a->cwd = command.dir != NULL ? rwf_xstrdup(command.dir) : rwf_xstrdup(a->dir);
         struct proc_spec spec = {.argv = command.argv,
@@ -177,7 +211,7 @@ static int start_process(struct engine *e, struct engine__attempt *a,
                                  .dir = a->dir,
                                  .run_id = e->id,
                                  .address = a->step->address,
-                                 .memory = policy->memory,
+                                 .memory = memory_of(a->step),
                                  .timeout = policy->timeout,
                                  .grace = policy->grace,
                                  .log_limit = policy->log_limit,
@@ -215,14 +249,19 @@ static int start(struct engine *e, struct engine__attempt *a,
 {
     if (make_dir(a->dir, err) != 0)
         return -1;
+    engine__trial_attempt(a);
+    engine__trial_mark(a);
     return a->step->op->call != NULL ? engine__call(e, a, err)
                                      : start_process(e, a, d, err);
 }
 
 static void launch_attempt(struct engine *e, const struct plan_step *p, int lock,
-                           const struct schedule_decision *d)
+                           const struct schedule_decision *decision)
 {
     struct rwf_err err = RWF_ERR_INIT;
+    struct schedule_decision all = *decision, *d = &all;
+    if (d->ranks > 1)
+        add_gpus_of_ranks(e, d);
     struct engine__attempt *a = attempt_new(e, p, d->attempt, lock);
     if (start(e, a, d, &err) == 0) {
         log_started(e, p, a, d);

@@ -38,14 +38,20 @@ bool engine__hit(struct engine *e, uint32_t step)
     json_t *outputs = or_empty(json_object_get(entry, "outputs"));
     json_t *metrics = or_empty(json_object_get(entry, "metrics"));
     const char *origin = json_string_value(json_object_get(entry, "origin"));
-    run_log_append(e->log, RUN_STEP_CACHED,
-                   json_pack("{s:s, s:s, s:O, s:O, s:s?}", "step", p->address, "key",
-                             s->ready->key, "outputs", outputs, "metrics", metrics,
-                             "origin", origin));
+    bool stopped = engine__trial_hit_stopped(e, step);
+    json_t *event = json_pack("{s:s, s:s, s:O, s:O, s:s?}", "step", p->address, "key",
+                              s->ready->key, "outputs", outputs, "metrics", metrics,
+                              "origin", origin);
+    if (stopped)
+        json_object_set_new(event, "stopped", json_true());
+    run_log_append(e->log, RUN_STEP_CACHED, event);
     json_decref(entry);
     engine__results_set(e, step, outputs, metrics);
+    char key[RWF_DIGEST_LEN];
+    memcpy(key, s->ready->key, sizeof(key));
     engine__ready_free(s);
     schedule_event(e->schedule, step, SCHEDULE_EVENT_HIT, 0, rwf_clock_mono());
+    engine__trial_over(e, step, true, stopped, key);
     return true;
 }
 
@@ -72,9 +78,10 @@ static int check_planned(const struct engine *e, const struct plan_step *p,
                     p->address);
 }
 
-static int compute_key(struct engine *e, const struct plan_step *p, struct rwf_err *err)
+int engine__compute_key(struct engine *e, const struct plan_step *p, struct rwf_err *err)
 {
     struct engine__ready *ready = rwf_xcalloc(1, sizeof(*ready));
+    engine__ready_free(&e->steps[p->index]);
     e->steps[p->index].ready = ready;
     engine__resolve_as(e, PLAN_KEY);
     if (plan_step_key(e->graph, p, run_cache_digest, e->cache, ready->key,
@@ -107,12 +114,20 @@ void engine__prepare(struct engine *e, uint32_t step)
         skip_by_condition(e, p);
         return;
     }
+    if (when > 0 && p->is_trial && !engine__trial_begins(e, p))
+        return;
     /* What is decided in the head costs less than a look into the cache. */
-    if (when < 0 || (p->op->decide == NULL && compute_key(e, p, &err) != 0)) {
+    if (when < 0 || (p->op->decide == NULL && engine__compute_key(e, p, &err) != 0)) {
         if (!e->fatal)
             engine__failed_early(e, step, schedule_attempt(e->schedule, step), &err);
         return;
     }
-    if (p->op->decide != NULL || !engine__hit(e, step))
-        schedule_event(e->schedule, step, SCHEDULE_EVENT_MISS, 0, rwf_clock_mono());
+    if (when > 0 && p->op->trials != NULL && engine__search_hit(e, p))
+        return;
+    if (p->op->decide == NULL &&
+        (p->is_trial ? engine__trial_hit(e, step) : engine__hit(e, step)))
+        return;
+    schedule_event(e->schedule, step, SCHEDULE_EVENT_MISS, 0, rwf_clock_mono());
+    if (p->is_trial)
+        (void)engine__trial_waits(e, step);
 }

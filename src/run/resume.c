@@ -59,12 +59,14 @@ static size_t restore(struct engine *e, const struct run_state *state,
         if (gone)
             json_array_append_new(lost, json_string(address));
         bool anew = to == STEP_PENDING && schedule_state_final(s->state);
+        if (anew && !gone)
+            engine__trial_again(e, i);
         schedule_restore(e->schedule, i, to, s->attempt, anew ? 0 : s->failures);
         pending += to == STEP_PENDING;
         if (schedule_state_good(to))
             engine__results_set(e, i, json_incref((json_t *)(uintptr_t)s->outputs),
                                 json_incref((json_t *)(uintptr_t)s->metrics));
-        else if (to == STEP_FAILED)
+        else if (to == STEP_FAILED && e->steps[i].trial == NULL)
             engine__blame(e, engine__exit_of(plan_cause_parse(
                                  s->cause == NULL ? "exit" : s->cause)));
     }
@@ -108,7 +110,8 @@ int engine_resume(struct plan_graph *g, const struct engine_options *options,
     if (!rwf_fs_exists(path))
         rwf_fail(err, RWF_E_NORUN, "no run '%s' ('raywf ps' lists them)", id);
     else if (engine__open_log(e, err) == 0 &&
-             (state = run_state_load(path, err)) != NULL)
+             (state = run_state_load(path, err)) != NULL &&
+             engine__searches_replay(e, path, err) == 0)
         result = state->exit_code == 0 ? 0 : go_on(e, state, retry_failed, err);
     run_state_destroy(state);
     free(path);

@@ -335,8 +335,12 @@ static int apply_step(struct replay *r, enum run_event type, const json_t *event
         return rwf_fail(err, RWF_E_INPUT, "damaged log: event %lld (%s) names no step",
                         (long long)r->public.seq, run_event_name(type));
     struct step *step = step_of(r, address);
-    if (rows[type].moves != SCHEDULE_EVENT_COUNT &&
-        move(r, step, rows[type].moves, err) != 0)
+    enum schedule_event moves = rows[type].moves;
+    /* A trial that its search ended while it waited. */
+    if (type == RUN_STEP_SUCCEEDED && step->public.state != STEP_RUNNING &&
+        json_is_true(json_object_get(event, "stopped")))
+        moves = SCHEDULE_EVENT_CUT;
+    if (moves != SCHEDULE_EVENT_COUNT && move(r, step, moves, err) != 0)
         return -1;
     rows[type].on_step(step, event);
     return 0;

@@ -62,7 +62,7 @@ static json_t *load(const char *dir, struct rwf_err *err)
 }
 
 static int run(const struct op *const *ops, const char *dir, const json_t *step,
-               struct rwf_err *err)
+               int *ret_exit_code, struct rwf_err *err)
 {
     const char *name = json_string_value(json_object_get(step, "op"));
     const struct op *op = name == NULL ? NULL : op_by_name(ops, name);
@@ -79,6 +79,7 @@ static int run(const struct op *const *ops, const char *dir, const json_t *step,
                        .report = report,
                        .report_fd = report_fd()};
     int result = op->run(&r, err);
+    *ret_exit_code = r.exit_code;
     json_decref(spec);
     return result;
 }
@@ -97,11 +98,13 @@ int engine_run_step(const struct op *const *ops, const char *dir)
     char *absolute = rwf_fs_absolute(dir);
     json_t *step = load(absolute, &err);
     int exit_code = 0;
-    if (step == NULL || run(ops, absolute, step, &err) != 0) {
+    int given = 0;
+    if (step == NULL || run(ops, absolute, step, &given, &err) != 0) {
         tell(&err);
         /* An errno is the step's own trouble (a file it could not read), not ours. */
-        exit_code =
-            err.code < RWF_E_BASE ? RWF_E_FAILED - RWF_E_BASE : rwf_exit_code(&err);
+        exit_code = given != 0 ? given
+                    : err.code < RWF_E_BASE ? RWF_E_FAILED - RWF_E_BASE
+                                            : rwf_exit_code(&err);
     }
     json_decref(step);
     free(absolute);

@@ -42,6 +42,7 @@ struct schedule__class {
     enum plan_placement placement;
     int priority;
     bool retriable;
+    bool late;       /* see plan_policy */
     bool holds;      /* nodes are kept for its head */
     uint64_t missed; /* version of the cluster, + 1, when it did not fit */
     uint64_t hunted; /* the same, when nothing was found to pre-empt */

@@ -60,7 +60,8 @@ void schedule__update_class(struct schedule *s, struct schedule__class *c)
 {
     bool parked = c->max_parallel > 0 && c->running >= c->max_parallel;
     bool active = c->queued > 0 && !parked;
-    bool hungry = c->ready.count > 0 && c->queued < SCHEDULE__AHEAD;
+    size_t ahead = c->late ? !parked : SCHEDULE__AHEAD;
+    bool hungry = c->ready.count > 0 && c->queued < ahead;
     if (active && !c->in_active) {
         TAILQ_INSERT_TAIL(&s->active, c, active);
         s->full = 0;
@@ -85,7 +86,7 @@ static uint32_t ranks_of(const struct plan_policy *p)
  * apart. */
 static char *class_name(const struct plan_policy *p, uint32_t shape)
 {
-    const void *apart = p->max_parallel > 0 ? p : NULL;
+    const void *apart = p->max_parallel > 0 || p->late ? p : NULL;
     return rwf_xasprintf("%p %u %u %d %d %d", apart, shape, ranks_of(p),
                          (int)p->placement, p->priority, p->retry_max > 0);
 }
@@ -114,6 +115,10 @@ static int fail_fit(const struct schedule *s, const struct plan_step *step,
     if (!schedule_cluster_never(s->cluster, need, ranks_of(p), p->placement, &path,
                                 &what))
         return 0;
+    if (step->op != NULL && step->op->gang && strcmp(path.data, "resources.ranks") == 0) {
+        rwf_str_clear(&path);
+        rwf_str_add(&path, "workers");
+    }
     char *where = place_of(s, step, path.data);
     bool one = schedule_cluster_count(s->cluster) == 1;
     rwf_fail(err, RWF_E_FIT, "%s%s %s; lower %s.%s (--set %s.%s=…) or %s", where,
@@ -138,6 +143,7 @@ static void class_add(struct schedule *s, const struct plan_policy *p, uint32_t 
     c->priority = p->priority;
     c->retriable = p->retry_max > 0;
     c->max_parallel = p->max_parallel;
+    c->late = p->late;
     s->priorities |= s->class_count > 0 && s->classes[0]->priority != p->priority;
     *RWF_PUSH(s->classes, s->class_count, s->class_cap) = c;
 }
@@ -320,7 +326,7 @@ static void settle(struct schedule *s, uint32_t step)
     for (uint32_t k = s->first[step]; k < s->first[step + 1]; k++) {
         uint32_t other = s->dependents[k];
         struct schedule__item *it = &s->items[other];
-        if (!good) {
+        if (!good && !schedule__step(s, other)->settles) {
             doom(s, other, step);
             continue;
         }
@@ -408,6 +414,8 @@ void schedule_event(struct schedule *s, uint32_t step, enum schedule_event event
     if (event == SCHEDULE_EVENT_FAILED || event == SCHEDULE_EVENT_RETRY)
         it->failures++;
     it->deferred = false;
+    if (event == SCHEDULE_EVENT_PAUSED)
+        it->due = INT64_MAX; /* and no wake-up stands for it */
     apply(s, step, event);
     if (event == SCHEDULE_EVENT_RETRY)
         back_off(s, step, now, delay);

@@ -12,7 +12,7 @@ enum schedule_state {
     STEP_PREPARING, /* `when` and the cache are being asked */
     STEP_QUEUED,    /* waits for resources */
     STEP_RUNNING,
-    STEP_BACKOFF, /* waits before the next attempt */
+    STEP_BACKOFF, /* waits before the next attempt, or until its search lets it go on */
     STEP_SUCCEEDED,
     STEP_CACHED, /* result taken from the cache */
     STEP_FAILED,
@@ -36,6 +36,8 @@ enum schedule_event {
                            */
     SCHEDULE_EVENT_DEFER, /* somebody else runs the same step: look again later */
     SCHEDULE_EVENT_PREEMPTED, /* ended for one of higher priority: not an attempt */
+    SCHEDULE_EVENT_PAUSED,    /* its search holds it: DUE lets it go on */
+    SCHEDULE_EVENT_CUT,       /* its search ends it while it waits, with what it has */
     SCHEDULE_EVENT_AGAIN, /* replay only: a resume runs a finished step once more */
     SCHEDULE_EVENT_COUNT
 };

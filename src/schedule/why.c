@@ -72,6 +72,8 @@ static void why_backoff(const struct schedule *s, uint32_t step, int64_t now,
     const struct schedule__item *it = &s->items[step];
     if (it->deferred)
         rwf_str_add(out, "waits for the same step, which runs elsewhere");
+    else if (it->due == INT64_MAX)
+        rwf_str_add(out, "is paused by its search");
     else
         rwf_str_addf(out, "retries in %s",
                      rwf_duration_format(it->due > now ? it->due - now : 0, text));

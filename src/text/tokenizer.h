@@ -4,7 +4,9 @@
  * (Qwen3's, GPT-2's and those that bpe_train makes), exactly as their tokenizers do it:
  * added tokens first, NFC where the file says so, the pattern (PCRE2 or a hand-written
  * matcher of the two known ones), bytes, merges by rank. What a file asks for and we do not
- * do is refused by name.
+ * do is refused by name: other normalizers than NFC, pre-tokenizers than ByteLevel and Split
+ * (Isolated), post-processors that add tokens, dropout. Truncation and padding are not looked
+ * at. Programs that link libtext.a link $(TEXT_LIBS), too.
  */
 #ifndef RWF_TEXT_TOKENIZER_H
 #define RWF_TEXT_TOKENIZER_H
@@ -46,11 +48,16 @@ int32_t tokenizer_end(const struct tokenizer *t);
 
 struct bpe_trainer;
 
-/* vocab_size: all ids, the 256 bytes and the special tokens included. The pattern is GPT-2's,
- * ids of special tokens come first as Hugging Face's trainer gives them; ties between pairs
- * are decided as theirs, so that the same text gives the same merges. */
+/* vocab_size: all ids, the 256 bytes and the special tokens included; there are fewer when
+ * the text has no more pairs that occur twice (min_frequency is 2, as in Hugging Face's
+ * ByteLevelBPETokenizer). The pattern is GPT-2's, ids of special tokens come first as their
+ * trainer gives them; ties between pairs are decided as theirs, so that the same text gives
+ * the same tokenizer.json. NULL and RWF_E_INPUT when vocab_size is too small for the bytes
+ * and special tokens. */
 struct bpe_trainer *bpe_trainer_create(int32_t vocab_size, const char *const *special,
                                        size_t special_count, struct rwf_err *err);
+/* Memory grows with the number of distinct words only. No word goes from one text into the
+ * next. */
 void bpe_trainer_add(struct bpe_trainer *t, const char *text, size_t len);
 /* The tokenizer.json, which the caller frees; NULL and *err when there was no text. */
 char *bpe_trainer_finish(struct bpe_trainer *t, size_t *ret_len, struct rwf_err *err);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Global batch g of an epoch is the positions [g * global, (g + 1) * global) of the epoch's
- * permutation. It is cut into as few micro steps as `micro` allows for, as even as can be,
- * and each of these into `size` contiguous parts, one for each rank: so neither which rows a
- * global batch has nor their order depends on the ranks.
+ * Global batch g of an epoch is the positions [g * global, (g + 1) * global) of the
+ * epoch's permutation. It is cut into as few micro steps as `micro` allows for, as even
+ * as can be, and each of these into `size` contiguous parts, one for each rank: so
+ * neither which rows a global batch has nor their order depends on the ranks.
  *
- * A ring of RING micro batches: the caller may hold the last two that it got, and the thread
- * fills the others. One lock; a slot's content changes hands only under it.
+ * A ring of RING micro batches: the caller may hold the last two that it got, and the
+ * thread fills the others. One lock; a slot's content changes hands only under it.
  */
 #include "config.h"
 #include "train/batches.h"
@@ -24,7 +24,9 @@
 #include "base/mem.h"
 #include "train/batches_order.h"
 
-#define RING 4 /* two that the caller may hold, two ahead */
+#define RING 8 /* two that the caller may hold, six ahead */
+#define LOW 2  /* ahead, when the thread is woken: a wake-up costs more than a small batch. Ranks
+                * that wait for each other have their threads keep in step: no more ahead than that */
 #define INFO_MAX (64 << 20)
 #define ALIGN 256
 
@@ -51,10 +53,10 @@ struct batches {
     int capacity;      /* rows of a micro batch */
     int features, outputs, width;
     struct mapped x, y, ids;
-    bool cold;         /* too large to expect it in the page cache */
+    bool cold; /* too large to expect it in the page cache */
     struct batches_micro ring[RING];
     void *memory[RING];
-    int32_t *scratch;  /* of the sort */
+    int32_t *scratch;   /* of the sort */
     struct epoch epoch; /* the thread's */
 
     pthread_t thread;
@@ -101,8 +103,8 @@ static void part_of(const struct batches *b, int64_t step, int m, int64_t *from,
     *to = first_of(b, step) + begin + count * (b->o.rank + 1) / b->o.size;
 }
 
-/* Of the tokens that the epoch's batches leave over, some are passed over at the start, so
- * that sequences are cut at other places in other epochs. */
+/* Of the tokens that the epoch's batches leave over, some are passed over at the start,
+ * so that sequences are cut at other places in other epochs. */
 static void begin_epoch(struct batches *b, int64_t number)
 {
     struct epoch *e = &b->epoch;
@@ -144,13 +146,15 @@ static void want_rows(const struct batches *b, int64_t from, int64_t to)
     for (int64_t p = from; p < to; p++) {
         int64_t row = row_at(b, p);
         if (b->tokens)
-            want_pages(&b->ids, (b->epoch.offset + row * b->o.length) * b->width, bytes);
+            want_pages(&b->ids, (b->epoch.offset + row * b->o.length) * b->width,
+                       bytes);
         else
             want_pages(&b->x, row * (int64_t)bytes, bytes);
     }
 }
 
-static void fill_row(const struct batches *b, struct batches_micro *m, int i, int64_t row)
+static void fill_row(const struct batches *b, struct batches_micro *m, int i,
+                     int64_t row)
 {
     size_t n = (size_t)b->features;
     const float *x = (const float *)(const void *)b->x.data;
@@ -211,7 +215,8 @@ static void advance(struct batches *b)
 
 static bool may_fill(const struct batches *b)
 {
-    return b->wanted && !b->ended && b->filled + 2 < b->taken + RING;
+    uint64_t ahead = b->o.size > 1 ? LOW : RING - 2;
+    return b->wanted && !b->ended && b->filled < b->taken + ahead;
 }
 
 static void *thread_main(void *arg)
@@ -273,7 +278,8 @@ const struct batches_micro *batches_next(struct batches *b)
     }
     if (b->filled > b->taken) {
         m = &b->ring[b->taken++ % RING];
-        pthread_cond_broadcast(&b->changed);
+        if (b->filled - b->taken <= LOW)
+            pthread_cond_broadcast(&b->changed);
     }
     pthread_mutex_unlock(&b->lock);
     return m;
@@ -328,7 +334,8 @@ static const json_t *split_info(const struct batches *b, struct rwf_err *err)
     const json_t *splits = json_object_get(b->info, "splits");
     const json_t *split = json_object_get(splits, b->split);
     if (split == NULL)
-        rwf_fail(err, RWF_E_INPUT, "%s/data.json has no split %s", b->o.folder, b->split);
+        rwf_fail(err, RWF_E_INPUT, "%s/data.json has no split %s", b->o.folder,
+                 b->split);
     return split;
 }
 
@@ -342,10 +349,11 @@ static int map_file(const struct batches *b, const char *part, int64_t want,
     if (fd < 0 || fstat(fd, &st) < 0) {
         rwf_fail(err, RWF_E_INPUT, "%s: %s", path, strerror(errno));
     } else if (st.st_size != want) {
-        rwf_fail(err, RWF_E_INPUT,
-                 "%s has %lld bytes, but data.json says %lld: the data changed after it "
-                 "was prepared; remove the folder and run again",
-                 path, (long long)st.st_size, (long long)want);
+        rwf_fail(
+            err, RWF_E_INPUT,
+            "%s has %lld bytes, but data.json says %lld: the data changed after it "
+            "was prepared; remove the folder and run again",
+            path, (long long)st.st_size, (long long)want);
     } else if ((map = mmap(NULL, (size_t)want, PROT_READ, MAP_SHARED, fd, 0)) ==
                MAP_FAILED) {
         rwf_fail(err, errno, "%s: cannot map it: %s", path, strerror(errno));
@@ -366,10 +374,10 @@ static int open_rows(struct batches *b, const json_t *split, struct rwf_err *err
     b->rows = number_of(split, "rows");
     b->features = (int)number_of(b->info, "features");
     b->outputs = (int)number_of(b->info, "outputs");
-    b->classes = json_is_string(task) &&
-                 strcmp(json_string_value(task), "classification") == 0;
-    if (b->rows <= 0 || b->rows > INT64_MAX / 8 / (b->features + 1) || b->features <= 0 ||
-        b->outputs <= 0)
+    b->classes =
+        json_is_string(task) && strcmp(json_string_value(task), "classification") == 0;
+    if (b->rows <= 0 || b->rows > INT64_MAX / 8 / (b->features + 1) ||
+        b->features <= 0 || b->outputs <= 0)
         return rwf_fail(err, RWF_E_INPUT, "%s: split %s has no rows", b->o.folder,
                         b->split);
     int width = b->classes ? 1 : b->outputs;
@@ -387,19 +395,23 @@ static int open_tokens(struct batches *b, const json_t *split, struct rwf_err *e
     b->width = (int)number_of(b->info, "width");
     rwf_assert(length > 0);
     if ((b->width != 2 && b->width != 4) || b->all < 0 || b->all > INT64_MAX / 8)
-        return rwf_fail(err, RWF_E_INPUT, "%s/data.json: width or tokens of split %s "
-                        "are wrong", b->o.folder, b->split);
+        return rwf_fail(err, RWF_E_INPUT,
+                        "%s/data.json: width or tokens of split %s "
+                        "are wrong",
+                        b->o.folder, b->split);
     b->rows = b->all > 0 ? (b->all - 1) / length : 0;
     if (b->rows < (b->o.shuffle ? b->o.global : 1))
-        return rwf_fail(err, RWF_E_INPUT,
-                        "split %s has %lld tokens, which is %lld sequences of %d: fewer "
-                        "than %s needs; lower sequence_length%s, or give it more text",
-                        b->split, (long long)b->all, (long long)b->rows, b->o.length,
-                        b->o.shuffle ? "one global batch" : "an evaluation",
-                        b->o.shuffle ? " or global_batch_size" : "");
+        return rwf_fail(
+            err, RWF_E_INPUT,
+            "split %s has %lld tokens, which is %lld sequences of %d: fewer "
+            "than %s needs; lower sequence_length%s, or give it more text",
+            b->split, (long long)b->all, (long long)b->rows, b->o.length,
+            b->o.shuffle ? "one global batch" : "an evaluation",
+            b->o.shuffle ? " or global_batch_size" : "");
     if (map_file(b, "ids", b->all * b->width, &b->ids, err) < 0)
         return -1;
-    b->per_epoch = b->o.shuffle ? b->rows / b->o.global : ceil_div(b->rows, b->o.global);
+    b->per_epoch =
+        b->o.shuffle ? b->rows / b->o.global : ceil_div(b->rows, b->o.global);
     return 0;
 }
 
@@ -429,9 +441,11 @@ static int allocate(struct batches *b, struct rwf_err *err)
         char *p = b->memory[i] = d->k->alloc_host(d->c, bytes);
         struct batches_micro *m = &b->ring[i];
         if (p == NULL)
-            return rwf_fail(err, RWF_E_FIT,
-                            "no host memory for batches: %d buffers of %zu bytes; lower "
-                            "micro_batch_size", RING, bytes);
+            return rwf_fail(
+                err, RWF_E_FIT,
+                "no host memory for batches: %d buffers of %zu bytes; lower "
+                "micro_batch_size",
+                RING, bytes);
         if (b->tokens) {
             m->ids = (int32_t *)(void *)p;
             m->targets = (int32_t *)(void *)(p + y);

@@ -8,6 +8,8 @@
  * Rows: a permutation of the rows per epoch; the last global batch of an epoch may be short.
  * Tokens: an epoch cuts the stream into sequences of `length` + 1 that overlap by one, from an
  * offset drawn per epoch, and permutes them; the last short global batch is dropped.
+ * Without shuffling they begin at the first token; what is left after the last whole sequence
+ * is not seen.
  */
 #ifndef RWF_TRAIN_BATCHES_H
 #define RWF_TRAIN_BATCHES_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The sort is a stable radix sort of 11 bits a pass: two passes for any vocabulary up to
- * four million, and equal ids stay in the order of their positions.
+ * The sort is a stable radix sort of 11 bits a pass: two passes for any vocabulary up
+ * to four million, and equal ids stay in the order of their positions.
  */
 #include "config.h"
 #include "train/batches_order.h"
@@ -11,8 +11,8 @@
 #define ORDER_BITS 11
 #define ORDER_BUCKETS (1 << ORDER_BITS)
 
-/* Every bit of the result depends on every bit of x: two multiplications of odd constants
- * between shifts, as in SplitMix64. */
+/* Every bit of the result depends on every bit of x: two multiplications of odd
+ * constants between shifts, as in SplitMix64. */
 static uint64_t mix(uint64_t x)
 {
     x += UINT64_C(0x9e3779b97f4a7c15);
@@ -63,8 +63,8 @@ int64_t batches_draw(uint64_t seed, uint64_t epoch, int64_t limit)
 }
 
 /* One pass: from (NULL: 0, 1, …) to `to`, by the bits of the ids from shift on. */
-static void sort_pass(const int32_t *ids, const int32_t *from, int32_t *to, int64_t count,
-                      int shift)
+static void sort_pass(const int32_t *ids, const int32_t *from, int32_t *to,
+                      int64_t count, int shift)
 {
     int32_t starts[ORDER_BUCKETS], sum = 0;
     memset(starts, 0, sizeof(starts));

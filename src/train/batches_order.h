@@ -6,8 +6,8 @@
 #define RWF_TRAIN_BATCHES_ORDER_H
 #include <stdint.h>
 
-/* A permutation of 0..count-1 that takes no memory: a Feistel network over the next power of
- * four, walked until it falls into the range again. */
+/* A permutation of 0..count-1 that takes no memory: a Feistel network over the next
+ * power of four, walked until it falls into the range again. */
 struct batches_permutation {
     uint64_t count, key;
     int half; /* bits of each half */

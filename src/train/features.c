@@ -59,8 +59,9 @@ static void add(struct list *list, const char *name, double mean, double std,
                 struct levels *levels, int at)
 {
     struct column *c = RWF_PUSH(list->items, list->count, list->cap);
-    *c = (struct column){ .name = rwf_xstrdup(name), .mean = mean, .std = std,
-                          .levels = levels, .at = at };
+    *c = (struct column){
+        .name = rwf_xstrdup(name), .mean = mean, .std = std, .levels = levels, .at = at
+    };
 }
 
 void features_add_number(struct features *f, const char *name, double mean, double std)
@@ -111,8 +112,11 @@ int features_count(const struct features *f)
 
 static struct features_column column_of(const struct column *c)
 {
-    return (struct features_column){ .name = c->name, .at = c->at, .mean = c->mean,
-                                     .std = c->std, .levels = c->levels };
+    return (struct features_column){ .name = c->name,
+                                     .at = c->at,
+                                     .mean = c->mean,
+                                     .std = c->std,
+                                     .levels = c->levels };
 }
 
 struct features_column features_column(const struct features *f, int i)
@@ -176,8 +180,8 @@ json_t *features_json(const struct features *f)
                          ? json_pack("{s:s, s:s, s:o}", "name", c->name, "type",
                                      kind_names[levels_kind(c->levels)], "classes",
                                      values_json(c->levels))
-                         : json_pack("{s:s, s:f, s:f}", "name", c->name, "mean", c->mean,
-                                     "std", c->std));
+                         : json_pack("{s:s, s:f, s:f}", "name", c->name, "mean",
+                                     c->mean, "std", c->std));
     }
     return json_pack("{s:i, s:s, s:i, s:o, s:o}", "v", 1, "task",
                      f->classifies ? "classification" : "regression", "width", f->width,
@@ -226,13 +230,15 @@ static struct levels *parse_levels(const json_t *item, const char *key,
     return NULL;
 }
 
-static int parse_number(const json_t *item, double *mean, double *std, struct rwf_err *err)
+static int parse_number(const json_t *item, double *mean, double *std,
+                        struct rwf_err *err)
 {
     *mean = json_number_value(json_object_get(item, "mean"));
     *std = json_number_value(json_object_get(item, "std"));
     if (!json_is_number(json_object_get(item, "mean")) ||
         !json_is_number(json_object_get(item, "std")) || !(*std >= 0))
-        return rwf_fail(err, RWF_E_INPUT, "mean and std must be numbers, std not below 0");
+        return rwf_fail(err, RWF_E_INPUT,
+                        "mean and std must be numbers, std not below 0");
     return 0;
 }
 
@@ -295,7 +301,8 @@ static int parse_list(struct features *f, const json_t *json, const char *key,
     return 0;
 }
 
-struct features *features_parse(const json_t *json, const char *name, struct rwf_err *err)
+struct features *features_parse(const json_t *json, const char *name,
+                                struct rwf_err *err)
 {
     const char *task = json_string_value(json_object_get(json, "task"));
     bool classifies = task != NULL && strcmp(task, "classification") == 0;
@@ -347,8 +354,8 @@ static int no_column(const json_t *row, const char *name, struct rwf_err *err)
         rwf_suggest_try(&near, key);
     const char *best = rwf_suggest_best(&near);
     if (best != NULL)
-        return rwf_fail(err, RWF_E_INPUT, "the row has no '%s' but '%s'; null is allowed",
-                        name, best);
+        return rwf_fail(err, RWF_E_INPUT,
+                        "the row has no '%s' but '%s'; null is allowed", name, best);
     return rwf_fail(err, RWF_E_INPUT, "the row has no '%s'; null is allowed", name);
 }
 
@@ -391,7 +398,8 @@ int features_row(const struct features *f, const json_t *row, float *to,
             return no_column(row, c->name, err);
         if (json_is_null(value))
             continue;
-        if ((c->levels != NULL ? put_category : put_number)(c, value, to + c->at, err) < 0)
+        if ((c->levels != NULL ? put_category : put_number)(c, value, to + c->at, err) <
+            0)
             return -1;
     }
     return 0;

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * From a row to the numbers that a model reads, and back from what it answers: learned on the
- * training split, kept in preprocess.json, which travels with the checkpoint:
+ * From a row to the numbers that a model reads, and back from what it answers: learned
+ * on the training split, kept in preprocess.json, which travels with the checkpoint:
  *
  *   {"v":1,"task":"classification"|"regression","width":F,
  *    "features":[{"name","kind":"number","mean","std"},
  *                {"name","kind":"category","type","categories":[values, sorted]}],
  *    "targets":[{"name","type","classes":[values, sorted]}] | [{"name","mean","std"}]}
  *
- * A number becomes (x - mean) / std; a null, and any number of a column that was constant
- * (std 0), becomes 0. A category becomes as many numbers as there are, 1 at its place; a null
- * and a value that was not there become 0 everywhere. The values of a column are all of one
- * type: text, number or boolean.
+ * A number becomes (x - mean) / std; a null, and any number of a column that was
+ * constant (std 0), becomes 0. A category becomes as many numbers as there are, 1 at
+ * its place; a null and a value that was not there become 0 everywhere. The values of a
+ * column are all of one type: text, number or boolean.
  */
 #ifndef RWF_TRAIN_FEATURES_H
 #define RWF_TRAIN_FEATURES_H
@@ -27,15 +27,16 @@ struct features;
 
 struct features *features_open(const char *path, struct rwf_err *err);
 /* name: of where it comes from, for errors. */
-struct features *features_parse(const json_t *json, const char *name, struct rwf_err *err);
+struct features *features_parse(const json_t *json, const char *name,
+                                struct rwf_err *err);
 void features_close(struct features *f);
 
 /* Floats of a row, and of an answer: classes, or targets. */
 int features_width(const struct features *f);
 int features_outputs(const struct features *f);
 bool features_classifies(const struct features *f);
-/* to[width] = the row {column: value}. Columns beyond the features are passed over. RWF_E_INPUT
- * names the column that is not there or of another type. */
+/* to[width] = the row {column: value}. Columns beyond the features are passed over.
+ * RWF_E_INPUT names the column that is not there or of another type. */
 int features_row(const struct features *f, const json_t *row, float *to,
                  struct rwf_err *err);
 /* The name of target i (classification: of the one), and the class (which the caller

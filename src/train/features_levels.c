@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * An open-addressed table of indexes into an array of levels; never more than half full.
+ * An open-addressed table of indexes into an array of levels; never more than half
+ * full.
  */
 #include "config.h"
 #include "train/features_levels.h"
@@ -121,7 +122,8 @@ static int compare(const void *a, const void *b)
 /* --- the table --- */
 
 /* The slot that has v, or the free one where it goes. */
-static size_t slot_of(const struct levels *l, const struct levels_value *v, uint32_t hash)
+static size_t slot_of(const struct levels *l, const struct levels_value *v,
+                      uint32_t hash)
 {
     size_t at = hash & (l->size - 1);
     for (; l->slots[at] != 0; at = (at + 1) & (l->size - 1)) {
@@ -199,7 +201,8 @@ char *levels_name(const struct levels *l, int i)
     return text;
 }
 
-bool levels_of_json(const struct levels *l, const json_t *value, struct levels_value *ret)
+bool levels_of_json(const struct levels *l, const json_t *value,
+                    struct levels_value *ret)
 {
     if (l->kind == LEVELS_TEXT && json_is_string(value))
         *ret = levels_text(json_string_value(value), json_string_length(value));

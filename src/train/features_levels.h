@@ -17,8 +17,8 @@ enum levels_kind { LEVELS_TEXT, LEVELS_NUMBER, LEVELS_BOOLEAN };
 struct levels_value {
     const char *text; /* LEVELS_TEXT: bytes, and how many */
     size_t len;
-    int64_t whole;    /* LEVELS_NUMBER that is whole; LEVELS_BOOLEAN: 0 or 1 */
-    double real;      /* any other number */
+    int64_t whole; /* LEVELS_NUMBER that is whole; LEVELS_BOOLEAN: 0 or 1 */
+    double real;   /* any other number */
     bool is_real;
 };
 
@@ -46,6 +46,7 @@ void levels_sort(struct levels *l);
 json_t *levels_json(const struct levels *l, int i);
 char *levels_name(const struct levels *l, int i);
 /* The value of JSON; false when it is not of l's kind. Borrows v's text. */
-bool levels_of_json(const struct levels *l, const json_t *value, struct levels_value *ret);
+bool levels_of_json(const struct levels *l, const json_t *value,
+                    struct levels_value *ret);
 
 #endif

@@ -45,9 +45,10 @@
 #include <jansson.h>
 #include "base/err.h"
 
-/* One rank's whole life: reads the job, trains, 0 or -1. c is open; the device is opened
- * here with local_rank as its index. */
+/* One rank's whole life: reads the job, trains, 0 or -1. RWF_E_STOPPED: SIGTERM or SIGUSR1 came,
+ * and a checkpoint was written. */
 struct comm;
-int train_loop(const json_t *job, struct comm *c, struct rwf_err *err);
+struct device;
+int train_loop(const json_t *job, struct device *d, struct comm *c, struct rwf_err *err);
 
 #endif

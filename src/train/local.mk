@@ -14,8 +14,14 @@ libtrain_a_SOURCES += %D%/batches.c %D%/batches_order.c %D%/batches_order.h \
 	%D%/tokens_pool.h
 
 # the loop
+libtrain_a_SOURCES += %D%/evaluate.c %D%/heartbeat.c %D%/heartbeat.h %D%/loop.c %D%/loop.h \
+	%D%/loop_batch.c %D%/loop_job.c %D%/loop_open.c %D%/loop_report.c %D%/loop_save.c \
+	%D%/metrics.c %D%/metrics.h %D%/sample.c
 libtrain_a_SOURCES += %D%/optim.c %D%/optim.h %D%/params.c %D%/params.h %D%/params_full.c \
 	%D%/params_impl.h %D%/params_load.c %D%/params_save.c %D%/params_step.c %D%/schedule.c \
 	%D%/schedule.h
 
 # the op and its gang
+libtrain_a_SOURCES += %D%/op_train.c %D%/op_train.h %D%/program.c %D%/spec.c %D%/spec.h \
+	%D%/reports.c %D%/reports.h %D%/spec_check.c %D%/spec_job.c %D%/spec_job.h %D%/stable.c %D%/stable.h %D%/gang.c %D%/gang.h \
+	%D%/gang_start.c %D%/gang_start.h %D%/gang_lines.c %D%/gang_procs.c

@@ -32,6 +32,7 @@ struct params_options {
     struct device *device;
     struct comm *comm;
     const struct model_layout *layout; /* borrowed, as the two above */
+    const struct model *model; /* knows other names of parameters; or NULL */
     enum kernel_type type;
     enum params_shard shard;
     struct optim optim;

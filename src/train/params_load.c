@@ -243,21 +243,14 @@ static int file_fill(void *ctx, size_t param, int64_t first, int64_t count, floa
     return 0;
 }
 
-/* Published checkpoints carry the body's names with a prefix or without. */
-static const struct safetensors_entry *find(const struct file *f, const char *name)
+/* Published checkpoints may have other names for the same. */
+static const struct safetensors_entry *find(const struct file *f, size_t param)
 {
-    static const char *const prefixes[] = { "transformer.", "model." };
-    const struct safetensors_entry *e = safetensors_find(f->s, name);
-    for (size_t i = 0; e == NULL && i < RWF_COUNT(prefixes); i++) {
-        if (rwf_starts_with(name, prefixes[i])) {
-            e = safetensors_find(f->s, name + strlen(prefixes[i]));
-        } else {
-            char *longer = rwf_xasprintf("%s%s", prefixes[i], name);
-            e = safetensors_find(f->s, longer);
-            free(longer);
-        }
-    }
-    return e;
+    const struct params_options *o = &f->p->o;
+    const struct safetensors_entry *e =
+        safetensors_find(f->s, o->layout->params[param].name);
+    const char *alias = o->model != NULL ? model_param_alias(o->model, param) : NULL;
+    return e == NULL && alias != NULL ? safetensors_find(f->s, alias) : e;
 }
 
 static int check_shape(const struct file *f, const struct model_param *m,
@@ -338,7 +331,7 @@ static int match(struct file *f, bool adapters, struct rwf_err *err)
     size_t missing = 0;
     int rc = 0;
     for (size_t i = 0; i < l->param_count; i++) {
-        f->entries[i] = find(f, l->params[i].name);
+        f->entries[i] = find(f, i);
         if (f->entries[i] == NULL && !(adapters && is_adapter(l->params[i].name)))
             name_some(&names, &missing, l->params[i].name);
     }

@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The folder's life: made in TO.tmp, synced, renamed. data.json keeps the digest of what it
- * was made of ("made_of"), so that an attempt that starts again finds it done, and never one
- * that was made of something else.
+ * The folder's life: made in TO.tmp, synced, renamed. data.json keeps the digest of
+ * what it was made of ("made_of"), so that an attempt that starts again finds it done,
+ * and never one that was made of something else.
  */
 #include "config.h"
 #include "train/prepared.h"
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include "base/digest.h"
 #include "base/fs.h"
@@ -47,22 +49,23 @@ static bool is_mlp(const struct prepare *p)
 
 static void add_split(json_t *what, const struct prepare_split *s)
 {
-    json_object_set_new(what, s->name,
-                        json_pack("{s:s, s:I}", "sql", s->select, "bytes",
-                                  (json_int_t)s->bytes));
+    json_object_set_new(
+        what, s->name,
+        json_pack("{s:s, s:I}", "sql", s->select, "bytes", (json_int_t)s->bytes));
 }
 
 static int digest_of(const struct prepare *p, char ret[RWF_DIGEST_LEN],
                      struct rwf_err *err)
 {
-    static const char *const keys[] = { "type", "task", "target", "features",
-                                        "categorical", "class_weights", "text" };
+    static const char *const keys[] = { "type",     "task",        "target",
+                                        "features", "categorical", "class_weights",
+                                        "text" };
     json_t *what = json_pack("{s:i}", "version", PREPARE_VERSION);
     char *path = NULL, file[RWF_DIGEST_LEN];
     int r = 0;
     for (size_t i = 0; i < RWF_COUNT(keys); i++)
-        json_object_set(what, keys[i], (json_t *)(uintptr_t)prepare__get(p, "model",
-                                                                         keys[i]));
+        json_object_set(what, keys[i],
+                        (json_t *)(uintptr_t)prepare__get(p, "model", keys[i]));
     add_split(what, &p->train);
     if (p->has_val)
         add_split(what, &p->val);
@@ -78,6 +81,22 @@ static int digest_of(const struct prepare *p, char ret[RWF_DIGEST_LEN],
     return r;
 }
 
+/* Whether the files are as long as they were made: what was cut short since is made again. */
+static bool has_files(const char *folder, const json_t *info)
+{
+    json_t *files = json_object_get(info, "files"), *bytes;
+    const char *name;
+    bool all = json_is_object(files);
+    json_object_foreach(files, name, bytes) {
+        char *path = rwf_fs_join(folder, name);
+        struct stat st;
+        all = all && stat(path, &st) == 0 && st.st_size == json_integer_value(bytes);
+        free(path);
+    }
+    return all;
+}
+
+
 /* data.json of a finished folder that was made of the same; else NULL. */
 static json_t *find_finished(const char *to, const char *digest)
 {
@@ -88,7 +107,7 @@ static json_t *find_finished(const char *to, const char *digest)
     const char *made_of = json_string_value(json_object_get(info, "made_of"));
     free(text);
     free(path);
-    if (made_of != NULL && strcmp(made_of, digest) == 0)
+    if (made_of != NULL && strcmp(made_of, digest) == 0 && has_files(to, info))
         return info;
     json_decref(info);
     return NULL;
@@ -99,11 +118,26 @@ static json_t *find_finished(const char *to, const char *digest)
 static int sync_folder(const char *path, struct rwf_err *err)
 {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int r = fd >= 0 && fsync(fd) == 0 ? 0 : rwf_fail(err, errno, "%s: %s", path,
-                                                      strerror(errno));
+    int r = fd >= 0 && fsync(fd) == 0
+                ? 0
+                : rwf_fail(err, errno, "%s: %s", path, strerror(errno));
     if (fd >= 0)
         close(fd);
     return r;
+}
+
+static json_t *list_files(const char *folder)
+{
+    json_t *files = json_object();
+    DIR *dir = opendir(folder);
+    const struct dirent *e;
+    struct stat st;
+    while (dir != NULL && (e = readdir(dir)) != NULL)
+        if (fstatat(dirfd(dir), e->d_name, &st, 0) == 0 && S_ISREG(st.st_mode))
+            json_object_set_new(files, e->d_name, json_integer(st.st_size));
+    if (dir != NULL)
+        closedir(dir);
+    return files;
 }
 
 static int finish(struct prepare *p, const char *digest, const char *to,
@@ -112,13 +146,15 @@ static int finish(struct prepare *p, const char *digest, const char *to,
     char *parent = rwf_fs_dirname(to);
     json_object_set_new(p->info, "v", json_integer(1));
     json_object_set_new(p->info, "made_of", json_string(digest));
+    json_object_set_new(p->info, "files", list_files(p->folder));
     int r = prepare__write_json(p, "data.json", p->info, err);
     if (r == 0)
         r = sync_folder(p->folder, err);
     if (r == 0)
         r = rwf_fs_rmtree(to, err);
     if (r == 0 && rename(p->folder, to) < 0)
-        r = rwf_fail(err, errno, "%s: cannot be renamed: %s", p->folder, strerror(errno));
+        r = rwf_fail(err, errno, "%s: cannot be renamed: %s", p->folder,
+                     strerror(errno));
     if (r == 0)
         r = sync_folder(parent, err);
     free(parent);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Means and deviations are Welford's, row by row in the order of the file: the same bits
- * whatever chunks DuckDB cuts the file into and however many threads read it.
+ * Means and deviations are Welford's, row by row in the order of the file: the same
+ * bits whatever chunks DuckDB cuts the file into and however many threads read it.
  */
 #include "config.h"
 #include "train/prepare_learn.h"
@@ -12,15 +12,9 @@
 #include "base/suggest.h"
 #include "data/sql.h"
 
-/* --- which columns --- */
+enum { MANY_LEVELS = 50 };
 
-static bool has_column(const struct prepare_table *t, const char *name)
-{
-    for (size_t i = 0; i < t->count; i++)
-        if (strcmp(t->columns[i].name, name) == 0)
-            return true;
-    return false;
-}
+/* --- which columns --- */
 
 static const char *const no_type =
     "is %s in the files, and a feature is a number, text or boolean: leave it out of "
@@ -33,7 +27,7 @@ static int add_column(struct prepare *p, struct prepare_table *t, const char *na
     enum prepare_type type;
     if (prepare__column(&p->train, name, &type, err) < 0)
         return -1;
-    if (has_column(t, name))
+    if (rwf_map_get(t->names, name) != NULL)
         return rwf_fail(err, RWF_E_INPUT, "column %s is named twice", name);
     if (type == PREPARE_OTHER) {
         rwf_fail(err, RWF_E_INPUT, no_type, prepare__type_name(&p->train, name));
@@ -41,6 +35,7 @@ static int add_column(struct prepare *p, struct prepare_table *t, const char *na
     }
     struct prepare_column *c = &t->columns[t->count++];
     *c = (struct prepare_column){ .name = name, .type = type };
+    rwf_map_set(t->names, name, c);
     if (type == PREPARE_TEXT)
         c->levels = levels_create(LEVELS_TEXT);
     else if (type == PREPARE_BOOLEAN)
@@ -74,7 +69,7 @@ static int check_categorical(const struct prepare_table *t, const json_t *names,
     const char *name;
     for (size_t i = 0; (name = name_at(names, i)) != NULL; i++) {
         struct rwf_suggest near;
-        if (has_column(t, name))
+        if (rwf_map_get(t->names, name) != NULL)
             continue;
         rwf_suggest_init(&near, name);
         for (size_t k = 0; k < t->count; k++)
@@ -82,14 +77,14 @@ static int check_categorical(const struct prepare_table *t, const json_t *names,
         const char *best = rwf_suggest_best(&near);
         return rwf_fail(err, RWF_E_INPUT,
                         "model.categorical: %s is none of the features%s%s%s", name,
-                        best != NULL ? ": did you mean '" : "", best != NULL ? best : "",
-                        best != NULL ? "'?" : "");
+                        best != NULL ? ": did you mean '" : "",
+                        best != NULL ? best : "", best != NULL ? "'?" : "");
     }
     return 0;
 }
 
-static int add_features(struct prepare *p, struct prepare_table *t, const json_t *targets,
-                        struct rwf_err *err)
+static int add_features(struct prepare *p, struct prepare_table *t,
+                        const json_t *targets, struct rwf_err *err)
 {
     const json_t *names = prepare__get(p, "model", "features");
     const json_t *categorical = prepare__get(p, "model", "categorical");
@@ -100,7 +95,8 @@ static int add_features(struct prepare *p, struct prepare_table *t, const json_t
         if (names_have(targets, name))
             return rwf_fail(err, RWF_E_INPUT,
                             "model.features: %s is the target: a model that sees it "
-                            "learns nothing else", name);
+                            "learns nothing else",
+                            name);
         if (add_column(p, t, name, names_have(categorical, name), err) < 0)
             return rwf_wrap(err, "model.features");
     }
@@ -117,18 +113,19 @@ static int add_features(struct prepare *p, struct prepare_table *t, const json_t
     return check_categorical(t, categorical, err);
 }
 
-static int add_targets(struct prepare *p, struct prepare_table *t, const json_t *targets,
-                       struct rwf_err *err)
+static int add_targets(struct prepare *p, struct prepare_table *t,
+                       const json_t *targets, struct rwf_err *err)
 {
     const char *name;
     for (size_t i = 0; (name = name_at(targets, i)) != NULL; i++) {
         if (add_column(p, t, name, t->classifies, err) < 0)
             return rwf_wrap(err, "model.target");
         if (!t->classifies && t->columns[t->count - 1].levels != NULL)
-            return rwf_fail(err, RWF_E_INPUT,
-                            "model.target: %s is %s, and task regression learns numbers: "
-                            "set task: classification, or name another column",
-                            name, prepare__type_name(&p->train, name));
+            return rwf_fail(
+                err, RWF_E_INPUT,
+                "model.target: %s is %s, and task regression learns numbers: "
+                "set task: classification, or name another column",
+                name, prepare__type_name(&p->train, name));
     }
     if (t->count == t->features || (t->classifies && t->count > t->features + 1))
         return rwf_fail(err, RWF_E_INPUT, "model.target must name %s",
@@ -142,11 +139,13 @@ int prepare__choose(struct prepare *p, struct prepare_table *t, struct rwf_err *
     const char *task = json_string_value(prepare__get(p, "model", "task"));
     size_t most = json_array_size(p->train.columns) +
                   json_array_size(prepare__get(p, "model", "features")) +
-                  json_array_size(targets) + 1, i;
+                  json_array_size(targets) + 1,
+           i;
     const char *name;
     enum prepare_type type;
     t->classifies = task == NULL || strcmp(task, "classification") == 0;
     t->columns = rwf_xcalloc(most, sizeof(*t->columns));
+    t->names = rwf_map_create();
     for (i = 0; (name = name_at(targets, i)) != NULL; i++)
         if (prepare__column(&p->train, name, &type, err) < 0)
             return rwf_wrap(err, "model.target");
@@ -160,6 +159,7 @@ void prepare__table_free(struct prepare_table *t)
     for (size_t i = 0; i < t->count; i++)
         if (!t->columns[i].given)
             levels_destroy(t->columns[i].levels);
+    rwf_map_destroy(t->names, NULL);
     free(t->columns);
 }
 
@@ -210,11 +210,15 @@ bool prepare__value(const struct duck_column *c, int64_t row, struct levels_valu
 int prepare__bad_number(const struct prepare_column *c, int64_t row, double value,
                         struct rwf_err *err)
 {
-    return rwf_fail(err, RWF_E_INPUT,
-                    "column %s, row %lld: %s is no number to learn from: drop such rows "
-                    "(where: isfinite(%s)) or make them null in the dataset",
-                    c->name, (long long)row + 1,
-                    isnan(value) ? "NaN" : value > 0 ? "infinity" : "-infinity", c->name);
+    return rwf_fail(
+        err, RWF_E_INPUT,
+        "column %s, row %lld: %s is no number to learn from: drop such rows "
+        "(where: isfinite(%s)) or make them null in the dataset",
+        c->name, (long long)row + 1,
+        isnan(value) ? "NaN"
+        : value > 0  ? "infinity"
+                     : "-infinity",
+        c->name);
 }
 
 int prepare__no_target(const struct prepare_column *c, int64_t row, struct rwf_err *err)
@@ -257,9 +261,11 @@ static int learn_number(struct prepare_column *c, const struct duck_column *d,
 static int too_many(const struct prepare_column *c, bool target, struct rwf_err *err)
 {
     if (target)
-        return rwf_fail(err, RWF_E_INPUT,
-                        "column %s has more than %d classes: set task: regression if it is "
-                        "a measure", c->name, PREPARE_LEVELS_MAX);
+        return rwf_fail(
+            err, RWF_E_INPUT,
+            "column %s has more than %d classes: set task: regression if it is "
+            "a measure",
+            c->name, PREPARE_LEVELS_MAX);
     return rwf_fail(err, RWF_E_INPUT,
                     "column %s has more than %d categories: leave it out of "
                     "model.features, or group its values in the dataset",
@@ -307,10 +313,11 @@ static int add_number(struct prepare *p, struct features *f, struct prepare_colu
 {
     double std = c->count > 0 ? sqrt(c->squares / (double)c->count) : 0;
     if (!isfinite(std) || !isfinite(c->mean))
-        return rwf_fail(err, RWF_E_INPUT,
-                        "column %s: its numbers, up to %g, are too large to standardise: "
-                        "scale them in the dataset", c->name,
-                        fmax(fabs(c->least), fabs(c->most)));
+        return rwf_fail(
+            err, RWF_E_INPUT,
+            "column %s: its numbers, up to %g, are too large to standardise: "
+            "scale them in the dataset",
+            c->name, fmax(fabs(c->least), fabs(c->most)));
     if (c->count == 0 || c->least == c->most) {
         std = target ? 1 : 0;
         prepare__note(p, "note: column %s is %s in the training split%s", c->name,
@@ -331,10 +338,23 @@ static int add_levels(struct features *f, struct prepare_column *c, bool target,
     if (!target || levels_count(c->levels) > 1)
         return 0;
     char *only = levels_name(c->levels, 0);
-    rwf_fail(err, RWF_E_INPUT, "column %s has one class only, %s: there is nothing to learn",
-             c->name, only);
+    rwf_fail(err, RWF_E_INPUT,
+             "column %s has one class only, %s: there is nothing to learn", c->name,
+             only);
     free(only);
     return -1;
+}
+
+/* Names, identifiers, or numbers of which one is none. */
+static void note_levels(struct prepare *p, const struct prepare_column *c)
+{
+    int count = levels_count(c->levels);
+    if (count >= MANY_LEVELS && count > c->count / 2)
+        prepare__note(p,
+                      "note: column %s is a category with %d values in %lld rows, most of "
+                      "them once: leave it out of model.features, or make it a number in the "
+                      "dataset",
+                      c->name, count, (long long)c->count);
 }
 
 static int add_learned(struct prepare *p, const struct prepare_table *t,
@@ -346,6 +366,8 @@ static int add_learned(struct prepare *p, const struct prepare_table *t,
         if ((c->levels != NULL ? add_levels(f, c, target, err)
                                : add_number(p, f, c, target, err)) < 0)
             return rwf_wrap(err, "dataset.train");
+        if (!target && c->levels != NULL)
+            note_levels(p, c);
         if (c->nulls > 0 && c->count > 0)
             prepare__note(p, "note: column %s is null in %lld of %lld rows of train%s",
                           c->name, (long long)c->nulls, (long long)t->rows,
@@ -354,6 +376,12 @@ static int add_learned(struct prepare *p, const struct prepare_table *t,
     if (features_width(f) == 0)
         return rwf_fail(err, RWF_E_INPUT,
                         "dataset.train: no feature has any value to learn from");
+    if (features_width(f) > PREPARE_WIDTH_MAX)
+        return rwf_fail(
+            err, RWF_E_INPUT,
+            "model.features: %d numbers for each row are too many: leave out "
+            "columns with many categories",
+            features_width(f));
     return 0;
 }
 

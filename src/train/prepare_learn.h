@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Inside prepare_data: which columns rows are made of, and what is learned of them on the
- * training split.
+ * Inside prepare_data: which columns rows are made of, and what is learned of them on
+ * the training split.
  */
 #ifndef RWF_TRAIN_PREPARE_LEARN_H
 #define RWF_TRAIN_PREPARE_LEARN_H
 #include "train/features.h"
 #include "train/prepare.h"
 
-#define PREPARE_LEVELS_MAX 10000 /* categories of a column; classes */
+#define PREPARE_LEVELS_MAX 10000     /* categories of a column; classes */
+#define PREPARE_WIDTH_MAX (16 << 20) /* floats of a row */
 
 struct prepare_column {
     const char *name;       /* of the spec, or of the split's columns */
@@ -23,6 +24,7 @@ struct prepare_column {
 struct prepare_table {
     struct prepare_column *columns;
     size_t count, features;
+    struct rwf_map *names; /* of the columns so far */
     bool classifies;
     int64_t rows; /* of the training split */
 };
@@ -40,6 +42,7 @@ bool prepare__value(const struct duck_column *c, int64_t row, struct levels_valu
 /* RWF_E_INPUT for what a cell has; row from 0. */
 int prepare__bad_number(const struct prepare_column *c, int64_t row, double value,
                         struct rwf_err *err);
-int prepare__no_target(const struct prepare_column *c, int64_t row, struct rwf_err *err);
+int prepare__no_target(const struct prepare_column *c, int64_t row,
+                       struct rwf_err *err);
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Rows of an MLP: one pass over the training split to learn, one over each split to write.
+ * Rows of an MLP: one pass over the training split to learn, one over each split to
+ * write.
  */
 #include "config.h"
 #include <math.h>
@@ -12,7 +13,7 @@
 #include "base/units.h"
 #include "train/prepare_learn.h"
 
-#define ROWS_BLOCK (4 << 20) /* bytes of features that are made at a time */
+#define ROWS_BLOCK (256 << 10) /* bytes made at a time: they stay in the cache */
 
 struct writer {
     struct prepare *p;
@@ -83,8 +84,10 @@ static int unknown_class(const struct prepare_column *c, int64_t row,
     }
     if (levels_count(c->levels) > 12)
         rwf_str_addf(&known, ", … (%d in all)", levels_count(c->levels));
-    rwf_fail(err, RWF_E_INPUT, "column %s, row %lld: the training split has no class '%s'; "
-             "it has: %s", c->name, (long long)row + 1, name, known.data);
+    rwf_fail(err, RWF_E_INPUT,
+             "column %s, row %lld: the training split has no class '%s'; "
+             "it has: %s",
+             c->name, (long long)row + 1, name, known.data);
     free(name);
     rwf_str_free(&known);
     levels_destroy(one);
@@ -113,7 +116,8 @@ static int put_classes(struct writer *w, const struct duck_column *d, int64_t fr
 static int put_targets(struct writer *w, int target, const struct duck_column *d,
                        int64_t from, int64_t rows, struct rwf_err *err)
 {
-    const struct prepare_column *c = &w->table->columns[w->table->features + (size_t)target];
+    const struct prepare_column *c =
+        &w->table->columns[w->table->features + (size_t)target];
     struct features_column learned = features_target_column(w->features, target);
     const double *y = (const double *)d->data + from;
     for (int64_t k = 0; k < rows; k++) {
@@ -121,7 +125,8 @@ static int put_targets(struct writer *w, int target, const struct duck_column *d
             return prepare__no_target(c, w->rows + k, err);
         if (!isfinite(y[k]))
             return prepare__bad_number(c, w->rows + k, y[k], err);
-        w->ys[k * w->outputs + target] = features_standard(y[k], learned.mean, learned.std);
+        w->ys[k * w->outputs + target] =
+            features_standard(y[k], learned.mean, learned.std);
     }
     return 0;
 }
@@ -138,13 +143,15 @@ static int put_block(struct writer *w, const struct duck_column *columns, int64_
             return -1;
     for (size_t i = t->features; i < t->count; i++)
         if ((t->classifies ? put_classes(w, &columns[i], from, rows, err)
-                           : put_targets(w, (int)(i - t->features), &columns[i], from, rows,
-                                         err)) < 0)
+                           : put_targets(w, (int)(i - t->features), &columns[i], from,
+                                         rows, err)) < 0)
             return -1;
     w->rows += rows;
-    if (prepare__sink_add(&w->x, w->xs, (size_t)(rows * w->width) * sizeof(float), err) < 0)
+    if (prepare__sink_add(&w->x, w->xs, (size_t)(rows * w->width) * sizeof(float),
+                          err) < 0)
         return -1;
-    return prepare__sink_add(&w->y, w->ys, (size_t)(rows * w->outputs) * sizeof(float), err);
+    return prepare__sink_add(&w->y, w->ys, (size_t)(rows * w->outputs) * sizeof(float),
+                             err);
 }
 
 static int put_chunk(void *ctx, const struct duck_column *columns, int64_t rows,
@@ -169,12 +176,15 @@ static void tell(const struct writer *w, int64_t ns)
     bool val = w->split == &w->p->val;
     for (size_t i = 0; i < t->features && val; i++) {
         if (w->unseen[i] > 0)
-            prepare__note(w->p, "note: column %s has values in %lld of %lld rows of val "
-                          "that train does not have", t->columns[i].name,
-                          (long long)w->unseen[i], (long long)w->rows);
+            prepare__note(w->p,
+                          "note: column %s has values in %lld of %lld rows of val "
+                          "that train does not have",
+                          t->columns[i].name, (long long)w->unseen[i],
+                          (long long)w->rows);
         if (w->nulls[i] > 0)
             prepare__note(w->p, "note: column %s is null in %lld of %lld rows of val",
-                          t->columns[i].name, (long long)w->nulls[i], (long long)w->rows);
+                          t->columns[i].name, (long long)w->nulls[i],
+                          (long long)w->rows);
     }
     rwf_duration_format(ns, time);
     rwf_size_format(w->rows * (w->width + w->outputs) * 4, size);
@@ -223,8 +233,10 @@ static int write_split(struct prepare *p, const struct prepare_split *s,
         w.sparse = w.sparse || t->columns[i].levels != NULL;
     int r = w.xs != NULL && w.ys != NULL ? write_rows(&w, err) : -1;
     if (r == 0 && s == &p->train && w.rows != t->rows)
-        r = rwf_fail(err, RWF_E_INPUT, "dataset.train had %lld rows and then %lld: it "
-                     "changed while it was read", (long long)t->rows, (long long)w.rows);
+        r = rwf_fail(err, RWF_E_INPUT,
+                     "dataset.train had %lld rows and then %lld: it "
+                     "changed while it was read",
+                     (long long)t->rows, (long long)w.rows);
     if (r == 0)
         json_object_set_new(json_object_get(p->info, "splits"), s->name,
                             json_pack("{s:I}", "rows", (json_int_t)w.rows));
@@ -239,7 +251,8 @@ static int write_split(struct prepare *p, const struct prepare_split *s,
 
 /* --- val has the columns of train, as the same kinds --- */
 
-static int fit_val(struct prepare *p, const struct prepare_table *t, struct rwf_err *err)
+static int fit_val(struct prepare *p, const struct prepare_table *t,
+                   struct rwf_err *err)
 {
     json_t *types = json_object();
     int r = 0;
@@ -251,9 +264,9 @@ static int fit_val(struct prepare *p, const struct prepare_table *t, struct rwf_
         if (r == 0 && number && type != PREPARE_NUMBER && type != PREPARE_WHOLE)
             json_object_set_new(types, c->name, json_string("DOUBLE"));
         else if (r == 0 && !number && type != c->type)
-            json_object_set_new(types, c->name,
-                                json_string(c->type == PREPARE_TEXT ? "VARCHAR"
-                                                                    : "BOOLEAN"));
+            json_object_set_new(
+                types, c->name,
+                json_string(c->type == PREPARE_TEXT ? "VARCHAR" : "BOOLEAN"));
     }
     if (r == 0 && json_object_size(types) > 0)
         r = prepare__cast_split(p, &p->val, types, err);
@@ -264,7 +277,8 @@ static int fit_val(struct prepare *p, const struct prepare_table *t, struct rwf_
 /* --- data.json --- */
 
 /* The class that a key of class_weights names; -1. */
-static int class_named(const struct levels *classes, const char *key, struct rwf_err *err)
+static int class_named(const struct levels *classes, const char *key,
+                       struct rwf_err *err)
 {
     struct rwf_suggest near;
     char *best = NULL;
@@ -285,15 +299,16 @@ static int class_named(const struct levels *classes, const char *key, struct rwf
         }
     }
     const char *close = rwf_suggest_best(&near);
-    rwf_fail(err, RWF_E_INPUT, "model.class_weights: no row of train has the class '%s'%s%s%s",
-             key, close != NULL ? ": did you mean '" : "", close != NULL ? close : "",
+    rwf_fail(err, RWF_E_INPUT,
+             "model.class_weights: no row of train has the class '%s'%s%s%s", key,
+             close != NULL ? ": did you mean '" : "", close != NULL ? close : "",
              close != NULL ? "'?" : "");
     free(best);
     return -1;
 }
 
-static int weigh_by_name(const struct levels *classes, const json_t *given, double *weights,
-                         struct rwf_err *err)
+static int weigh_by_name(const struct levels *classes, const json_t *given,
+                         double *weights, struct rwf_err *err)
 {
     const char *key;
     json_t *value;
@@ -304,14 +319,16 @@ static int weigh_by_name(const struct levels *classes, const json_t *given, doub
             return -1;
         if (!json_is_number(value) || !(weight >= 0) || !isfinite(weight))
             return rwf_fail(err, RWF_E_INPUT,
-                            "model.class_weights.%s must be a number, not below 0", key);
+                            "model.class_weights.%s must be a number, not below 0",
+                            key);
         weights[i] = weight;
     }
     return 0;
 }
 
-/* Weights whose mean over the training rows is 1, so that they do not change the scale of
- * the loss: balanced is rows / (classes * rows of the class), which is so already. */
+/* Weights whose mean over the training rows is 1, so that they do not change the scale
+ * of the loss: balanced is rows / (classes * rows of the class), which is so already.
+ */
 static int add_weights(struct prepare *p, const struct prepare_table *t,
                        struct rwf_err *err)
 {
@@ -322,9 +339,10 @@ static int add_weights(struct prepare *p, const struct prepare_table *t,
     if (given == NULL)
         goto out;
     for (int i = 0; i < k; i++)
-        weights[i] = json_is_object(given)
-                         ? 1
-                         : (double)t->rows / ((double)k * (double)levels_seen(classes, i));
+        weights[i] =
+            json_is_object(given)
+                ? 1
+                : (double)t->rows / ((double)k * (double)levels_seen(classes, i));
     if (json_is_object(given))
         r = weigh_by_name(classes, given, weights, err);
     for (int i = 0; i < k; i++)

@@ -6,6 +6,7 @@
 #include "train/prepare.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
@@ -25,6 +26,19 @@
 
 /* --- opening --- */
 
+static void set_columns(struct prepare_split *s, const json_t *columns)
+{
+    size_t i;
+    json_t *column;
+    json_decref(s->columns);
+    rwf_map_destroy(s->index, NULL);
+    s->columns = json_deep_copy(columns);
+    s->index = rwf_map_create();
+    json_array_foreach(s->columns, i, column)
+        rwf_map_set(s->index, json_string_value(json_object_get(column, "name")),
+                    column);
+}
+
 static int describe(struct prepare *p, struct prepare_split *s, struct rwf_err *err)
 {
     struct rwf_str sql = { 0 };
@@ -34,12 +48,10 @@ static int describe(struct prepare *p, struct prepare_split *s, struct rwf_err *
     if (r == 0 && (q = query_create(p->duck, sql.data, err)) == NULL)
         r = -1;
     if (r == 0) {
-        json_decref(s->columns);
         free(s->select);
-        s->columns = json_deep_copy(query_columns(q));
         s->select = rwf_str_take(&sql);
         s->bytes = bytes;
-        s->rows = read_guess_rows(s->read, bytes);
+        set_columns(s, query_columns(q));
     }
     query_destroy(q);
     rwf_str_free(&sql);
@@ -70,22 +82,14 @@ void prepare__close_split(struct prepare_split *s)
 {
     json_decref(s->read);
     json_decref(s->columns);
+    rwf_map_destroy(s->index, NULL);
     free(s->select);
 }
 
 /* --- columns --- */
 
-static const json_t *find_column(const struct prepare_split *s, const char *name)
-{
-    size_t i;
-    json_t *column;
-    json_array_foreach(s->columns, i, column)
-        if (strcmp(json_string_value(json_object_get(column, "name")), name) == 0)
-            return column;
-    return NULL;
-}
-
-static int no_column(const struct prepare_split *s, const char *name, struct rwf_err *err)
+static int no_column(const struct prepare_split *s, const char *name,
+                     struct rwf_err *err)
 {
     struct rwf_suggest near;
     struct rwf_str names = { 0 };
@@ -111,7 +115,7 @@ static int no_column(const struct prepare_split *s, const char *name, struct rwf
 
 const char *prepare__type_name(const struct prepare_split *s, const char *name)
 {
-    return json_string_value(json_object_get(find_column(s, name), "type"));
+    return json_string_value(json_object_get(rwf_map_get(s->index, name), "type"));
 }
 
 static enum prepare_type type_of(const char *type)
@@ -120,13 +124,13 @@ static enum prepare_type type_of(const char *type)
         const char *name;
         enum prepare_type type;
     } table[] = {
-        { "TINYINT", PREPARE_WHOLE },    { "SMALLINT", PREPARE_WHOLE },
-        { "INTEGER", PREPARE_WHOLE },    { "BIGINT", PREPARE_WHOLE },
-        { "UTINYINT", PREPARE_WHOLE },   { "USMALLINT", PREPARE_WHOLE },
-        { "UINTEGER", PREPARE_WHOLE },   { "UBIGINT", PREPARE_NUMBER },
-        { "HUGEINT", PREPARE_NUMBER },   { "UHUGEINT", PREPARE_NUMBER },
-        { "FLOAT", PREPARE_NUMBER },     { "DOUBLE", PREPARE_NUMBER },
-        { "BOOLEAN", PREPARE_BOOLEAN },  { "VARCHAR", PREPARE_TEXT },
+        { "TINYINT", PREPARE_WHOLE },   { "SMALLINT", PREPARE_WHOLE },
+        { "INTEGER", PREPARE_WHOLE },   { "BIGINT", PREPARE_WHOLE },
+        { "UTINYINT", PREPARE_WHOLE },  { "USMALLINT", PREPARE_WHOLE },
+        { "UINTEGER", PREPARE_WHOLE },  { "UBIGINT", PREPARE_NUMBER },
+        { "HUGEINT", PREPARE_NUMBER },  { "UHUGEINT", PREPARE_NUMBER },
+        { "FLOAT", PREPARE_NUMBER },    { "DOUBLE", PREPARE_NUMBER },
+        { "BOOLEAN", PREPARE_BOOLEAN }, { "VARCHAR", PREPARE_TEXT },
     };
     size_t len = strlen(type);
     for (size_t i = 0; i < RWF_COUNT(table); i++)
@@ -142,7 +146,7 @@ static enum prepare_type type_of(const char *type)
 int prepare__column(const struct prepare_split *s, const char *name,
                     enum prepare_type *ret, struct rwf_err *err)
 {
-    const json_t *column = find_column(s, name);
+    const json_t *column = rwf_map_get(s->index, name);
     if (column == NULL)
         return no_column(s, name, err);
     *ret = type_of(json_string_value(json_object_get(column, "type")));
@@ -158,24 +162,33 @@ void prepare__progress(struct prepare *p, const struct prepare_split *s, int64_t
     if (p->run->report == NULL || now - p->reported < REPORT_NS)
         return;
     p->reported = now;
-    double done = s->rows > 0 ? (double)rows / (double)s->rows : duck_progress(p->duck);
+    double done = duck_progress(p->duck);
+    if (done < 0 && s->rows > 0)
+        done = (double)rows / (double)s->rows;
     done = done < 0 ? 0 : done > 1 ? 1 : done;
     double all = p->bytes_all > 0 ? p->bytes_all : 1;
     json_t *line = json_pack("{s:f, s:I}", "progress",
                              (p->bytes_done + done * (double)s->bytes) / all, "rows",
                              (json_int_t)rows);
-    char *text = message != NULL ? rwf_xasprintf("%s %s: %s", s->phase, s->name, message)
-                                 : rwf_xasprintf("%s %s", s->phase, s->name);
+    char *text = message != NULL
+                     ? rwf_xasprintf("%s %s: %s", s->phase, s->name, message)
+                     : rwf_xasprintf("%s %s", s->phase, s->name);
     json_object_set_new(line, "message", json_string(text));
     p->run->report(p->run, line);
     json_decref(line);
     free(text);
 }
 
-/* What DuckDB cannot read is the file's fault: it names the file, the line and the value. */
-static void blame_file(struct rwf_err *err)
+/* What DuckDB cannot read is the file's fault: it names the file, the line and the
+ * value. */
+static void explain(struct rwf_err *err)
 {
-    static const char *const signs[] = { "CSV Error", "Conversion Error", "JSON", "Parquet" };
+    size_t len = strlen(err->text);
+    if (strstr(err->text, "Out of Memory") != NULL)
+        snprintf(err->text + len, sizeof(err->text) - len,
+                 "; give the step more resources.memory, or fewer cpu");
+    static const char *const signs[] = { "CSV Error", "Conversion Error", "JSON",
+                                         "Parquet" };
     for (size_t i = 0; i < RWF_COUNT(signs) && err->code == RWF_E_FAILED; i++)
         if (strstr(err->text, signs[i]) != NULL)
             err->code = RWF_E_INPUT;
@@ -190,7 +203,7 @@ int prepare__stream(struct prepare *p, const struct prepare_split *s, const char
     rwf_str_free(&sql);
     p->bytes_done += (double)s->bytes;
     if (r < 0 && err != NULL)
-        blame_file(err);
+        explain(err);
     return r < 0 ? rwf_wrap(err, "dataset.%s", s->name) : 0;
 }
 
@@ -221,8 +234,10 @@ static int write_out(struct prepare_sink *s, const void *bytes, size_t size,
     }
     rwf_size_format(s->written, done);
     if (why.code == ENOSPC || why.code == EDQUOT)
-        return rwf_fail(err, why.code, "%s: no space is left on the disk after %s: make "
-                        "room and run again", s->path, done);
+        return rwf_fail(err, why.code,
+                        "%s: no space is left on the disk after %s: make "
+                        "room and run again",
+                        s->path, done);
     return rwf_fail(err, why.code, "%s: %s after %s", s->path, why.text, done);
 }
 
@@ -291,6 +306,8 @@ int prepare__room(const struct prepare *p, double bytes, struct rwf_err *err)
         return 0;
     rwf_size_format((int64_t)bytes, want);
     rwf_size_format((int64_t)room, have);
-    return rwf_fail(err, RWF_E_FIT, "the prepared data needs %s in %s, where %s are free: "
-                    "make room, or set fewer features", want, p->folder, have);
+    return rwf_fail(err, RWF_E_ENV,
+                    "the prepared data needs %s in %s, where %s are free: "
+                    "make room, or set fewer features",
+                    want, p->folder, have);
 }

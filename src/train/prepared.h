@@ -5,12 +5,17 @@
  *
  *   data.json  {"v":1,"kind":"rows","features":F,"outputs":N,"task":"classification"|
  *               "regression","classes":[names]?,"class_weights":[floats]?,
+ *               "targets":[{"name","mean","std"}]?,
  *               "splits":{"train":{"rows":R},"val":{"rows":R}}}
  *              {"v":1,"kind":"tokens","vocab":V,"width":2|4,
  *               "splits":{"train":{"tokens":T},"val":{"tokens":T}}}
- *   SPLIT.x    float [R, F]        SPLIT.y   int32 [R] classes, or float [R, outputs]
+ *              both with "files": {name: bytes} and "made_of": a digest of what it is of
+ *   SPLIT.x    float [R, F]        SPLIT.y   int32 [R] classes, or float [R, outputs],
+ *              standardised as the features are: losses are in units of the target's
+ *              standard deviation, features_value gives back the original ones
  *   SPLIT.ids  uint16 or uint32 [T]: all texts of the split in order, each ended by the
  *              tokenizer's end token; sequences are cut from it (packing)
+ *   preprocess.json (rows, features.h), tokenizer.json (tokens)
  */
 #ifndef RWF_TRAIN_PREPARED_H
 #define RWF_TRAIN_PREPARED_H

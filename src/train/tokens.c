@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Texts of a transformer: the tokenizer (a file, or trained on the training split alone), and
- * one pass over each split that writes the ids of all texts, each ended by the end token.
- * Texts are encoded as Hugging Face's tokenizers do: added tokens in them are tokens.
+ * Texts of a transformer: the tokenizer (a file, or trained on the training split
+ * alone), and one pass over each split that writes the ids of all texts, each ended by
+ * the end token. Texts are encoded as Hugging Face's tokenizers do: added tokens in
+ * them are tokens.
  */
 #include "config.h"
 #include <errno.h>
@@ -18,7 +19,7 @@
 
 #define TOKENS_BATCH (8 << 20) /* bytes of text that are encoded at a time */
 #define TOKENS_FILE_MAX (512 << 20)
-#define TOKENS_NARROW 65536    /* ids that fit into 16 bits */
+#define TOKENS_NARROW 65536 /* ids that fit into 16 bits */
 
 static const char end_of_text[] = "<|endoftext|>";
 
@@ -52,11 +53,13 @@ int prepare__tokenizer(const struct prepare *p, char **ret_path, struct rwf_err 
     else if (type == NULL && from != NULL)
         file = file_of_model(from);
     else if (type == NULL)
-        return rwf_fail(err, RWF_E_INPUT,
-                        "tokenizer: there is none: set tokenizer: {type: bpe, vocab_size: "
-                        "…} to train one, or {path: tokenizer.json}");
+        return rwf_fail(
+            err, RWF_E_INPUT,
+            "tokenizer: there is none: set tokenizer: {type: bpe, vocab_size: "
+            "…} to train one, or {path: tokenizer.json}");
     else if (strcmp(type, "bpe") != 0)
-        return rwf_fail(err, RWF_E_INPUT, "tokenizer.type: %s is not known: use bpe", type);
+        return rwf_fail(err, RWF_E_INPUT, "tokenizer.type: %s is not known: use bpe",
+                        type);
     if (file != NULL && !rwf_fs_is_file(file)) {
         rwf_fail(err, RWF_E_INPUT, "%s: there is no file %s%s",
                  path != NULL ? "tokenizer.path" : "model.from", file,
@@ -117,13 +120,15 @@ static int train_chunk(void *ctx, const struct duck_column *columns, int64_t row
     return 0;
 }
 
-static int write_ids(struct reader *r, const struct tokenizer_ids *ids, struct rwf_err *err)
+static int write_ids(struct reader *r, const struct tokenizer_ids *ids,
+                     struct rwf_err *err)
 {
     r->tokens += (int64_t)ids->count;
     if (ids->count == 0)
         return 0;
     if (r->wide)
-        return prepare__sink_add(&r->sink, ids->ids, ids->count * sizeof(*ids->ids), err);
+        return prepare__sink_add(&r->sink, ids->ids, ids->count * sizeof(*ids->ids),
+                                 err);
     if (ids->count > r->narrow_cap) {
         r->narrow_cap = 2 * ids->count;
         r->narrow = rwf_xrealloc(r->narrow, r->narrow_cap * sizeof(*r->narrow));
@@ -180,7 +185,8 @@ static int text_list(struct prepare *p, const struct prepare_split *s, char **re
     if (type != PREPARE_TEXT)
         return rwf_fail(err, RWF_E_INPUT,
                         "model.text: column %s of dataset.%s is %s, not text: name the "
-                        "column with the text", name, s->name, prepare__type_name(s, name));
+                        "column with the text",
+                        name, s->name, prepare__type_name(s, name));
     rwf_str_add(&list, "CAST(");
     sql_add_name(&list, name);
     rwf_str_add(&list, " AS VARCHAR)");
@@ -205,9 +211,10 @@ static int train(struct prepare *p, const char *path, struct rwf_err *err)
     size_t len;
     int rc = -1;
     if (size <= 256 || size > INT32_MAX) {
-        rwf_fail(err, RWF_E_INPUT,
-                 "tokenizer.vocab_size must be above 256: there is a token for each byte, "
-                 "and one that ends a text");
+        rwf_fail(
+            err, RWF_E_INPUT,
+            "tokenizer.vocab_size must be above 256: there is a token for each byte, "
+            "and one that ends a text");
         goto out;
     }
     r.trainer = bpe_trainer_create((int32_t)size, special, RWF_COUNT(special), err);
@@ -247,7 +254,8 @@ static struct tokenizer *get_tokenizer(struct prepare *p, struct rwf_err *err)
     char *from = NULL, *path = rwf_fs_join(p->folder, "tokenizer.json");
     struct tokenizer *t = NULL;
     int r = prepare__tokenizer(p, &from, err);
-    p->bytes_all = (from == NULL ? 2 : 1) * (double)p->train.bytes + (double)p->val.bytes;
+    p->bytes_all =
+        (from == NULL ? 2 : 1) * (double)p->train.bytes + (double)p->val.bytes;
     if (r == 0)
         r = from != NULL ? copy(from, path, err) : train(p, path, err);
     if (r == 0 && (t = tokenizer_open(path, err)) == NULL && from != NULL)
@@ -259,8 +267,8 @@ static struct tokenizer *get_tokenizer(struct prepare *p, struct rwf_err *err)
 
 /* --- the ids --- */
 
-static int write_split(struct prepare *p, struct prepare_split *s, struct tokens_pool *pool,
-                       bool wide, struct rwf_err *err)
+static int write_split(struct prepare *p, struct prepare_split *s,
+                       struct tokens_pool *pool, bool wide, struct rwf_err *err)
 {
     struct reader r = { .p = p, .split = s, .pool = pool, .wide = wide };
     char *list = NULL;
@@ -280,8 +288,8 @@ static int write_split(struct prepare *p, struct prepare_split *s, struct tokens
         s->rows = r.rows;
         json_object_set_new(json_object_get(p->info, "splits"), s->name,
                             json_pack("{s:I}", "tokens", (json_int_t)r.tokens));
-        prepare__note(p, "%s: %lld texts, %.1f MB, %lld tokens (%.2f M tokens/s)", s->name,
-                      (long long)(r.rows - r.nulls), (double)r.bytes / 1e6,
+        prepare__note(p, "%s: %lld texts, %.1f MB, %lld tokens (%.2f M tokens/s)",
+                      s->name, (long long)(r.rows - r.nulls), (double)r.bytes / 1e6,
                       (long long)r.tokens, rate(r.tokens, r.since) / 1e6);
         if (r.nulls > 0)
             prepare__note(p, "note: %lld of %lld texts of %s are null: passed over",
@@ -304,8 +312,10 @@ int prepare__tokens(struct prepare *p, struct rwf_err *err)
     int32_t vocab = tokenizer_count(t), end = tokenizer_end(t);
     bool wide = vocab > TOKENS_NARROW;
     if (end < 0) {
-        rwf_fail(err, RWF_E_INPUT, "tokenizer: it has no token that ends a text, neither %s "
-                 "nor </s>", end_of_text);
+        rwf_fail(err, RWF_E_INPUT,
+                 "tokenizer: it has no token that ends a text, neither %s "
+                 "nor </s>",
+                 end_of_text);
         goto out;
     }
     json_object_set_new(p->info, "kind", json_string("tokens"));

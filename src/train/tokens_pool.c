@@ -64,8 +64,8 @@ static void *lane_main(void *arg)
     return NULL;
 }
 
-struct tokens_pool *tokens_pool_create(const struct tokenizer *t, int32_t end, int threads,
-                                       struct rwf_err *err)
+struct tokens_pool *tokens_pool_create(const struct tokenizer *t, int32_t end,
+                                       int threads, struct rwf_err *err)
 {
     struct tokens_pool *p = rwf_xcalloc(1, sizeof(*p));
     sigset_t all, old;

@@ -8,26 +8,33 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/fs.h"
 #include "base/mem.h"
 #include "base/units.h"
 #include "run/layout.h"
 #include "view/live.h"
 #include "view/run.h"
+#include "view/search.h"
 #include "view/style.h"
 
 #define MANY 60                       /* above: cached and started steps stay silent */
 #define HEARTBEAT (30 * RWF_NS_PER_S) /* between plain lines about one step */
 #define BAR 16
-#define METRICS_SHOWN 3
+#define METRICS_SHOWN 4
+#define MANY_TRIALS 1000 /* above: of trials only the best and failed ones are told */
+#define FAILURES 3       /* of a search that are told in full */
 
 struct running {
     char *address;
     int64_t started, told; /* monotonic */
     double progress;       /* -1: unknown */
+    double from;           /* … when this pass began, at began: an attempt may go on from */
+    int64_t began;         /* the middle, and a step may have several passes */
     int64_t rows, bytes;   /* -1: unknown */
     int attempt;
     bool waits; /* for its next attempt */
     char *note; /* metrics, or what it says */
+    json_t *metrics; /* the newest of each: an evaluation does not come with each step */
 };
 
 struct view_progress {
@@ -38,6 +45,7 @@ struct view_progress {
     size_t total, ended, good, cached, failed;
     struct running *running;
     size_t count, cap;
+    struct view_searches *searches;
     bool stopping;
     struct rwf_str plain; /* lines of plain mode, written after each event */
 };
@@ -72,6 +80,7 @@ static void forget(struct view_progress *p, struct running *r)
 
     free(r->address);
     free(r->note);
+    json_decref(r->metrics);
     memmove(r, r + 1, (p->count - at - 1) * sizeof(*r));
     p->count--;
 }
@@ -87,9 +96,38 @@ static struct running *begin(struct view_progress *p, const char *address)
     }
     r->started = r->told = rwf_clock_mono();
     r->progress = -1;
+    r->from = 0;
+    r->began = r->started;
     r->rows = r->bytes = -1;
     r->waits = false;
     return r;
+}
+
+/* Those that people look for first; and those they look for last. */
+static const char *const first_metrics[] = {"loss",       "val_loss",
+                                            "val_accuracy", "val_r2",
+                                            "perplexity", "tokens_per_second",
+                                            "samples_per_second", "mfu"};
+static const char *const last_metrics[] = {"rows",          "bytes",     "learning_rate",
+                                           "gradient_norm", "data_wait", "steps", "result_step",
+                                           "epochs",        "parameters"};
+
+static bool is_among(const char *const *names, size_t count, const char *name)
+{
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(names[i], name) == 0)
+            return true;
+    return false;
+}
+
+static void add_metric(struct rwf_str *out, const char *name, const json_t *value,
+                       int *shown)
+{
+    if (!json_is_number(value) || *shown >= METRICS_SHOWN)
+        return;
+    (*shown)++;
+    rwf_str_addf(out, "%s%s=", out->len ? " " : "", name);
+    view_number(out, json_number_value(value));
 }
 
 static void note_metrics(struct running *r, const json_t *metrics)
@@ -99,11 +137,14 @@ static void note_metrics(struct running *r, const json_t *metrics)
     json_t *value;
     int shown = 0;
 
-    json_object_foreach((json_t *)metrics, name, value)
-        if (json_is_number(value) && shown++ < METRICS_SHOWN) {
-            rwf_str_addf(&text, "%s%s=", text.len ? " " : "", name);
-            view_number(&text, json_number_value(value));
-        }
+    for (size_t i = 0; i < RWF_COUNT(first_metrics); i++)
+        add_metric(&text, first_metrics[i], json_object_get(metrics, first_metrics[i]),
+                   &shown);
+    for (int pass = 0; pass < 2; pass++)
+        json_object_foreach((json_t *)metrics, name, value)
+            if (!is_among(first_metrics, RWF_COUNT(first_metrics), name) &&
+                is_among(last_metrics, RWF_COUNT(last_metrics), name) == (pass == 1))
+                add_metric(&text, name, value, &shown);
     free(r->note);
     r->note = rwf_str_take(&text);
 }
@@ -173,8 +214,9 @@ static void add_facts(struct rwf_str *out, const struct running *r, int64_t now)
         rwf_str_addf(out, " %3.0f%%", r->progress * 100);
     }
     add_rate(out, r, elapsed);
-    if (r->progress > 0.01 && r->progress < 1) {
-        int64_t left = (int64_t)((double)elapsed * (1 - r->progress) / r->progress);
+    if (r->progress - r->from > 0.01 && r->progress < 1) {
+        int64_t left = (int64_t)((double)(now - r->began) * (1 - r->progress) /
+                                 (r->progress - r->from));
         rwf_str_addf(out, "  %s left", live_time(left, text));
     }
     if (r->note && *r->note)
@@ -235,29 +277,73 @@ static void draw_total(struct view_progress *p, int64_t now, int width,
     rwf_str_free(&line);
 }
 
-static void draw(void *ctx, struct rwf_str *out, int rows, int width)
+static bool is_trial(const struct view_progress *p, const char *address)
 {
-    struct view_progress *p = ctx;
-    int64_t now = rwf_clock_mono();
-    size_t room = rows > 6 ? (size_t)rows - 4 : 2, shown = p->count;
-    size_t name_width = 0;
+    return view_searches_trial(p->searches, address) != NULL;
+}
 
-    if (!p->run_id)
-        return;
-    if (shown > room)
-        shown = room - 1;
-    for (size_t i = 0; i < shown; i++) {
+/* Searches that have begun and are not over: each with its share of the rows. */
+static size_t draw_searches(struct view_progress *p, size_t room, int width,
+                            struct rwf_str *out)
+{
+    size_t open = 0, before = out->len, lines = 0;
+
+    for (size_t i = 0; i < view_searches_count(p->searches); i++) {
+        const struct view_search *s = view_searches_at(p->searches, i);
+        open += s->count > 0 && s->ended < s->total;
+    }
+    for (size_t i = 0; i < view_searches_count(p->searches) && open > 0; i++) {
+        const struct view_search *s = view_searches_at(p->searches, i);
+        if (s->count > 0 && s->ended < s->total)
+            view_search_draw(s, out, room / open, width, p->o.color);
+    }
+    for (size_t i = before; i < out->len; i++)
+        lines += out->data[i] == '\n';
+    return lines;
+}
+
+/* The running steps that are no trials: those stand in the tables. */
+static void draw_steps(struct view_progress *p, size_t room, int width,
+                       struct rwf_str *out)
+{
+    int64_t now = rwf_clock_mono();
+    size_t name_width = 0, shown = 0, all = 0;
+
+    for (size_t i = 0; i < p->count; i++)
+        all += !is_trial(p, p->running[i].address);
+    if (all > room)
+        room--;
+    for (size_t i = 0; i < p->count && shown < room; i++) {
         size_t columns = view_columns(p->running[i].address);
-        if (columns > name_width)
-            name_width = columns;
+        if (is_trial(p, p->running[i].address))
+            continue;
+        shown++;
+        name_width = columns > name_width ? columns : name_width;
     }
     if ((int)name_width > width * 2 / 5)
         name_width = (size_t)(width * 2 / 5);
-    for (size_t i = 0; i < shown; i++)
-        draw_step(p, &p->running[i], now, (int)name_width, width, out);
-    if (shown < p->count)
-        rwf_str_addf(out, "  +%zu more\n", p->count - shown);
-    draw_total(p, now, width, out);
+    for (size_t i = 0, left = shown; i < p->count && left > 0; i++)
+        if (!is_trial(p, p->running[i].address)) {
+            draw_step(p, &p->running[i], now, (int)name_width, width, out);
+            left--;
+        }
+    if (shown < all)
+        rwf_str_addf(out, "  +%zu more\n", all - shown);
+}
+
+static void draw(void *ctx, struct rwf_str *out, int rows, int width)
+{
+    struct view_progress *p = ctx;
+    size_t room = rows > 6 ? (size_t)rows - 4 : 2, steps = 0;
+
+    if (!p->run_id)
+        return;
+    for (size_t i = 0; i < p->count; i++)
+        steps += !is_trial(p, p->running[i].address);
+    size_t least = steps > room / 3 ? room / 3 : steps;
+    room -= draw_searches(p, room - least, width, out);
+    draw_steps(p, room, width, out);
+    draw_total(p, rwf_clock_mono(), width, out);
 }
 
 /* --- lines --- */
@@ -381,10 +467,23 @@ static void on_started(struct view_progress *p, const json_t *e)
     struct running *r = begin(p, text_of(e, "step"));
 
     r->attempt = (int)count_of(e, "attempt");
-    if (p->live || p->o.quiet || p->total > MANY || is_decided(p, r->address))
+    if (p->live || p->o.quiet || p->total > MANY || is_decided(p, r->address) ||
+        is_trial(p, r->address))
         return;
     line_start(p, STEP_RUNNING);
     rwf_str_addf(lines(p), "%s%s\n", r->address, r->attempt > 1 ? " again" : "");
+}
+
+/* The first one that is far from nothing, and one that falls back, begin a pass. */
+static void set_progress(struct running *r, double share)
+{
+    bool begins = r->progress < 0 ? share > 0.05 : share < r->progress;
+
+    if (begins) {
+        r->from = share;
+        r->began = rwf_clock_mono();
+    }
+    r->progress = share;
 }
 
 static void on_progress(struct view_progress *p, const json_t *e)
@@ -395,7 +494,7 @@ static void on_progress(struct view_progress *p, const json_t *e)
     if (!r)
         return;
     if (json_is_number(share))
-        r->progress = json_number_value(share);
+        set_progress(r, json_number_value(share));
     if (json_object_get(e, "rows"))
         r->rows = count_of(e, "rows");
     if (json_object_get(e, "bytes"))
@@ -405,7 +504,8 @@ static void on_progress(struct view_progress *p, const json_t *e)
         r->note = rwf_xstrdup(text_of(e, "message"));
     }
     int64_t now = rwf_clock_mono();
-    if (p->live || p->o.quiet || now - r->told < HEARTBEAT)
+    if (p->live || p->o.quiet || now - r->told < HEARTBEAT ||
+        is_trial(p, r->address))
         return;
     r->told = now;
     line_start(p, STEP_RUNNING);
@@ -418,8 +518,18 @@ static void on_metric(struct view_progress *p, const json_t *e)
 {
     struct running *r = find(p, text_of(e, "step"));
 
-    if (r)
-        note_metrics(r, json_object_get(e, "metrics"));
+    const json_t *metrics = json_object_get(e, "metrics");
+
+    if (!r)
+        return;
+    if (!r->metrics)
+        r->metrics = json_object();
+    json_object_update(r->metrics, (json_t *)(uintptr_t)metrics);
+    note_metrics(r, r->metrics);
+    /* It says its rate itself: what it has read before is none. */
+    if (json_object_get(metrics, "samples_per_second") ||
+        json_object_get(metrics, "tokens_per_second"))
+        r->rows = r->bytes = -1;
 }
 
 static void on_retry(struct view_progress *p, const json_t *e)
@@ -443,7 +553,7 @@ static void on_succeeded(struct view_progress *p, const json_t *e)
 
     p->ended++;
     p->good++;
-    if (!p->o.quiet) {
+    if (!p->o.quiet && !is_trial(p, address)) {
         line_start(p, STEP_SUCCEEDED);
         rwf_str_add(lines(p), address);
         took(p, r);
@@ -460,7 +570,7 @@ static void on_cached(struct view_progress *p, const json_t *e)
 {
     p->ended++;
     p->cached++;
-    if (p->o.quiet || p->total > MANY)
+    if (p->o.quiet || p->total > MANY || is_trial(p, text_of(e, "step")))
         return;
     line_start(p, STEP_CACHED);
     rwf_str_addf(lines(p), "%s  cached\n", text_of(e, "step"));
@@ -479,8 +589,12 @@ static void on_failed(struct view_progress *p, const json_t *e)
     add_safe(p, message);
     took(p, r);
     rwf_str_addc(lines(p), '\n');
-    add_tail(p, text_of(e, "tail"));
-    add_places(p, address, r || attempt > 0 ? (int)attempt : 0, text_of(e, "cause"));
+    const struct view_trial *t = view_searches_trial(p->searches, address);
+    if (!t || t->search->counts[VIEW_TRIAL_FAILED] < FAILURES) {
+        add_tail(p, text_of(e, "tail"));
+        add_places(p, address, r || attempt > 0 ? (int)attempt : 0,
+                   text_of(e, "cause"));
+    }
     if (r)
         forget(p, r);
 }
@@ -490,7 +604,7 @@ static void on_skipped(struct view_progress *p, const json_t *e)
     const char *because = text_of(e, "because");
 
     p->ended++;
-    if (p->o.quiet || p->total > MANY)
+    if (p->o.quiet || p->total > MANY || is_trial(p, text_of(e, "step")))
         return;
     line_start(p, STEP_SKIPPED);
     rwf_str_addf(lines(p), "%s  skipped: ", text_of(e, "step"));
@@ -517,7 +631,7 @@ static void on_preempted(struct view_progress *p, const json_t *e)
 {
     struct running *r = find(p, text_of(e, "step"));
 
-    if (r && !p->o.quiet) {
+    if (r && !p->o.quiet && !is_trial(p, r->address)) {
         line_start(p, STEP_STOPPED);
         rwf_str_addf(lines(p), "%s  makes room for a step of higher priority",
                      r->address);
@@ -547,6 +661,30 @@ static void on_stopping(struct view_progress *p, const json_t *e)
     rwf_str_addf(lines(p), "%s%s\n", words ? words : "stopping: ", words ? "" : reason);
 }
 
+/* A failed one was told as a step. Above a table only what is new at its top is told. */
+static void on_trial_ended(struct view_progress *p, const json_t *e)
+{
+    struct view_trial *t = view_searches_trial(p->searches, text_of(e, "step"));
+
+    if (!t || p->o.quiet || t->state == VIEW_TRIAL_FAILED)
+        return;
+    if (t != t->search->best && (p->live || t->search->total > MANY_TRIALS))
+        return;
+    line_start(p, view_trial_looks(t->state));
+    view_trial_words(t, lines(p), p->o.color);
+    rwf_str_addc(lines(p), '\n');
+}
+
+static void on_search_ended(struct view_progress *p, const json_t *e)
+{
+    if (p->o.quiet)
+        return;
+    line_start(p, STEP_STOPPED);
+    rwf_str_addf(lines(p), "%s  no further trial begins: ", text_of(e, "search"));
+    add_safe(p, text_of(e, "reason"));
+    rwf_str_addc(lines(p), '\n');
+}
+
 static void on_notify(struct view_progress *p, const json_t *e)
 {
     if (json_is_true(json_object_get(e, "ok")))
@@ -566,18 +704,21 @@ static void (*const handlers[RUN_EVENT_COUNT])(struct view_progress *,
     [RUN_STEP_SUCCEEDED] = on_succeeded,  [RUN_STEP_CACHED] = on_cached,
     [RUN_STEP_FAILED] = on_failed,        [RUN_STEP_SKIPPED] = on_skipped,
     [RUN_STEP_STOPPED] = on_step_stopped, [RUN_NOTIFY] = on_notify,
-    [RUN_STEP_PREEMPTED] = on_preempted,
+    [RUN_STEP_PREEMPTED] = on_preempted,  [RUN_TRIAL_ENDED] = on_trial_ended,
+    [RUN_SEARCH_ENDED] = on_search_ended,
 };
 
 void view_progress_event(void *progress, enum run_event type, const json_t *event)
 {
     struct view_progress *p = progress;
 
-    if (type >= RUN_EVENT_COUNT || !handlers[type])
+    if (type >= RUN_EVENT_COUNT)
         return;
     if (p->live)
         view_live_lock(p->live);
-    handlers[type](p, event);
+    view_searches_event(p->searches, type, event);
+    if (handlers[type])
+        handlers[type](p, event);
     if (p->live) {
         view_live_unlock(p->live);
     } else if (p->plain.len) {
@@ -585,6 +726,17 @@ void view_progress_event(void *progress, enum run_event type, const json_t *even
         fflush(p->o.out);
         rwf_str_clear(&p->plain);
     }
+}
+
+/* Of a run that goes on: what its trials came to so far. */
+static void read_before(struct view_progress *p)
+{
+    char *dir = run_dir(p->o.root, p->run_id);
+    char *path = rwf_fs_join(dir, "events.ndjson");
+
+    (void)view_searches_read(p->searches, path, NULL);
+    free(path);
+    free(dir);
 }
 
 struct view_progress *view_progress_create(const struct view_progress_options *options)
@@ -596,6 +748,9 @@ struct view_progress *view_progress_create(const struct view_progress_options *o
     p->total = plan_graph_count(options->graph);
     p->ended = options->ended;
     p->run_id = options->run ? rwf_xstrdup(options->run) : NULL;
+    p->searches = view_searches_create(options->graph, 0);
+    if (options->run && view_searches_count(p->searches) > 0)
+        read_before(p);
     if (options->live) {
         fflush(options->out);
         p->live = view_live_create(fileno(options->out), draw, p);
@@ -611,6 +766,7 @@ void view_progress_destroy(struct view_progress *p)
     while (p->count)
         forget(p, &p->running[p->count - 1]);
     free(p->running);
+    view_searches_destroy(p->searches);
     free(p->run_id);
     rwf_str_free(&p->plain);
     free(p);

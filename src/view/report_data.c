@@ -5,6 +5,7 @@
  *   run     id, name, status, times, exit code, counts      segments, notices, machine
  *   steps   those kept: state, attempts, metrics, curves, outputs, logs …
  *   checks  value, bound and verdict of each       config   parameters, recipe's text
+ *   searches  those of report_search.c
  *
  * Text of other people goes through run_text: it is always UTF-8, never markup.
  */
@@ -14,10 +15,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/clock.h"
+#include "base/fs.h"
 #include "base/mem.h"
 #include "base/redact.h"
 #include "base/str.h"
 #include "run/log.h"
+#include "view/search.h"
 
 #define NEEDS_MAX 50
 #define OUTPUTS_MAX 100
@@ -284,6 +287,9 @@ json_t *view__report_data(const struct view__report *r)
                              steps, "checks", checks_json(r), "config", config_json(r),
                              "segments", r->segments, "notices", r->notices);
     set_ref(data, "machine", r->machine);
+    char *log = rwf_fs_join(r->run->dir, "events.ndjson");
+    set(data, "searches", view_search_report(r->run, log));
+    free(log);
     if (!rwf_redact_active())
         return data;
     json_t *clean = run_redacted(data);

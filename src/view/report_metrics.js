@@ -7,7 +7,7 @@
 /* "tasks.train[lr=0.1,seed=1]" without the kind of thing it is. */
 function shortName(address)
 {
-    return address.replace(/^(tasks|datasets|checks)\./, '');
+    return address.replace(/^(tasks|datasets|checks|train)\./, '');
 }
 
 function entryOf(address)
@@ -281,13 +281,18 @@ function valueTable(steps_)
 function metrics()
 {
     const byName = new Map(), byEntry = new Map();
+    const trials = steps.filter((step) => isTrial(step.address)).length;
     for (const step of steps) {
+        /* Those of a large search are lines too many; its own pictures show them. */
+        const trial = isTrial(step.address);
+        if (trial && trials > 100)
+            continue;
         for (const [name, series] of Object.entries(step.series || {}))
             byName.set(name, (byName.get(name) || []).concat({ step, x: series.x,
                 p: series.x === 'time' ? series.p.map((v, i) => i % 2 ? v : v / 1000)
                     : series.p }));
         if (step.metrics && Object.keys(step.metrics).length > 0 &&
-            !step.address.startsWith('checks.')) {
+            !trial && !step.address.startsWith('checks.')) {
             const entry = entryOf(step.address);
             byEntry.set(entry, (byEntry.get(entry) || []).concat(step));
         }

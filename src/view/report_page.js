@@ -287,6 +287,7 @@ head();
 problems();
 graph();
 timeline();
+searches();
 metrics();
 checks();
 stepTable();

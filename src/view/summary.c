@@ -7,6 +7,8 @@
 #include <string.h>
 
 #include "base/units.h"
+#include "view/curve.h"
+#include "view/search.h"
 #include "view/style.h"
 
 #define LISTED_MAX 20 /* failures named one by one */
@@ -162,6 +164,8 @@ void view_summary(const struct view_run *r, const char *report, FILE *out, bool 
     enum view_style style = view_status_style(s->status);
     char took[RWF_UNITS_LEN];
 
+    view_curves(r, "curves", out, color);
+    view_search_summary(r, out, color);
     print_failures(r, out, color);
     print_checks(r, out, color);
     fprintf(out, "\n%s%s%s %s in %s: ", view_on(color, style), s->name, view_off(color),

@@ -4,7 +4,7 @@ EXTRA_DIST += %D%/lib.sh %D%/startup.sh %D%/noop.sh %D%/rerun.sh %D%/history.sh 
 EXTRA_DIST += %D%/proc_rate.sh %D%/simulate.sh
 EXTRA_PROGRAMS += tests/bench/proc_rate
 tests_bench_proc_rate_SOURCES = tests/bench/proc_rate.c
-tests_bench_proc_rate_LDADD = librun.a libnode.a libschedule.a libplan.a librecipe.a libbase.a $(RWF_LIBS)
+tests_bench_proc_rate_LDADD = librun.a libsearch.a libtune.a libnode.a libschedule.a libplan.a librecipe.a libbase.a $(RWF_LIBS)
 EXTRA_DIST += %D%/dataset.sh
 EXTRA_PROGRAMS += tests/bench/duck_alone
 tests_bench_duck_alone_SOURCES = tests/bench/duck_alone.c
@@ -30,6 +30,31 @@ tests_bench_store_LDADD = libstore.a libbase.a $(RWF_LIBS)
 EXTRA_PROGRAMS += tests/bench/checkpoint
 tests_bench_checkpoint_SOURCES = tests/bench/checkpoint.c
 tests_bench_checkpoint_LDADD = libtrain.a libtensor.a libbase.a $(RWF_LIBS)
+# The CPU's kernels against peak, OpenBLAS and PyTorch.
+EXTRA_DIST += %D%/kernels.sh %D%/kernels_torch.py
+EXTRA_PROGRAMS += tests/bench/kernels
+tests_bench_kernels_SOURCES = tests/bench/kernels.c
+tests_bench_kernels_LDADD = libkernels.a -lm -ldl -lpthread
+EXTRA_DIST += %D%/feed.sh
+EXTRA_PROGRAMS += tests/bench/feed
+tests_bench_feed_SOURCES = tests/bench/feed.c
+tests_bench_feed_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
+tests_bench_feed_LDADD = $(TRAIN_DATA_LDADD)
+# Against Hugging Face tokenizers; the head of tokenizer.sh says how.
+EXTRA_DIST += %D%/tokenizer.sh %D%/tokenizer.py
+EXTRA_PROGRAMS += tests/bench/tokenizer
+tests_bench_tokenizer_SOURCES = tests/bench/tokenizer.c
+tests_bench_tokenizer_LDADD = libtext.a libbase.a $(TEXT_LIBS) $(RWF_LIBS)
+# On a GPU; the head of gpt2_step.c says how. gpt2_torch.py is its peer.
+EXTRA_DIST += %D%/gpt2_torch.py %D%/train_gpu.py
+EXTRA_PROGRAMS += tests/bench/gpt2_step
+tests_bench_gpt2_step_SOURCES = tests/bench/gpt2_step.c
+tests_bench_gpt2_step_LDADD = -ldl -lm
+# An MLP against PyTorch, one rank and two; the head of train.sh says how.
+EXTRA_DIST += %D%/train.sh %D%/train_torch.py %D%/train_gpu.sh
+EXTRA_PROGRAMS += tests/bench/train
+tests_bench_train_SOURCES = tests/bench/train.c
+tests_bench_train_LDADD = libbase.a $(RWF_LIBS)
 # Search, beside Optuna; the head of tune_quality.sh says how.
 EXTRA_DIST += %D%/tune_quality.sh %D%/tune_quality.py
 EXTRA_PROGRAMS += tests/bench/tune_quality

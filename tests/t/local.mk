@@ -12,6 +12,9 @@ t_scripts = %D%/t0001-cli.sh %D%/t0010-completion.sh %D%/t1001-check.sh \
 	%D%/t2000-simulate.sh %D%/t2050-cluster.sh %D%/t2100-tasks.sh %D%/t2150-node.sh \
 	%D%/t2200-actors.sh
 t_scripts += %D%/t2300-native.sh %D%/t2310-views.sh
+t_scripts += %D%/t4000-train.sh %D%/t4010-mlp.sh %D%/t4020-ddp.sh %D%/t4030-programs.sh %D%/t4040-lm.sh
+t_scripts += %D%/t4500-tune.sh %D%/t4510-tune-train.sh
+EXTRA_DIST += %D%/train.sh
 TESTS += $(t_scripts)
 dist_check_SCRIPTS += $(t_scripts)
 EXTRA_DIST += %D%/lib.sh

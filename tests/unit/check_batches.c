@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Batches: what ranks see together, in which order, whatever their number. Rows have one
- * feature, their own number, and tokens are numbered along the stream, so that a batch tells
- * where each of its parts came from.
+ * Batches: what ranks see together, in which order, whatever their number. Rows have
+ * one feature, their own number, and tokens are numbered along the stream, so that a
+ * batch tells where each of its parts came from.
  */
 #include "config.h"
 #include "train/batches.h"
@@ -48,10 +48,11 @@ static void write_rows(int rows)
         snprintf(name, sizeof(name), "%s.y", splits[s]);
         write_bytes(name, y, (size_t)rows * sizeof(*y));
     }
-    char *info = rwf_xasprintf(
-        "{\"v\":1,\"kind\":\"rows\",\"features\":2,\"outputs\":3,"
-        "\"task\":\"classification\",\"classes\":[\"a\",\"b\",\"c\"],"
-        "\"splits\":{\"train\":{\"rows\":%d},\"val\":{\"rows\":%d}}}", rows, rows);
+    char *info =
+        rwf_xasprintf("{\"v\":1,\"kind\":\"rows\",\"features\":2,\"outputs\":3,"
+                      "\"task\":\"classification\",\"classes\":[\"a\",\"b\",\"c\"],"
+                      "\"splits\":{\"train\":{\"rows\":%d},\"val\":{\"rows\":%d}}}",
+                      rows, rows);
     write_text(folder, "data.json", info);
     free(info);
     free(x);
@@ -70,10 +71,10 @@ static void write_tokens(int count, int width)
     }
     write_bytes("train.ids", bytes, (size_t)count * (size_t)width);
     write_bytes("val.ids", bytes, (size_t)count * (size_t)width);
-    char *info = rwf_xasprintf(
-        "{\"v\":1,\"kind\":\"tokens\",\"vocab\":%d,\"width\":%d,"
-        "\"splits\":{\"train\":{\"tokens\":%d},\"val\":{\"tokens\":%d}}}", count, width,
-        count, count);
+    char *info =
+        rwf_xasprintf("{\"v\":1,\"kind\":\"tokens\",\"vocab\":%d,\"width\":%d,"
+                      "\"splits\":{\"train\":{\"tokens\":%d},\"val\":{\"tokens\":%d}}}",
+                      count, width, count, count);
     write_text(folder, "data.json", info);
     free(info);
     free(bytes);
@@ -82,8 +83,15 @@ static void write_tokens(int count, int width)
 static struct batches_options options(int64_t global, int micro)
 {
     return (struct batches_options){
-        .folder = folder, .split = "train", .global = global, .micro = micro,
-        .length = 4, .size = 1, .seed = 7, .shuffle = true, .order = true,
+        .folder = folder,
+        .split = "train",
+        .global = global,
+        .micro = micro,
+        .length = 4,
+        .size = 1,
+        .seed = 7,
+        .shuffle = true,
+        .order = true,
         .device = &host_device,
     };
 }
@@ -96,10 +104,12 @@ static struct batches *open_good(const struct batches_options *o)
     return b;
 }
 
-/* The global batches of `steps` steps from `first` as `size` ranks see them together: to[] is
- * the number (first feature, first token) of each row, in the order of micro steps and ranks,
- * ended by -1 after each global batch. Checks what every micro batch promises. */
-static size_t see(struct batches_options o, int size, int64_t first, int64_t steps, int *to)
+/* The global batches of `steps` steps from `first` as `size` ranks see them together:
+ * to[] is the number (first feature, first token) of each row, in the order of micro
+ * steps and ranks, ended by -1 after each global batch. Checks what every micro batch
+ * promises. */
+static size_t see(struct batches_options o, int size, int64_t first, int64_t steps,
+                  int *to)
 {
     struct batches *ranks[8];
     size_t n = 0;
@@ -123,8 +133,8 @@ static size_t see(struct batches_options o, int size, int64_t first, int64_t ste
                 global = m->global;
                 rows += m->rows;
                 for (int i = 0; i < m->rows; i++) {
-                    to[n++] = m->ids != NULL ? m->ids[i * o.length]
-                                             : (int)m->features[2 * i];
+                    to[n++] =
+                        m->ids != NULL ? m->ids[i * o.length] : (int)m->features[2 * i];
                     if (m->ids == NULL) {
                         ck_assert_float_eq(m->features[2 * i + 1], -m->features[2 * i]);
                         ck_assert_int_eq(m->targets[i], to[n - 1] % 3);
@@ -146,8 +156,8 @@ static const int shapes[][3] = {
     { 1, 1, 1 },    { 129, 65, 64 }, { 97, 13, 1 },  { 2, 1, 3 },    { 1000, 999, 250 },
 };
 
-/* Every row once in each epoch; the same global batches, in the same order of rows, for any
- * number of ranks; epochs differ. */
+/* Every row once in each epoch; the same global batches, in the same order of rows, for
+ * any number of ranks; epochs differ. */
 START_TEST(test_rows)
 {
     const int *s = shapes[_i];
@@ -263,8 +273,8 @@ START_TEST(test_valid)
         const struct batches_micro *m = batches_next(b);
         for (int k = 0; k < 2; k++)
             if (held[k] != NULL && k != i % 2) /* the one of the call before */
-                ck_assert(memcmp(held[k]->features, kept[k], sizeof(float) * 2 *
-                                 (size_t)held[k]->rows) == 0);
+                ck_assert(memcmp(held[k]->features, kept[k],
+                                 sizeof(float) * 2 * (size_t)held[k]->rows) == 0);
         held[i % 2] = m;
         memcpy(kept[i % 2], m->features, sizeof(float) * 2 * (size_t)m->rows);
         if (i % 7 == 0)
@@ -276,8 +286,8 @@ START_TEST(test_valid)
 }
 END_TEST
 
-/* Tokens: sequences overlap by one, the targets are the next tokens, no token is trained on
- * twice in an epoch, and epochs are cut at different places. */
+/* Tokens: sequences overlap by one, the targets are the next tokens, no token is
+ * trained on twice in an epoch, and epochs are cut at different places. */
 START_TEST(test_tokens)
 {
     int width = _i == 0 ? 2 : 4, one[4096], many[4096];
@@ -441,6 +451,7 @@ int main(void)
     Suite *suite = suite_create("batches");
     TCase *t = tcase_create("batches");
     int n = (int)RWF_COUNT(shapes);
+    tcase_set_timeout(t, 60);
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_loop_test(t, test_rows, 0, n);
     tcase_add_loop_test(t, test_seek, 0, n);

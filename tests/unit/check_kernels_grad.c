@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The reference's backward operations against numeric derivatives of its forward ones, in
- * double: its sources are compiled here once more with double for float. Each case is a
- * function of all its inputs in one row; the derivative of a random mix of its outputs is
- * compared with what backward says of every input.
+ * The reference's backward operations against numeric derivatives of its forward ones,
+ * in double: its sources are compiled here once more with double for float. Each case
+ * is a function of all its inputs in one row; the derivative of a random mix of its
+ * outputs is compared with what backward says of every input.
  */
+#include "config.h"
 #include <check.h>
 #include <math.h>
 #include <stdlib.h>
@@ -105,32 +106,59 @@ static void product_back(const double *in, const double *dout, double *din, bool
     reference__activate_back(NULL, d, dout, before, 12, KERNEL_TANH, KERNEL_F32);
     reference__sum_rows(NULL, din + 35, d, 3, 4, KERNEL_F32, false);
     /* dA = d B', or its transpose B d' where A is stored so. */
-    struct kernel_matmul da = {.m = 3, .n = 5, .k = 4, .tb = !tb, .a = d, .b = in + 15,
-                               .c = din, .alpha = 0.7};
+    struct kernel_matmul da = {.m = 3,
+                               .n = 5,
+                               .k = 4,
+                               .tb = !tb,
+                               .a = d,
+                               .b = in + 15,
+                               .c = din,
+                               .alpha = 0.7};
     if (ta)
-        da = (struct kernel_matmul){.m = 5, .n = 3, .k = 4, .ta = tb, .tb = true,
-                                    .a = in + 15, .b = d, .c = din, .alpha = 0.7};
+        da = (struct kernel_matmul){.m = 5,
+                                    .n = 3,
+                                    .k = 4,
+                                    .ta = tb,
+                                    .tb = true,
+                                    .a = in + 15,
+                                    .b = d,
+                                    .c = din,
+                                    .alpha = 0.7};
     reference__matmul(NULL, &da);
     /* dB = A' d, added to zeros; or d' A. */
-    struct kernel_matmul db = {.m = 5, .n = 4, .k = 3, .ta = !ta, .a = in, .b = d,
-                               .c = din + 15, .alpha = 0.7, .accumulate = true};
+    struct kernel_matmul db = {.m = 5,
+                               .n = 4,
+                               .k = 3,
+                               .ta = !ta,
+                               .a = in,
+                               .b = d,
+                               .c = din + 15,
+                               .alpha = 0.7,
+                               .accumulate = true};
     if (tb)
-        db = (struct kernel_matmul){.m = 4, .n = 5, .k = 3, .ta = true, .tb = ta, .a = d,
-                                    .b = in, .c = din + 15, .alpha = 0.7,
+        db = (struct kernel_matmul){.m = 4,
+                                    .n = 5,
+                                    .k = 3,
+                                    .ta = true,
+                                    .tb = ta,
+                                    .a = d,
+                                    .b = in,
+                                    .c = din + 15,
+                                    .alpha = 0.7,
                                     .accumulate = true};
     zero(din + 15, 20);
     reference__matmul(NULL, &db);
 }
 
-#define PRODUCT(name, ta, tb)                                                            \
-    static void name##_forward(const double *in, double *out)                            \
-    {                                                                                    \
-        struct kernel_matmul m = product_of(in, out, ta, tb);                            \
-        reference__matmul(NULL, &m);                                                     \
-    }                                                                                    \
-    static void name##_backward(const double *in, const double *dout, double *din)       \
-    {                                                                                    \
-        product_back(in, dout, din, ta, tb);                                             \
+#define PRODUCT(name, ta, tb)                                                          \
+    static void name##_forward(const double *in, double *out)                          \
+    {                                                                                  \
+        struct kernel_matmul m = product_of(in, out, ta, tb);                          \
+        reference__matmul(NULL, &m);                                                   \
+    }                                                                                  \
+    static void name##_backward(const double *in, const double *dout, double *din)     \
+    {                                                                                  \
+        product_back(in, dout, din, ta, tb);                                           \
     }
 PRODUCT(nn, false, false)
 PRODUCT(nt, false, true)
@@ -139,14 +167,14 @@ PRODUCT(tt, true, true)
 
 /* --- element by element --- */
 
-#define ACTIVATION(name, act)                                                            \
-    static void name##_forward(const double *in, double *out)                            \
-    {                                                                                    \
-        reference__activate_all(NULL, out, in, 40, act, KERNEL_F32);                     \
-    }                                                                                    \
-    static void name##_backward(const double *in, const double *dout, double *din)       \
-    {                                                                                    \
-        reference__activate_back(NULL, din, dout, in, 40, act, KERNEL_F32);              \
+#define ACTIVATION(name, act)                                                          \
+    static void name##_forward(const double *in, double *out)                          \
+    {                                                                                  \
+        reference__activate_all(NULL, out, in, 40, act, KERNEL_F32);                   \
+    }                                                                                  \
+    static void name##_backward(const double *in, const double *dout, double *din)     \
+    {                                                                                  \
+        reference__activate_back(NULL, din, dout, in, 40, act, KERNEL_F32);            \
     }
 ACTIVATION(linear, KERNEL_LINEAR)
 ACTIVATION(relu, KERNEL_RELU)
@@ -176,7 +204,8 @@ static void dropout_backward(const double *in, const double *dout, double *din)
     reference__dropout(NULL, din, dout, 50, 0.3, 11, 5, KERNEL_F32);
 }
 
-/* --- norms: in is x [3,6], add [3,6], weight [6], bias [6]; out is y and the sum --- */
+/* --- norms: in is x [3,6], add [3,6], weight [6], bias [6]; out is y and the sum ---
+ */
 
 static struct kernel_norm_args norm_of(const double *in, enum kernel_norm kind)
 {
@@ -195,21 +224,21 @@ static void norm_back_of(const double *in, const double *dout, double *din,
     struct kernel_norm_args a = norm_of(in, kind);
     reference__norm(NULL, &a, y, sum, stats, in, in + 18);
     zero(din + 36, 12);
-    reference__norm_back(NULL, &a, din, din + 36, a.bias != NULL ? din + 42 : NULL, dout,
-                         sum, stats, dout + 18, NULL);
+    reference__norm_back(NULL, &a, din, din + 36, a.bias != NULL ? din + 42 : NULL,
+                         dout, sum, stats, dout + 18, NULL);
     memcpy(din + 18, din, 18 * sizeof(*din)); /* x and add are one sum */
 }
 
-#define NORM(name, kind)                                                                 \
-    static void name##_forward(const double *in, double *out)                            \
-    {                                                                                    \
-        double stats[6];                                                                 \
-        struct kernel_norm_args a = norm_of(in, kind);                                   \
-        reference__norm(NULL, &a, out, out + 18, stats, in, in + 18);                    \
-    }                                                                                    \
-    static void name##_backward(const double *in, const double *dout, double *din)       \
-    {                                                                                    \
-        norm_back_of(in, dout, din, kind);                                               \
+#define NORM(name, kind)                                                               \
+    static void name##_forward(const double *in, double *out)                          \
+    {                                                                                  \
+        double stats[6];                                                               \
+        struct kernel_norm_args a = norm_of(in, kind);                                 \
+        reference__norm(NULL, &a, out, out + 18, stats, in, in + 18);                  \
+    }                                                                                  \
+    static void name##_backward(const double *in, const double *dout, double *din)     \
+    {                                                                                  \
+        norm_back_of(in, dout, din, kind);                                             \
     }
 NORM(layernorm, KERNEL_LAYERNORM)
 NORM(rmsnorm, KERNEL_RMSNORM)
@@ -251,7 +280,8 @@ static struct kernel_rope rope_of(const double *in, bool weights)
                                 .epsilon = 1e-3};
 }
 
-static void rope_back_of(const double *in, const double *dout, double *din, bool weights)
+static void rope_back_of(const double *in, const double *dout, double *din,
+                         bool weights)
 {
     double y[48], stats[9];
     struct kernel_rope r = rope_of(in, weights);
@@ -262,16 +292,16 @@ static void rope_back_of(const double *in, const double *dout, double *din, bool
                          weights ? din + 52 : NULL, din, in, stats, NULL);
 }
 
-#define ROPE(name, weights)                                                              \
-    static void name##_forward(const double *in, double *out)                            \
-    {                                                                                    \
-        double stats[9];                                                                 \
-        struct kernel_rope r = rope_of(in, weights);                                     \
-        reference__rope(NULL, &r, out, stats, in);                                       \
-    }                                                                                    \
-    static void name##_backward(const double *in, const double *dout, double *din)       \
-    {                                                                                    \
-        rope_back_of(in, dout, din, weights);                                            \
+#define ROPE(name, weights)                                                            \
+    static void name##_forward(const double *in, double *out)                          \
+    {                                                                                  \
+        double stats[9];                                                               \
+        struct kernel_rope r = rope_of(in, weights);                                   \
+        reference__rope(NULL, &r, out, stats, in);                                     \
+    }                                                                                  \
+    static void name##_backward(const double *in, const double *dout, double *din)     \
+    {                                                                                  \
+        rope_back_of(in, dout, din, weights);                                          \
     }
 ROPE(rope, false)
 ROPE(rope_norm, true)
@@ -341,20 +371,21 @@ static void error_backward(const double *in, const double *dout, double *din)
 {
     double target[12] = {1, 2, 3, -1}, losses[3];
     memcpy(din, in, 12 * sizeof(*din));
-    reference__squared_error(NULL, losses, din, target, 3, 4, dout[0], true, KERNEL_F32);
+    reference__squared_error(NULL, losses, din, target, 3, 4, dout[0], true,
+                             KERNEL_F32);
 }
 
-#define PROBE(name, inputs, outputs)                                                     \
-    {                                                                                    \
-        #name, inputs, outputs, name##_forward, name##_backward                          \
+#define PROBE(name, inputs, outputs)                                                   \
+    {                                                                                  \
+#name, inputs, outputs, name##_forward, name##_backward                        \
     }
 static const struct probe probes[] = {
-    PROBE(nn, 39, 12),        PROBE(nt, 39, 12),          PROBE(tn, 39, 12),
-    PROBE(tt, 39, 12),        PROBE(linear, 40, 40),      PROBE(relu, 40, 40),
-    PROBE(gelu, 40, 40),      PROBE(silu, 40, 40),        PROBE(hyperbolic, 40, 40),
-    PROBE(sigmoids, 40, 40),  PROBE(swiglu, 30, 15),      PROBE(dropout, 50, 50),
-    PROBE(layernorm, 48, 36), PROBE(rmsnorm, 42, 36),     PROBE(embed, 18, 12),
-    PROBE(rope, 48, 48),      PROBE(rope_norm, 56, 48),   PROBE(attention, 240, 120),
+    PROBE(nn, 39, 12),        PROBE(nt, 39, 12),        PROBE(tn, 39, 12),
+    PROBE(tt, 39, 12),        PROBE(linear, 40, 40),    PROBE(relu, 40, 40),
+    PROBE(gelu, 40, 40),      PROBE(silu, 40, 40),      PROBE(hyperbolic, 40, 40),
+    PROBE(sigmoids, 40, 40),  PROBE(swiglu, 30, 15),    PROBE(dropout, 50, 50),
+    PROBE(layernorm, 48, 36), PROBE(rmsnorm, 42, 36),   PROBE(embed, 18, 12),
+    PROBE(rope, 48, 48),      PROBE(rope_norm, 56, 48), PROBE(attention, 240, 120),
     PROBE(entropy, 21, 1),    PROBE(error, 12, 1),
 };
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Configs from recipes, layouts of the named sizes, and what a run of a model promises: the
- * same gradients in chunks and with activations computed twice, outputs where they are asked
- * for, shorter batches, bf16 near float, adapters that can be merged.
+ * What a run of a model promises: the same gradients in chunks and with activations
+ * computed twice, outputs where they are asked for, shorter batches, bf16 near float,
+ * adapters that can be merged.
  */
 #include "config.h"
 
@@ -10,234 +10,11 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "base/fs.h"
 #include "base/mem.h"
+#include "tensor/safetensors.h"
 #include "model_rig.h"
-
-/* JSON with ' for ". */
-static json_t *parse(const char *text)
-{
-    json_error_t error;
-    char *copy = rwf_xstrdup(text);
-    for (char *c = copy; *c != '\0'; c++)
-        *c = *c == '\'' ? '"' : *c;
-    json_t *v = json_loads(copy, 0, &error);
-    ck_assert_msg(v != NULL, "%s: %s", text, error.text);
-    free(copy);
-    return v;
-}
-
-/* The config of a recipe's model. */
-static json_t *config_of(const char *model, int vocab)
-{
-    struct rwf_err err = RWF_ERR_INIT;
-    json_t *m = parse(model);
-    json_t *config = model_config(m, vocab, &err);
-    ck_assert_msg(config != NULL, "%s: %s", model, err.text);
-    json_decref(m);
-    return config;
-}
-
-/* --- configs --- */
-
-static const struct {
-    const char *name;
-    double millions; /* of parameters, as published */
-} presets[] = {
-    {"gpt2-124m", 124.44}, {"gpt2-355m", 354.82},  {"gpt2-774m", 774.03},
-    {"gpt2-1.5b", 1557.6}, {"qwen3-0.6b", 596.05}, {"qwen3-1.7b", 1720.57},
-    {"qwen3-4b", 4022.47}, {"qwen3-8b", 8190.74},  {"qwen3-14b", 14768.3},
-    {"qwen3-32b", 32762.1},
-};
-
-START_TEST(presets_have_the_published_sizes)
-{
-    struct rwf_err err = RWF_ERR_INIT;
-    json_t *model =
-        json_pack("{s:s, s:s}", "type", "transformer", "preset", presets[_i].name);
-    json_t *config = model_config(model, 0, &err);
-    ck_assert_msg(config != NULL, "%s", err.text);
-    struct model *m = model_create(config, &err);
-    ck_assert_msg(m != NULL, "%s", err.text);
-    double millions = (double)model_layout(m)->parameters / 1e6;
-    ck_assert_msg(fabs(millions - presets[_i].millions) < 1e-4 * millions, "%s: %.2f",
-                  presets[_i].name, millions);
-    ck_assert_int_eq(model_layout(m)->parameters, model_layout(m)->trainable);
-    model_destroy(m);
-    json_decref(config);
-    json_decref(model);
-}
-END_TEST
-
-static const struct {
-    const char *model;
-    int vocab;
-    const char *key, *value; /* of the config */
-} kept[] = {
-    {"{'type':'transformer','preset':'gpt2-124m'}", 0, "vocab_size", "50257"},
-    {"{'type':'transformer','preset':'gpt2-124m'}", 50257, "vocab_size", "50257"},
-    {"{'type':'transformer','preset':'gpt2-124m'}", 512, "vocab_size", "512"},
-    {"{'type':'transformer','preset':'gpt2-124m'}", 512, "eos_token_id", "null"},
-    {"{'type':'transformer','preset':'gpt2-124m'}", 0, "eos_token_id", "50256"},
-    {"{'type':'transformer','preset':'gpt2-124m'}", 0, "attn_pdrop", "0.0"},
-    {"{'type':'transformer','preset':'gpt2-124m','dropout':0.25}", 0, "resid_pdrop", "0.25"},
-    {"{'type':'transformer','preset':'gpt2-124m','layers':3}", 0, "n_layer", "3"},
-    {"{'type':'transformer','preset':'qwen3-0.6b'}", 151669, "vocab_size", "151936"},
-    {"{'type':'transformer','preset':'qwen3-0.6b'}", 0, "head_dim", "128"},
-    {"{'type':'transformer','preset':'qwen3-8b'}", 0, "tie_word_embeddings", "false"},
-    {"{'type':'transformer','family':'qwen3','layers':2,'hidden_size':64,'heads':4}", 300,
-     "head_dim", "16"},
-    {"{'type':'transformer','family':'qwen3','layers':2,'hidden_size':64,'heads':4}", 300,
-     "num_key_value_heads", "4"},
-    {"{'type':'transformer','family':'gpt2','layers':2,'hidden_size':64,'heads':4,"
-     "'vocab_size':512}",
-     300, "vocab_size", "512"},
-    {"{'type':'transformer','family':'gpt2','layers':2,'hidden_size':64,'heads':4}", 300,
-     "architectures", "[\"GPT2LMHeadModel\"]"},
-    {"{'type':'mlp','target':'y','features':4,'outputs':2,'hidden':[8]}", 0, "hidden",
-     "[8]"},
-    {"{'type':'mlp','features':4,'outputs':2}", 0, "activation", "\"relu\""},
-    {"{'type':'transformer','preset':'qwen3-0.6b','adapter':{'type':'lora'}}", 0, "adapter",
-     "{\"type\": \"lora\", \"rank\": 8, \"alpha\": 16.0, \"targets\": [\"q_proj\", "
-     "\"v_proj\"]}"},
-};
-
-START_TEST(configs_say_what_recipes_say)
-{
-    json_t *config = config_of(kept[_i].model, kept[_i].vocab);
-    char *value = json_dumps(json_object_get(config, kept[_i].key), JSON_ENCODE_ANY);
-    ck_assert_ptr_nonnull(value);
-    ck_assert_str_eq(value, kept[_i].value);
-    free(value);
-    json_decref(config);
-}
-END_TEST
-
-#define FREE "'type':'transformer','layers':2,'hidden_size':64,'heads':4"
-
-static const struct {
-    const char *model;
-    int vocab;
-    const char *says;
-} wrong_recipes[] = {
-    {"{'type':'transfomer'}", 0, "did you mean 'transformer'"},
-    {"{}", 0, "One of mlp, transformer"},
-    {"{'type':'transformer'}", 0, "one of 'preset', 'family' and 'from'"},
-    {"{'type':'transformer','preset':'gpt2-124'}", 0, "did you mean 'gpt2-124m'"},
-    {"{'type':'transformer','preset':'qwen3-7b'}", 0, "One of gpt2-124m, gpt2-355m"},
-    {"{" FREE ",'family':'gtp2'}", 9, "did you mean 'gpt2'"},
-    {"{" FREE ",'family':'gpt2'}", 0, "'vocab_size' is missing"},
-    {"{" FREE ",'family':'gpt2','vocab_size':9}", 10, "the tokenizer has 10 ids"},
-    {"{" FREE ",'family':'gpt2','kv_heads':2}", 9, "'kv_heads' is not of gpt2"},
-    {"{" FREE ",'family':'qwen3','kv_heads':3}", 9,
-     "'heads' 4 is not a multiple of 'kv_heads' 3"},
-    {"{" FREE ",'family':'qwen3','head_dim':5}", 9, "'head_dim' 5 is odd"},
-    {"{" FREE ",'family':'qwen3','dropout':0.5}", 9, "'dropout' is not of qwen3"},
-    {"{" FREE ",'family':'qwen3','hiden_size':64}", 9, "did you mean 'hidden_size'"},
-    {"{" FREE ",'family':'gpt2','dropout':1.5}", 9, "'dropout' is 1.5, not 0 to 0.99"},
-    {"{'type':'transformer','family':'gpt2','layers':2,'hidden_size':64}", 9,
-     "'heads' is missing"},
-    {"{'type':'transformer','family':'gpt2','layers':2,'hidden_size':65,'heads':4}", 9,
-     "'hidden_size' 65 is not a multiple of 'heads' 4"},
-    {"{'type':'transformer','from':'/nonexistent/model'}", 9, "/nonexistent/model"},
-    {"{" FREE ",'family':'qwen3','adapter':{'targets':['k_prj']}}", 9,
-     "did you mean 'k_proj'"},
-    {"{" FREE ",'family':'gpt2','adapter':{'targets':['q_proj']}}", 9,
-     "One of c_attn, c_proj, c_fc"},
-    {"{" FREE ",'family':'gpt2','adapter':{'type':'dora'}}", 9, "'type' is 'dora'"},
-    {"{" FREE ",'family':'gpt2','adapter':{'rank':0}}", 9, "'rank' is 0, not 1 to 4096"},
-    {"{" FREE ",'family':'gpt2','adapter':{'ranks':1}}", 9, "did you mean 'rank'"},
-    {"{'type':'mlp','features':['a'],'outputs':1}", 0, "'features' is not a whole number"},
-    {"{'type':'mlp','features':4,'outputs':2,'activation':'rellu'}", 0,
-     "did you mean 'relu'"},
-    {"{'type':'mlp','features':4,'outputs':2,'hidden':[0]}", 0, "'hidden' has a size"},
-    {"{'type':'mlp','features':4,'outputs':2,'class_weights':[1]}", 0,
-     "one number for each of 2 classes"},
-    {"{'type':'mlp','features':4,'outputs':2,'class_weights':[1,-1]}", 0, "no weight"},
-    {"{'type':'mlp','features':4,'outputs':2,'layers':3}", 0, "there is no key 'layers'"},
-};
-
-START_TEST(wrong_recipes_are_told_why)
-{
-    struct rwf_err err = RWF_ERR_INIT;
-    json_t *model = parse(wrong_recipes[_i].model);
-    ck_assert_ptr_null(model_config(model, wrong_recipes[_i].vocab, &err));
-    ck_assert_msg(strstr(err.text, wrong_recipes[_i].says) != NULL, "%s: %s",
-                  wrong_recipes[_i].model, err.text);
-    ck_assert(err.code == RWF_E_RECIPE || err.code == RWF_E_INPUT);
-    json_decref(model);
-}
-END_TEST
-
-#define QWEN3                                                                          \
-    "'model_type':'qwen3','hidden_size':8,'num_hidden_layers':1,"                     \
-    "'num_attention_heads':2,'num_key_value_heads':1,'head_dim':4,"                   \
-    "'intermediate_size':8,'vocab_size':9"
-
-static const struct {
-    const char *config;
-    const char *says;
-} refused[] = {
-    {"{'model_type':'llama'}", "'model_type' is 'llama'; One of mlp, gpt2, qwen3"},
-    {"{}", "'model_type' is missing"},
-    {"{'model_type':'gpt2','activation_function':'relu'}", "only gelu_new is done"},
-    {"{'model_type':'gpt2','scale_attn_weights':false}", "'scale_attn_weights'"},
-    {"{'model_type':'gpt2','scale_attn_by_inverse_layer_idx':true}",
-     "'scale_attn_by_inverse_layer_idx'"},
-    {"{'model_type':'gpt2','add_cross_attention':true}", "'add_cross_attention'"},
-    {"{'model_type':'gpt2','n_embd':10,'n_head':4}", "not a multiple of 'n_head' 4"},
-    {"{'model_type':'gpt2','n_layer':'12'}", "'n_layer' is not a whole number"},
-    {"{'model_type':'gpt2','n_layer':0}", "'n_layer' is 0, not 1 to 10000"},
-    {"{'model_type':'qwen3','hidden_size':8}", "'num_hidden_layers' is missing"},
-    {"{" QWEN3 ",'hidden_act':'gelu'}", "only silu is done"},
-    {"{" QWEN3 ",'attention_bias':true}", "'attention_bias'"},
-    {"{" QWEN3 ",'attention_dropout':0.1}", "'attention_dropout'"},
-    {"{" QWEN3 ",'use_sliding_window':true}", "'use_sliding_window'"},
-    {"{" QWEN3 ",'layer_types':['sliding_attention']}", "has 'sliding_attention'"},
-    {"{" QWEN3 ",'rope_scaling':{'rope_type':'yarn','factor':4}}",
-     "'rope_scaling' asks for yarn"},
-    {"{" QWEN3 ",'rope_scaling':{'type':'linear','factor':4}}", "asks for linear"},
-    {"{" QWEN3 ",'rope_parameters':{'rope_type':'dynamic'}}",
-     "'rope_parameters' asks for dynamic"},
-    {"{" QWEN3 ",'rope_parameters':{'rope_theta':'x'}}", "'rope_theta' is not a number"},
-    {"{" QWEN3 ",'quantization_config':{}}", "quantised weights cannot be trained"},
-    {"{" QWEN3 ",'vocab_size':2.5}", "'vocab_size' is not a whole number"},
-};
-
-START_TEST(what_is_not_done_is_refused_by_name)
-{
-    struct rwf_err err = RWF_ERR_INIT;
-    json_t *config = parse(refused[_i].config);
-    ck_assert_ptr_null(model_create(config, &err));
-    ck_assert_msg(strstr(err.text, refused[_i].says) != NULL, "%s: %s", refused[_i].config,
-                  err.text);
-    ck_assert_int_eq(err.code, RWF_E_INPUT);
-    json_decref(config);
-}
-END_TEST
-
-START_TEST(from_takes_the_config_of_a_checkpoint)
-{
-    struct rwf_err err = RWF_ERR_INIT;
-    const char *top = getenv("srcdir");
-    char *folder = rwf_xasprintf("%s/tests/data/model/gpt2", top != NULL ? top : "..");
-    json_t *model = json_pack("{s:s, s:s, s:f, s:{s:i, s:s}}", "type", "transformer",
-                              "from", folder, "dropout", 0.2, "adapter", "rank", 2,
-                              "targets", "all");
-    json_t *config = model_config(model, 60, &err);
-    ck_assert_msg(config != NULL, "%s", err.text);
-    ck_assert_int_eq(json_integer_value(json_object_get(config, "vocab_size")), 61);
-    ck_assert_double_eq(json_number_value(json_object_get(config, "resid_pdrop")), 0.2);
-    json_decref(config);
-    ck_assert_ptr_null(model_config(model, 62, &err));
-    ck_assert_ptr_nonnull(strstr(err.text, "take its own tokenizer"));
-    json_object_set_new(model, "layers", json_integer(3));
-    ck_assert_ptr_null(model_config(model, 61, &err));
-    ck_assert_ptr_nonnull(strstr(err.text, "'layers' is given by 'from'"));
-    json_decref(model);
-    free(folder);
-}
-END_TEST
 
 /* --- runs --- */
 
@@ -253,7 +30,7 @@ static const char *const both[] = {gpt2, qwen3};
 
 static void open_tokens(struct rig *r, const char *model, struct model_run *run)
 {
-    json_t *config = config_of(model, VOCAB);
+    json_t *config = rig_config(model, VOCAB);
     run->rows = 3;
     run->length = 8;
     run->seed = 3;
@@ -460,8 +237,8 @@ START_TEST(mlps_run_in_bf16)
     struct rig a, b;
     struct model_run run = {.rows = 6, .length = 1, .train = true}, half = run;
     half.type = KERNEL_BF16;
-    json_t *config =
-        config_of("{'type':'mlp','features':5,'outputs':3,'hidden':[16],'dropout':0.2}", 0);
+    json_t *config = rig_config(
+        "{'type':'mlp','features':5,'outputs':3,'hidden':[16],'dropout':0.2}", 0);
     rig_open(&a, config, &run);
     rig_open(&b, config, &half);
     rig_features(&a, 5, 3);
@@ -496,13 +273,13 @@ END_TEST
 START_TEST(work_is_counted)
 {
     struct rwf_err err = RWF_ERR_INIT;
-    json_t *config = config_of("{'type':'transformer','preset':'gpt2-124m'}", 0);
+    json_t *config = rig_config("{'type':'transformer','preset':'gpt2-124m'}", 0);
     struct model *m = model_create(config, &err);
     double n = 124439808.0 - 1024 * 768, per_token = 6 * n + 12.0 * 12 * 768 * 1024;
     ck_assert_double_eq_tol(model_flops(m, 1024) / 1024, per_token, 1);
     model_destroy(m);
     json_decref(config);
-    config = config_of("{'type':'mlp','features':784,'outputs':10,'hidden':[128]}", 0);
+    config = rig_config("{'type':'mlp','features':784,'outputs':10,'hidden':[128]}", 0);
     m = model_create(config, &err);
     ck_assert_double_eq(model_flops(m, 1), 4.0 * 784 * 128 + 6.0 * 128 * 10);
     model_destroy(m);
@@ -553,6 +330,116 @@ START_TEST(merged_weights_compute_the_same)
 }
 END_TEST
 
+static void save(struct rig *r, const char *folder, enum safetensors_type type)
+{
+    struct rwf_err err = RWF_ERR_INIT;
+    char *path = rwf_fs_join(folder, "model.safetensors");
+    struct safetensors_writer *w = safetensors_create(path, NULL, &err);
+    for (size_t i = 0; i < r->layout->param_count; i++) {
+        const struct model_param *p = &r->layout->params[i];
+        ck_assert_int_eq(safetensors_declare(w, p->name, type, p->dims, p->shape, &err),
+                         0);
+    }
+    for (size_t i = 0; i < r->layout->param_count; i++) {
+        size_t count = (size_t)rig_count(r, i), size = safetensors_type_size(type);
+        uint16_t *half = rwf_xcalloc(count, sizeof(*half));
+        r->device.k->from_float(r->device.c, half, rig_weight(r, i), (int64_t)count,
+                                KERNEL_BF16);
+        const void *bytes = size == 2 ? (const void *)half : rig_weight(r, i);
+        ck_assert_int_eq(safetensors_write(w, bytes, count * size, &err), 0);
+        free(half);
+    }
+    ck_assert_msg(safetensors_finish(w, NULL, &err) == 0, "%s", err.text);
+    free(path);
+    path = rwf_fs_join(folder, "config.json");
+    ck_assert_int_eq(json_dump_file(model_config_json(r->m), path, 0), 0);
+    free(path);
+}
+
+/* The base of the folder has what merging on the host gives, and no more. */
+static void check_base(struct rig *r, const char *folder, enum safetensors_type type)
+{
+    struct rwf_err err = RWF_ERR_INIT;
+    struct safetensors *s = safetensors_open(folder, &err);
+    size_t others = 0, a, b;
+    ck_assert_msg(s != NULL, "%s", err.text);
+    for (size_t i = 0; i < r->layout->param_count; i++) {
+        const struct model_param *p = &r->layout->params[i];
+        const struct safetensors_entry *e = safetensors_find(s, p->name);
+        if (!r->layout->units[p->unit].frozen) {
+            ck_assert_ptr_null(e);
+            continue;
+        }
+        others++;
+        ck_assert_ptr_nonnull(e);
+        ck_assert_int_eq(e->type, type);
+        int64_t count = rig_count(r, i);
+        float *got = rwf_xcalloc((size_t)count, sizeof(float));
+        float *want = rwf_xcalloc((size_t)count, sizeof(float));
+        memcpy(want, rig_weight(r, i), (size_t)count * sizeof(float));
+        if (model_adapter_of(r->m, i, &a, &b))
+            model_merge(r->m, i, want, rig_weight(r, a), rig_weight(r, b));
+        ck_assert_int_eq(safetensors_floats(e, 0, count, got, &err), 0);
+        for (int64_t n = 0; n < count; n++)
+            ck_assert_float_eq_tol(got[n], want[n],
+                                   type == SAFETENSORS_BF16 ? 0.02f : 1e-6f);
+        free(got);
+        free(want);
+    }
+    ck_assert_uint_eq(safetensors_count(s), others);
+    safetensors_close(s);
+}
+
+START_TEST(folders_with_adapters_are_merged)
+{
+    struct rwf_err err = RWF_ERR_INIT;
+    struct rig r;
+    struct model_run run = {.train = false};
+    char folder[] = "/tmp/check_model.XXXXXX";
+    enum safetensors_type type = _i % 2 == 0 ? SAFETENSORS_F32 : SAFETENSORS_BF16;
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    open_tokens(&r, adapted[_i / 2], &run);
+    save(&r, folder, type);
+    for (int twice = 0; twice < 2; twice++) /* the second time there is nothing to do */
+        ck_assert_msg(model_merge_folder(folder, &err) == 0, "%s", err.text);
+    check_base(&r, folder, type);
+    char *adapter = rwf_fs_join(folder, "adapter/adapter_model.safetensors");
+    struct safetensors *s = safetensors_open(adapter, &err);
+    ck_assert_msg(s != NULL, "%s", err.text);
+    ck_assert_uint_eq(safetensors_count(s), _i / 2 == 0 ? 16 : 8);
+    safetensors_close(s);
+    free(adapter);
+    char *config = rwf_fs_join(folder, "adapter/adapter_config.json");
+    ck_assert(rwf_fs_is_file(config));
+    free(config);
+    rwf_fs_rmtree(folder, NULL);
+    rig_close(&r);
+}
+END_TEST
+
+START_TEST(folders_that_lack_a_tensor_are_named)
+{
+    struct rwf_err err = RWF_ERR_INIT;
+    struct rig r;
+    struct model_run run = {.train = false};
+    char folder[] = "/tmp/check_model.XXXXXX";
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    open_tokens(&r, gpt2, &run);
+    save(&r, folder, SAFETENSORS_F32);
+    json_t *config = rig_config(adapted[0], VOCAB);
+    char *path = rwf_fs_join(folder, "config.json");
+    ck_assert_int_eq(json_dump_file(config, path, 0), 0);
+    ck_assert_int_eq(model_merge_folder(folder, &err), -1);
+    ck_assert_msg(strstr(err.text, "lora_A.weight' is missing") != NULL, "%s",
+                  err.text);
+    ck_assert_msg(strstr(err.text, folder) != NULL, "%s", err.text);
+    free(path);
+    json_decref(config);
+    rwf_fs_rmtree(folder, NULL);
+    rig_close(&r);
+}
+END_TEST
+
 START_TEST(adapters_have_the_names_of_peft)
 {
     static const char *const names[] = {
@@ -600,17 +487,6 @@ START_TEST(files_may_leave_out_the_prefix)
 }
 END_TEST
 
-static TCase *configs(void)
-{
-    TCase *t = tcase_create("configs");
-    tcase_add_loop_test(t, presets_have_the_published_sizes, 0, (int)RWF_COUNT(presets));
-    tcase_add_loop_test(t, configs_say_what_recipes_say, 0, (int)RWF_COUNT(kept));
-    tcase_add_loop_test(t, wrong_recipes_are_told_why, 0, (int)RWF_COUNT(wrong_recipes));
-    tcase_add_loop_test(t, what_is_not_done_is_refused_by_name, 0, (int)RWF_COUNT(refused));
-    tcase_add_test(t, from_takes_the_config_of_a_checkpoint);
-    return t;
-}
-
 static TCase *runs(void)
 {
     TCase *t = tcase_create("runs");
@@ -625,6 +501,8 @@ static TCase *runs(void)
     tcase_add_loop_test(t, too_long_a_sequence_is_refused, 0, 2);
     tcase_add_test(t, work_is_counted);
     tcase_add_loop_test(t, merged_weights_compute_the_same, 0, 2);
+    tcase_add_loop_test(t, folders_with_adapters_are_merged, 0, 4);
+    tcase_add_test(t, folders_that_lack_a_tensor_are_named);
     tcase_add_loop_test(t, adapters_have_the_names_of_peft, 0, 2);
     tcase_add_loop_test(t, files_may_leave_out_the_prefix, 0, 2);
     tcase_set_timeout(t, 60);
@@ -635,7 +513,6 @@ int main(void)
 {
     rwf_mem_init();
     Suite *s = suite_create("model");
-    suite_add_tcase(s, configs());
     suite_add_tcase(s, runs());
     SRunner *runner = srunner_create(s);
     srunner_run_all(runner, CK_ENV);

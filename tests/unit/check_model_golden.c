@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Models that transformers has saved (tests/data/model, made by make.py there): logits to
- * 1e-4 relative to the largest, the loss to 1e-5, and of each gradient, which torch's autograd
- * has made, its norm and its product with a wave to 1e-4 of the norm.
+ * Models that transformers has saved (tests/data/model, made by make.py there): logits
+ * to 1e-4 relative to the largest, the loss to 1e-5, and of each gradient, which
+ * torch's autograd has made, its norm and its product with a wave to 1e-4 of the norm.
  */
 #include "config.h"
 
@@ -21,7 +21,8 @@ static const char *const names[] = {"gpt2", "gpt2-inner", "qwen3-tied", "qwen3-u
 static char *path_of(const char *name, const char *file)
 {
     const char *top = getenv("srcdir");
-    return rwf_xasprintf("%s/tests/data/model/%s/%s", top != NULL ? top : "..", name, file);
+    return rwf_xasprintf("%s/tests/data/model/%s/%s", top != NULL ? top : "..", name,
+                         file);
 }
 
 static json_t *load(const char *name, const char *file)
@@ -34,7 +35,8 @@ static json_t *load(const char *name, const char *file)
     return v;
 }
 
-/* All parameters of the model are in the file under their names and shapes, and no others. */
+/* All parameters of the model are in the file under their names and shapes, and no
+ * others. */
 static void load_weights(struct rig *r, const char *name)
 {
     struct rwf_err err = RWF_ERR_INIT;
@@ -122,8 +124,7 @@ START_TEST(gradients_are_those_of_torch)
     ck_assert_double_eq_tol(loss, want, 1e-5 * want);
     for (size_t i = 0; i < r.layout->param_count; i++) {
         const char *name = r.layout->params[i].name;
-        const json_t *two =
-            json_object_get(json_object_get(golden, "gradients"), name);
+        const json_t *two = json_object_get(json_object_get(golden, "gradients"), name);
         double norm = json_real_value(json_array_get(two, 0));
         double wave = json_real_value(json_array_get(two, 1)), squares = 0, product = 0;
         for (int64_t n = 0; n < rig_count(&r, i); n++) {
@@ -134,8 +135,8 @@ START_TEST(gradients_are_those_of_torch)
         ck_assert_double_gt(norm, 0);
         ck_assert_msg(fabs(sqrt(squares) - norm) <= 1e-4 * norm, "%s: norm %g, not %g",
                       name, sqrt(squares), norm);
-        ck_assert_msg(fabs(product - wave) <= 1e-4 * norm, "%s: %g, not %g", name, product,
-                      wave);
+        ck_assert_msg(fabs(product - wave) <= 1e-4 * norm, "%s: %g, not %g", name,
+                      product, wave);
     }
     json_decref(golden);
     rig_close(&r);

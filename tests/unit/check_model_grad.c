@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Gradients of whole small models against numeric derivatives of their loss, in float:
- * central differences with a step of 0.002, of every parameter as a whole along a random
- * direction, and of a few of its values. Tolerance: 1 % of the derivative, and 1e-4 of the
- * loss for what rounding does to a difference of two losses.
+ * central differences with a step of 0.002, of every parameter as a whole along a
+ * random direction, and of a few of its values. Tolerance: 1 % of the derivative, and
+ * 1e-4 of the loss for what rounding does to a difference of two losses.
  */
 #include "config.h"
 
@@ -25,18 +25,20 @@ struct subject {
 };
 
 #define GPT2                                                                           \
-    "'model_type':'gpt2','n_embd':16,'n_layer':2,'n_head':4,'n_positions':8,"         \
+    "'model_type':'gpt2','n_embd':16,'n_layer':2,'n_head':4,'n_positions':8,"          \
     "'vocab_size':21,'n_inner':24,"
 #define QWEN3                                                                          \
-    "'model_type':'qwen3','hidden_size':12,'num_hidden_layers':2,"                    \
-    "'num_attention_heads':4,'num_key_value_heads':2,'head_dim':4,"                   \
+    "'model_type':'qwen3','hidden_size':12,'num_hidden_layers':2,"                     \
+    "'num_attention_heads':4,'num_key_value_heads':2,'head_dim':4,"                    \
     "'intermediate_size':20,'vocab_size':19,'rope_theta':100,"
 #define MLP "'model_type':'mlp','features':5,"
 
 static const struct subject subjects[] = {
     {"gpt2", "{" GPT2 "'embd_pdrop':0,'resid_pdrop':0}", 2, 6, 21, 0, 0},
-    {"gpt2 with dropout", "{" GPT2 "'embd_pdrop':0.2,'resid_pdrop':0.3}", 2, 6, 21, 0, 0},
-    {"gpt2 untied", "{" GPT2 "'tie_word_embeddings':false,'resid_pdrop':0}", 2, 6, 21, 0, 0},
+    {"gpt2 with dropout", "{" GPT2 "'embd_pdrop':0.2,'resid_pdrop':0.3}", 2, 6, 21, 0,
+     0},
+    {"gpt2 untied", "{" GPT2 "'tie_word_embeddings':false,'resid_pdrop':0}", 2, 6, 21,
+     0, 0},
     {"gpt2 lora",
      "{" GPT2 "'embd_pdrop':0,'resid_pdrop':0.1,"
      "'adapter':{'rank':3,'alpha':6,'targets':['all']}}",
@@ -47,31 +49,28 @@ static const struct subject subjects[] = {
      "{" QWEN3 "'tie_word_embeddings':true,"
      "'adapter':{'rank':2,'alpha':5,'targets':['q_proj','v_proj','mlp.up_proj']}}",
      2, 6, 19, 0, 0},
-    {"qwen3 lora of all",
-     "{" QWEN3 "'adapter':{'rank':2,'alpha':4,'targets':['all']}}", 2, 6, 19, 0, 0},
+    {"qwen3 lora of all", "{" QWEN3 "'adapter':{'rank':2,'alpha':4,'targets':['all']}}",
+     2, 6, 19, 0, 0},
     {"mlp", "{" MLP "'hidden':[7,6],'outputs':3,'activation':'gelu'}", 6, 1, 0, 5, 3},
     {"mlp with weights and dropout",
      "{" MLP "'hidden':[16],'outputs':3,'activation':'tanh','dropout':0.3,"
      "'class_weights':[1,0.5,3]}",
      6, 1, 0, 5, 3},
-    {"mlp of many classes",
-     "{" MLP "'hidden':[6],'outputs':11,'activation':'silu'}", 12, 1, 0, 5, 11},
-    {"linear regression", "{" MLP "'hidden':[],'outputs':2,'task':'regression'}", 6, 1, 0,
-     5, 2},
-    {"mlp regression",
-     "{" MLP "'hidden':[8,8,8],'outputs':2,'task':'regression','activation':'sigmoid'}", 6,
+    {"mlp of many classes", "{" MLP "'hidden':[6],'outputs':11,'activation':'silu'}",
+     12, 1, 0, 5, 11},
+    {"mlp of relu with dropout", "{" MLP "'hidden':[9,9],'outputs':2,'dropout':0.2}", 6,
      1, 0, 5, 2},
+    {"linear regression", "{" MLP "'hidden':[],'outputs':2,'task':'regression'}", 6, 1,
+     0, 5, 2},
+    {"mlp regression",
+     "{" MLP "'hidden':[8,8,8],'outputs':2,'task':'regression','activation':'sigmoid'}",
+     6, 1, 0, 5, 2},
 };
 
 static void open_subject(struct rig *r, const struct subject *s)
 {
-    json_error_t error;
     struct rwf_err err = RWF_ERR_INIT;
-    char *text = rwf_xstrdup(s->config);
-    for (char *c = text; *c != '\0'; c++)
-        *c = *c == '\'' ? '"' : *c;
-    json_t *config = json_loads(text, 0, &error);
-    ck_assert_msg(config != NULL, "%s: %s", s->name, error.text);
+    json_t *config = rig_json(s->config);
     json_t *adapter = json_incref(json_object_get(config, "adapter"));
     if (adapter != NULL)
         ck_assert_msg(model_config_adapter(config, adapter, &err) == 0, "%s", err.text);
@@ -84,7 +83,6 @@ static void open_subject(struct rig *r, const struct subject *s)
         rig_features(r, s->features, s->outputs);
     json_decref(adapter);
     json_decref(config);
-    free(text);
 }
 
 static float scale_of(const struct subject *s)
@@ -135,7 +133,8 @@ static void check_param(struct rig *r, const struct subject *s, size_t param,
         int64_t at = count * (2 * sample + 1) / 6;
         memset(direction, 0, (size_t)count * sizeof(float));
         direction[at] = 1;
-        compare(s, name, slope(r, s, param, direction, 0.002f), (double)gradient[at], loss);
+        compare(s, name, slope(r, s, param, direction, 0.002f), (double)gradient[at],
+                loss);
     }
     free(direction);
 }
@@ -179,21 +178,31 @@ START_TEST(gradients_are_slopes_of_the_loss)
 }
 END_TEST
 
-/* Every unit that is trained once, the later ones first. */
+/* Every unit that is trained once, the later ones first; a rank without rows asks for
+ * the same units in the same order. */
 START_TEST(units_are_told_in_reverse_order)
 {
     const struct subject *s = &subjects[_i];
     struct rig r;
+    int asked[RIG_ASKED], asked_count = 0;
     open_subject(&r, s);
     for (int pass = 0; pass < 2; pass++) {
-        r.batch.rows = pass == 0 ? s->rows : 0;
+        if (pass == 1)
+            r.batch = (struct model_batch){.rows = 0};
         rig_step(&r, scale_of(s), STEP);
         int expected = 0;
         for (int u = (int)r.layout->unit_count; u-- > 0;)
             if (!r.layout->units[u].frozen)
                 ck_assert_int_eq(r.done[expected++], u);
         ck_assert_int_eq(r.done_count, expected);
+        if (pass == 1)
+            ck_assert_int_eq(r.asked_count, asked_count);
+        for (int i = 0; pass == 1 && i < asked_count; i++)
+            ck_assert_int_eq(r.asked[i], asked[i]);
+        memcpy(asked, r.asked, sizeof(asked));
+        asked_count = r.asked_count;
     }
+    ck_assert(asked_count >= 2 && asked_count < RIG_ASKED);
     rig_close(&r);
 }
 END_TEST

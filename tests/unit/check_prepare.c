@@ -65,8 +65,12 @@ static json_t *spec_of(const char *train, const char *val, const char *model,
 
 static int prepare_with(json_t *spec, double cpu, json_t **ret, struct rwf_err *err)
 {
-    struct op_run run = { .address = "train.t", .spec = spec, .dir = folder, .cpu = cpu,
+    struct op_run run = { .address = "train.t",
+                          .spec = spec,
+                          .dir = folder,
+                          .cpu = cpu,
                           .report = on_report };
+    last_progress = 0;
     return prepare_data(&run, spec, to, ret, err);
 }
 
@@ -101,12 +105,12 @@ static struct features *open_features(void)
 /* JSON of info[key] in one line. */
 static void info_is(const json_t *info, const char *key, const char *want)
 {
-    char *text = json_dumps(json_object_get(info, key),
-                            JSON_COMPACT | JSON_ENCODE_ANY | JSON_SORT_KEYS |
-                                JSON_REAL_PRECISION(6));
+    char *text = json_dumps(json_object_get(info, key), JSON_COMPACT | JSON_ENCODE_ANY |
+                                                            JSON_SORT_KEYS |
+                                                            JSON_REAL_PRECISION(6));
     json_t *expected = json_of(want);
-    char *wanted = json_dumps(expected, JSON_COMPACT | JSON_ENCODE_ANY | JSON_SORT_KEYS |
-                                            JSON_REAL_PRECISION(6));
+    char *wanted = json_dumps(expected, JSON_COMPACT | JSON_ENCODE_ANY |
+                                            JSON_SORT_KEYS | JSON_REAL_PRECISION(6));
     ck_assert_str_eq(text, wanted);
     json_decref(expected);
     free(wanted);
@@ -124,8 +128,8 @@ static void values_are(const char *name, const float *want, size_t count)
     free(got);
 }
 
-/* Each row of the file of a split, as JSON, gives through features_row the very bytes that
- * prepare_data wrote. */
+/* Each row of the file of a split, as JSON, gives through features_row the very bytes
+ * that prepare_data wrote. */
 static void rows_agree(const char *file, const char *split)
 {
     struct rwf_err err = RWF_ERR_INIT;
@@ -161,7 +165,8 @@ static const char iris_model[] = "{'type':'mlp','task':'classification',"
 static void copy_iris(const char *as)
 {
     const char *top = getenv("abs_top_srcdir");
-    char *from = rwf_xasprintf("%s/recipes/quickstart/iris.csv", top != NULL ? top : ".");
+    char *from =
+        rwf_xasprintf("%s/recipes/quickstart/iris.csv", top != NULL ? top : ".");
     size_t len;
     char *text = rwf_fs_read(from, 1 << 20, &len, NULL);
     ck_assert_msg(text != NULL, "no %s", from);
@@ -200,7 +205,8 @@ START_TEST(test_iris)
 }
 END_TEST
 
-/* All kinds of columns, with nulls and values that train does not have; in three formats. */
+/* All kinds of columns, with nulls and values that train does not have; in three
+ * formats. */
 START_TEST(test_kinds)
 {
     static const char *const files[][2] = { { "t.csv", "v.csv" },
@@ -208,30 +214,33 @@ START_TEST(test_kinds)
                                             { "t.parquet", "v.parquet" } };
     static const float train[] = {
         /* size, colour blue green red, door -1 2 10, wet no yes, constant */
-        -1.224745f, 0, 0, 1, 0, 1, 0, 0, 1, 0, 0,         1, 0, 0, 0, 0, 1, 1, 0, 0,
+        -1.224745f, 0, 0, 1, 0, 1, 0, 0, 1, 0, 0,       1, 0, 0, 0, 0, 1, 1, 0, 0,
         1.224745f,  0, 1, 0, 1, 0, 0, 0, 0, 0, 0.0000f, 0, 0, 0, 0, 1, 0, 0, 1, 0,
     };
     static const float val[] = { 2.449490f, 0, 0, 0, 0, 0, 0, 1, 0, 0,
                                  0,         0, 0, 1, 1, 0, 0, 0, 0, 0 };
     struct duck *d = open_duck();
     struct rwf_err err = RWF_ERR_INIT;
-    write_text(folder, "t.csv", "size,colour,door,wet,same,out\n1.0,red,2,true,7,a\n"
-                                "2.0,blue,10,false,7,b\n3.0,green,-1,,7,b\n,,2,true,7,b\n");
-    write_text(folder, "v.csv", "out,size,colour,door,wet,same\nb,4.0,mauve,3,false,8\n"
-                                "a,2.0,red,-1,,7\n");
+    write_text(folder, "t.csv",
+               "size,colour,door,wet,same,out\n1.0,red,2,true,7,a\n"
+               "2.0,blue,10,false,7,b\n3.0,green,-1,,7,b\n,,2,true,7,b\n");
+    write_text(folder, "v.csv",
+               "out,size,colour,door,wet,same\nb,4.0,mauve,3,false,8\n"
+               "a,2.0,red,-1,,7\n");
     for (int i = 1; i < 3; i++)
         for (int k = 0; k < 2; k++) {
-            char *sql = rwf_xasprintf("COPY (SELECT * FROM '%s/%s') TO '%s/%s'", folder,
-                                      files[0][k], folder, files[i][k]);
-            if (i == 1)
-                sql = rwf_xasprintf("%s (FORMAT json)", sql);
+            char *sql = rwf_xasprintf(
+                "COPY (SELECT * FROM '%s/%s') TO '%s/%s' (FORMAT %s)", folder,
+                files[0][k], folder, files[i][k], i == 1 ? "json" : "parquet");
             ck_assert_msg(duck_exec(d, sql, &err) == 0, "%s", err.text);
             free(sql);
         }
     duck_close(d);
-    json_t *info = prepared(spec_of(files[_i][0], files[_i][1],
-                                    "{'type':'mlp','target':'out','categorical':['door'],"
-                                    "'class_weights':'balanced'}", NULL));
+    json_t *info =
+        prepared(spec_of(files[_i][0], files[_i][1],
+                         "{'type':'mlp','target':'out','categorical':['door'],"
+                         "'class_weights':'balanced'}",
+                         NULL));
     info_is(info, "features", "10");
     info_is(info, "classes", "['a','b']");
     info_is(info, "class_weights", "[2.0,0.666667]");
@@ -251,11 +260,13 @@ START_TEST(test_regression)
     write_text(folder, "t.csv", "b,a,c,d\n10,1,4,9\n20,2,4,9\n30,3,4,9\n");
     json_t *info = prepared(spec_of(
         "t.csv", NULL,
-        "{'type':'mlp','task':'regression','target':['b','c'],'features':['a']}", NULL));
+        "{'type':'mlp','task':'regression','target':['b','c'],'features':['a']}",
+        NULL));
     info_is(info, "outputs", "2");
     info_is(info, "task", "'regression'");
-    info_is(info, "targets", "[{'name':'b','mean':20.0,'std':8.16497},"
-                             "{'name':'c','mean':4.0,'std':1.0}]");
+    info_is(info, "targets",
+            "[{'name':'b','mean':20.0,'std':8.16497},"
+            "{'name':'c','mean':4.0,'std':1.0}]");
     values_are("train.x", x, 3);
     values_are("train.y", y, 6);
     struct features *f = open_features();
@@ -268,13 +279,13 @@ START_TEST(test_regression)
 }
 END_TEST
 
-/* Classes that are numbers sort as numbers and stay numbers; weights by name have mean 1. */
+/* Classes that are numbers sort as numbers and stay numbers; weights by name have
+ * mean 1. */
 START_TEST(test_number_classes)
 {
     write_text(folder, "t.csv", "x,y\n1,10\n2,9\n3,10\n4,-1\n");
-    json_t *info = prepared(spec_of("t.csv", NULL,
-                                    "{'type':'mlp','target':'y','class_weights':{'10':3}}",
-                                    NULL));
+    json_t *info = prepared(spec_of(
+        "t.csv", NULL, "{'type':'mlp','target':'y','class_weights':{'10':3}}", NULL));
     info_is(info, "classes", "['-1','9','10']");
     info_is(info, "class_weights", "[0.5,0.5,1.5]");
     size_t len;
@@ -302,7 +313,8 @@ static const struct {
       "'petal_length'?" },
     { "a,y\n1,p\n2,q\n", NULL, "'target':'y','features':['a','y']",
       "model.features: y is the target" },
-    { "a,y\n1,p\n2,q\n", NULL, "'target':'y','features':['a','a']", "a is named twice" },
+    { "a,y\n1,p\n2,q\n", NULL, "'target':'y','features':['a','a']",
+      "a is named twice" },
     { "a,y\n1,p\n2,q\n", NULL, "'target':'y','categorical':['b']",
       "model.categorical: b is none of the features" },
     { "a,y\n1,p\n2,q\n", NULL, "'x':1", "model.target must name one column" },
@@ -312,7 +324,8 @@ static const struct {
     { "a,y\n", NULL, "'target':'y'", "dataset.train has no rows" },
     { "a,y\n1,p\n2,q\n", "a,y\n", "'target':'y'", "dataset.val has no rows" },
     { "a,y\n1,p\n2,q\n", "a,y\n1,p\n7,r\n", "'target':'y'",
-      "dataset.val: column y, row 2: the training split has no class 'r'; it has: p, q" },
+      "dataset.val: column y, row 2: the training split has no class 'r'; it has: p, "
+      "q" },
     { "a,y\n1,p\n2,q\n", "b,y\n1,p\n", "'target':'y'",
       "dataset.val has no column 'a'" },
     { "a,y\n1.5,p\nnan,q\n", NULL, "'target':'y'",
@@ -349,10 +362,11 @@ START_TEST(test_refused)
     write_text(folder, "t.csv", refused[_i].train);
     if (refused[_i].val != NULL)
         write_text(folder, "v.csv", refused[_i].val);
-    json_t *spec = spec_of("t.csv", refused[_i].val != NULL ? "v.csv" : NULL, model, NULL);
+    json_t *spec =
+        spec_of("t.csv", refused[_i].val != NULL ? "v.csv" : NULL, model, NULL);
     ck_assert_int_eq(prepare_with(spec, 1, &info, &err), -1);
-    ck_assert_msg(strstr(err.text, refused[_i].message) != NULL, "%s\nhas no: %s", err.text,
-                  refused[_i].message);
+    ck_assert_msg(strstr(err.text, refused[_i].message) != NULL, "%s\nhas no: %s",
+                  err.text, refused[_i].message);
     ck_assert_int_eq(rwf_exit_code(&err), 6);
     char *half = rwf_xasprintf("%s.tmp", to);
     ck_assert(!rwf_fs_exists(to) && !rwf_fs_exists(half));
@@ -400,16 +414,24 @@ static const struct {
     { "{'v':1,'task':'regression','features':[{'name':'a','kind':'number','mean':1}]}",
       "mean and std" },
     { "{'v':1,'task':'regression','features':[{'name':'a','kind':'number','mean':1,"
-      "'std':-1}]}", "mean and std" },
-    { "{'v':1,'task':'regression','features':[{'name':'a','kind':'category'}]}", "type" },
-    { "{'v':1,'task':'regression','features':[{'name':'a','kind':'category','type':'text',"
-      "'categories':['x',1]}]}", "features[0] (a): value 1 is not of its type" },
-    { "{'v':1,'task':'regression','features':[{'name':'a','kind':'category','type':'text',"
-      "'categories':['x','x']}]}", "value 1 is there twice" },
+      "'std':-1}]}",
+      "mean and std" },
+    { "{'v':1,'task':'regression','features':[{'name':'a','kind':'category'}]}",
+      "type" },
+    { "{'v':1,'task':'regression','features':[{'name':'a','kind':'category','type':'"
+      "text',"
+      "'categories':['x',1]}]}",
+      "features[0] (a): value 1 is not of its type" },
+    { "{'v':1,'task':'regression','features':[{'name':'a','kind':'category','type':'"
+      "text',"
+      "'categories':['x','x']}]}",
+      "value 1 is there twice" },
     { "{'v':1,'task':'regression','features':[{'name':'a','kind':'number','mean':1,"
-      "'std':1}],'targets':[{'name':'t','mean':0,'std':1}],'width':2}", "width is not" },
+      "'std':1}],'targets':[{'name':'t','mean':0,'std':1}],'width':2}",
+      "width is not" },
     { "{'v':1,'task':'classification','features':[{'name':'a','kind':'number','mean':1,"
-      "'std':1}],'targets':[{'name':'t'}],'width':1}", "type" },
+      "'std':1}],'targets':[{'name':'t'}],'width':1}",
+      "type" },
 };
 
 START_TEST(test_broken)
@@ -417,8 +439,8 @@ START_TEST(test_broken)
     struct rwf_err err = RWF_ERR_INIT;
     json_t *json = json_of(broken[_i].json);
     ck_assert_ptr_null(features_parse(json, "preprocess.json", &err));
-    ck_assert_msg(strstr(err.text, broken[_i].message) != NULL, "%s\nhas no: %s", err.text,
-                  broken[_i].message);
+    ck_assert_msg(strstr(err.text, broken[_i].message) != NULL, "%s\nhas no: %s",
+                  err.text, broken[_i].message);
     json_decref(json);
 }
 END_TEST
@@ -437,10 +459,12 @@ START_TEST(test_bad_rows)
 {
     struct rwf_err err = RWF_ERR_INIT;
     float x[3];
-    json_t *json = json_of(
-        "{'v':1,'task':'regression','width':3,'features':[{'name':'size','kind':'number',"
-        "'mean':1,'std':2},{'name':'colour','kind':'category','type':'text','categories':"
-        "['blue','red']}],'targets':[{'name':'t','mean':0,'std':1}]}");
+    json_t *json =
+        json_of("{'v':1,'task':'regression','width':3,'features':[{'name':'size','kind'"
+                ":'number',"
+                "'mean':1,'std':2},{'name':'colour','kind':'category','type':'text','"
+                "categories':"
+                "['blue','red']}],'targets':[{'name':'t','mean':0,'std':1}]}");
     struct features *f = features_parse(json, "p", &err);
     ck_assert_msg(f != NULL, "%s", err.text);
     json_t *again = features_json(f);
@@ -478,15 +502,25 @@ START_TEST(test_reuse)
     copy_iris("iris.csv");
     json_t *first = prepared(spec_of("iris.csv", NULL, iris_model, NULL));
     ino_t made = inode_of("train.x");
+    size_t len;
     json_t *second = prepared(spec_of("iris.csv", NULL, iris_model, NULL));
     ck_assert_uint_eq(inode_of("train.x"), made);
     ck_assert(json_equal(first, second));
     json_decref(second);
-    second = prepared(spec_of("iris.csv", NULL,
-                              "{'type':'mlp','target':'species','features':['petal_width']}",
-                              NULL));
+    second = prepared(
+        spec_of("iris.csv", NULL,
+                "{'type':'mlp','target':'species','features':['petal_width']}", NULL));
     info_is(second, "features", "1");
     json_decref(second);
+    char *cut = rwf_fs_join(to, "train.x"); /* one that was cut short is no finished one */
+    ck_assert_int_eq(truncate(cut, 100), 0);
+    second = prepared(
+        spec_of("iris.csv", NULL,
+                "{'type':'mlp','target':'species','features':['petal_width']}", NULL));
+    json_decref(second);
+    free(bytes_of("train.x", &len));
+    ck_assert_uint_eq(len, 150 * sizeof(float));
+    free(cut);
     char *path = rwf_fs_join(to, "data.json"), *half = rwf_xasprintf("%s.tmp", to);
     ck_assert_int_eq(unlink(path), 0); /* a half one, and another one beside it */
     ck_assert_int_eq(rwf_fs_mkdirs(half, NULL), 0);
@@ -501,23 +535,50 @@ START_TEST(test_reuse)
 }
 END_TEST
 
+/* Numbers of which one is none are text, and text is a category: that is told. */
+START_TEST(test_many_categories)
+{
+    struct rwf_str csv = { 0 };
+    rwf_str_add(&csv, "size,out\n");
+    for (int i = 0; i < 80; i++)
+        rwf_str_addf(&csv, i == 40 ? "n/a,%d\n" : "%d.5,%d\n", i == 40 ? 0 : i, i % 2);
+    write_text(folder, "t.csv", csv.data);
+    rwf_str_free(&csv);
+    char *path = rwf_fs_join(folder, "notes");
+    int kept = dup(STDERR_FILENO), fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
+    dup2(fd, STDERR_FILENO);
+    json_t *info = prepared(spec_of("t.csv", NULL, "{'type':'mlp','target':'out'}", NULL));
+    dup2(kept, STDERR_FILENO);
+    close(kept);
+    close(fd);
+    size_t len;
+    char *notes = rwf_fs_read(path, 1 << 16, &len, NULL);
+    ck_assert_msg(strstr(notes, "size is a category with 80 values in 80 rows") != NULL, "%s",
+                  notes);
+    free(notes);
+    free(path);
+    json_decref(info);
+}
+END_TEST
+
 /* Many rows keep their order, and neither threads nor chunks change a bit. */
 START_TEST(test_large)
 {
     struct rwf_err err = RWF_ERR_INIT;
     struct duck *d = open_duck();
-    char *sql = rwf_xasprintf("COPY (SELECT range AS a, (range * 7919) %% 1000 / 8 AS b, "
-                              "'c' || range %% 50 AS c, range %% 3 AS y FROM range(300000)) "
-                              "TO '%s/t.csv'", folder);
+    char *sql =
+        rwf_xasprintf("COPY (SELECT range AS a, (range * 7919) %% 1000 / 8 AS b, "
+                      "'c' || range %% 50 AS c, range %% 3 AS y FROM range(100000)) "
+                      "TO '%s/t.csv'",
+                      folder);
     ck_assert_msg(duck_exec(d, sql, &err) == 0, "%s", err.text);
     free(sql);
     duck_close(d);
     size_t len;
     char *texts[2];
     for (int i = 0; i < 2; i++) {
-        json_t *info = NULL, *spec = spec_of("t.csv", "t.csv",
-                                             "{'type':'mlp','target':'y'}", NULL);
-        last_progress = 0;
+        json_t *info = NULL,
+               *spec = spec_of("t.csv", "t.csv", "{'type':'mlp','target':'y'}", NULL);
         ck_assert_msg(prepare_with(spec, i + 1, &info, &err) == 0, "%s", err.text);
         json_decref(info);
         json_decref(spec);
@@ -527,8 +588,8 @@ START_TEST(test_large)
     ck_assert_str_eq(texts[0], texts[1]);
     float *x = bytes_of("train.x", &len);
     int32_t *y = bytes_of("val.y", NULL);
-    ck_assert_uint_eq(len, 300000 * 52 * sizeof(*x));
-    for (int i = 0; i < 300000; i++) {
+    ck_assert_uint_eq(len, 100000 * 52 * sizeof(*x));
+    for (int i = 0; i < 100000; i++) {
         ck_assert_int_eq(y[i], i % 3);
         ck_assert(i == 0 || x[(size_t)i * 52] > x[(size_t)(i - 1) * 52]);
     }
@@ -604,7 +665,8 @@ static int on_chunk(void *ctx, const struct duck_column *c, int64_t rows,
 }
 
 static const char stream_sql[] =
-    "SELECT range, CASE WHEN range % 10 <> 0 THEN 't' || range || ' of a longer text' END, "
+    "SELECT range, CASE WHEN range % 10 <> 0 THEN 't' || range || ' of a longer text' "
+    "END, "
     "range / 2, range % 2 = 0, 1.5::FLOAT, 3::INTEGER FROM range(100000)";
 
 START_TEST(test_stream)
@@ -613,21 +675,26 @@ START_TEST(test_stream)
     struct duck *d = open_duck();
     struct seen s = { .stop_at = -1 };
     ck_assert_msg(duck_stream(d, stream_sql, on_chunk, &s, &err) == 0, "%s", err.text);
-    ck_assert(s.rows == 100000 && s.nulls == 10000 && s.texts == 90000 && s.sum == 300000);
+    ck_assert(s.rows == 100000 && s.nulls == 10000 && s.texts == 90000 &&
+              s.sum == 300000);
     s = (struct seen){ .stop_at = 50000 };
     ck_assert_int_eq(duck_stream(d, stream_sql, on_chunk, &s, &err), -1);
     ck_assert_str_eq(err.text, "enough");
-    ck_assert_int_eq(duck_stream(d, "SELECT nothing FROM nowhere", on_chunk, &s, &err), -1);
-    ck_assert_ptr_nonnull(strstr(err.text, "nowhere"));
-    ck_assert_int_eq(duck_stream(d, "SELECT DATE '2020-01-01' AS d", on_chunk, &s, &err),
+    ck_assert_int_eq(duck_stream(d, "SELECT nothing FROM nowhere", on_chunk, &s, &err),
                      -1);
+    ck_assert_ptr_nonnull(strstr(err.text, "nowhere"));
+    ck_assert_int_eq(
+        duck_stream(d, "SELECT DATE '2020-01-01' AS d", on_chunk, &s, &err), -1);
     ck_assert_ptr_nonnull(strstr(err.text, "column d is of a type"));
     /* breaks off in the middle */
     s = (struct seen){ .stop_at = -1 };
-    ck_assert_int_eq(duck_stream(d, "SELECT range, 't' || range, range / 2, range % 2 = 0, "
-                                    "1.5::FLOAT, CASE WHEN range < 90000 THEN 1 ELSE "
-                                    "error('broken row') END::INTEGER FROM range(100000)",
-                                 on_chunk, &s, &err), -1);
+    ck_assert_int_eq(
+        duck_stream(d,
+                    "SELECT range, 't' || range, range / 2, range % 2 = 0, "
+                    "1.5::FLOAT, CASE WHEN range < 90000 THEN 1 ELSE "
+                    "error('broken row') END::INTEGER FROM range(100000)",
+                    on_chunk, &s, &err),
+        -1);
     ck_assert_msg(strstr(err.text, "broken row") != NULL, "%s", err.text);
     ck_assert_int_gt(s.rows, 0);
     duck_close(d);
@@ -639,8 +706,8 @@ END_TEST
 static const char text_model[] = "{'type':'transformer'}";
 static const char bpe[] = "{'type':'bpe','vocab_size':300}";
 
-static const char *const texts[] = { "The cat sat on the mat.", "", "\\u00fcber den Wolken",
-                                     "The cat sat." };
+static const char *const texts[] = { "The cat sat on the mat.", "",
+                                     "\\u00fcber den Wolken", "The cat sat." };
 
 static void write_texts(const char *name)
 {
@@ -693,8 +760,8 @@ START_TEST(test_tokens)
     ck_assert_int_eq(rename(to, old), 0);
     json_decref(info);
     for (int i = 0; i < 3; i++) {
-        char *tokenizer = rwf_xasprintf("{'path':'%s%s'}", old,
-                                        i == 0 ? "" : "/tokenizer.json");
+        char *tokenizer =
+            rwf_xasprintf("{'path':'%s%s'}", old, i == 0 ? "" : "/tokenizer.json");
         char *model = rwf_xasprintf("{'type':'transformer','from':'%s'}", old);
         info = prepared(spec_of("t.jsonl", NULL, i == 2 ? model : text_model,
                                 i == 2 ? NULL : tokenizer));
@@ -707,6 +774,34 @@ START_TEST(test_tokens)
     }
     free(ids);
     free(old);
+}
+END_TEST
+
+/* Ids of a vocabulary that 16 bits cannot hold. */
+START_TEST(test_wide)
+{
+    write_texts("t.jsonl");
+    json_decref(prepared(spec_of("t.jsonl", NULL, text_model, bpe)));
+    char *path = rwf_fs_join(to, "tokenizer.json"), key[16];
+    json_t *json = json_load_file(path, 0, NULL);
+    json_t *vocab = json_object_get(json_object_get(json, "model"), "vocab");
+    for (int id = (int)json_object_size(vocab); id < 70000; id++) {
+        snprintf(key, sizeof(key), "<%d>", id);
+        json_object_set_new(vocab, key, json_integer(id));
+    }
+    free(path);
+    char *other = rwf_fs_join(folder, "wide.json");
+    ck_assert_int_eq(json_dump_file(json, other, 0), 0);
+    char *tokenizer = rwf_xasprintf("{'path':'%s'}", other);
+    json_t *info = prepared(spec_of("t.jsonl", "t.jsonl", text_model, tokenizer));
+    info_is(info, "vocab", "70000");
+    info_is(info, "width", "4");
+    decodes("train", 4);
+    decodes("val", 4);
+    free(other);
+    free(tokenizer);
+    json_decref(info);
+    json_decref(json);
 }
 END_TEST
 
@@ -728,9 +823,10 @@ START_TEST(test_token_threads)
     rwf_str_free(&csv);
     for (int i = 0; i < 2; i++) {
         json_t *info = NULL;
-        json_t *spec = spec_of("t.csv", NULL, "{'type':'transformer','text':'body'}", bpe);
-        last_progress = 0;
-        ck_assert_msg(prepare_with(spec, i == 0 ? 1 : 4, &info, &err) == 0, "%s", err.text);
+        json_t *spec =
+            spec_of("t.csv", NULL, "{'type':'transformer','text':'body'}", bpe);
+        ck_assert_msg(prepare_with(spec, i == 0 ? 1 : 4, &info, &err) == 0, "%s",
+                      err.text);
         ids[i] = bytes_of("train.ids", &len[i]);
         ck_assert_int_eq(rwf_fs_rmtree(to, NULL), 0);
         json_decref(info);
@@ -751,9 +847,11 @@ static const struct {
     { "text\nhello\n", "'x':1", "{'path':'/nowhere.json'}",
       "tokenizer.path: there is no file /nowhere.json" },
     { "text\nhello\n", "'from':'/nowhere'", NULL, "model.from: there is no file" },
-    { "txt\nhello\n", "'x':1", bpe, "model.text: dataset.train has no column 'text': did "
-                                    "you mean 'txt'?" },
-    { "text\n1\n2\n", "'x':1", bpe, "column text of dataset.train is BIGINT, not text" },
+    { "txt\nhello\n", "'x':1", bpe,
+      "model.text: dataset.train has no column 'text': did "
+      "you mean 'txt'?" },
+    { "text\n1\n2\n", "'x':1", bpe,
+      "column text of dataset.train is BIGINT, not text" },
 };
 
 START_TEST(test_refused_texts)
@@ -789,9 +887,11 @@ int main(void)
     tcase_add_loop_test(t, test_broken, 0, (int)RWF_COUNT(broken));
     tcase_add_loop_test(t, test_bad_rows, 0, (int)RWF_COUNT(bad_rows));
     tcase_add_test(t, test_reuse);
+    tcase_add_test(t, test_many_categories);
     tcase_add_test(t, test_large);
     tcase_add_test(t, test_no_room);
     tcase_add_test(t, test_tokens);
+    tcase_add_test(t, test_wide);
     tcase_add_test(t, test_token_threads);
     tcase_add_loop_test(t, test_refused_texts, 0, (int)RWF_COUNT(refused_texts));
     suite_add_tcase(suite, t);

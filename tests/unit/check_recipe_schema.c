@@ -63,7 +63,8 @@ static const struct {
     {"run: x, max: 1", "E0107", "'max' does not belong in tasks.t",
      "'max' belongs in tasks.NAME.retry or tasks.NAME.retry.backoff"},
     {"run: x, path: a", "E0107", "'path' does not belong in tasks.t",
-     "'path' belongs in datasets.NAME.read or datasets.NAME.write"},
+     "'path' belongs in datasets.NAME.read, datasets.NAME.write or "
+     "train.NAME.tokenizer"},
     {"run: x, retry: {maxx: 1}", "E0101", "unknown key 'maxx' in tasks.t.retry",
      "did you mean 'max'?"},
     {"run: x, retry: {timeout: 1s}", "E0107",

@@ -371,8 +371,31 @@ static void credit(uint64_t task, uint64_t upto)
     store_ring_flush(r.ring);
 }
 
+/* The next value of a stream. Where the worker has waited for us meanwhile, it says that the
+ * calls behind are not taken, and *stalled is set. */
+static const struct native_msg *next_value(size_t *size, bool *stalled)
+{
+    const struct native_msg *m = rig_next(r.ring, size);
+
+    if (m->type != NATIVE_STALLED)
+        return m;
+    *stalled = true;
+    consume();
+    return rig_next(r.ring, size);
+}
+
+/* From here on calls are taken again. */
+static void resume(void)
+{
+    struct native_msg *m = rig_reserve(r.ring, sizeof(*m));
+
+    *m = (struct native_msg){.type = NATIVE_RESUME};
+    store_ring_commit(r.ring);
+}
+
 START_TEST(stream)
 {
+    bool stalled = false;
     const uint64_t n = 1000;
     const struct rig_arg arg = {&n, sizeof(n), 0};
     size_t size;
@@ -385,7 +408,7 @@ START_TEST(stream)
     store_ring_flush(r.ring);
     for (uint64_t i = 0; i < n; i++) {
         const struct native_yield *y =
-            (const struct native_yield *)rig_next(r.ring, &size);
+            (const struct native_yield *)next_value(&size, &stalled);
         ck_assert_int_eq(y->msg.type, NATIVE_YIELD);
         ck_assert_uint_eq(y->msg.task, task);
         ck_assert_uint_eq(y->index, i + 1);
@@ -396,10 +419,16 @@ START_TEST(stream)
         if (i % 2)
             credit(task, i + 5);
     }
+    next_value(&size, &stalled);
     const struct native_done *d = rig_done(r.ring, task);
     ck_assert_int_eq(d->code, 0);
     ck_assert_uint_eq(d->count, 0);
     consume();
+    if (stalled) {
+        resume();
+        behind = rig_call(&r, r.ring, rig_name(&r, r.ring, "noop"), 1, NULL, 0);
+        store_ring_flush(r.ring);
+    }
     rig_value(rig_done(r.ring, behind), 0);
     consume();
     rig_end(&r);
@@ -413,23 +442,27 @@ START_TEST(stream_without_reader)
     const uint64_t n = 1000;
     const struct rig_arg arg = {&n, sizeof(n), 0};
     size_t size;
+    bool stalled = false;
 
     start("work");
     uint32_t count = rig_name(&r, r.ring, "count");
     uint64_t task = rig_call(&r, r.ring, count, RAYWF_STREAM, &arg, 1);
     store_ring_flush(r.ring);
     for (int i = 0; i < 4; i++) {
-        ck_assert_int_eq(rig_next(r.ring, &size)->type, NATIVE_YIELD);
+        ck_assert_int_eq(next_value(&size, &stalled)->type, NATIVE_YIELD);
         consume();
     }
     atomic_store(store_ring_word(r.ring, STORE_WORD_CANCEL), task);
     store_bell_ring(store_slot_bell(r.store, r.worker_slot));
+    next_value(&size, &stalled);
     rig_error(rig_done(r.ring, task), RAYWF_E_CANCELLED, "");
     consume();
+    if (stalled)
+        resume();
     task = rig_call(&r, r.ring, count, RAYWF_STREAM, &arg, 1);
     store_ring_flush(r.ring);
     for (int i = 0; i < 4; i++) {
-        ck_assert_uint_eq(rig_next(r.ring, &size)->task, task);
+        ck_assert_uint_eq(next_value(&size, &stalled)->task, task);
         consume();
     }
     Wire__Leave leave = WIRE__LEAVE__INIT;

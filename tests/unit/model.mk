@@ -28,3 +28,19 @@ check_PROGRAMS += check_model
 check_model_SOURCES = tests/unit/check_model.c $(model_rig)
 check_model_LDADD = $(model_libs)
 check_model_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+
+check_PROGRAMS += check_model_config
+check_model_config_SOURCES = tests/unit/check_model_config.c $(model_rig)
+check_model_config_LDADD = $(model_libs)
+check_model_config_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+
+# On a GPU, against the CPU: skipped unless RAYWF_CUDA names the module.
+model_placed = tests/unit/model_placed.c tests/unit/model_placed.h
+check_PROGRAMS += check_model_cuda
+check_model_cuda_SOURCES = tests/unit/check_model_cuda.c $(model_placed) $(model_rig)
+check_model_cuda_LDADD = $(model_libs)
+check_model_cuda_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+
+EXTRA_PROGRAMS += tests/bench/model
+tests_bench_model_SOURCES = tests/bench/model.c $(model_placed)
+tests_bench_model_LDADD = libmodel.a libtensor.a libkernels.a libbase.a $(RWF_LIBS)

@@ -7,12 +7,36 @@
 #include "base/mem.h"
 #include "model_rig.h"
 
+json_t *rig_json(const char *text)
+{
+    json_error_t error;
+    char *copy = rwf_xstrdup(text);
+    for (char *c = copy; *c != '\0'; c++)
+        *c = *c == '\'' ? '"' : *c;
+    json_t *v = json_loads(copy, 0, &error);
+    ck_assert_msg(v != NULL, "%s: %s", text, error.text);
+    free(copy);
+    return v;
+}
+
+json_t *rig_config(const char *model, int vocab)
+{
+    struct rwf_err err = RWF_ERR_INIT;
+    json_t *m = rig_json(model);
+    json_t *config = model_config(m, vocab, &err);
+    ck_assert_msg(config != NULL, "%s: %s", model, err.text);
+    json_decref(m);
+    return config;
+}
+
 /* --- the store --- */
 
 static const void *weights(void *ctx, int unit)
 {
     struct rig *r = ctx;
     r->held++;
+    if (r->asked_count < RIG_ASKED)
+        r->asked[r->asked_count++] = unit;
     return r->type == KERNEL_F32 ? (const void *)r->weights[unit] : r->copies[unit];
 }
 
@@ -65,7 +89,8 @@ static void fill_weights(struct rig *r)
         const struct model_param *p = &r->layout->params[i];
         float *to = rig_weight(r, i);
         for (int64_t n = 0; n < rig_count(r, i); n++)
-            to[n] = p->init == MODEL_ONE ? 1 + 0.3f * rig_random(r) : 0.4f * rig_random(r);
+            to[n] =
+                p->init == MODEL_ONE ? 1 + 0.3f * rig_random(r) : 0.4f * rig_random(r);
     }
 }
 
@@ -186,7 +211,7 @@ double rig_step(struct rig *r, float scale, uint64_t step)
     for (size_t u = 0; u < r->layout->unit_count; u++)
         if (r->grads[u] != NULL)
             memset(r->grads[u], 0, (size_t)r->layout->units[u].count * sizeof(float));
-    r->done_count = 0;
+    r->done_count = r->asked_count = 0;
     double loss = rig_loss(r, scale, step);
     model_backward(r->m, &r->batch);
     ck_assert_msg(device_sync(&r->device, &err) == 0, "%s", err.text);

@@ -1,22 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * For the tests of models: a store that keeps all parameters and gradients in plain memory,
- * and a batch of random data. On the CPU, device memory is the host's.
+ * For the tests of models: a store that keeps all parameters and gradients in plain
+ * memory, and a batch of random data. On the CPU, device memory is the host's.
  */
 #ifndef RWF_TESTS_MODEL_RIG_H
 #define RWF_TESTS_MODEL_RIG_H
 #include "model/model.h"
+
+#define RIG_ASKED 128
 
 struct rig {
     struct device device;
     struct model *m;
     const struct model_layout *layout;
     enum kernel_type type;
-    float **weights; /* of units */
+    float **weights;   /* of units */
     uint16_t **copies; /* the same as bf16, in bf16 runs */
     float **grads;
-    int held;            /* weights that were not released */
-    int *done, done_count; /* units in the order of grads_done */
+    int held;                          /* weights that were not released */
+    int asked[RIG_ASKED], asked_count; /* units in the order of weights, of a step */
+    int *done, done_count;             /* units in the order of grads_done */
     struct model_run run;
     struct model_batch batch;
     int32_t *ids, *order, *targets;
@@ -24,6 +27,10 @@ struct rig {
     uint64_t random;
 };
 
+/* JSON with ' for ". */
+json_t *rig_json(const char *text);
+/* The config of a recipe's model, such JSON. */
+json_t *rig_config(const char *model, int vocab);
 /* Aborts the test on failure. The weights are random, also those initially 0 or 1. */
 void rig_open(struct rig *r, const json_t *config, const struct model_run *run);
 void rig_close(struct rig *r);

@@ -17,8 +17,8 @@ print("mean", scaler.mean_.tolist())
 print("std", scaler.scale_.tolist())
 for i in (0, 75, 149):
     print("row", i, scaler.transform(x)[i].tolist())
-y = ["a", "b", "b", "b", "c", "c"]
-print("balanced", compute_class_weight("balanced", classes=numpy.array(["a", "b", "c"]), y=y))
+y = ["a", "b", "b", "b"]
+print("balanced", compute_class_weight("balanced", classes=numpy.array(["a", "b"]), y=y))
 encoder = OneHotEncoder(handle_unknown="ignore").fit([["red"], ["blue"], ["green"], ["blue"]])
 print("categories", encoder.categories_)
 print("one-hot", encoder.transform([["red"], ["mauve"], ["blue"]]).toarray().tolist())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-TRAIN_DATA_LDADD = libtrain.a $(DATA_TEST_LDADD)
+TRAIN_DATA_LDADD = libtrain.a libtext.a $(DATA_TEST_LDADD) $(TEXT_LIBS)
 EXTRA_DIST += tests/unit/train_data_help.h
 check_PROGRAMS += check_batches
 check_batches_SOURCES = tests/unit/check_batches.c
@@ -7,8 +7,7 @@ check_batches_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
 check_batches_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 check_batches_LDADD = $(TRAIN_DATA_LDADD)
 EXTRA_DIST += tests/unit/prepare_golden.py
-# Among check_PROGRAMS once there is a libtext.a to link.
-EXTRA_PROGRAMS += check_prepare
+check_PROGRAMS += check_prepare
 check_prepare_SOURCES = tests/unit/check_prepare.c
 check_prepare_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
 check_prepare_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * attention_forward.cu's plan for compute capability 9.0a and heads of 64: a block has
+ * two warpgroups with 64 queries each, which share the keys and values; two blocks
+ * share a multiprocessor.
+ */
+#include <cudaTypedefs.h>
+#include "hopper.cuh"
+
+#define QUERIES 128
+#define STEP 64 /* keys */
+#define SIZE 64
+#define THREADS 256
+#define TILE (STEP * SIZE * 2) /* bytes of 64 rows */
+#define STAGES                                                                         \
+    4 /* one is read by the product that is still running, two are on their way */
+#define EARLY 2
+
+/* Queries, then stages of keys and values. */
+#define AT_STEPS (2 * TILE)
+#define SHARED (AT_STEPS + STAGES * 2 * TILE + 1024)
+
+/* Of the four lanes that share a row. */
+__device__ __forceinline__ float quad_sum(float x)
+{
+    x += __shfl_xor_sync(0xffffffffu, x, 1);
+    return x + __shfl_xor_sync(0xffffffffu, x, 2);
+}
+__device__ __forceinline__ float quad_max(float x)
+{
+    x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 1));
+    return fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 2));
+}
+
+/* Keys after their query do not count. ahead: the step's first key minus the warp's
+ * first query. */
+__device__ __forceinline__ void mask(float s[32], int ahead)
+{
+    int lane = threadIdx.x & 31, g = lane / 4, t = lane % 4;
+#pragma unroll
+    for (int nt = 0; nt < 8; nt++)
+#pragma unroll
+        for (int e = 0; e < 4; e++)
+            if (ahead + nt * 8 + 2 * t + (e & 1) > g + e / 2 * 8)
+                s[nt * 4 + e] = -INFINITY;
+}
+
+/* s becomes p = exp2((s - largest) * factor), as operands of the next product; rescale:
+ * what the sums so far are multiplied with. */
+__device__ __forceinline__ void softmax_step(unsigned p[4][4], float s[32],
+                                             float most[2], float sum[2],
+                                             float rescale[2], float factor)
+{
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+        float now = most[r];
+#pragma unroll
+        for (int nt = 0; nt < 8; nt++)
+            now = fmaxf(now, fmaxf(s[nt * 4 + 2 * r], s[nt * 4 + 2 * r + 1]));
+        now = quad_max(now);
+        float shift = now * factor, part = 0.0f;
+        rescale[r] = exp2_fast(fmaf(most[r], factor, -shift));
+        most[r] = now;
+#pragma unroll
+        for (int nt = 0; nt < 8; nt++) {
+            float a = exp2_fast(fmaf(s[nt * 4 + 2 * r], factor, -shift));
+            float b = exp2_fast(fmaf(s[nt * 4 + 2 * r + 1], factor, -shift));
+            part += a + b;
+            p[nt / 2][nt % 2 * 2 + r] = pack2(a, b);
+        }
+        sum[r] = fmaf(sum[r], rescale[r], part);
+    }
+}
+
+/* Through the warp's own rows of the queries' tile: whole 16-byte chunks. */
+__device__ __forceinline__ void
+write_out(unsigned char *shared, const struct kernel_attention &a, const float o[32],
+          const float most[2], const float sum[2], bf16 *out, float *lse, int row)
+{
+    int lane = threadIdx.x & 31, g = lane / 4, t = lane % 4;
+    int64_t stride = (int64_t)a.heads * SIZE;
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+        float total = quad_sum(sum[r]), inverse = 1.0f / total;
+        if (t == 0 && row + g + r * 8 < a.length)
+            lse[row + g + r * 8] = most[r] * a.scale + __logf(total);
+#pragma unroll
+        for (int nt = 0; nt < 8; nt++)
+            *(unsigned *)(shared + tile_at<64>(row % QUERIES + g + r * 8, nt) + t * 4) =
+                pack2(o[nt * 4 + 2 * r] * inverse, o[nt * 4 + 2 * r + 1] * inverse);
+    }
+    __syncwarp();
+#pragma unroll
+    for (int i = lane; i < 16 * 8; i += 32)
+        if (row + i / 8 < a.length)
+            *(uint4 *)(out + (row + i / 8) * stride + i % 8 * 8) =
+                *(const uint4 *)(shared + tile_at<64>(row % QUERIES + i / 8, i % 8));
+}
+
+__global__ void __launch_bounds__(THREADS, 2)
+    hopper_kernel(struct kernel_attention a, bf16 *out, float *lse,
+                  const __grid_constant__ CUtensorMap map)
+{
+    extern __shared__ unsigned char raw[];
+    __shared__ uint64_t arrivals[STAGES + 1]; /* of the steps, and of the queries */
+    unsigned char *shared = raw + (-shared_address(raw) & 1023);
+    unsigned base = shared_address(shared);
+    int group = threadIdx.x / 128, warp = threadIdx.x / 32;
+    int head = blockIdx.y % a.heads, batch = blockIdx.y / a.heads;
+    int q0 = (int)(gridDim.x - 1 - blockIdx.x) * QUERIES; /* the longest walks first */
+    int row = q0 + warp * 16;                             /* the warp's first query */
+    int key_column = (a.heads + head / (a.heads / a.kv_heads)) * SIZE;
+    int value_column = key_column + a.kv_heads * SIZE;
+    unsigned arrival = shared_address(arrivals);
+    int count = (min(q0 + QUERIES, a.length) + STEP - 1) / STEP;
+    /* The last step's keys come after all of the first warpgroup's queries; by then
+     * nothing is left to load. */
+    int mine = min(count, q0 / STEP + group + 1);
+    float factor = a.scale * LOG2E;
+
+    auto fetch_step = [&](int i) {
+        unsigned stage = (unsigned)(i % STAGES),
+                 to = base + AT_STEPS + stage * 2 * TILE;
+        if (threadIdx.x != 0 || i >= count)
+            return;
+        arrival_expect(arrival + stage * 8, 2 * TILE);
+        fetch_tile(to, &map, key_column, i * STEP, batch, arrival + stage * 8);
+        fetch_tile(to + TILE, &map, value_column, i * STEP, batch, arrival + stage * 8);
+    };
+    if (threadIdx.x == 0) {
+        for (int i = 0; i <= STAGES; i++)
+            arrival_init(arrival + i * 8);
+        shared_publish();
+    }
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        arrival_expect(arrival + STAGES * 8, 2 * TILE);
+        fetch_tile(base, &map, head * SIZE, q0, batch, arrival + STAGES * 8);
+        fetch_tile(base + TILE, &map, head * SIZE, q0 + 64, batch,
+                   arrival + STAGES * 8);
+    }
+#pragma unroll
+    for (int i = 0; i < EARLY; i++)
+        fetch_step(i);
+    arrival_wait(arrival + STAGES * 8, 0);
+
+    float o[32] = {}, most[2] = {-INFINITY, -INFINITY}, sum[2] = {}, rescale[2];
+    uint64_t queries = tile_desc(base + (unsigned)group * TILE);
+    for (int i = 0; i < mine; i++) {
+        arrival_wait(arrival + i % STAGES * 8, i / STAGES & 1);
+        __syncthreads(); /* all have done the step that the next one to fetch replaces
+                          */
+        fetch_step(i + EARLY);
+        int ahead = i * STEP - row;
+        uint64_t step = tile_desc(base + AT_STEPS + (unsigned)(i % STAGES) * 2 * TILE);
+        float s[32];
+        unsigned p[4][4];
+        wgmma_fence();
+#pragma unroll
+        for (int ks = 0; ks < 4; ks++)
+            wgmma<0, 0>(s, queries + ks * 2, step + ks * 2, ks > 0);
+        wgmma_commit();
+        wgmma_wait<0>(); /* the product before this one, too */
+        if (ahead + STEP - 1 > 0)
+            mask(s, ahead);
+        softmax_step(p, s, most, sum, rescale, factor);
+#pragma unroll
+        for (int j = 0; j < 32; j++)
+            o[j] *= rescale[j / 2 % 2];
+        wgmma_fence();
+#pragma unroll
+        for (int ks = 0; ks < 4; ks++)
+            wgmma_registers<1>(o, p[ks], step + (TILE >> 4) + ks * 128);
+        wgmma_commit();
+    }
+    wgmma_wait<0>();
+    for (int i = mine; i < count; i++)
+        __syncthreads();
+    __syncthreads(); /* the queries' tile is free */
+    write_out(shared, a, o, most, sum,
+              out + (int64_t)batch * a.length * a.heads * SIZE + (int64_t)head * SIZE,
+              lse + ((int64_t)batch * a.heads + head) * a.length, row);
+}
+
+/* The driver's function: this module links with the runtime alone. */
+bool cuda__tile_map(struct kernel_context *c, CUtensorMap *ret, const void *base,
+                    int columns, int length, int sequences)
+{
+    static PFN_cuTensorMapEncodeTiled_v12000 encode;
+    cuuint64_t sizes[3] = {(cuuint64_t)columns, (cuuint64_t)length,
+                           (cuuint64_t)sequences};
+    cuuint64_t strides[2] = {sizes[0] * 2, sizes[0] * 2 * sizes[1]};
+    cuuint32_t box[3] = {64, 64, 1}, steps[3] = {1, 1, 1};
+    enum cudaDriverEntryPointQueryResult found = cudaDriverEntryPointSymbolNotFound;
+    void *function = nullptr;
+    if (!encode) {
+        cuda__check(c, "attention",
+                    cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled",
+                                                     &function, 12000,
+                                                     cudaEnableDefault, &found));
+        encode = (PFN_cuTensorMapEncodeTiled_v12000)function;
+    }
+    if (encode && encode(ret, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 3, (void *)base, sizes,
+                         strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
+                         CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+                         CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS)
+        return true;
+    cuda__fail(c, "attention", "the driver makes no tensor map");
+    return false;
+}
+
+void cuda__attention_hopper(struct kernel_context *c, const struct kernel_attention *a,
+                            void *out, float *lse, const void *qkv)
+{
+    dim3 grid(blocks_for(a->length, QUERIES), (unsigned)(a->batch * a->heads));
+    CUtensorMap map;
+    if (!cuda__tile_map(c, &map, qkv, (a->heads + 2 * a->kv_heads) * SIZE, a->length,
+                        a->batch))
+        return;
+    cuda__check(c, "attention",
+                cudaFuncSetAttribute(hopper_kernel,
+                                     cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                     SHARED));
+    hopper_kernel<<<grid, THREADS, SHARED, c->stream>>>(*a, (bf16 *)out, lse, map);
+    cuda__launched(c, "attention");
+}

@@ -3,8 +3,9 @@
  * Searches in the engine: trials are steps whose configuration is chosen when they are
  * prepared, and which their search may end, hold, or send on from another's checkpoint.
  *
- *   trials.c        what happens to trials      trials_key.c   keys and cached results
- *   trials_end.c    the step after all trials   trials_replay.c  from the event log
+ *   trials.c      what happens to trials      trials_act.c     doing what was decided
+ *   trials_key.c  keys and cached results     trials_end.c     the step after all trials
+ *   trials_copy.c checkpoints of others       trials_replay.c  all of it from the event log
  */
 #ifndef RWF_RUN_TRIALS_H
 #define RWF_RUN_TRIALS_H
@@ -52,13 +53,18 @@ struct engine__trial {
 struct engine__trial *engine__trial_of(const struct engine *e, uint32_t step);
 /* The folder that the attempts of a trial share; the caller's to free. */
 char *engine__trial_dir(const struct engine__trial *t);
-/* Does what the search has decided. */
-void engine__search_act(struct engine__search *x);
+/* A trial that is stopped while it does not run. */
+void engine__trial_finish(struct engine__trial *t);
 void engine__search_budget(struct engine__search *x);
-void engine__trial_apply_clone(struct engine__trial *t);
 void engine__trial_note_clone(struct engine__trial *t, uint32_t from, double at,
                               const json_t *config);
 void engine__trial_note_key(struct engine__trial *t, const char *key);
+
+/* trials_act.c */
+/* Does what the search has decided. */
+void engine__search_act(struct engine__search *x);
+/* A clone that is due: the other's folder, the new configuration. */
+void engine__trial_apply_clone(struct engine__trial *t);
 
 /* trials_copy.c */
 /* Copies a folder with all beneath it; to must not exist. */

@@ -230,7 +230,7 @@ tasks:
       echo '{"loss": ${trial.x ?? "7"}}' >&$RAYWF_REPORT
       echo ${trial.x ?? "7"} > o
     outputs: {o: o}
-  g: {run: "cat ${tasks.f.outputs.o} ${tune.s}"}
+  g: {run: "cat ${tasks.f.outputs.o} ${tune.s.outputs.o}"}
 tune:
   s: {target: tasks.f, metric: loss, mode: min, space: {x: {type: grid, values: [3, 1, 2]}}, algorithm: grid}
 Y

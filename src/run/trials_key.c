@@ -21,6 +21,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "plan/key.h"
+#include "run/record.h"
 
 #define RECORD_MAX (256 << 20)
 
@@ -48,6 +49,14 @@ static json_t *body_part(const json_t *body)
     return out;
 }
 
+json_t *run_search_parts(const struct plan_step *search, const json_t *body,
+                         const char *first_key)
+{
+    return json_pack("{s:i, s:s, s:i, s:{s:o}, s:{}, s:s}", "epoch", PLAN_KEY_EPOCH, "op",
+                     search->op->name, "version", search->op->version, "spec", "tune",
+                     body_part(body), "files", "trial", first_key);
+}
+
 /* The key of trial 0, whose configuration follows from the body alone. */
 static int first_key(struct engine__search *x, char key[RWF_DIGEST_LEN])
 {
@@ -66,7 +75,7 @@ static int first_key(struct engine__search *x, char key[RWF_DIGEST_LEN])
     return result;
 }
 
-static json_t *read_record(const json_t *entry)
+json_t *run_search_record(const json_t *entry)
 {
     const json_t *output = json_object_get(json_object_get(entry, "outputs"), "trials");
     const char *path = json_string_value(json_object_get(output, "path"));
@@ -89,15 +98,13 @@ void engine__search_look(struct engine__search *x)
     x->looked = true;
     if (x->count == 0 || first_key(x, first) != 0)
         return;
-    x->parts = json_pack("{s:i, s:s, s:i, s:{s:o}, s:{}, s:s}", "epoch", PLAN_KEY_EPOCH, "op",
-                         x->step->op->name, "version", x->step->op->version, "spec", "tune",
-                         body_part(x->body), "files", "trial", first);
+    x->parts = run_search_parts(x->step, x->body, first);
     rwf_digest_json(x->parts, x->key);
     if (x->e->options->no_cache || !x->trials[0].step->policy->cache)
         return;
     const char *miss;
     json_t *entry = run_cache_get(x->e->cache, x->key, &miss);
-    x->record = entry == NULL ? NULL : read_record(entry);
+    x->record = entry == NULL ? NULL : run_search_record(entry);
     json_decref(entry);
 }
 

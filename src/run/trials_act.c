@@ -14,6 +14,40 @@
 
 /* --- going on from another's checkpoint --- */
 
+/* Where a program said its newest checkpoint is (train/program.c): now among the copies. */
+static int copy_resume(const char *from, const char *to, struct rwf_err *err)
+{
+    char *here = rwf_fs_join(from, "resume.json"), *there = rwf_fs_join(to, "resume.json");
+    json_t *known = json_load_file(here, 0, NULL);
+    const char *path = json_string_value(json_object_get(known, "path"));
+    size_t len = strlen(from);
+    int result = 0;
+    if (path != NULL && strncmp(path, from, len) == 0 && path[len] == '/')
+        json_object_set_new(known, "path", json_sprintf("%s%s", to, path + len));
+    char *text = known == NULL ? NULL : json_dumps(known, JSON_COMPACT);
+    if (text != NULL)
+        result = rwf_fs_write(there, text, strlen(text), true, err);
+    free(text);
+    json_decref(known);
+    free(there);
+    free(here);
+    return result;
+}
+
+static int copy_checkpoints(const char *from, const char *to, struct rwf_err *err)
+{
+    char *here = rwf_fs_join(from, "checkpoints"), *there = rwf_fs_join(to, "checkpoints");
+    int result = 0;
+    if (rwf_fs_exists(here))
+        result = rwf_fs_rmtree(there, err) != 0 || run__copy_tree(here, there, err) != 0 ||
+                         copy_resume(from, to, err) != 0
+                     ? -1
+                     : 0;
+    free(there);
+    free(here);
+    return result;
+}
+
 void engine__trial_apply_clone(struct engine__trial *t)
 {
     struct engine__search *x = t->search;
@@ -21,8 +55,7 @@ void engine__trial_apply_clone(struct engine__trial *t)
     struct rwf_err err = RWF_ERR_INIT;
     plan_trial_configure(x->e->graph, t->step->index, search_config(x->s, t->number));
     t->clone_from = -1;
-    if (rwf_fs_exists(from) &&
-        (rwf_fs_rmtree(to, &err) != 0 || run__copy_tree(from, to, &err) != 0))
+    if (copy_checkpoints(from, to, &err) != 0)
         rwf_log(RWF_LOG_WARN, "run", "%s: its checkpoint cannot be copied: %s",
                 t->step->address, err.text);
     free(from);

@@ -93,7 +93,7 @@ stage_tsan()
     build_kind tsan --enable-sanitizer=thread "$(duckdb_option)" || { failed=1; return; }
     # Clients of the store that are killed are processes: no threads, and slow here.
     tests=$(sed -n 's/^check_PROGRAMS *+= *//p' "$top/tests/unit/run.mk" \
-        "$top/tests/unit"/{wire,store,native,node,head}.mk | tr ' ' '\n' |
+        "$top/tests/unit"/{wire,store,native,node,head,train_loop}.mk | tr ' ' '\n' |
         grep -v check_store_kill | sort -u | tr '\n' ' ')
     # Where addresses are too random for the sanitizer's map of memory, it ends at once.
     setarch -R true 2>/dev/null && fixed='setarch -R'

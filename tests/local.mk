@@ -31,6 +31,7 @@ include %D%/unit/model.mk
 include %D%/unit/train_data.mk
 include %D%/unit/train_loop.mk
 include %D%/unit/train_op.mk
+include %D%/unit/tune.mk
 TESTS += $(check_PROGRAMS)
 endif
 include %D%/t/local.mk

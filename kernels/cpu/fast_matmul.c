@@ -18,12 +18,15 @@
 #endif
 #define NV 2 /* vectors in a tile's row */
 #define NR (NV * LANES)
-#define KC 320
+#define KC 264               /* a panel of B and one of A fill the first cache */
 #define MC (MR * (120 / MR)) /* rows of A packed at a time */
-#define NC 448               /* columns of B packed at a time */
+#define NC 2048              /* columns of B packed at a time */
 #define SPREAD (1 << 20)     /* elements */
-#define PARTIAL 65536        /* floats of sums that cannot wait in C */
-_Static_assert((KC * NC + KC * MC + PARTIAL) * sizeof(float) <= CPU_PACK_BYTES, "pack");
+#define WAIT_ROWS 160        /* of sums that cannot wait in C */
+#define WAIT_COLUMNS 512
+_Static_assert((KC * NC + KC * MC + WAIT_ROWS * WAIT_COLUMNS) * sizeof(float) <=
+                   CPU_PACK_BYTES,
+               "pack");
 
 /* One operand as the microkernel reads it: element (i, l) of A at i * step + l * next,
  * row l of B at l * next. */
@@ -53,8 +56,10 @@ INLINE void microkernel(const struct tile *t, const int mr, const int nv,
 #pragma GCC unroll 16
     for (int i = 0; i < mr; i++)
 #pragma GCC unroll 4
-        for (int v = 0; v < nv; v++)
+        for (int v = 0; v < nv; v++) {
             sum[i][v] = (vf){0};
+            __builtin_prefetch(t->out + i * t->stride + v * LANES, 1); /* for the end */
+        }
     for (int64_t l = 0; l < t->k; l++) {
         vf row[NV];
 #pragma GCC unroll 4
@@ -104,22 +109,24 @@ typedef void (*tile_fn)(const struct tile *t);
     }
 KERNELS(1)
 KERNELS(2)
-KERNELS(3) KERNELS(4)
+KERNELS(3)
+KERNELS(4)
 #if MR >= 6
-    KERNELS(5) KERNELS(6)
+KERNELS(5)
+KERNELS(6)
 #endif
 #if MR >= 12
-        KERNELS(7) KERNELS(8) KERNELS(9) KERNELS(10) KERNELS(11) KERNELS(12)
+KERNELS(7)
+KERNELS(8) KERNELS(9) KERNELS(10) KERNELS(11) KERNELS(12)
 #endif
 
-            static const tile_fn kernels[MR][NV][2] = {
-                ENTRIES(1),  ENTRIES(2),  ENTRIES(3), ENTRIES(4),
+    static const tile_fn kernels[MR][NV][2] = {
+        ENTRIES(1), ENTRIES(2), ENTRIES(3), ENTRIES(4),
 #if MR >= 6
-                ENTRIES(5),  ENTRIES(6),
+        ENTRIES(5), ENTRIES(6),
 #endif
 #if MR >= 12
-                ENTRIES(7),  ENTRIES(8),  ENTRIES(9), ENTRIES(10),
-                ENTRIES(11), ENTRIES(12),
+        ENTRIES(7), ENTRIES(8), ENTRIES(9), ENTRIES(10), ENTRIES(11), ENTRIES(12),
 #endif
 };
 
@@ -166,6 +173,38 @@ INLINE void turn_block(float *to, int64_t wide, const void *from, int64_t at,
             vput(to, i * wide, room, KERNEL_F32, row[i]);
 }
 
+#if LANES == 16
+/* A full block of floats: quarters of four rows are loaded into one vector, so that
+ * only turning within quarters is left. */
+INLINE void turn_full(float *to, int64_t wide, const float *from, int64_t stride)
+{
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; j++) {
+        __m512 row[4], pair[4];
+#pragma GCC unroll 4
+        for (int r = 0; r < 4; r++) {
+            const float *p = from + r * stride + 4 * j;
+            __m512 x = _mm512_broadcast_f32x4(_mm_loadu_ps(p));
+            x = _mm512_mask_broadcast_f32x4(x, 0x00f0, _mm_loadu_ps(p + 4 * stride));
+            x = _mm512_mask_broadcast_f32x4(x, 0x0f00, _mm_loadu_ps(p + 8 * stride));
+            row[r] =
+                _mm512_mask_broadcast_f32x4(x, 0xf000, _mm_loadu_ps(p + 12 * stride));
+        }
+        pair[0] = _mm512_unpacklo_ps(row[0], row[1]);
+        pair[1] = _mm512_unpackhi_ps(row[0], row[1]);
+        pair[2] = _mm512_unpacklo_ps(row[2], row[3]);
+        pair[3] = _mm512_unpackhi_ps(row[2], row[3]);
+#pragma GCC unroll 2
+        for (int h = 0; h < 2; h++) {
+            __m512d a = (__m512d)pair[h], b = (__m512d)pair[h + 2];
+            float *out = to + (4 * j + 2 * h) * wide;
+            _mm512_storeu_ps(out, (__m512)_mm512_unpacklo_pd(a, b));
+            _mm512_storeu_ps(out + wide, (__m512)_mm512_unpackhi_pd(a, b));
+        }
+    }
+}
+#endif
+
 /* to[l][j] = from[j * stride + l], in blocks that are turned in registers. */
 INLINE void pack_turned(float *to, int64_t wide, const void *from, int64_t at,
                         int64_t stride, int64_t k, int64_t width, enum kernel_type type)
@@ -174,10 +213,16 @@ INLINE void pack_turned(float *to, int64_t wide, const void *from, int64_t at,
         for (int64_t l = 0; l < k; l += LANES) {
             int64_t first = at + j * stride + l, have = width - j, room = wide - j;
             float *block = to + l * wide + j;
-            if (have >= LANES && k - l >= LANES && room >= LANES)
-                turn_block(block, wide, from, first, stride, LANES, LANES, LANES, type);
-            else
+            if (k - l < LANES)
                 turn_block(block, wide, from, first, stride, have, k - l, room, type);
+            else if (have < LANES || room < LANES)
+                turn_block(block, wide, from, first, stride, have, LANES, room, type);
+#if LANES == 16
+            else if (type == KERNEL_F32)
+                turn_full(block, wide, (const float *)from + first, stride);
+#endif
+            else
+                turn_block(block, wide, from, first, stride, LANES, LANES, LANES, type);
         }
 }
 
@@ -346,8 +391,8 @@ void FAST(matmul_mixed)(const struct kernel_matmul *m, enum kernel_type a_type,
     p.finish.wanted =
         !p.in_c || (!m->accumulate &&
                     (m->bias != NULL || m->before != NULL || m->act != KERNEL_LINEAR));
-    int64_t columns = p.pack_b || !p.in_c ? NC : m->n;
-    int64_t rows = p.in_c ? m->m : PARTIAL / NC;
+    int64_t columns = !p.in_c ? WAIT_COLUMNS : p.pack_b ? NC : m->n;
+    int64_t rows = p.in_c ? m->m : WAIT_ROWS;
     for (int64_t j = 0; j < m->n; j += columns)
         for (int64_t i = 0; i < m->m; i += rows)
             region(&p, i, least(rows, m->m - i), j, least(columns, m->n - j));

@@ -18,8 +18,8 @@ struct kernel_context {
 };
 
 /* Of each thread's room: for panels, and altogether. */
-#define CPU_PACK_BYTES ((size_t)1 << 20)
-#define CPU_ROOM_BYTES ((size_t)2 << 20)
+#define CPU_PACK_BYTES ((size_t)3 << 20)
+#define CPU_ROOM_BYTES ((size_t)4 << 20)
 
 /* "plain", "avx2", "avx512". */
 const char *cpu__variant_name(enum cpu_variant v);

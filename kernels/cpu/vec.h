@@ -140,6 +140,26 @@ INLINE vf vlanes(vf x, int64_t n, float rest)
 
 /* --- bfloat16 --- */
 
+INLINE vh vhalf_load_part(const uint16_t *p, int64_t n)
+{
+#if LANES == 16
+    return (vh)_mm256_maskz_loadu_epi16(vfirst(n), p);
+#else
+    vh h = {0};
+    memcpy(&h, p, (size_t)n * 2);
+    return h;
+#endif
+}
+
+INLINE void vhalf_store_part(uint16_t *p, vh h, int64_t n)
+{
+#if LANES == 16
+    _mm256_mask_storeu_epi16(p, vfirst(n), (__m256i)h);
+#else
+    memcpy(p, &h, (size_t)n * 2);
+#endif
+}
+
 INLINE vf vhalf_to_float(vh h)
 {
     return (vf)(__builtin_convertvector(h, vu) << 16);
@@ -158,13 +178,10 @@ INLINE vh vhalf_from_float(vf x)
 INLINE vf vget(const void *p, int64_t i, int64_t n, enum kernel_type type)
 {
     if (type == KERNEL_BF16) {
-        vh h = {0};
         const uint16_t *from = (const uint16_t *)p + i;
         if (__builtin_expect(n >= LANES, 1))
-            h = *(const vh_any *)from;
-        else
-            memcpy(&h, from, (size_t)n * 2);
-        return vhalf_to_float(h);
+            return vhalf_to_float(*(const vh_any *)from);
+        return vhalf_to_float(vhalf_load_part(from, n));
     }
     const float *from = (const float *)p + i;
     return __builtin_expect(n >= LANES, 1) ? vload(from) : vload_part(from, n);
@@ -178,7 +195,7 @@ INLINE void vput(void *p, int64_t i, int64_t n, enum kernel_type type, vf x)
         if (__builtin_expect(n >= LANES, 1))
             *(vh_any *)to = h;
         else
-            memcpy(to, &h, (size_t)n * 2);
+            vhalf_store_part(to, h, n);
     } else if (__builtin_expect(n >= LANES, 1))
         vstore((float *)p + i, x);
     else

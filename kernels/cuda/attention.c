@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Which attention: tensor cores for bf16 with heads of 64 or 128, plain arithmetic for the
- * rest.
+ * Which attention: tensor cores for bf16 with heads of 64 or 128, plain arithmetic for
+ * the rest.
  */
 #include <stdio.h>
 #include "cuda.h"
@@ -35,8 +35,8 @@ static size_t delta_bytes(const struct kernel_attention *a)
     return (bytes + 255) & ~(size_t)255;
 }
 
-void cuda__attention(struct kernel_context *c, const struct kernel_attention *a, void *out,
-                     float *lse, const void *qkv)
+void cuda__attention(struct kernel_context *c, const struct kernel_attention *a,
+                     void *out, float *lse, const void *qkv)
 {
     if (a->batch <= 0 || a->length <= 0 || !attention_fits(c, a))
         return;
@@ -49,8 +49,8 @@ void cuda__attention(struct kernel_context *c, const struct kernel_attention *a,
 }
 
 void cuda__attention_back(struct kernel_context *c, const struct kernel_attention *a,
-                          void *dqkv, const void *dout, const void *out, const float *lse,
-                          const void *qkv, void *scratch)
+                          void *dqkv, const void *dout, const void *out,
+                          const float *lse, const void *qkv, void *scratch)
 {
     float *delta = scratch;
     if (a->batch <= 0 || a->length <= 0 || !attention_fits(c, a))
@@ -67,9 +67,11 @@ void cuda__attention_back(struct kernel_context *c, const struct kernel_attentio
         cuda__attention_back_plain(c, a, dqkv, dout, lse, qkv, delta);
 }
 
-size_t cuda__attention_scratch(struct kernel_context *c, const struct kernel_attention *a)
+size_t cuda__attention_scratch(struct kernel_context *c,
+                               const struct kernel_attention *a)
 {
     if (hopper(c, a))
         return cuda__attention_back_scratch_hopper(a);
-    return delta_bytes(a) + (tensor_cores(a) ? cuda__attention_back_scratch_bf16(a) : 0);
+    return delta_bytes(a) +
+           (tensor_cores(a) ? cuda__attention_back_scratch_bf16(a) : 0);
 }

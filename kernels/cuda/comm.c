@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Groups of GPUs through NCCL, which is opened when the first group is wanted. Operations run
- * on a stream of their own, each after what the context's stream had written when it was
- * called.
+ * Groups of GPUs through NCCL, which is opened when the first group is wanted.
+ * Operations run on a stream of their own, each after what the context's stream had
+ * written when it was called.
  */
 #include <dlfcn.h>
 #include <stdio.h>
@@ -31,7 +31,7 @@ static int nccl_find(char *error, size_t size)
 #define X(function, parameters) {"nccl" #function, offsetof(struct nccl, function)},
         NCCL_FUNCTIONS(X)
 #undef X
-        {"ncclGetErrorString", offsetof(struct nccl, error)},
+            {"ncclGetErrorString", offsetof(struct nccl, error)},
     };
     if (nccl_found)
         return 0;
@@ -65,8 +65,9 @@ int cuda__comm_id(unsigned char id[128], char *error, size_t size)
     return 0;
 }
 
-struct kernel_comm *cuda__comm_open(struct kernel_context *c, const unsigned char id[128],
-                                    int rank, int size, char *error, size_t error_size)
+struct kernel_comm *cuda__comm_open(struct kernel_context *c,
+                                    const unsigned char id[128], int rank, int size,
+                                    char *error, size_t error_size)
 {
     struct nccl_id told;
     if (nccl_find(error, error_size) < 0)
@@ -86,7 +87,8 @@ struct kernel_comm *cuda__comm_open(struct kernel_context *c, const unsigned cha
         snprintf(error, error_size, "GPU %d: %s", c->device,
                  cudaGetErrorString(cudaGetLastError()));
     else if ((code = nccl.CommInitRank(&m->comm, size, told, rank)))
-        snprintf(error, error_size, "NCCL, rank %d of %d: %s", rank, size, nccl.error(code));
+        snprintf(error, error_size, "NCCL, rank %d of %d: %s", rank, size,
+                 nccl.error(code));
     else
         return m;
     m->comm = NULL;
@@ -134,15 +136,18 @@ static void check(struct kernel_comm *m, const char *what, int code)
 void cuda__comm_sum(struct kernel_comm *m, float *to, const float *from, int64_t count)
 {
     follow(m);
-    check(m, "comm_sum", nccl.AllReduce(from, to, (size_t)count, NCCL_FLOAT, NCCL_SUM,
-                                        m->comm, m->stream));
+    check(m, "comm_sum",
+          nccl.AllReduce(from, to, (size_t)count, NCCL_FLOAT, NCCL_SUM, m->comm,
+                         m->stream));
 }
 
-void cuda__comm_scatter(struct kernel_comm *m, float *to, const float *from, int64_t count)
+void cuda__comm_scatter(struct kernel_comm *m, float *to, const float *from,
+                        int64_t count)
 {
     follow(m);
-    check(m, "comm_scatter", nccl.ReduceScatter(from, to, (size_t)count, NCCL_FLOAT,
-                                                NCCL_SUM, m->comm, m->stream));
+    check(m, "comm_scatter",
+          nccl.ReduceScatter(from, to, (size_t)count, NCCL_FLOAT, NCCL_SUM, m->comm,
+                             m->stream));
 }
 
 void cuda__comm_gather(struct kernel_comm *m, void *to, const void *from, int64_t bytes)
@@ -155,8 +160,9 @@ void cuda__comm_gather(struct kernel_comm *m, void *to, const void *from, int64_
 void cuda__comm_broadcast(struct kernel_comm *m, void *buffer, int64_t bytes, int root)
 {
     follow(m);
-    check(m, "comm_broadcast", nccl.Broadcast(buffer, buffer, (size_t)bytes, NCCL_INT8, root,
-                                              m->comm, m->stream));
+    check(m, "comm_broadcast",
+          nccl.Broadcast(buffer, buffer, (size_t)bytes, NCCL_INT8, root, m->comm,
+                         m->stream));
 }
 
 void cuda__comm_wait(struct kernel_comm *m)
@@ -171,7 +177,8 @@ int cuda__comm_check(struct kernel_comm *m, char *error, size_t size)
     int code = nccl.CommGetAsyncError(m->comm, &state);
     if (code == NCCL_SUCCESS && (state == NCCL_SUCCESS || state == NCCL_IN_PROGRESS))
         return 0;
-    snprintf(error, size, "NCCL: %s: a member of the group is gone or its link is broken",
+    snprintf(error, size,
+             "NCCL: %s: a member of the group is gone or its link is broken",
              nccl.error(code ? code : state));
     return -1;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What kernels share: eight elements at a time between memory and floats, sums over warps and
- * blocks in a fixed order, activations.
+ * What kernels share: eight elements at a time between memory and floats, sums over
+ * warps and blocks in a fixed order, activations.
  */
 #ifndef KERNELS_CUDA_DEVICE_CUH
 #define KERNELS_CUDA_DEVICE_CUH
@@ -12,15 +12,15 @@
 using bf16 = __nv_bfloat16;
 
 /* f<<<>>> for either type: TYPED(type, launch<T>(…)). */
-#define TYPED(type, call)                                                                  \
-    do {                                                                                   \
-        if ((type) == KERNEL_BF16) {                                                       \
-            using T = bf16;                                                                \
-            call;                                                                          \
-        } else {                                                                           \
-            using T = float;                                                               \
-            call;                                                                          \
-        }                                                                                  \
+#define TYPED(type, call)                                                              \
+    do {                                                                               \
+        if ((type) == KERNEL_BF16) {                                                   \
+            using T = bf16;                                                            \
+            call;                                                                      \
+        } else {                                                                       \
+            using T = float;                                                           \
+            call;                                                                      \
+        }                                                                              \
     } while (0)
 
 static inline unsigned blocks_for(int64_t n, int64_t per_block)
@@ -65,13 +65,15 @@ __device__ __forceinline__ unsigned pack2(float low, float high)
 }
 __device__ __forceinline__ float2 unpack2(unsigned pair)
 {
-    return make_float2(__uint_as_float(pair << 16), __uint_as_float(pair & 0xffff0000u));
+    return make_float2(__uint_as_float(pair << 16),
+                       __uint_as_float(pair & 0xffff0000u));
 }
 
 /* Eight elements, 16-byte aligned (float: 32 bytes in two loads). */
 __device__ __forceinline__ void unpack8(float v[8], uint4 raw)
 {
-    float2 a = unpack2(raw.x), b = unpack2(raw.y), c = unpack2(raw.z), d = unpack2(raw.w);
+    float2 a = unpack2(raw.x), b = unpack2(raw.y), c = unpack2(raw.z),
+           d = unpack2(raw.w);
     v[0] = a.x, v[1] = a.y, v[2] = b.x, v[3] = b.y;
     v[4] = c.x, v[5] = c.y, v[6] = d.x, v[7] = d.y;
 }
@@ -88,7 +90,8 @@ __device__ __forceinline__ void load8(float v[8], const float *p)
 }
 __device__ __forceinline__ void store8(bf16 *p, const float v[8])
 {
-    uint4 raw = {pack2(v[0], v[1]), pack2(v[2], v[3]), pack2(v[4], v[5]), pack2(v[6], v[7])};
+    uint4 raw = {pack2(v[0], v[1]), pack2(v[2], v[3]), pack2(v[4], v[5]),
+                 pack2(v[6], v[7])};
     *reinterpret_cast<uint4 *>(p) = raw;
 }
 __device__ __forceinline__ void store8(float *p, const float v[8])
@@ -163,7 +166,8 @@ template <int ACT, bool FAST> __device__ __forceinline__ float act_of(float x)
         return x < 0.0f ? 0.0f : x; /* a NaN stays one */
     if (ACT == KERNEL_GELU)
         return 0.5f * x *
-               (1.0f + tanh_of<FAST>(0.7978845608028654f * (x + 0.044715f * x * x * x)));
+               (1.0f +
+                tanh_of<FAST>(0.7978845608028654f * (x + 0.044715f * x * x * x)));
     if (ACT == KERNEL_SILU)
         return x * sigmoid(x);
     if (ACT == KERNEL_TANH)
@@ -179,9 +183,8 @@ template <int ACT, bool FAST> __device__ __forceinline__ float act_slope(float x
         return x > 0.0f ? 1.0f : 0.0f;
     if (ACT == KERNEL_GELU) {
         float t = tanh_of<FAST>(0.7978845608028654f * (x + 0.044715f * x * x * x));
-        return 0.5f * (1.0f + t) +
-               0.5f * x * (1.0f - t * t) * 0.7978845608028654f *
-                   (1.0f + 3.0f * 0.044715f * x * x);
+        return 0.5f * (1.0f + t) + 0.5f * x * (1.0f - t * t) * 0.7978845608028654f *
+                                       (1.0f + 3.0f * 0.044715f * x * x);
     }
     if (ACT == KERNEL_SILU) {
         float s = sigmoid(x);
@@ -199,40 +202,40 @@ template <int ACT, bool FAST> __device__ __forceinline__ float act_slope(float x
 }
 
 /* call with ACT a constant. */
-#define ACTIVATED(act, call)                                                               \
-    do {                                                                                   \
-        switch (act) {                                                                     \
-        case KERNEL_RELU: {                                                                \
-            constexpr int ACT = KERNEL_RELU;                                               \
-            call;                                                                          \
-            break;                                                                         \
-        }                                                                                  \
-        case KERNEL_GELU: {                                                                \
-            constexpr int ACT = KERNEL_GELU;                                               \
-            call;                                                                          \
-            break;                                                                         \
-        }                                                                                  \
-        case KERNEL_SILU: {                                                                \
-            constexpr int ACT = KERNEL_SILU;                                               \
-            call;                                                                          \
-            break;                                                                         \
-        }                                                                                  \
-        case KERNEL_TANH: {                                                                \
-            constexpr int ACT = KERNEL_TANH;                                               \
-            call;                                                                          \
-            break;                                                                         \
-        }                                                                                  \
-        case KERNEL_SIGMOID: {                                                             \
-            constexpr int ACT = KERNEL_SIGMOID;                                            \
-            call;                                                                          \
-            break;                                                                         \
-        }                                                                                  \
-        default: {                                                                         \
-            constexpr int ACT = KERNEL_LINEAR;                                             \
-            call;                                                                          \
-            break;                                                                         \
-        }                                                                                  \
-        }                                                                                  \
+#define ACTIVATED(act, call)                                                           \
+    do {                                                                               \
+        switch (act) {                                                                 \
+        case KERNEL_RELU: {                                                            \
+            constexpr int ACT = KERNEL_RELU;                                           \
+            call;                                                                      \
+            break;                                                                     \
+        }                                                                              \
+        case KERNEL_GELU: {                                                            \
+            constexpr int ACT = KERNEL_GELU;                                           \
+            call;                                                                      \
+            break;                                                                     \
+        }                                                                              \
+        case KERNEL_SILU: {                                                            \
+            constexpr int ACT = KERNEL_SILU;                                           \
+            call;                                                                      \
+            break;                                                                     \
+        }                                                                              \
+        case KERNEL_TANH: {                                                            \
+            constexpr int ACT = KERNEL_TANH;                                           \
+            call;                                                                      \
+            break;                                                                     \
+        }                                                                              \
+        case KERNEL_SIGMOID: {                                                         \
+            constexpr int ACT = KERNEL_SIGMOID;                                        \
+            call;                                                                      \
+            break;                                                                     \
+        }                                                                              \
+        default: {                                                                     \
+            constexpr int ACT = KERNEL_LINEAR;                                         \
+            call;                                                                      \
+            break;                                                                     \
+        }                                                                              \
+        }                                                                              \
     } while (0)
 
 #endif

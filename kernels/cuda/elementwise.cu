@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Element by element: activations, SwiGLU, dropout, sums, casts. Eight elements a thread where
- * the pointers are aligned to 16 bytes; one else, and for the last few.
+ * Element by element: activations, SwiGLU, dropout, sums, casts. Eight elements a
+ * thread where the pointers are aligned to 16 bytes; one else, and for the last few.
  */
 #include "device.cuh"
 
 #define THREADS 256
 
-/* op is called with (values in and out, first index, how many) for eight elements or one. */
+/* op is called with (values in and out, first index, how many) for eight elements or
+ * one. */
 template <typename Op>
 __global__ void __launch_bounds__(THREADS) each_kernel(Op op, int64_t n, bool wide)
 {
@@ -24,7 +25,8 @@ __global__ void __launch_bounds__(THREADS) each_kernel(Op op, int64_t n, bool wi
 }
 
 template <typename Op>
-static void each(struct kernel_context *c, const char *what, const Op &op, int64_t n, bool wide)
+static void each(struct kernel_context *c, const char *what, const Op &op, int64_t n,
+                 bool wide)
 {
     if (n <= 0)
         return;
@@ -55,8 +57,9 @@ void cuda__activate(struct kernel_context *c, void *y, const void *x, int64_t n,
                     enum kernel_activation act, enum kernel_type type)
 {
     bool wide = aligned16(y) && aligned16(x);
-    TYPED(type, ACTIVATED(act, each(c, "activate",
-                                    (activate_op<T, ACT>{(T *)y, (const T *)x}), n, wide)));
+    TYPED(type,
+          ACTIVATED(act, each(c, "activate",
+                              (activate_op<T, ACT>{(T *)y, (const T *)x}), n, wide)));
 }
 
 template <typename T, int ACT> struct activate_back_op {
@@ -78,8 +81,9 @@ template <typename T, int ACT> struct activate_back_op {
     }
 };
 
-void cuda__activate_back(struct kernel_context *c, void *dx, const void *dy, const void *x,
-                         int64_t n, enum kernel_activation act, enum kernel_type type)
+void cuda__activate_back(struct kernel_context *c, void *dx, const void *dy,
+                         const void *x, int64_t n, enum kernel_activation act,
+                         enum kernel_type type)
 {
     bool wide = aligned16(dx) && aligned16(dy) && aligned16(x);
     TYPED(type, ACTIVATED(act, each(c, "activate_back",
@@ -111,11 +115,12 @@ template <typename T> struct swiglu_op {
     }
 };
 
-void cuda__swiglu(struct kernel_context *c, void *y, const void *x, int64_t rows, int64_t n,
-                  enum kernel_type type)
+void cuda__swiglu(struct kernel_context *c, void *y, const void *x, int64_t rows,
+                  int64_t n, enum kernel_type type)
 {
     bool wide = aligned16(y) && aligned16(x) && n % 8 == 0;
-    TYPED(type, each(c, "swiglu", (swiglu_op<T>{(T *)y, (const T *)x, n}), rows * n, wide));
+    TYPED(type,
+          each(c, "swiglu", (swiglu_op<T>{(T *)y, (const T *)x, n}), rows * n, wide));
 }
 
 template <typename T> struct swiglu_back_op {
@@ -147,13 +152,13 @@ template <typename T> struct swiglu_back_op {
     }
 };
 
-void cuda__swiglu_back(struct kernel_context *c, void *dx, const void *dy, const void *x,
-                       int64_t rows, int64_t n, enum kernel_type type)
+void cuda__swiglu_back(struct kernel_context *c, void *dx, const void *dy,
+                       const void *x, int64_t rows, int64_t n, enum kernel_type type)
 {
     bool wide = aligned16(dx) && aligned16(dy) && aligned16(x) && n % 8 == 0;
     TYPED(type, each(c, "swiglu_back",
-                     (swiglu_back_op<T>{(T *)dx, (const T *)dy, (const T *)x, n}), rows * n,
-                     wide));
+                     (swiglu_back_op<T>{(T *)dx, (const T *)dy, (const T *)x, n}),
+                     rows * n, wide));
 }
 
 /* Philox4x32-10 (Salmon et al. 2011). */
@@ -209,8 +214,9 @@ void cuda__dropout(struct kernel_context *c, void *y, const void *x, int64_t n, 
 {
     bool wide = aligned16(y) && aligned16(x);
     float keep = p < 1.0f ? 1.0f / (1.0f - p) : 0.0f;
-    TYPED(type, each(c, "dropout",
-                     (dropout_op<T>{(T *)y, (const T *)x, seed, offset, p, keep}), n, wide));
+    TYPED(type,
+          each(c, "dropout",
+               (dropout_op<T>{(T *)y, (const T *)x, seed, offset, p, keep}), n, wide));
 }
 
 template <typename T> struct add_op {
@@ -269,7 +275,8 @@ void cuda__to_float(struct kernel_context *c, float *y, const void *x, int64_t n
                     enum kernel_type type)
 {
     bool wide = aligned16(y) && aligned16(x);
-    TYPED(type, each(c, "to_float", (cast_op<float, T>{y, (const T *)x, 1.0f}), n, wide));
+    TYPED(type,
+          each(c, "to_float", (cast_op<float, T>{y, (const T *)x, 1.0f}), n, wide));
 }
 
 void cuda__from_float(struct kernel_context *c, void *y, const float *x, int64_t n,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * attention_forward.cu's plan for compute capability 9.0a and heads of 64: a block has two
- * warpgroups with 64 queries each, which share the keys and values; two blocks share a
- * multiprocessor.
+ * attention_forward.cu's plan for compute capability 9.0a and heads of 64: a block has
+ * two warpgroups with 64 queries each, which share the keys and values; two blocks
+ * share a multiprocessor.
  */
 #include <cudaTypedefs.h>
 #include "hopper.cuh"
@@ -12,7 +12,8 @@
 #define SIZE 64
 #define THREADS 256
 #define TILE (STEP * SIZE * 2) /* bytes of 64 rows */
-#define STAGES 4 /* one is read by the product that is still running, two are on their way */
+#define STAGES                                                                         \
+    4 /* one is read by the product that is still running, two are on their way */
 #define EARLY 2
 
 /* Queries, then stages of keys and values. */
@@ -31,8 +32,8 @@ __device__ __forceinline__ float quad_max(float x)
     return fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 2));
 }
 
-/* Keys after their query do not count. ahead: the step's first key minus the warp's first
- * query. */
+/* Keys after their query do not count. ahead: the step's first key minus the warp's
+ * first query. */
 __device__ __forceinline__ void mask(float s[32], int ahead)
 {
     int lane = threadIdx.x & 31, g = lane / 4, t = lane % 4;
@@ -44,10 +45,11 @@ __device__ __forceinline__ void mask(float s[32], int ahead)
                 s[nt * 4 + e] = -INFINITY;
 }
 
-/* s becomes p = exp2((s - largest) * factor), as operands of the next product; rescale: what
- * the sums so far are multiplied with. */
-__device__ __forceinline__ void softmax_step(unsigned p[4][4], float s[32], float most[2],
-                                             float sum[2], float rescale[2], float factor)
+/* s becomes p = exp2((s - largest) * factor), as operands of the next product; rescale:
+ * what the sums so far are multiplied with. */
+__device__ __forceinline__ void softmax_step(unsigned p[4][4], float s[32],
+                                             float most[2], float sum[2],
+                                             float rescale[2], float factor)
 {
 #pragma unroll
     for (int r = 0; r < 2; r++) {
@@ -71,9 +73,9 @@ __device__ __forceinline__ void softmax_step(unsigned p[4][4], float s[32], floa
 }
 
 /* Through the warp's own rows of the queries' tile: whole 16-byte chunks. */
-__device__ __forceinline__ void write_out(unsigned char *shared, const struct kernel_attention &a,
-                                          const float o[32], const float most[2],
-                                          const float sum[2], bf16 *out, float *lse, int row)
+__device__ __forceinline__ void
+write_out(unsigned char *shared, const struct kernel_attention &a, const float o[32],
+          const float most[2], const float sum[2], bf16 *out, float *lse, int row)
 {
     int lane = threadIdx.x & 31, g = lane / 4, t = lane % 4;
     int64_t stride = (int64_t)a.heads * SIZE;
@@ -111,13 +113,14 @@ __global__ void __launch_bounds__(THREADS, 2)
     int value_column = key_column + a.kv_heads * SIZE;
     unsigned arrival = shared_address(arrivals);
     int count = (min(q0 + QUERIES, a.length) + STEP - 1) / STEP;
-    /* The last step's keys come after all of the first warpgroup's queries; by then nothing is
-     * left to load. */
+    /* The last step's keys come after all of the first warpgroup's queries; by then
+     * nothing is left to load. */
     int mine = min(count, q0 / STEP + group + 1);
     float factor = a.scale * LOG2E;
 
     auto fetch_step = [&](int i) {
-        unsigned stage = (unsigned)(i % STAGES), to = base + AT_STEPS + stage * 2 * TILE;
+        unsigned stage = (unsigned)(i % STAGES),
+                 to = base + AT_STEPS + stage * 2 * TILE;
         if (threadIdx.x != 0 || i >= count)
             return;
         arrival_expect(arrival + stage * 8, 2 * TILE);
@@ -133,7 +136,8 @@ __global__ void __launch_bounds__(THREADS, 2)
     if (threadIdx.x == 0) {
         arrival_expect(arrival + STAGES * 8, 2 * TILE);
         fetch_tile(base, &map, head * SIZE, q0, batch, arrival + STAGES * 8);
-        fetch_tile(base + TILE, &map, head * SIZE, q0 + 64, batch, arrival + STAGES * 8);
+        fetch_tile(base + TILE, &map, head * SIZE, q0 + 64, batch,
+                   arrival + STAGES * 8);
     }
 #pragma unroll
     for (int i = 0; i < EARLY; i++)
@@ -144,7 +148,8 @@ __global__ void __launch_bounds__(THREADS, 2)
     uint64_t queries = tile_desc(base + (unsigned)group * TILE);
     for (int i = 0; i < mine; i++) {
         arrival_wait(arrival + i % STAGES * 8, i / STAGES & 1);
-        __syncthreads(); /* all have done the step that the next one to fetch replaces */
+        __syncthreads(); /* all have done the step that the next one to fetch replaces
+                          */
         fetch_step(i + EARLY);
         int ahead = i * STEP - row;
         uint64_t step = tile_desc(base + AT_STEPS + (unsigned)(i % STAGES) * 2 * TILE);
@@ -178,23 +183,25 @@ __global__ void __launch_bounds__(THREADS, 2)
 }
 
 /* The driver's function: this module links with the runtime alone. */
-bool cuda__tile_map(struct kernel_context *c, CUtensorMap *ret, const void *base, int columns,
-                    int length, int sequences)
+bool cuda__tile_map(struct kernel_context *c, CUtensorMap *ret, const void *base,
+                    int columns, int length, int sequences)
 {
     static PFN_cuTensorMapEncodeTiled_v12000 encode;
-    cuuint64_t sizes[3] = {(cuuint64_t)columns, (cuuint64_t)length, (cuuint64_t)sequences};
+    cuuint64_t sizes[3] = {(cuuint64_t)columns, (cuuint64_t)length,
+                           (cuuint64_t)sequences};
     cuuint64_t strides[2] = {sizes[0] * 2, sizes[0] * 2 * sizes[1]};
     cuuint32_t box[3] = {64, 64, 1}, steps[3] = {1, 1, 1};
     enum cudaDriverEntryPointQueryResult found = cudaDriverEntryPointSymbolNotFound;
     void *function = nullptr;
     if (!encode) {
         cuda__check(c, "attention",
-                    cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, 12000,
+                    cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled",
+                                                     &function, 12000,
                                                      cudaEnableDefault, &found));
         encode = (PFN_cuTensorMapEncodeTiled_v12000)function;
     }
-    if (encode && encode(ret, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 3, (void *)base, sizes, strides,
-                         box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
+    if (encode && encode(ret, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 3, (void *)base, sizes,
+                         strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
                          CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
                          CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS)
         return true;
@@ -202,15 +209,17 @@ bool cuda__tile_map(struct kernel_context *c, CUtensorMap *ret, const void *base
     return false;
 }
 
-void cuda__attention_hopper(struct kernel_context *c, const struct kernel_attention *a, void *out,
-                            float *lse, const void *qkv)
+void cuda__attention_hopper(struct kernel_context *c, const struct kernel_attention *a,
+                            void *out, float *lse, const void *qkv)
 {
     dim3 grid(blocks_for(a->length, QUERIES), (unsigned)(a->batch * a->heads));
     CUtensorMap map;
-    if (!cuda__tile_map(c, &map, qkv, (a->heads + 2 * a->kv_heads) * SIZE, a->length, a->batch))
+    if (!cuda__tile_map(c, &map, qkv, (a->heads + 2 * a->kv_heads) * SIZE, a->length,
+                        a->batch))
         return;
     cuda__check(c, "attention",
-                cudaFuncSetAttribute(hopper_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                cudaFuncSetAttribute(hopper_kernel,
+                                     cudaFuncAttributeMaxDynamicSharedMemorySize,
                                      SHARED));
     hopper_kernel<<<grid, THREADS, SHARED, c->stream>>>(*a, (bf16 *)out, lse, map);
     cuda__launched(c, "attention");

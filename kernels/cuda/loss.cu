@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Losses with their gradients in place. Cross-entropy reads each row from memory once when it
- * fits into shared memory (about 110,000 classes in bf16): largest logit and sum are kept
- * online.
+ * Losses with their gradients in place. Cross-entropy reads each row from memory once
+ * when it fits into shared memory (about 110,000 classes in bf16): largest logit and
+ * sum are kept online.
  */
 #include "mma.cuh"
 
 #define THREADS 512 /* two blocks of a GPT-2's rows fit on a multiprocessor */
-#define SMALL 256 /* classes up to which a warp takes a row */
+#define SMALL 256   /* classes up to which a warp takes a row */
 
 /* The largest of a row, where (the first such), and the sum of exp(x - largest). */
 struct soft {
@@ -115,7 +115,8 @@ __global__ void __launch_bounds__(THREADS)
         for (int i = threadIdx.x * 8; i < eights; i += THREADS * 8)
 #pragma unroll
             for (int j = 0; j < (int)sizeof(T) / 2; j++)
-                copy16(shared_address(kept + i) + j * 16, (const uint4 *)(x + i) + j, true);
+                copy16(shared_address(kept + i) + j * 16, (const uint4 *)(x + i) + j,
+                       true);
         copies_commit();
         copies_wait<0>();
     }
@@ -150,14 +151,14 @@ __global__ void __launch_bounds__(THREADS)
         return;
     if (!KEPT)
         __syncthreads(); /* all have read the target before it is overwritten */
-    float factor = weight * l.scale, shift = s.most * LOG2E - __log2f(factor / s.sum);
+    float factor = weight * l.scale, shift = s.most * LOG2E + __log2f(s.sum);
 #pragma unroll 4
     for (int i = threadIdx.x * 8; i < eights; i += THREADS * 8) {
         float v[8];
         load8(v, (KEPT ? kept : x) + i);
 #pragma unroll
         for (int j = 0; j < 8; j++)
-            v[j] = exp2_fast(fmaf(v[j], LOG2E, -shift));
+            v[j] = exp2_fast(fmaf(v[j], LOG2E, -shift)) * factor;
         if ((target & ~7) == i)
 #pragma unroll
             for (int j = 0; j < 8; j++)
@@ -165,7 +166,8 @@ __global__ void __launch_bounds__(THREADS)
         store8(x + i, v);
     }
     for (int i = eights + threadIdx.x; i < l.stride; i += THREADS) {
-        float p = i < classes ? exp2_fast(fmaf(to_f(x[i]), LOG2E, -shift)) : 0.0f;
+        float p =
+            i < classes ? exp2_fast(fmaf(to_f(x[i]), LOG2E, -shift)) * factor : 0.0f;
         from_f(x[i], i == target ? p - factor : p);
     }
 }
@@ -173,7 +175,8 @@ __global__ void __launch_bounds__(THREADS)
 /* A warp a row, element by element: few classes, or odd strides. */
 template <typename T>
 __global__ void __launch_bounds__(256)
-    cross_entropy_any_kernel(struct kernel_loss l, float *losses, float *correct, T *logits)
+    cross_entropy_any_kernel(struct kernel_loss l, float *losses, float *correct,
+                             T *logits)
 {
     int64_t row = (int64_t)blockIdx.x * 8 + (threadIdx.x >> 5);
     int lane = threadIdx.x & 31;
@@ -200,7 +203,8 @@ __global__ void __launch_bounds__(256)
     for (int64_t i = lane; i < l.stride; i += 32) {
         float p = 0.0f;
         if (target >= 0 && i < l.classes)
-            p = (__expf(to_f(x[i]) - s.most) / s.sum - (i == target ? 1.0f : 0.0f)) * factor;
+            p = (__expf(to_f(x[i]) - s.most) / s.sum - (i == target ? 1.0f : 0.0f)) *
+                factor;
         from_f(x[i], p);
     }
 }
@@ -212,8 +216,8 @@ static void cross_entropy_launch(struct kernel_context *c, const struct kernel_l
     unsigned rows = (unsigned)l->rows;
     size_t bytes = ((size_t)l->stride * sizeof(T) + 15) & ~(size_t)15;
     if (l->classes <= SMALL || l->stride % 8 || !aligned16(logits)) {
-        cross_entropy_any_kernel<T>
-            <<<blocks_for(l->rows, 8), 256, 0, c->stream>>>(*l, losses, correct, logits);
+        cross_entropy_any_kernel<T><<<blocks_for(l->rows, 8), 256, 0, c->stream>>>(
+            *l, losses, correct, logits);
     } else if (bytes + 1024 <= c->shared) {
         cuda__check(c, "cross_entropy",
                     cudaFuncSetAttribute(cross_entropy_kernel<T, true>,
@@ -227,8 +231,8 @@ static void cross_entropy_launch(struct kernel_context *c, const struct kernel_l
     }
 }
 
-void cuda__cross_entropy(struct kernel_context *c, const struct kernel_loss *l, float *losses,
-                         float *correct, void *logits)
+void cuda__cross_entropy(struct kernel_context *c, const struct kernel_loss *l,
+                         float *losses, float *correct, void *logits)
 {
     if (l->rows <= 0)
         return;
@@ -242,8 +246,8 @@ void cuda__cross_entropy(struct kernel_context *c, const struct kernel_loss *l, 
 
 template <typename T>
 __global__ void __launch_bounds__(256)
-    squared_error_kernel(float *losses, T *y, const float *target, int64_t rows, int64_t width,
-                         float scale, bool gradient)
+    squared_error_kernel(float *losses, T *y, const float *target, int64_t rows,
+                         int64_t width, float scale, bool gradient)
 {
     int64_t row = (int64_t)blockIdx.x * 8 + (threadIdx.x >> 5);
     int lane = threadIdx.x & 31;
@@ -261,9 +265,9 @@ __global__ void __launch_bounds__(256)
         losses[row] = sum;
 }
 
-void cuda__squared_error(struct kernel_context *c, float *losses, void *y, const float *target,
-                         int64_t rows, int64_t width, float scale, bool gradient,
-                         enum kernel_type type)
+void cuda__squared_error(struct kernel_context *c, float *losses, void *y,
+                         const float *target, int64_t rows, int64_t width, float scale,
+                         bool gradient, enum kernel_type type)
 {
     if (rows <= 0)
         return;

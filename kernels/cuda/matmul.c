@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Products through cuBLASLt. What it takes for a shape (descriptors, the algorithm its
- * heuristics name first) is kept per shape, so that a call is one search in a short list.
+ * heuristics name first) is kept per shape, so that a call is one search in a short
+ * list.
  *
- * cuBLASLt's matrices are column-major: what lies there as C[m,n] row by row is for it the
- * transposed one, C'[n,m] = op(B)' op(A)'. So its A is our B.
+ * cuBLASLt's matrices are column-major: what lies there as C[m,n] row by row is for it
+ * the transposed one, C'[n,m] = op(B)' op(A)'. So its A is our B.
  *
- * The same shape gives the same bits in every run: reductions that depend on the order of
- * arrival are not allowed, and the first answer of the heuristics is taken. Large products try
- * some more of its answers when they come first, but only those whose result has the very bits
- * of the first one's.
+ * The same shape gives the same bits in every run: reductions that depend on the order
+ * of arrival are not allowed, and the first answer of the heuristics is taken. Large
+ * products try some more of its answers when they come first, but only those whose
+ * result has the very bits of the first one's.
  */
 #include <dlfcn.h>
 #include <stdio.h>
@@ -59,7 +60,8 @@ static int functions_find(struct cuda_products *p, char *error, size_t size)
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         void *symbol = dlsym(p->library, rows[i].name);
         if (!symbol) {
-            snprintf(error, size, "cuBLASLt has no function %s: version 12 or 13 is needed",
+            snprintf(error, size,
+                     "cuBLASLt has no function %s: version 12 or 13 is needed",
                      rows[i].name);
             return -1;
         }
@@ -83,7 +85,8 @@ struct cuda_products *cuda__products_open(char *error, size_t size)
         goto failed;
     int code = p->lt.Create(&p->handle);
     if (code || cudaMalloc(&p->workspace, WORKSPACE)) {
-        snprintf(error, size, "cuBLASLt does not start (status %d): is the GPU's memory full?",
+        snprintf(error, size,
+                 "cuBLASLt does not start (status %d): is the GPU's memory full?",
                  code);
         goto failed;
     }
@@ -144,8 +147,8 @@ static int heuristic_ask(struct cuda_products *p, struct product *e)
         return -1;
     bad |= p->lt.MatmulPreferenceSetAttribute(preference, LT_PREF_WORKSPACE, &workspace,
                                               sizeof workspace);
-    bad |= p->lt.MatmulPreferenceSetAttribute(preference, LT_PREF_REDUCTION, &reductions,
-                                              sizeof reductions);
+    bad |= p->lt.MatmulPreferenceSetAttribute(preference, LT_PREF_REDUCTION,
+                                              &reductions, sizeof reductions);
     for (int i = 0; i < 4; i++)
         bad |= p->lt.MatmulPreferenceSetAttribute(preference, LT_PREF_ALIGNMENT_A + i,
                                                   &aligned[i], sizeof aligned[i]);
@@ -164,22 +167,18 @@ static int desc_set(struct cuda_products *p, void *desc, int what, const void *v
     return p->lt.MatmulDescSetAttribute(desc, what, value, size) ? -1 : 0;
 }
 
-/* The epilogue's pointers. */
-static int desc_point(struct cuda_products *p, struct product *e, const void *bias, void *aux)
+static int desc_bias(struct cuda_products *p, struct product *e, const void *bias)
 {
     int32_t type = lt_type((enum kernel_type)e->key.c_type);
-    if ((e->key.epilogue & LT_EPILOGUE_BIAS) &&
-        (desc_set(p, e->desc, LT_DESC_BIAS_POINTER, &bias, sizeof bias) < 0 ||
-         desc_set(p, e->desc, LT_DESC_BIAS_TYPE, &type, sizeof type) < 0))
-        return -1;
-    if ((e->key.epilogue & LT_EPILOGUE_AUX) &&
-        (desc_set(p, e->desc, LT_DESC_AUX_POINTER, &aux, sizeof aux) < 0 ||
-         desc_set(p, e->desc, LT_DESC_AUX_LD, &e->key.ldc, sizeof e->key.ldc) < 0))
-        return -1;
-    return 0;
+    if (!(e->key.epilogue & LT_EPILOGUE_BIAS))
+        return 0;
+    return desc_set(p, e->desc, LT_DESC_BIAS_POINTER, &bias, sizeof bias) < 0 ||
+                   desc_set(p, e->desc, LT_DESC_BIAS_TYPE, &type, sizeof type) < 0
+               ? -1
+               : 0;
 }
 
-static int product_make(struct cuda_products *p, struct product *e, const void *bias, void *aux)
+static int product_make(struct cuda_products *p, struct product *e, const void *bias)
 {
     const struct product_key *key = &e->key;
     int type = lt_type((enum kernel_type)key->type);
@@ -187,20 +186,23 @@ static int product_make(struct cuda_products *p, struct product *e, const void *
     int32_t op_a = key->tb ? LT_OP_T : LT_OP_N, op_b = key->ta ? LT_OP_T : LT_OP_N;
     uint64_t m = (uint64_t)key->m, n = (uint64_t)key->n, k = (uint64_t)key->k;
     if (p->lt.MatmulDescCreate(&e->desc, LT_COMPUTE_32F, LT_R_32F) ||
-        p->lt.MatrixLayoutCreate(&e->a, type, key->tb ? k : n, key->tb ? n : k, key->ldb) ||
-        p->lt.MatrixLayoutCreate(&e->b, type, key->ta ? m : k, key->ta ? k : m, key->lda) ||
+        p->lt.MatrixLayoutCreate(&e->a, type, key->tb ? k : n, key->tb ? n : k,
+                                 key->ldb) ||
+        p->lt.MatrixLayoutCreate(&e->b, type, key->ta ? m : k, key->ta ? k : m,
+                                 key->lda) ||
         p->lt.MatrixLayoutCreate(&e->c, c_type, n, m, key->ldc))
         return -1;
     if (desc_set(p, e->desc, LT_DESC_TRANSA, &op_a, sizeof op_a) < 0 ||
         desc_set(p, e->desc, LT_DESC_TRANSB, &op_b, sizeof op_b) < 0 ||
-        desc_set(p, e->desc, LT_DESC_EPILOGUE, &key->epilogue, sizeof key->epilogue) < 0 ||
-        desc_point(p, e, bias, aux) < 0)
+        desc_set(p, e->desc, LT_DESC_EPILOGUE, &key->epilogue, sizeof key->epilogue) <
+            0 ||
+        desc_bias(p, e, bias) < 0)
         return -1;
     return heuristic_ask(p, e);
 }
 
-static struct product *product_find(struct cuda_products *p, const struct product_key *key,
-                                    const void *bias, void *aux)
+static struct product *product_find(struct cuda_products *p,
+                                    const struct product_key *key, const void *bias)
 {
     for (int i = 0; i < p->count; i++)
         if (memcmp(&p->entries[i].key, key, sizeof *key) == 0)
@@ -209,32 +211,31 @@ static struct product *product_find(struct cuda_products *p, const struct produc
         entries_drop(p);
     struct product *e = &p->entries[p->count++];
     *e = (struct product){.key = *key};
-    if (product_make(p, e, bias, aux) < 0)
+    if (product_make(p, e, bias) < 0)
         e->count = 0;
     return e;
 }
 
-/* The epilogue that does all of m at once, or as much as there is one for; *ret_rest: what is
- * left is for cuda__finish_matmul. */
+/* Whether cuBLASLt's own GELU serves: where its argument is kept, too, its kernels take
+ * longer than two of ours. */
+static bool gelu_fits(const struct kernel_matmul *m)
+{
+    return m->act == KERNEL_GELU && !m->before && m->type == KERNEL_BF16 &&
+           m->c_type == KERNEL_BF16;
+}
+
+/* The epilogue that does all of m at once, or as much as there is one for; *ret_rest:
+ * what is left is for cuda__finish_matmul. */
 static int32_t epilogue_choose(const struct kernel_matmul *m, bool *ret_rest)
 {
+    bool bias_fits = m->bias && m->type == m->c_type;
     *ret_rest = false;
     if (m->accumulate)
         return LT_EPILOGUE_DEFAULT;
-    bool own_type = m->type == m->c_type;
-    int32_t bias = m->bias && own_type ? LT_EPILOGUE_BIAS : 0;
-    if (m->bias && !own_type)
-        *ret_rest = true;
-    else if (m->act == KERNEL_LINEAR)
-        *ret_rest = m->before != NULL;
-    else if (m->act == KERNEL_RELU && !m->before)
-        return LT_EPILOGUE_RELU | bias;
-    else if (m->act == KERNEL_GELU && m->type == KERNEL_BF16 && own_type &&
-             m->ldc % 8 == 0 && alignment(m->before) == 16)
-        return LT_EPILOGUE_GELU | bias | (m->before ? LT_EPILOGUE_AUX : 0);
-    else
-        *ret_rest = true;
-    return *ret_rest || !bias ? LT_EPILOGUE_DEFAULT : bias;
+    if (gelu_fits(m))
+        return LT_EPILOGUE_GELU | (m->bias ? LT_EPILOGUE_BIAS : 0);
+    *ret_rest = m->act != KERNEL_LINEAR || m->before || (m->bias && !bias_fits);
+    return bias_fits && !*ret_rest ? LT_EPILOGUE_BIAS : LT_EPILOGUE_DEFAULT;
 }
 
 static int product_launch(struct kernel_context *c, const struct kernel_matmul *m,
@@ -242,20 +243,21 @@ static int product_launch(struct kernel_context *c, const struct kernel_matmul *
 {
     struct cuda_products *p = c->products;
     float beta = m->accumulate ? 1 : 0;
-    return p->lt.Matmul(p->handle, e->desc, &m->alpha, m->b, e->a, m->a, e->b, &beta, m->c, e->c,
-                        m->c, e->c, &e->algos[answer], p->workspace, WORKSPACE, c->stream);
+    return p->lt.Matmul(p->handle, e->desc, &m->alpha, m->b, e->a, m->a, e->b, &beta,
+                        m->c, e->c, m->c, e->c, &e->algos[answer], p->workspace,
+                        WORKSPACE, c->stream);
 }
 
-/* Seconds of a run of that answer, and a sum of the bits of its result. -1: it does not run, or
- * splits the sum. */
+/* Seconds of a run of that answer, and a sum of the bits of its result. -1: it does not
+ * run, or splits the sum. */
 static double product_try(struct kernel_context *c, const struct kernel_matmul *m,
                           const struct product *e, int answer, cudaEvent_t timers[2],
                           uint64_t *ret_bits)
 {
     int32_t splits = 0;
     float milliseconds = -1000;
-    if (c->products->lt.MatmulAlgoConfigGetAttribute(&e->algos[answer], LT_CONFIG_SPLITS,
-                                                     &splits, sizeof splits, NULL) ||
+    if (c->products->lt.MatmulAlgoConfigGetAttribute(
+            &e->algos[answer], LT_CONFIG_SPLITS, &splits, sizeof splits, NULL) ||
         splits > 1 || product_launch(c, m, e, answer))
         return -1;
     *ret_bits = cuda__bits(c, m->c, (size_t)(m->m * m->ldc) * kernel_size(m->c_type));
@@ -279,7 +281,8 @@ static void product_choose(struct kernel_context *c, const struct kernel_matmul 
         (double)m->m * (double)m->n * (double)m->k < LARGE)
         return;
     e->tries++;
-    if (cudaEventCreate(&timers[0]) == cudaSuccess && cudaEventCreate(&timers[1]) == cudaSuccess) {
+    if (cudaEventCreate(&timers[0]) == cudaSuccess &&
+        cudaEventCreate(&timers[1]) == cudaSuccess) {
         double best = product_try(c, m, e, 0, timers, &want);
         for (int i = 1; best > 0 && want != 0 && i < e->count; i++) {
             double time = product_try(c, m, e, i, timers, &bits);
@@ -300,14 +303,24 @@ static int product_run(struct kernel_context *c, const struct kernel_matmul *m,
                        int32_t epilogue)
 {
     struct product_key key = {
-        .m = m->m, .n = m->n, .k = m->k,
-        .lda = m->lda, .ldb = m->ldb, .ldc = m->ldc,
-        .ta = m->ta, .tb = m->tb, .type = (int32_t)m->type, .c_type = (int32_t)m->c_type,
-        .epilogue = epilogue, .accumulate = m->accumulate,
-        .align_a = alignment(m->b), .align_b = alignment(m->a), .align_c = alignment(m->c),
+        .m = m->m,
+        .n = m->n,
+        .k = m->k,
+        .lda = m->lda,
+        .ldb = m->ldb,
+        .ldc = m->ldc,
+        .ta = m->ta,
+        .tb = m->tb,
+        .type = (int32_t)m->type,
+        .c_type = (int32_t)m->c_type,
+        .epilogue = epilogue,
+        .accumulate = m->accumulate,
+        .align_a = alignment(m->b),
+        .align_b = alignment(m->a),
+        .align_c = alignment(m->c),
     };
-    struct product *e = product_find(c->products, &key, m->bias, m->before);
-    if (e->count == 0 || desc_point(c->products, e, m->bias, m->before) < 0)
+    struct product *e = product_find(c->products, &key, m->bias);
+    if (e->count == 0 || desc_bias(c->products, e, m->bias) < 0)
         return -1;
     product_choose(c, m, e);
     int code = product_launch(c, m, e, e->chosen);
@@ -330,6 +343,16 @@ void cuda__matmul(struct kernel_context *c, const struct kernel_matmul *argument
     m.ldc = m.ldc ? m.ldc : m.n;
     if (m.k <= 0) {
         cuda__plain_matmul(c, &m);
+        return;
+    }
+    if (m.act != KERNEL_LINEAR && !m.accumulate && m.ldc == m.n && m.type == m.c_type &&
+        !gelu_fits(&m)) {
+        struct kernel_matmul linear = m;
+        linear.c = m.before ? m.before : m.c;
+        linear.before = NULL;
+        linear.act = KERNEL_LINEAR;
+        cuda__matmul(c, &linear);
+        cuda__activate(c, m.c, linear.c, m.m * m.n, m.act, m.c_type);
         return;
     }
     int32_t epilogue = epilogue_choose(&m, &rest);

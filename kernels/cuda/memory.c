@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Memory, copies, and waiting. Copies to the side run on a second stream that starts where
- * the first one is.
+ * Memory, copies, and waiting. Copies to the side run on a second stream that starts
+ * where the first one is.
  */
 #include <stdio.h>
 #include "cuda.h"
@@ -48,12 +48,14 @@ static void copy(struct kernel_context *c, const char *what, void *to, const voi
         cuda__check(c, what, cudaMemcpyAsync(to, from, bytes, kind, stream));
 }
 
-void cuda__upload(struct kernel_context *c, void *to, const void *from_host, size_t bytes)
+void cuda__upload(struct kernel_context *c, void *to, const void *from_host,
+                  size_t bytes)
 {
     copy(c, "upload", to, from_host, bytes, cudaMemcpyHostToDevice, c->stream);
 }
 
-void cuda__download(struct kernel_context *c, void *to_host, const void *from, size_t bytes)
+void cuda__download(struct kernel_context *c, void *to_host, const void *from,
+                    size_t bytes)
 {
     copy(c, "download", to_host, from, bytes, cudaMemcpyDeviceToHost, c->stream);
 }

@@ -2,12 +2,12 @@
  *
  * Tensor cores through mma.sync (compute capability 8.0 on): bf16 in, float sums.
  *
- * A tile in shared memory has rows of WIDTH bf16 elements (64 or 128) in 16-byte chunks; the
- * number of a chunk is xored with the row's low three bits, so that neither the rows of a
- * ldmatrix nor the stores of a fragment meet in a bank.
+ * A tile in shared memory has rows of WIDTH bf16 elements (64 or 128) in 16-byte
+ * chunks; the number of a chunk is xored with the row's low three bits, so that neither
+ * the rows of a ldmatrix nor the stores of a fragment meet in a bank.
  *
- * A fragment of 16 x 8 sums in a lane: [0], [1] at (g, 2t), (g, 2t + 1), [2], [3] at (g + 8,
- * …), where g = lane / 4, t = lane % 4.
+ * A fragment of 16 x 8 sums in a lane: [0], [1] at (g, 2t), (g, 2t + 1), [2], [3] at (g
+ * + 8, …), where g = lane / 4, t = lane % 4.
  */
 #ifndef KERNELS_CUDA_MMA_CUH
 #define KERNELS_CUDA_MMA_CUH
@@ -23,6 +23,13 @@ __device__ __forceinline__ void copy16(unsigned to, const void *from, bool there
 {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from),
                  "r"(there ? 16 : 0)
+                 : "memory");
+}
+/* The same with 4 bytes. */
+__device__ __forceinline__ void copy4(unsigned to, const void *from, bool there)
+{
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(to), "l"(from),
+                 "r"(there ? 4 : 0)
                  : "memory");
 }
 __device__ __forceinline__ void copies_commit()
@@ -51,7 +58,8 @@ __device__ __forceinline__ void load_transposed(unsigned r[4], unsigned from)
 }
 
 /* c[16,8] += a[16,16] b[16,8] */
-__device__ __forceinline__ void mma(float c[4], const unsigned a[4], unsigned b0, unsigned b1)
+__device__ __forceinline__ void mma(float c[4], const unsigned a[4], unsigned b0,
+                                    unsigned b1)
 {
     asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
                  "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
@@ -65,7 +73,8 @@ template <int WIDTH> __device__ __forceinline__ unsigned tile_at(int row, int ch
     return (unsigned)(row * (WIDTH * 2) + ((chunk ^ (row & 7)) << 4));
 }
 
-/* Fragments of A[16,16] from a tile stored [m][k], or [k][m]; m0, k0: multiples of 16. */
+/* Fragments of A[16,16] from a tile stored [m][k], or [k][m]; m0, k0: multiples of 16.
+ */
 template <int WIDTH>
 __device__ __forceinline__ void load_a(unsigned a[4], unsigned tile, int m0, int k0)
 {
@@ -96,7 +105,8 @@ __device__ __forceinline__ void load_b_t(unsigned b[4], unsigned tile, int n0, i
 }
 
 /* Two fragments of sums side by side become a fragment of A. */
-__device__ __forceinline__ void sums_to_a(unsigned a[4], const float low[4], const float high[4])
+__device__ __forceinline__ void sums_to_a(unsigned a[4], const float low[4],
+                                          const float high[4])
 {
     a[0] = pack2(low[0], low[1]);
     a[1] = pack2(low[2], low[3]);
@@ -104,10 +114,11 @@ __device__ __forceinline__ void sums_to_a(unsigned a[4], const float low[4], con
     a[3] = pack2(high[2], high[3]);
 }
 
-/* ROWS rows of WIDTH elements, `stride` elements apart, those from `valid` on as zeros. */
+/* ROWS rows of WIDTH elements, `stride` elements apart, those from `valid` on as zeros.
+ */
 template <int ROWS, int WIDTH, int THREADS>
-__device__ __forceinline__ void load_tile(unsigned tile, const bf16 *from, int64_t stride,
-                                          int valid)
+__device__ __forceinline__ void load_tile(unsigned tile, const bf16 *from,
+                                          int64_t stride, int valid)
 {
     constexpr int CHUNKS = WIDTH / 8;
 #pragma unroll

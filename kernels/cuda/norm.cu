@@ -2,9 +2,9 @@
  *
  * LayerNorm and RMSNorm, with the residual sum before, and their gradients.
  *
- * Rows of up to 1024 elements belong to a warp, those up to 8192 to a block, all others (and
- * widths that are no multiple of 8) to a block that goes element by element. Backward leaves
- * the sums for the weights' gradients as one row a block in scratch.
+ * Rows of up to 1024 elements belong to a warp, those up to 8192 to a block, all others
+ * (and widths that are no multiple of 8) to a block that goes element by element.
+ * Backward leaves the sums for the weights' gradients as one row a block in scratch.
  */
 #include "device.cuh"
 
@@ -58,7 +58,8 @@ __global__ void __launch_bounds__(THREADS) norm_kernel(struct norm_arrays a)
     int64_t row = (int64_t)blockIdx.x * (THREADS / GROUP) + threadIdx.x / GROUP;
     if (row >= a.rows)
         return;
-    const T *x = (const T *)a.x + row * a.width, *add = (const T *)a.add + row * a.width;
+    const T *x = (const T *)a.x + row * a.width,
+            *add = (const T *)a.add + row * a.width;
     T *sum_out = (T *)a.sum + row * a.width, *y = (T *)a.y + row * a.width;
     float v[CHUNKS][8];
     float sum = 0.0f, squares = 0.0f;
@@ -115,7 +116,8 @@ template <typename T, bool RMS>
 __global__ void __launch_bounds__(THREADS) norm_any_kernel(struct norm_arrays a)
 {
     int64_t row = blockIdx.x;
-    const T *x = (const T *)a.x + row * a.width, *add = (const T *)a.add + row * a.width;
+    const T *x = (const T *)a.x + row * a.width,
+            *add = (const T *)a.add + row * a.width;
     T *sum_out = (T *)a.sum + row * a.width, *y = (T *)a.y + row * a.width;
     float sum = 0.0f, squares = 0.0f;
     for (int i = threadIdx.x; i < a.width; i += THREADS) {
@@ -135,7 +137,8 @@ __global__ void __launch_bounds__(THREADS) norm_any_kernel(struct norm_arrays a)
         *(float2 *)(a.stats + row * 2) = make_float2(mean, inverse);
     for (int i = threadIdx.x; i < a.width; i += THREADS) {
         float b = !RMS && a.bias ? to_f(((const T *)a.bias)[i]) : 0.0f;
-        from_f(y[i], (to_f(v[i]) - mean) * inverse * to_f(((const T *)a.weight)[i]) + b);
+        from_f(y[i],
+               (to_f(v[i]) - mean) * inverse * to_f(((const T *)a.weight)[i]) + b);
     }
 }
 
@@ -154,8 +157,33 @@ template <typename T> struct raw8 {
     }
 };
 
-/* dx = inverse * (w dy - mean(w dy) - normal * mean(w dy normal)), normal = (x - mean) *
- * inverse; the second term only with a mean. */
+/* The block's sums of what its groups summed for their columns. */
+template <bool BLOCK, int CHUNKS>
+__device__ __forceinline__ void write_sums(const float (*sums)[8], float *to, int width)
+{
+    constexpr int GROUP = BLOCK ? THREADS : 32, GROUPS = THREADS / GROUP;
+    int me = threadIdx.x % GROUP, group = threadIdx.x / GROUP;
+    extern __shared__ float shared[]; /* [GROUPS][width], unused by a block alone */
+#pragma unroll
+    for (int i = 0; i < CHUNKS; i++) {
+        int at = (me + i * GROUP) * 8;
+        if (at < width)
+            store8((BLOCK ? to : shared + group * width) + at, sums[i]);
+    }
+    if (BLOCK)
+        return;
+    __syncthreads();
+    for (int i = threadIdx.x; i < width; i += THREADS) {
+        float sum = 0.0f;
+        for (int g = 0; g < GROUPS; g++)
+            sum += shared[g * width + i];
+        to[i] = sum;
+    }
+    __syncthreads();
+}
+
+/* dx = inverse * (w dy - mean(w dy) - normal * mean(w dy normal)), normal = (x - mean)
+ * * inverse; the second term only with a mean. */
 template <typename T, bool RMS, bool BLOCK, int CHUNKS>
 __global__ void __launch_bounds__(THREADS, sizeof(T) == 2 ? 2 : 1)
     norm_back_kernel(struct norm_arrays a)
@@ -165,7 +193,8 @@ __global__ void __launch_bounds__(THREADS, sizeof(T) == 2 ? 2 : 1)
     float dw[CHUNKS][8] = {}, db[RMS ? 1 : CHUNKS][8] = {};
     for (int64_t row = (int64_t)blockIdx.x * GROUPS + group; row < a.rows;
          row += (int64_t)gridDim.x * GROUPS) {
-        const T *x = (const T *)a.x + row * a.width, *dy = (const T *)a.dy + row * a.width;
+        const T *x = (const T *)a.x + row * a.width,
+                *dy = (const T *)a.dy + row * a.width;
         const T *dsum = (const T *)a.dsum + row * a.width;
         T *dx = (T *)a.dx + row * a.width;
         float2 stats = *(const float2 *)(a.stats + row * 2);
@@ -223,41 +252,26 @@ __global__ void __launch_bounds__(THREADS, sizeof(T) == 2 ? 2 : 1)
             store8(dx + at, d);
         }
     }
-    /* The block's sums: [dweight, dbias] of a row of partial. */
+    /* [dweight, dbias] are a row of partial. */
     float *partial = a.partial + (int64_t)blockIdx.x * (RMS ? 1 : 2) * a.width;
-    extern __shared__ float shared[]; /* [GROUPS][width], unused by a block alone */
-#pragma unroll
-    for (int part = 0; part < (RMS ? 1 : 2); part++) {
-#pragma unroll
-        for (int i = 0; i < CHUNKS; i++) {
-            int at = (me + i * GROUP) * 8;
-            if (at < a.width)
-                store8((BLOCK ? partial + part * a.width : shared + group * a.width) + at,
-                       part && !RMS ? db[RMS ? 0 : i] : dw[i]);
-        }
-        if (BLOCK)
-            continue;
-        __syncthreads();
-        for (int i = threadIdx.x; i < a.width; i += THREADS) {
-            float sum = 0.0f;
-            for (int g = 0; g < GROUPS; g++)
-                sum += shared[g * a.width + i];
-            partial[part * a.width + i] = sum;
-        }
-        __syncthreads();
-    }
+    write_sums<BLOCK, CHUNKS>(dw, partial, a.width);
+    if (!RMS)
+        write_sums<BLOCK, RMS ? 1 : CHUNKS>(db, partial + a.width, a.width);
 }
 
-/* Any width; the sums for the weights are kept in partial itself, by the same thread always. */
+/* Any width; the sums for the weights are kept in partial itself, by the same thread
+ * always. */
 template <typename T, bool RMS>
 __global__ void __launch_bounds__(THREADS) norm_back_any_kernel(struct norm_arrays a)
 {
-    float *dw = a.partial + (int64_t)blockIdx.x * (RMS ? 1 : 2) * a.width, *db = dw + a.width;
+    float *dw = a.partial + (int64_t)blockIdx.x * (RMS ? 1 : 2) * a.width,
+          *db = dw + a.width;
     for (int i = threadIdx.x; i < (RMS ? 1 : 2) * a.width; i += THREADS)
         dw[i] = 0.0f;
     __syncthreads();
     for (int64_t row = blockIdx.x; row < a.rows; row += gridDim.x) {
-        const T *x = (const T *)a.x + row * a.width, *dy = (const T *)a.dy + row * a.width;
+        const T *x = (const T *)a.x + row * a.width,
+                *dy = (const T *)a.dy + row * a.width;
         const T *dsum = (const T *)a.dsum + row * a.width;
         T *dx = (T *)a.dx + row * a.width;
         float mean = RMS ? 0.0f : a.stats[row * 2], inverse = a.stats[row * 2 + 1];
@@ -283,9 +297,11 @@ __global__ void __launch_bounds__(THREADS) norm_back_any_kernel(struct norm_arra
     }
 }
 
-/* The kernel of a width: a warp's with 1 to 4 chunks, a block's with 1, 2 or 4, or any. */
+/* The kernel of a width: a warp's with 1 to 4 chunks, a block's with 1, 2 or 4, or any.
+ */
 template <typename T, bool RMS>
-static void norm_launch(struct kernel_context *c, const struct norm_arrays &a, bool wide)
+static void norm_launch(struct kernel_context *c, const struct norm_arrays &a,
+                        bool wide)
 {
     unsigned rows = (unsigned)a.rows, warps = blocks_for(a.rows, WARPS);
     cudaStream_t s = c->stream;
@@ -331,8 +347,8 @@ static bool norm_fits(struct kernel_context *c, const struct kernel_norm_args *n
     return false;
 }
 
-void cuda__norm(struct kernel_context *c, const struct kernel_norm_args *n, void *y, void *sum,
-                float *stats, const void *x, const void *add)
+void cuda__norm(struct kernel_context *c, const struct kernel_norm_args *n, void *y,
+                void *sum, float *stats, const void *x, const void *add)
 {
     if (n->rows <= 0 || !norm_fits(c, n))
         return;
@@ -340,8 +356,9 @@ void cuda__norm(struct kernel_context *c, const struct kernel_norm_args *n, void
     a.weight = n->weight, a.bias = n->bias, a.x = x, a.add = add;
     a.y = y, a.sum = sum, a.stats = stats;
     a.rows = n->rows, a.width = (int)n->width, a.epsilon = n->epsilon;
-    bool wide = n->width % 8 == 0 && aligned16(x) && aligned16(y) && aligned16(n->weight) &&
-                aligned16(n->bias) && aligned16(add) && aligned16(sum);
+    bool wide = n->width % 8 == 0 && aligned16(x) && aligned16(y) &&
+                aligned16(n->weight) && aligned16(n->bias) && aligned16(add) &&
+                aligned16(sum);
     if (n->kind == KERNEL_RMSNORM)
         TYPED(n->type, (norm_launch<T, true>(c, a, wide)));
     else
@@ -349,8 +366,10 @@ void cuda__norm(struct kernel_context *c, const struct kernel_norm_args *n, void
     cuda__launched(c, "norm");
 }
 
-/* Depends on the rows and the device alone, so that the sums do: two blocks each, at once. */
-static unsigned back_blocks(const struct kernel_context *c, const struct kernel_norm_args *n)
+/* Depends on the rows and the device alone, so that the sums do: two blocks each, at
+ * once. */
+static unsigned back_blocks(const struct kernel_context *c,
+                            const struct kernel_norm_args *n)
 {
     return max(1u, min(blocks_for(n->rows, 16), 2u * (unsigned)c->sms));
 }
@@ -360,9 +379,9 @@ size_t cuda__norm_scratch(struct kernel_context *c, const struct kernel_norm_arg
     return (size_t)back_blocks(c, n) * 2 * (size_t)n->width * 4;
 }
 
-void cuda__norm_back(struct kernel_context *c, const struct kernel_norm_args *n, void *dx,
-                     float *dweight, float *dbias, const void *dy, const void *x,
-                     const float *stats, const void *dsum, void *scratch)
+void cuda__norm_back(struct kernel_context *c, const struct kernel_norm_args *n,
+                     void *dx, float *dweight, float *dbias, const void *dy,
+                     const void *x, const float *stats, const void *dsum, void *scratch)
 {
     if (n->rows <= 0 || !norm_fits(c, n))
         return;
@@ -381,8 +400,8 @@ void cuda__norm_back(struct kernel_context *c, const struct kernel_norm_args *n,
     cuda__launched(c, "norm_back");
     int parts = rms ? 1 : 2;
     if (dweight)
-        cuda__sum_partials(c, dweight, a.partial, (int)blocks, n->width, parts * n->width,
-                           true);
+        cuda__sum_partials(c, dweight, a.partial, (int)blocks, n->width,
+                           parts * n->width, true);
     if (dbias && !rms)
         cuda__sum_partials(c, dbias, a.partial + n->width, (int)blocks, n->width,
                            parts * n->width, true);

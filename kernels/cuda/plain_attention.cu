@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Causal attention without tensor cores: float, and heads of other sizes (up to 256). A warp
- * has one query (or, for the gradients of keys and values, one key); its lanes share 32 keys
- * (queries) at a time for the scores, and the elements of the head for the sums.
+ * Causal attention without tensor cores: float, and heads of other sizes (up to 256). A
+ * warp has one query (or, for the gradients of keys and values, one key); its lanes
+ * share 32 keys (queries) at a time for the scores, and the elements of the head for
+ * the sums.
  */
 #include "device.cuh"
 
@@ -25,7 +26,8 @@ struct plain_item {
     bool there;
 };
 
-__device__ __forceinline__ struct plain_item item_of(const struct kernel_attention &a, int heads)
+__device__ __forceinline__ struct plain_item item_of(const struct kernel_attention &a,
+                                                     int heads)
 {
     struct plain_item t;
     int64_t i = (int64_t)blockIdx.x * WARPS + (threadIdx.x >> 5);
@@ -61,7 +63,8 @@ __device__ __forceinline__ void add_rows(float sums[PARTS], float factor, const 
 }
 
 template <typename T>
-__device__ __forceinline__ void write_row(T *row, const float sums[PARTS], float factor, int size)
+__device__ __forceinline__ void write_row(T *row, const float sums[PARTS], float factor,
+                                          int size)
 {
     int lane = threadIdx.x & 31;
 #pragma unroll
@@ -86,7 +89,8 @@ __global__ void __launch_bounds__(THREADS) plain_kernel(struct plain_arrays x)
     float most = -INFINITY, sum = 0.0f, out[PARTS] = {};
     for (int k = 0; k <= m.at; k += 32) {
         bool mine = k + lane <= m.at;
-        float s = mine ? a.scale * dot(query, keys + (k + lane) * x.stride, a.size) : -INFINITY;
+        float s = mine ? a.scale * dot(query, keys + (k + lane) * x.stride, a.size)
+                       : -INFINITY;
         float now = fmaxf(most, warp_max(s)), rescale = __expf(most - now);
         float p = mine ? __expf(s - now) : 0.0f;
         most = now;
@@ -94,12 +98,14 @@ __global__ void __launch_bounds__(THREADS) plain_kernel(struct plain_arrays x)
 #pragma unroll
         for (int i = 0; i < PARTS; i++)
             out[i] *= rescale;
-        add_rows(out, p, values + k * x.stride, x.stride, min(32, m.at + 1 - k), a.size);
+        add_rows(out, p, values + k * x.stride, x.stride, min(32, m.at + 1 - k),
+                 a.size);
     }
-    write_row((T *)x.out + (row0 + m.at) * x.out_stride + m.head * a.size, out, 1.0f / sum,
-              a.size);
+    write_row((T *)x.out + (row0 + m.at) * x.out_stride + m.head * a.size, out,
+              1.0f / sum, a.size);
     if (lane == 0)
-        x.lse_out[((int64_t)m.batch * a.heads + m.head) * a.length + m.at] = most + logf(sum);
+        x.lse_out[((int64_t)m.batch * a.heads + m.head) * a.length + m.at] =
+            most + logf(sum);
 }
 
 template <typename T>
@@ -127,7 +133,8 @@ __global__ void __launch_bounds__(THREADS) plain_dq_kernel(struct plain_arrays x
         }
         add_rows(dq, ds, keys + k * x.stride, x.stride, min(32, m.at + 1 - k), a.size);
     }
-    write_row((T *)x.dqkv + (row0 + m.at) * x.stride + m.head * a.size, dq, a.scale, a.size);
+    write_row((T *)x.dqkv + (row0 + m.at) * x.stride + m.head * a.size, dq, a.scale,
+              a.size);
 }
 
 template <typename T>
@@ -151,9 +158,11 @@ __global__ void __launch_bounds__(THREADS) plain_dkv_kernel(struct plain_arrays 
             float p = 0.0f, ds = 0.0f;
             if (q + lane < a.length) {
                 const T *query = queries + (q + lane) * x.stride;
-                p = __expf(a.scale * dot(query, base + key_at, a.size) - x.lse[rows + q + lane]);
-                ds = p * (dot(dout + (q + lane) * x.out_stride, base + value_at, a.size) -
-                          x.delta[rows + q + lane]);
+                p = __expf(a.scale * dot(query, base + key_at, a.size) -
+                           x.lse[rows + q + lane]);
+                ds = p *
+                     (dot(dout + (q + lane) * x.out_stride, base + value_at, a.size) -
+                      x.delta[rows + q + lane]);
             }
             int count = min(32, a.length - q);
             add_rows(dk, ds, queries + q * x.stride, x.stride, count, a.size);
@@ -168,7 +177,8 @@ __global__ void __launch_bounds__(THREADS) plain_dkv_kernel(struct plain_arrays 
 /* size / 8 lanes a head when that is 1, 2, 4, 8, 16 or 32; else a thread a head. */
 template <typename T>
 __global__ void __launch_bounds__(THREADS)
-    delta_kernel(struct kernel_attention a, float *delta, const T *dout, const T *out, int lanes)
+    delta_kernel(struct kernel_attention a, float *delta, const T *dout, const T *out,
+                 int lanes)
 {
     int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
     int64_t items = (int64_t)a.batch * a.length * a.heads, item = i / lanes;
@@ -189,7 +199,8 @@ __global__ void __launch_bounds__(THREADS)
     if (!there || i % lanes)
         return;
     int64_t row = item / a.heads;
-    delta[(row / a.length * a.heads + item % a.heads) * a.length + row % a.length] = sum;
+    delta[(row / a.length * a.heads + item % a.heads) * a.length + row % a.length] =
+        sum;
 }
 
 void cuda__attention_delta(struct kernel_context *c, const struct kernel_attention *a,
@@ -200,8 +211,9 @@ void cuda__attention_delta(struct kernel_context *c, const struct kernel_attenti
                 aligned16(dout) && aligned16(out);
     int lanes = wide ? a->size / 8 : 1;
     int64_t threads = (int64_t)a->batch * a->length * a->heads * lanes;
-    TYPED(a->type, (delta_kernel<T><<<blocks_for(threads, THREADS), THREADS, 0, c->stream>>>(
-                       *a, delta, (const T *)dout, (const T *)out, lanes)));
+    TYPED(a->type,
+          (delta_kernel<T><<<blocks_for(threads, THREADS), THREADS, 0, c->stream>>>(
+              *a, delta, (const T *)dout, (const T *)out, lanes)));
     cuda__launched(c, "attention_back");
 }
 
@@ -215,8 +227,8 @@ static struct plain_arrays arrays_of(const struct kernel_attention *a, const voi
     return x;
 }
 
-void cuda__attention_plain(struct kernel_context *c, const struct kernel_attention *a, void *out,
-                           float *lse, const void *qkv)
+void cuda__attention_plain(struct kernel_context *c, const struct kernel_attention *a,
+                           void *out, float *lse, const void *qkv)
 {
     struct plain_arrays x = arrays_of(a, qkv);
     unsigned blocks = blocks_for((int64_t)a->batch * a->heads * a->length, WARPS);
@@ -225,16 +237,19 @@ void cuda__attention_plain(struct kernel_context *c, const struct kernel_attenti
     cuda__launched(c, "attention");
 }
 
-void cuda__attention_back_plain(struct kernel_context *c, const struct kernel_attention *a,
-                                void *dqkv, const void *dout, const float *lse, const void *qkv,
+void cuda__attention_back_plain(struct kernel_context *c,
+                                const struct kernel_attention *a, void *dqkv,
+                                const void *dout, const float *lse, const void *qkv,
                                 const float *delta)
 {
     struct plain_arrays x = arrays_of(a, qkv);
     int64_t rows = (int64_t)a->batch * a->length;
     x.dqkv = dqkv, x.dout = dout, x.lse = lse, x.delta = delta;
-    TYPED(a->type, (plain_dq_kernel<T>
-                    <<<blocks_for(rows * a->heads, WARPS), THREADS, 0, c->stream>>>(x)));
-    TYPED(a->type, (plain_dkv_kernel<T>
-                    <<<blocks_for(rows * a->kv_heads, WARPS), THREADS, 0, c->stream>>>(x)));
+    TYPED(a->type,
+          (plain_dq_kernel<T>
+           <<<blocks_for(rows * a->heads, WARPS), THREADS, 0, c->stream>>>(x)));
+    TYPED(a->type,
+          (plain_dkv_kernel<T>
+           <<<blocks_for(rows * a->kv_heads, WARPS), THREADS, 0, c->stream>>>(x)));
     cuda__launched(c, "attention_back");
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Products that cuBLASLt has no kernel for (odd strides and alignments of tiny models), and
- * what is left to do after those it computed without bias and activation.
+ * Products that cuBLASLt has no kernel for (odd strides and alignments of tiny models),
+ * and what is left to do after those it computed without bias and activation.
  */
 #include "device.cuh"
 
@@ -32,13 +32,16 @@ __global__ void plain_matmul_kernel(struct kernel_matmul m)
     int64_t row = row0 + y, column = column0 + x;
     float sum = 0.0f;
     for (int64_t k0 = 0; k0 < m.k; k0 += TILE) {
-        /* Neighbouring threads read neighbouring elements, whichever way it is stored. */
+        /* Neighbouring threads read neighbouring elements, whichever way it is stored.
+         */
         int64_t ar = row0 + (m.ta ? x : y), ak = k0 + (m.ta ? y : x);
         int64_t bk = k0 + (m.tb ? x : y), bn = column0 + (m.tb ? y : x);
-        float va = ar < m.m && ak < m.k ? to_f(m.ta ? a[ak * m.lda + ar] : a[ar * m.lda + ak])
-                                        : 0.0f;
-        float vb = bn < m.n && bk < m.k ? to_f(m.tb ? b[bn * m.ldb + bk] : b[bk * m.ldb + bn])
-                                        : 0.0f;
+        float va = ar < m.m && ak < m.k
+                       ? to_f(m.ta ? a[ak * m.lda + ar] : a[ar * m.lda + ak])
+                       : 0.0f;
+        float vb = bn < m.n && bk < m.k
+                       ? to_f(m.tb ? b[bn * m.ldb + bk] : b[bk * m.ldb + bn])
+                       : 0.0f;
         as[m.ta ? x : y][m.ta ? y : x] = va;
         bs[m.tb ? x : y][m.tb ? y : x] = vb;
         __syncthreads();
@@ -72,13 +75,15 @@ template <typename T, typename TC>
 static void plain_launch(struct kernel_context *c, const struct kernel_matmul *m)
 {
     dim3 grid(blocks_for(m->n, TILE), blocks_for(m->m, TILE)), block(TILE, TILE);
-    ACTIVATED(m->act, (plain_matmul_kernel<T, TC, ACT><<<grid, block, 0, c->stream>>>(*m)));
+    ACTIVATED(m->act,
+              (plain_matmul_kernel<T, TC, ACT><<<grid, block, 0, c->stream>>>(*m)));
 }
 
 void cuda__plain_matmul(struct kernel_context *c, const struct kernel_matmul *m)
 {
     if (m->m > (int64_t)65535 * TILE) {
-        cuda__fail(c, "matmul", "no kernel for more than a million rows in this layout");
+        cuda__fail(c, "matmul",
+                   "no kernel for more than a million rows in this layout");
         return;
     }
     if (m->type == KERNEL_BF16 && m->c_type == KERNEL_BF16)
@@ -95,7 +100,7 @@ void cuda__plain_matmul(struct kernel_context *c, const struct kernel_matmul *m)
 void cuda__finish_matmul(struct kernel_context *c, const struct kernel_matmul *m)
 {
     unsigned blocks = blocks_for(m->m * m->n, 256);
-    TYPED(m->c_type, ACTIVATED(m->act,
-                               (finish_kernel<T, ACT><<<blocks, 256, 0, c->stream>>>(*m))));
+    TYPED(m->c_type, ACTIVATED(m->act, (finish_kernel<T, ACT>
+                                        <<<blocks, 256, 0, c->stream>>>(*m))));
     cuda__launched(c, "matmul's bias and activation");
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Sums in two steps: blocks leave partial sums, then few threads add those in the order of
- * the blocks. The number of blocks depends on the shape alone, so the bits do, too.
+ * Sums in two steps: blocks leave partial sums, then few threads add those in the order
+ * of the blocks. The number of blocks depends on the shape alone, so the bits do, too.
  */
 #include "device.cuh"
 
@@ -10,8 +10,8 @@
 #define TILES 1024  /* blocks that sum_rows aims at */
 #define BLOCKS 1024 /* most of a sum over everything */
 
-__global__ void sum_partials_kernel(float *into, const float *partial, int rows, int64_t n,
-                                    int64_t stride, bool accumulate)
+__global__ void sum_partials_kernel(float *into, const float *partial, int rows,
+                                    int64_t n, int64_t stride, bool accumulate)
 {
     /* Eight threads a column read every eighth row: enough loads in flight. */
     __shared__ float sums[8][33];
@@ -29,8 +29,8 @@ __global__ void sum_partials_kernel(float *into, const float *partial, int rows,
     into[column] = accumulate ? into[column] + sum : sum;
 }
 
-void cuda__sum_partials(struct kernel_context *c, float *into, const float *partial, int rows,
-                        int64_t n, int64_t stride, bool accumulate)
+void cuda__sum_partials(struct kernel_context *c, float *into, const float *partial,
+                        int rows, int64_t n, int64_t stride, bool accumulate)
 {
     sum_partials_kernel<<<blocks_for(n, 32), dim3(32, 8), 0, c->stream>>>(
         into, partial, rows, n, stride, accumulate);
@@ -40,7 +40,8 @@ void cuda__sum_partials(struct kernel_context *c, float *into, const float *part
 /* Eight warps take every eighth row of the block's range; a lane has 8 columns. */
 template <typename T>
 __global__ void __launch_bounds__(THREADS)
-    sum_rows_kernel(float *partial, const T *x, int64_t m, int64_t n, int64_t rows, bool wide)
+    sum_rows_kernel(float *partial, const T *x, int64_t m, int64_t n, int64_t rows,
+                    bool wide)
 {
     __shared__ float sums[8][COLUMNS];
     int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
@@ -77,8 +78,8 @@ __global__ void __launch_bounds__(THREADS)
     partial[blockIdx.y * n + column] = total;
 }
 
-void cuda__sum_rows(struct kernel_context *c, float *into, const void *x, int64_t m, int64_t n,
-                    enum kernel_type type, bool accumulate)
+void cuda__sum_rows(struct kernel_context *c, float *into, const void *x, int64_t m,
+                    int64_t n, enum kernel_type type, bool accumulate)
 {
     if (n <= 0)
         return;
@@ -92,19 +93,22 @@ void cuda__sum_rows(struct kernel_context *c, float *into, const void *x, int64_
     if (!partial)
         return;
     bool wide = aligned16(x) && n % 8 == 0;
-    TYPED(type, (sum_rows_kernel<T><<<dim3(across, (unsigned)splits), THREADS, 0, c->stream>>>(
-                    partial, (const T *)x, m, n, rows, wide)));
+    TYPED(type, (sum_rows_kernel<T>
+                 <<<dim3(across, (unsigned)splits), THREADS, 0, c->stream>>>(
+                     partial, (const T *)x, m, n, rows, wide)));
     cuda__launched(c, "sum_rows");
     if (!direct)
         cuda__sum_partials(c, into, partial, (int)splits, n, n, accumulate);
 }
 
 template <bool SQUARES>
-__global__ void __launch_bounds__(THREADS) sum_kernel(float *partial, const float *x, int64_t n)
+__global__ void __launch_bounds__(THREADS)
+    sum_kernel(float *partial, const float *x, int64_t n)
 {
     int64_t quads = ((uintptr_t)x & 15) == 0 ? n / 4 : 0;
     float sum = 0.0f;
-    int64_t step = (int64_t)gridDim.x * THREADS, i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
+    int64_t step = (int64_t)gridDim.x * THREADS,
+            i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
 #pragma unroll 4
     for (int64_t q = i; q < quads; q += step) {
         float4 v = reinterpret_cast<const float4 *>(x)[q];
@@ -132,8 +136,8 @@ __global__ void __launch_bounds__(THREADS)
 }
 
 template <bool SQUARES>
-static void sum_all(struct kernel_context *c, const char *what, float *into, const float *x,
-                    int64_t n, bool accumulate)
+static void sum_all(struct kernel_context *c, const char *what, float *into,
+                    const float *x, int64_t n, bool accumulate)
 {
     unsigned blocks = max(1u, min(blocks_for(n, THREADS * 16), (unsigned)BLOCKS));
     float *partial = cuda__partials(c, BLOCKS * sizeof(float));
@@ -141,7 +145,8 @@ static void sum_all(struct kernel_context *c, const char *what, float *into, con
         return;
     sum_kernel<SQUARES><<<blocks, THREADS, 0, c->stream>>>(partial, x, n);
     cuda__launched(c, what);
-    sum_end_kernel<<<1, THREADS, 0, c->stream>>>(into, partial, (int)blocks, accumulate);
+    sum_end_kernel<<<1, THREADS, 0, c->stream>>>(into, partial, (int)blocks,
+                                                 accumulate);
     cuda__launched(c, what);
 }
 

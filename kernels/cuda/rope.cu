@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Rotary positions (rotate-half) with the RMSNorm of query and key heads before them. A warp
- * takes one head of one position at a time.
+ * Rotary positions (rotate-half) with the RMSNorm of query and key heads before them. A
+ * warp takes one head of one position at a time.
  */
 #include "device.cuh"
 
@@ -25,7 +25,8 @@ struct rope_item {
     const float *cosine, *sine;
 };
 
-__device__ __forceinline__ struct rope_item item_of(const struct kernel_rope &r, int64_t i)
+__device__ __forceinline__ struct rope_item item_of(const struct kernel_rope &r,
+                                                    int64_t i)
 {
     struct rope_item t;
     int all = r.heads + 2 * r.kv_heads;
@@ -84,7 +85,8 @@ __global__ void __launch_bounds__(THREADS) rope_kernel(struct rope_arrays a)
     }
 }
 
-/* Weights' gradients: each warp keeps its lanes' columns, [query, key] of a partial row. */
+/* Weights' gradients: each warp keeps its lanes' columns, [query, key] of a partial
+ * row. */
 template <typename T>
 __global__ void __launch_bounds__(THREADS) rope_back_kernel(struct rope_arrays a)
 {
@@ -103,7 +105,8 @@ __global__ void __launch_bounds__(THREADS) rope_back_kernel(struct rope_arrays a
             continue;
         }
         const T *weight = (const T *)(t.query ? a.r.q_weight : a.r.k_weight);
-        float inverse = weight ? a.stats[t.row * (a.r.heads + a.r.kv_heads) + t.head] : 1.0f;
+        float inverse =
+            weight ? a.stats[t.row * (a.r.heads + a.r.kv_heads) + t.head] : 1.0f;
         float low[PAIRS], high[PAIRS], dot = 0.0f;
 #pragma unroll
         for (int p = 0; p < PAIRS; p++) {
@@ -177,14 +180,15 @@ static bool rope_begin(struct kernel_context *c, const struct kernel_rope *r,
     return ret->items > 0;
 }
 
-void cuda__rope(struct kernel_context *c, const struct kernel_rope *r, void *y, float *stats,
-                const void *x)
+void cuda__rope(struct kernel_context *c, const struct kernel_rope *r, void *y,
+                float *stats, const void *x)
 {
     struct rope_arrays a;
     if (!rope_begin(c, r, &a))
         return;
     a.x = x, a.y = y, a.stats = stats;
-    TYPED(r->type, (rope_kernel<T><<<blocks_for(a.items, WARPS), THREADS, 0, c->stream>>>(a)));
+    TYPED(r->type,
+          (rope_kernel<T><<<blocks_for(a.items, WARPS), THREADS, 0, c->stream>>>(a)));
     cuda__launched(c, "rope");
 }
 
@@ -214,7 +218,8 @@ void cuda__rope_back(struct kernel_context *c, const struct kernel_rope *r, void
     TYPED(r->type, (rope_back_kernel<T><<<blocks, THREADS, shared, c->stream>>>(a)));
     cuda__launched(c, "rope_back");
     if (r->q_weight && dq_weight)
-        cuda__sum_partials(c, dq_weight, a.partial, (int)blocks, r->size, 2 * r->size, true);
+        cuda__sum_partials(c, dq_weight, a.partial, (int)blocks, r->size, 2 * r->size,
+                           true);
     if (r->q_weight && dk_weight)
         cuda__sum_partials(c, dk_weight, a.partial + r->size, (int)blocks, r->size,
                            2 * r->size, true);

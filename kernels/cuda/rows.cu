@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Rows of a table by number, and the sum of their gradients. Backward walks the positions in
- * the order of their ids, a chunk of them a block.
+ * Rows of a table by number, and the sum of their gradients. Backward walks the
+ * positions in the order of their ids, a chunk of them a block.
  */
 #include "device.cuh"
 
 #define THREADS 256
 #define MOST_THREADS 256
-#define CHUNK 16 /* positions */
+#define CHUNK 32 /* positions */
 #define AHEAD 4  /* rows on their way at once */
 
 template <typename T>
@@ -40,12 +40,14 @@ __global__ void __launch_bounds__(THREADS)
 void cuda__embed(struct kernel_context *c, const struct kernel_rows *r, void *out,
                  const void *table, const void *positions, int64_t length)
 {
-    bool wide = r->width % 8 == 0 && aligned16(out) && aligned16(table) && aligned16(positions);
+    bool wide =
+        r->width % 8 == 0 && aligned16(out) && aligned16(table) && aligned16(positions);
     int64_t threads = r->count * (wide ? r->width / 8 : r->width);
     if (threads <= 0)
         return;
-    TYPED(r->type, (embed_kernel<T><<<blocks_for(threads, THREADS), THREADS, 0, c->stream>>>(
-                       *r, (T *)out, (const T *)table, (const T *)positions, length, wide)));
+    TYPED(r->type,
+          (embed_kernel<T><<<blocks_for(threads, THREADS), THREADS, 0, c->stream>>>(
+              *r, (T *)out, (const T *)table, (const T *)positions, length, wide)));
     cuda__launched(c, "embed");
 }
 
@@ -94,12 +96,13 @@ __device__ __forceinline__ void put_part(float *row, const float v[8], int64_t c
             row[column + j] = v[j];
 }
 
-/* Block i takes the CHUNK positions from i * CHUNK on in the order of ids. The sum of an id
- * that lies within goes into the table; what goes on before or after leaves a sum in partial
- * [blocks][2: first run, last run][width]. */
+/* Block i takes the CHUNK positions from i * CHUNK on in the order of ids. The sum of
+ * an id that lies within goes into the table; what goes on before or after leaves a sum
+ * in partial [blocks][2: first run, last run][width]. */
 template <typename T>
 __global__ void __launch_bounds__(MOST_THREADS)
-    embed_chunk_kernel(struct kernel_rows r, float *dtable, float *partial, const T *d, bool wide)
+    embed_chunk_kernel(struct kernel_rows r, float *dtable, float *partial, const T *d,
+                       bool wide)
 {
     __shared__ int32_t order[CHUNK], ids[CHUNK + 2]; /* ids: with the neighbours' */
     int64_t begin = (int64_t)blockIdx.x * CHUNK;
@@ -120,8 +123,8 @@ __global__ void __launch_bounds__(MOST_THREADS)
             float v[AHEAD][8];
 #pragma unroll
             for (int k = 0; k < AHEAD; k++)
-                load_part(v[k], d + (int64_t)order[min(i + k, count - 1)] * r.width, column,
-                          r.width, wide);
+                load_part(v[k], d + (int64_t)order[min(i + k, count - 1)] * r.width,
+                          column, r.width, wide);
 #pragma unroll
             for (int k = 0; k < AHEAD; k++) {
                 if (i + k >= count)
@@ -134,8 +137,8 @@ __global__ void __launch_bounds__(MOST_THREADS)
                     continue;
                 bool before = first == 0 && ids[0] == id, after = ids[i + k + 2] == id;
                 if (before || after)
-                    put_part(partial + ((int64_t)blockIdx.x * 2 + !before) * r.width, sum,
-                             column, r.width);
+                    put_part(partial + ((int64_t)blockIdx.x * 2 + !before) * r.width,
+                             sum, column, r.width);
                 else
                     add_part(dtable + (int64_t)id * r.width, sum, column, r.width);
 #pragma unroll
@@ -147,9 +150,11 @@ __global__ void __launch_bounds__(MOST_THREADS)
     }
 }
 
-/* The runs that begin in a chunk and end in another: the sum of their parts, in order. */
+/* The runs that begin in a chunk and end in another: the sum of their parts, in order.
+ */
 __global__ void __launch_bounds__(MOST_THREADS)
-    embed_join_kernel(struct kernel_rows r, float *dtable, const float *partial, int64_t chunks)
+    embed_join_kernel(struct kernel_rows r, float *dtable, const float *partial,
+                      int64_t chunks)
 {
     int64_t end = (int64_t)(blockIdx.x + 1) * CHUNK;
     if (end >= r.count)
@@ -161,9 +166,22 @@ __global__ void __launch_bounds__(MOST_THREADS)
     int64_t begin = end - CHUNK;
     if (begin > 0 && r.ids[r.order[begin - 1]] == id)
         return;
+    __shared__ int64_t last; /* chunk that begins with the id */
+    if (threadIdx.x == 0) {
+        int64_t at = blockIdx.x + 1, step = 1; /* by doubling, then by halving */
+        for (; at + step < chunks && r.ids[r.order[(at + step) * CHUNK]] == id;
+             step *= 2)
+            at += step;
+        for (; step; step /= 2)
+            if (at + step < chunks && r.ids[r.order[(at + step) * CHUNK]] == id)
+                at += step;
+        last = at;
+    }
+    __syncthreads();
     for (int64_t column = threadIdx.x; column < r.width; column += blockDim.x) {
         float sum = partial[((int64_t)blockIdx.x * 2 + 1) * r.width + column];
-        for (int64_t i = blockIdx.x + 1; i < chunks && r.ids[r.order[i * CHUNK]] == id; i++)
+#pragma unroll 8
+        for (int64_t i = blockIdx.x + 1; i <= last; i++)
             sum += partial[i * 2 * r.width + column];
         dtable[(int64_t)id * r.width + column] += sum;
     }
@@ -171,9 +189,9 @@ __global__ void __launch_bounds__(MOST_THREADS)
 
 /* dpositions[t] += the rows at t of all sequences. */
 template <typename T>
-__global__ void __launch_bounds__(32) positions_back_kernel(struct kernel_rows r, float *into,
-                                                            const T *d, int64_t length,
-                                                            bool wide)
+__global__ void __launch_bounds__(32)
+    positions_back_kernel(struct kernel_rows r, float *into, const T *d, int64_t length,
+                          bool wide)
 {
     int64_t column = ((int64_t)blockIdx.x * 32 + threadIdx.x) * 8;
     float sum[8] = {};
@@ -190,8 +208,8 @@ __global__ void __launch_bounds__(32) positions_back_kernel(struct kernel_rows r
     add_part(into + (int64_t)blockIdx.y * r.width, sum, column, r.width);
 }
 
-void cuda__embed_back(struct kernel_context *c, const struct kernel_rows *r, float *dtable,
-                      float *dpositions, const void *d, int64_t length)
+void cuda__embed_back(struct kernel_context *c, const struct kernel_rows *r,
+                      float *dtable, float *dpositions, const void *d, int64_t length)
 {
     bool wide = r->width % 8 == 0 && aligned16(d);
     if (r->count <= 0)
@@ -205,12 +223,12 @@ void cuda__embed_back(struct kernel_context *c, const struct kernel_rows *r, flo
     float *partial = cuda__partials(c, (size_t)(chunks * 2 * r->width) * 4);
     if (!partial)
         return;
-    TYPED(r->type, (embed_chunk_kernel<T>
-                    <<<(unsigned)chunks, (unsigned)threads, 0, c->stream>>>(
-                        *r, dtable, partial, (const T *)d, wide)));
+    TYPED(r->type,
+          (embed_chunk_kernel<T><<<(unsigned)chunks, (unsigned)threads, 0, c->stream>>>(
+              *r, dtable, partial, (const T *)d, wide)));
     cuda__launched(c, "embed_back");
-    embed_join_kernel<<<(unsigned)chunks, MOST_THREADS, 0, c->stream>>>(*r, dtable, partial,
-                                                                       chunks);
+    embed_join_kernel<<<(unsigned)chunks, MOST_THREADS, 0, c->stream>>>(
+        *r, dtable, partial, chunks);
     cuda__launched(c, "embed_back");
     if (!dpositions)
         return;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Optimizers: one pass over the float master weights, their gradient and state, which also
- * leaves the bf16 copy for products.
+ * Optimizers: one pass over the float master weights, their gradient and state, which
+ * also leaves the bf16 copy for products.
  */
 #include "device.cuh"
 
@@ -9,13 +9,14 @@
 
 struct update_step {
     struct kernel_update u;
-    float correct1, correct2; /* AdamW: 1 / (1 - beta1^step), 1 / sqrt(1 - beta2^step) */
+    float correct1,
+        correct2; /* AdamW: 1 / (1 - beta1^step), 1 / sqrt(1 - beta2^step) */
 };
 
 /* One weight; m and v are its state. */
 template <int KIND>
-__device__ __forceinline__ float step_of(const struct update_step &s, float w, float g, float &m,
-                                         float &v)
+__device__ __forceinline__ float step_of(const struct update_step &s, float w, float g,
+                                         float &m, float &v)
 {
     const struct kernel_update &u = s.u;
     w -= u.rate * u.decay * w;
@@ -27,7 +28,9 @@ __device__ __forceinline__ float step_of(const struct update_step &s, float w, f
     if (KIND == KERNEL_LION) {
         float toward = u.beta1 * m + (1.0f - u.beta1) * g;
         m = u.beta2 * m + (1.0f - u.beta2) * g;
-        float sign = toward > 0.0f ? 1.0f : toward < 0.0f ? -1.0f : toward; /* NaN stays */
+        float sign = toward > 0.0f   ? 1.0f
+                     : toward < 0.0f ? -1.0f
+                                     : toward; /* NaN stays */
         return w - u.rate * sign;
     }
     if (u.m)
@@ -36,7 +39,8 @@ __device__ __forceinline__ float step_of(const struct update_step &s, float w, f
 }
 
 template <int KIND>
-__device__ __forceinline__ void step_one(const struct update_step &s, int64_t i, float scale)
+__device__ __forceinline__ void step_one(const struct update_step &s, int64_t i,
+                                         float scale)
 {
     const struct kernel_update &u = s.u;
     float m = u.m ? u.m[i] : 0.0f, v = u.v ? u.v[i] : 0.0f;
@@ -51,7 +55,8 @@ __device__ __forceinline__ void step_one(const struct update_step &s, int64_t i,
 }
 
 template <int KIND>
-__global__ void __launch_bounds__(THREADS) update_kernel(struct update_step s, bool wide)
+__global__ void __launch_bounds__(THREADS)
+    update_kernel(struct update_step s, bool wide)
 {
     const struct kernel_update &u = s.u;
     float scale = u.scale ? *u.scale : 1.0f;
@@ -103,7 +108,8 @@ __global__ void clip_kernel(float *scale, const float *squares, float most)
     *scale = most > 0.0f ? most / fmaxf(sqrtf(*squares), most) : 1.0f;
 }
 
-void cuda__clip(struct kernel_context *c, float *scale, const float *squares, float most)
+void cuda__clip(struct kernel_context *c, float *scale, const float *squares,
+                float most)
 {
     clip_kernel<<<1, 1, 0, c->stream>>>(scale, squares, most);
     cuda__launched(c, "clip");

@@ -23,6 +23,7 @@
 #include "node/machine.h"
 #include "run/engine.h"
 #include "node/proc.h"
+#include "train/gang.h"
 #include "view/style.h"
 
 enum level { OK, NOTE, BAD };
@@ -193,6 +194,21 @@ static void look_graphviz(struct finding *f)
     look_library(f, names, "no SVG graphs: install graphviz");
 }
 
+static void look_training(struct finding *f)
+{
+    struct rwf_err e = RWF_ERR_INIT;
+    char *rank = gang_program(&e), *mpirun = gang_mpirun(NULL);
+
+    rwf_str_addf(&f->text, "%s, %s", rank ? rank : "raywf-rank is not here",
+                 mpirun ? mpirun : "no mpirun");
+    if (!rank)
+        set(f, NOTE, "train entries cannot run: install raywf as a whole");
+    else if (!mpirun)
+        set(f, NOTE, "train entries run with one worker: install openmpi-bin for more");
+    free(mpirun);
+    free(rank);
+}
+
 static void print_finding(const char *name, const struct finding *f, bool color)
 {
     static const struct {
@@ -278,7 +294,7 @@ static const struct {
     {"cgroup", look_limits_memory, NULL}, {"disk", look_disk, NULL},
     {"/dev/shm", look_shm, NULL},         {"limits", look_limits, NULL},
     {"duckdb", look_duckdb, NULL},        {"libcurl", look_curl, NULL},
-    {"graphviz", look_graphviz, NULL},
+    {"graphviz", look_graphviz, NULL},    {"training", look_training, NULL},
 };
 
 static int doctor_run(struct cmd_call *call, struct rwf_err *err)

@@ -214,6 +214,15 @@ static void check_from(struct reader *r, json_t *config, int vocab)
     json_object_set_new(config, "resid_pdrop", json_real(dropout));
 }
 
+/* Said before anything is read or allocated for it. */
+static bool is_model(const json_t *config, struct rwf_err *err)
+{
+    struct model *m = model_create(config, err);
+    bool ok = m != NULL;
+    model_destroy(m);
+    return ok;
+}
+
 static json_t *config_of_from(const json_t *model, int vocab, struct rwf_err *err)
 {
     struct reader r = {model, "model", RWF_E_RECIPE, err, false};
@@ -222,6 +231,10 @@ static json_t *config_of_from(const json_t *model, int vocab, struct rwf_err *er
     if (config == NULL)
         return NULL;
     check_from(&r, config, vocab);
+    if (!r.failed && !is_model(config, err)) {
+        rwf_wrap(err, "from '%s'", from);
+        r.failed = true;
+    }
     if (json_number_value(json_object_get(config, "attn_pdrop")) > 0)
         rwf_log(RWF_LOG_INFO, "model",
                 "attn_pdrop of '%s' is taken as 0: attention is one kernel", from);

@@ -93,9 +93,10 @@ char *model__choices(const char *name, const char *const *names, size_t count)
     rwf_suggest_init(&s, name);
     for (size_t i = 0; i < count; i++)
         rwf_suggest_try(&s, names[i]);
-    if (rwf_suggest_best(&s) != NULL)
-        rwf_str_addf(&out, "did you mean '%s'? ", rwf_suggest_best(&s));
-    rwf_str_add(&out, "One of ");
+    const char *best = rwf_suggest_best(&s);
+    if (best != NULL)
+        rwf_str_addf(&out, "did you mean '%s'? ", best);
+    rwf_str_add(&out, best != NULL ? "One of " : "one of ");
     for (size_t i = 0; i < count; i++)
         rwf_str_addf(&out, "%s%s", i > 0 ? ", " : "", names[i]);
     return rwf_str_take(&out);

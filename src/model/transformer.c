@@ -17,6 +17,8 @@
 #include "base/mem.h"
 #include "model/transformer.h"
 
+#define GPU_HEAD_MAX 256
+
 #define LOGITS_BYTES                                                                   \
     ((int64_t)1 << 31) /* of one chunk, unless the run says otherwise */
 
@@ -237,13 +239,12 @@ static int check_run(const struct transformer *t, const struct model_run *run,
             "sequence_length is %d, but the model has %d positions: lower it, "
             "or make the model with a larger context",
             run->length, s->context);
-    if (strcmp(run->device->k->name, "cuda") == 0 && s->head_size != 64 &&
-        s->head_size != 128)
+    if (strcmp(run->device->k->name, "cuda") == 0 && s->head_size > GPU_HEAD_MAX)
         return rwf_fail(
             err, RWF_E_RECIPE,
-            "head_dim is %d: attention on a GPU has 64 and 128 only; choose "
-            "heads or head_dim accordingly, or device: cpu",
-            s->head_size);
+            "head_dim is %d: attention on a GPU goes up to %d; choose heads or head_dim "
+            "accordingly, or device: cpu",
+            s->head_size, GPU_HEAD_MAX);
     return 0;
 }
 

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * raywf-rank exec GANG.json (train/gang.h): starts the program of one rank, and stays its parent: mpirun passes neither our descriptors
- * nor the cause of an end. The program gets
+ * raywf-rank exec GANG.json (train/gang.h): starts the program of one rank, and stays
+ * its parent: mpirun passes neither our descriptors nor the cause of an end. The
+ * program gets
  *
- *   RANK WORLD_SIZE LOCAL_RANK LOCAL_WORLD_SIZE GROUP_RANK NODE_RANK MASTER_ADDR MASTER_PORT
+ *   RANK WORLD_SIZE LOCAL_RANK LOCAL_WORLD_SIZE GROUP_RANK NODE_RANK
+ *   MASTER_ADDR MASTER_PORT
  *   RAYWF_REPORT   descriptor 3: the FIFO that the gang reads
  *
- * Its output goes on to mpirun with the rank before each line, and as it is to rank.N.log. How
- * it ended is told through the FIFO, at once. It dies when we do, and we when mpirun does. MPI is
- * never initialised here: the program may.
+ * Its output goes on to mpirun with the rank before each line, and as it is to
+ * rank.N.log. How it ended is told through the FIFO, at once. It dies when we do, and
+ * we when mpirun does. MPI is never initialised here: the program may.
  */
 #include "config.h"
 
@@ -45,7 +47,8 @@ struct member {
 
 static void on_term(int signal)
 {
-    (void)signal; /* it goes to the whole group: the program gets it, too, and we wait */
+    (void)
+        signal; /* it goes to the whole group: the program gets it, too, and we wait */
 }
 
 static int from_env(const char *name, int otherwise)
@@ -60,12 +63,14 @@ static int load(struct member *m, const char *path, struct rwf_err *err)
     m->gang = json_load_file(path, 0, &why);
     m->dir = json_string_value(json_object_get(m->gang, "dir"));
     m->size = (int)json_integer_value(json_object_get(m->gang, "workers"));
-    if (m->dir == NULL || m->size < 1 || json_array_size(json_object_get(m->gang, "argv")) == 0)
+    if (m->dir == NULL || m->size < 1 ||
+        json_array_size(json_object_get(m->gang, "argv")) == 0)
         return rwf_fail(err, RWF_E_BUG, "%s: no description of a gang", path);
     m->rank = from_env("OMPI_COMM_WORLD_RANK", 0);
     m->local_rank = from_env("OMPI_COMM_WORLD_LOCAL_RANK", m->rank);
     m->local_size = from_env("OMPI_COMM_WORLD_LOCAL_SIZE", m->size);
-    m->node_rank = from_env("OMPI_COMM_WORLD_NODE_RANK", m->rank) / (m->local_size > 0 ? m->local_size : 1);
+    m->node_rank = from_env("OMPI_COMM_WORLD_NODE_RANK", m->rank) /
+                   (m->local_size > 0 ? m->local_size : 1);
     return 0;
 }
 
@@ -87,7 +92,8 @@ static void set_environment(const struct member *m)
     set_number("GROUP_RANK", m->node_rank);
     set_number("NODE_RANK", m->node_rank);
     setenv("MASTER_ADDR", "127.0.0.1", 1);
-    set_number("MASTER_PORT", (int)json_integer_value(json_object_get(m->gang, "port")));
+    set_number("MASTER_PORT",
+               (int)json_integer_value(json_object_get(m->gang, "port")));
     setenv("RAYWF_REPORT", "3", 1);
 }
 
@@ -110,7 +116,8 @@ static void tell(const struct member *m, json_t *notice)
 /* The end, in words that JSON can hold. */
 static void tell_end(const struct member *m, int status)
 {
-    const char *last = rwf_utf8_valid(m->err.last, strlen(m->err.last)) ? m->err.last : "";
+    const char *last =
+        rwf_utf8_valid(m->err.last, strlen(m->err.last)) ? m->err.last : "";
     if (WIFSIGNALED(status))
         tell(m, json_pack("{s:i, s:s}", "signal", WTERMSIG(status), "last", last));
     else
@@ -122,7 +129,8 @@ static void tell_end(const struct member *m, int status)
 static int fail_exec(const char *name, int error)
 {
     fprintf(stderr, "cannot run '%s': %s%s\n", name, strerror(error),
-            error == ENOENT ? " (is it installed, or beside the recipe as ./NAME?)" : "");
+            error == ENOENT ? " (is it installed, or beside the recipe as ./NAME?)"
+                            : "");
     return error == ENOENT ? 127 : 126;
 }
 
@@ -190,9 +198,8 @@ static int start(struct member *m, struct rwf_err *err)
 
 static void copy(struct member *m, int timeout)
 {
-    struct pollfd fds[] = {{m->out.from, POLLIN, 0},
-                           {m->err.from, POLLIN, 0},
-                           {m->pidfd, POLLIN, 0}};
+    struct pollfd fds[] = {
+        {m->out.from, POLLIN, 0}, {m->err.from, POLLIN, 0}, {m->pidfd, POLLIN, 0}};
     if (poll(fds, RWF_COUNT(fds), timeout) <= 0)
         return;
     if (m->out.from >= 0 && fds[0].revents != 0 && !gang_lines_read(&m->out))

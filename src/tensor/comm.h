@@ -28,6 +28,11 @@ struct comm_ops {
     void (*broadcast)(void *ctx, void *buffer, int64_t bytes, int root);
     /* The device's stream goes on only after all of the above. */
     int (*wait)(void *ctx, struct rwf_err *err);
+    /* Zeroed memory of which scatter, and gather in place, move nothing twice, for the life of
+     * the group; all ranks ask alike. What was scattered from it stays as it is until all
+     * ranks have issued another operation that this one has waited for. NULL: there is none
+     * (NULL as a function: nowhere), any other will do. */
+    void *(*memory)(void *ctx, int64_t bytes);
     /* Host memory, at once: for small control data. */
     void (*host_sum)(void *ctx, double *values, int count);
     void (*host_broadcast)(void *ctx, void *buffer, int64_t bytes, int root);

@@ -20,7 +20,7 @@
 #include "base/mem.h"
 #include "tensor/comm_shared.h"
 
-enum { UNIT = 64, COUNT_MAX = 1 << 30 };
+enum { UNIT = 64, COUNT_MAX = 1 << 30, REGIONS_MAX = 64 << 20 };
 
 struct group {
     struct device *device;
@@ -30,7 +30,9 @@ struct group {
     /* shared */
     struct shared *shared;
     MPI_Comm local;
-    MPI_Win window;
+    MPI_Win *windows;
+    size_t window_count, window_cap;
+    int64_t region_bytes;
     /* messages */
     MPI_Datatype unit; /* UNIT bytes, so that counts fit into an int */
     MPI_Request *requests;
@@ -66,8 +68,9 @@ static void group_close(void *ctx)
     if (g->nccl != NULL)
         g->device->k->comm_close(g->nccl);
     shared_destroy(g->shared);
-    if (g->window != MPI_WIN_NULL)
-        MPI_Win_free(&g->window);
+    for (size_t i = 0; i < g->window_count; i++)
+        MPI_Win_free(&g->windows[i]);
+    free(g->windows);
     if (g->local != MPI_COMM_NULL)
         MPI_Comm_free(&g->local);
     if (g->unit != MPI_DATATYPE_NULL)
@@ -199,6 +202,48 @@ static int sharing_wait(void *ctx, struct rwf_err *err)
     return shared_wait(SHARED(ctx), err);
 }
 
+
+/* Zeroed memory that each rank has and all map; NULL: there is no more. */
+static void **map_segments(struct group *g, size_t bytes)
+{
+    void *mine = NULL, **segments = rwf_xcalloc((size_t)g->size, sizeof(*segments));
+    MPI_Win window;
+    MPI_Info info;
+    MPI_Info_create(&info);
+    MPI_Info_set(info, "alloc_shared_noncontig", "true");
+    int rc = MPI_Win_allocate_shared((MPI_Aint)bytes, 1, info, g->local, &mine, &window);
+    MPI_Info_free(&info);
+    if (rc != MPI_SUCCESS) {
+        free(segments);
+        return NULL;
+    }
+    *RWF_PUSH(g->windows, g->window_count, g->window_cap) = window;
+    memset(mine, 0, bytes); /* also puts its pages beside this core */
+    for (int r = 0; r < g->size; r++) {
+        MPI_Aint size;
+        int unit;
+        MPI_Win_shared_query(window, r, &size, &unit, &segments[r]);
+    }
+    MPI_Barrier(g->local);
+    return segments;
+}
+
+/* Large models compute for long and copy for little of it: what is shared stays small. */
+static void *sharing_memory(void *ctx, int64_t bytes)
+{
+    struct group *g = ctx;
+    if (bytes <= 0 || bytes > REGIONS_MAX - g->region_bytes)
+        return NULL;
+    void **regions = map_segments(g, (size_t)bytes), *mine = NULL;
+    if (regions != NULL) {
+        shared_add_region(g->shared, regions, bytes);
+        g->region_bytes += bytes;
+        mine = regions[g->rank];
+    }
+    free(regions);
+    return mine;
+}
+
 static const struct comm_ops sharing = {
     .name = "shared",
     .close = group_close,
@@ -207,6 +252,7 @@ static const struct comm_ops sharing = {
     .gather = sharing_gather,
     .broadcast = sharing_broadcast,
     .wait = sharing_wait,
+    .memory = sharing_memory,
     .host_sum = host_sum,
     .host_broadcast = host_broadcast,
     .barrier = barrier,
@@ -214,30 +260,14 @@ static const struct comm_ops sharing = {
 
 static int open_shared(struct group *g, struct rwf_err *err)
 {
-    void *mine = NULL, **segments = rwf_xcalloc((size_t)g->size, sizeof(*segments));
-    MPI_Info info;
-    MPI_Info_create(&info);
-    MPI_Info_set(info, "alloc_shared_noncontig", "true");
     MPI_Comm_set_errhandler(g->local, MPI_ERRORS_RETURN);
-    int rc = MPI_Win_allocate_shared((MPI_Aint)shared_segment_size(), 1, info, g->local,
-                                     &mine, &g->window);
-    MPI_Info_free(&info);
-    if (rc != MPI_SUCCESS) {
-        free(segments);
-        g->window = MPI_WIN_NULL;
+    void **segments = map_segments(g, shared_segment_size());
+    if (segments == NULL)
         return rwf_fail(err, RWF_E_ENV,
                         "MPI gives the ranks no shared memory: is /dev/shm or TMPDIR full? "
                         "RAYWF_COMM=messages does without");
-    }
-    memset(mine, 0, shared_segment_size()); /* also puts its pages beside this core */
-    for (int r = 0; r < g->size; r++) {
-        MPI_Aint size;
-        int unit;
-        MPI_Win_shared_query(g->window, r, &size, &unit, &segments[r]);
-    }
     g->shared = shared_create(g->rank, g->size, segments);
     free(segments);
-    MPI_Barrier(g->local);
     return 0;
 }
 
@@ -318,8 +348,7 @@ int comm_mpi_open(struct comm *c, struct device *d, struct rwf_err *err)
     struct group *g = rwf_xcalloc(1, sizeof(*g));
     const char *wanted = getenv("RAYWF_COMM");
     int rc = 0;
-    *g = (struct group){ .device = d, .local = MPI_COMM_NULL, .window = MPI_WIN_NULL,
-                         .unit = MPI_DATATYPE_NULL };
+    *g = (struct group){ .device = d, .local = MPI_COMM_NULL, .unit = MPI_DATATYPE_NULL };
     MPI_Comm_rank(MPI_COMM_WORLD, &g->rank);
     MPI_Comm_size(MPI_COMM_WORLD, &g->size);
     MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, g->rank, MPI_INFO_NULL,

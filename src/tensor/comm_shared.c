@@ -10,6 +10,11 @@
  *           place, into its own slot            more than two ranks
  *   finish  copies the result out               once all have posted (or reduced) n
  *
+ * Operations on a region go through no slot: "posted" says that a rank's part of it may be
+ * read, and the result is made from all ranks' regions at the finish. Of these, rank k reads
+ * share k alone when it scatters, and writes there; and it writes what is not its own share
+ * when it gathers, which nobody else reads.
+ *
  * A slot's share k of a sum is read and written by rank k alone until it has published
  * "reduced"; nothing of slot n is read after its reader has published "finished".
  */
@@ -47,6 +52,14 @@ struct op {
     int64_t bytes; /* of a part: sum, broadcast: of all */
     int64_t piece;
     uint64_t first, end; /* numbers of its chunks */
+    const struct region *region; /* NULL: through slots */
+    int64_t offset;              /* in it, of what all ranks give (gather: of `to`) */
+};
+
+struct region {
+    char **bases; /* by rank */
+    int64_t bytes;
+    struct region *next;
 };
 
 struct shared {
@@ -58,6 +71,7 @@ struct shared {
     struct op *ops;
     size_t count, cap;
     uint64_t end; /* the number of the next chunk to be made */
+    struct region *regions;
 };
 
 size_t shared_segment_size(void)
@@ -85,9 +99,26 @@ void shared_destroy(struct shared *s)
         return;
     for (int i = 0; i < STAGES; i++)
         free(s->seen[i]);
+    while (s->regions != NULL) {
+        struct region *r = s->regions;
+        s->regions = r->next;
+        free(r->bases);
+        free(r);
+    }
     free(s->segments);
     free(s->ops);
     free(s);
+}
+
+void shared_add_region(struct shared *s, void *const *regions, int64_t bytes)
+{
+    struct region *r = rwf_xcalloc(1, sizeof(*r));
+    r->bases = rwf_xcalloc((size_t)s->size, sizeof(*r->bases));
+    for (int i = 0; i < s->size; i++)
+        r->bases[i] = regions[i];
+    r->bytes = bytes;
+    r->next = s->regions;
+    s->regions = r;
 }
 
 /* --- the counters --- */
@@ -127,23 +158,29 @@ static void add_two(float *to, const float *a, const float *b, int64_t n)
         to[i] = a[i] + b[i];
 }
 
-/* to = the sum of what all ranks have at `offset` of the slot, added in rank order; to may be
+/* Where rank has what it gives in chunk n. */
+static const char *given(const struct shared *s, const struct op *op, uint64_t n, int rank)
+{
+    return op->region != NULL ? op->region->bases[rank] + op->offset
+                              : s->segments[rank]->slot[n % SLOTS];
+}
+
+/* to = the sum of what all ranks have given at `offset`, added in rank order; to may be
  * this rank's own place there. */
-static void add_slots(struct shared *s, uint64_t n, float *to, int64_t offset,
-                      int64_t bytes)
+static void add_given(struct shared *s, const struct op *op, uint64_t n, float *to,
+                      int64_t offset, int64_t bytes)
 {
     enum { BLOCK = 1024 };
     float sum[BLOCK];
-    const char *slot[2];
+    const char *first = given(s, op, n, 0) + offset, *other;
     int64_t count = bytes / (int64_t)sizeof(float);
     for (int64_t i = 0; i < count; i += BLOCK) {
         int64_t some = count - i < BLOCK ? count - i : BLOCK;
         for (int r = 1; r < s->size; r++) {
-            slot[0] = s->segments[0]->slot[n % SLOTS] + offset;
-            slot[1] = s->segments[r]->slot[n % SLOTS] + offset;
+            other = given(s, op, n, r) + offset;
             add_two(r == s->size - 1 ? to + i : sum,
-                    r == 1 ? (const float *)(const void *)slot[0] + i : sum,
-                    (const float *)(const void *)slot[1] + i, some);
+                    r == 1 ? (const float *)(const void *)first + i : sum,
+                    (const float *)(const void *)other + i, some);
         }
     }
 }
@@ -178,6 +215,8 @@ static void post(struct shared *s, const struct op *op, uint64_t n)
 {
     int64_t offset, bytes = place(op, n, &offset);
     char *slot = s->segments[s->rank]->slot[n % SLOTS];
+    if (op->region != NULL)
+        return;
     if (op->kind == SCATTER)
         for (int r = 0; r < s->size; r++)
             memcpy(slot + r * op->piece, op->from + r * op->bytes + offset, (size_t)bytes);
@@ -190,7 +229,7 @@ static void reduce(struct shared *s, const struct op *op, uint64_t n)
     int64_t offset, from, bytes = place(op, n, &offset);
     share(s, s->rank, bytes, &from, &bytes);
     char *mine = s->segments[s->rank]->slot[n % SLOTS] + from;
-    add_slots(s, n, (float *)(void *)mine, from, bytes);
+    add_given(s, op, n, (float *)(void *)mine, from, bytes);
 }
 
 static void finish(struct shared *s, const struct op *op, uint64_t n)
@@ -198,16 +237,19 @@ static void finish(struct shared *s, const struct op *op, uint64_t n)
     int64_t offset, bytes = place(op, n, &offset), from, part;
     char *to = op->to + offset;
     if (op->kind == SCATTER) {
-        add_slots(s, n, (float *)(void *)to, s->rank * op->piece, bytes);
+        add_given(s, op, n, (float *)(void *)to, s->rank * op->piece, bytes);
     } else if (op->kind == SUM && s->size == 2) {
-        add_slots(s, n, (float *)(void *)to, 0, bytes);
+        add_given(s, op, n, (float *)(void *)to, 0, bytes);
     } else if (op->kind == BROADCAST) {
         if (op->root != s->rank)
             memcpy(to, s->segments[op->root]->slot[n % SLOTS], (size_t)bytes);
     } else {
         for (int r = 0; r < s->size; r++) {
-            const char *slot = s->segments[r]->slot[n % SLOTS];
-            if (op->kind == SUM) {
+            const char *slot = given(s, op, n, r);
+            if (op->region != NULL) {
+                if (r != s->rank)
+                    memcpy(to + r * op->bytes, slot + r * op->bytes, (size_t)bytes);
+            } else if (op->kind == SUM) {
                 share(s, r, bytes, &from, &part);
                 memcpy(to + from, slot + from, (size_t)part);
             } else if (to + r * op->bytes != op->from + offset) {
@@ -278,10 +320,27 @@ static void idle(unsigned *turns)
         nanosleep(&(struct timespec){ .tv_nsec = 50000 }, NULL);
 }
 
+/* Scatters from a region, and gathers in place in one, are single chunks. */
+static void find_region(const struct shared *s, struct op *op)
+{
+    const char *start = op->kind == SCATTER ? op->from : op->to;
+    bool in_place = op->kind == GATHER && op->from == op->to + s->rank * op->bytes;
+    for (const struct region *r = s->regions; r != NULL; r = r->next) {
+        const char *base = r->bases[s->rank];
+        if ((op->kind != SCATTER && !in_place) || start < base ||
+            start + op->bytes * s->size > base + r->bytes)
+            continue;
+        op->region = r;
+        op->offset = start - base;
+        op->piece = op->bytes;
+    }
+}
+
 static void add_op(struct shared *s, struct op op)
 {
     if (op.bytes <= 0)
         return;
+    find_region(s, &op);
     op.first = s->end;
     op.end = op.first + (uint64_t)((op.bytes + op.piece - 1) / op.piece);
     s->end = op.end;

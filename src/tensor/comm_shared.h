@@ -19,6 +19,9 @@ size_t shared_segment_size(void);
 /* segments[size]: all of them, as mapped here; borrowed. */
 struct shared *shared_create(int rank, int size, void *const *segments);
 void shared_destroy(struct shared *s);
+/* Memory of the ranks that all map: regions[size], of `bytes` each, borrowed. Operations on it
+ * are read where it lies: see memory of comm_ops. */
+void shared_add_region(struct shared *s, void *const *regions, int64_t bytes);
 /* ctx is a struct shared: sum, scatter, gather, broadcast and wait of comm_ops. */
 void shared_sum(void *ctx, float *to, const float *from, int64_t count);
 void shared_scatter(void *ctx, float *to, const float *from, int64_t count);

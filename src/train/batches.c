@@ -24,7 +24,9 @@
 #include "base/mem.h"
 #include "train/batches_order.h"
 
-#define RING 4 /* two that the caller may hold, two ahead */
+#define RING 8 /* two that the caller may hold, six ahead */
+#define LOW 2  /* ahead, when the thread is woken: a wake-up costs more than a small batch. Ranks
+                * that wait for each other have their threads keep in step: no more ahead than that */
 #define INFO_MAX (64 << 20)
 #define ALIGN 256
 
@@ -213,7 +215,8 @@ static void advance(struct batches *b)
 
 static bool may_fill(const struct batches *b)
 {
-    return b->wanted && !b->ended && b->filled + 2 < b->taken + RING;
+    uint64_t ahead = b->o.size > 1 ? LOW : RING - 2;
+    return b->wanted && !b->ended && b->filled < b->taken + ahead;
 }
 
 static void *thread_main(void *arg)
@@ -275,7 +278,8 @@ const struct batches_micro *batches_next(struct batches *b)
     }
     if (b->filled > b->taken) {
         m = &b->ring[b->taken++ % RING];
-        pthread_cond_broadcast(&b->changed);
+        if (b->filled - b->taken <= LOW)
+            pthread_cond_broadcast(&b->changed);
     }
     pthread_mutex_unlock(&b->lock);
     return m;

@@ -7,6 +7,7 @@
 #include "config.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -14,20 +15,31 @@
 
 enum { MARK = 4 }; /* slots 4 and 5 */
 
-struct sums {
-    double loss, correct, targets;
-    double values, squares, count; /* of a regression's targets, on this rank */
-};
+/* One array, so that ranks can add theirs up. SQUARES and ROWS are of a regression's targets,
+ * and so is the sum of each target, from VALUES on. */
+enum { LOSS, CORRECT, TARGETS, SQUARES, ROWS, VALUES };
 
 /* The variance is of the targets themselves: they are on the host. */
-static void add_values(const struct loop *l, struct sums *s, const struct batches_micro *m)
+static void add_values(const struct loop *l, double *sums, const struct batches_micro *m)
 {
-    int64_t n = m->values != NULL ? (int64_t)m->rows * l->outputs : 0;
-    for (int64_t i = 0; i < n; i++) {
-        s->values += (double)m->values[i];
-        s->squares += (double)m->values[i] * (double)m->values[i];
-    }
-    s->count += (double)n;
+    if (m->values == NULL)
+        return;
+    for (int row = 0; row < m->rows; row++)
+        for (int i = 0; i < l->outputs; i++) {
+            double v = (double)m->values[(int64_t)row * l->outputs + i];
+            sums[VALUES + i] += v;
+            sums[SQUARES] += v * v;
+        }
+    sums[ROWS] += m->rows;
+}
+
+/* The sum of squares about each target's own mean. */
+static double spread_of(const struct loop *l, const double *sums)
+{
+    double spread = sums[SQUARES];
+    for (int i = 0; i < l->outputs && sums[ROWS] > 0; i++)
+        spread -= sums[VALUES + i] * sums[VALUES + i] / sums[ROWS];
+    return spread;
 }
 
 /* Queues the sums of the last forward into slot; they are added when the slot is taken. */
@@ -46,11 +58,11 @@ static void queue_sums(struct loop *l, int slot, int rows)
     k->mark(l->d->c, MARK + slot);
 }
 
-static void take_sums(struct loop *l, int slot, struct sums *s)
+static void take_sums(struct loop *l, int slot, double *sums)
 {
     l->d->k->wait(l->d->c, MARK + slot);
-    s->loss += (double)l->host[slot * 2];
-    s->correct += (double)l->host[slot * 2 + 1];
+    sums[LOSS] += (double)l->host[slot * 2];
+    sums[CORRECT] += (double)l->host[slot * 2 + 1];
 }
 
 static void forward(struct loop *l, const struct batches_micro *m)
@@ -64,7 +76,7 @@ static void forward(struct loop *l, const struct batches_micro *m)
     model_forward(l->model, &b, 0, 0);
 }
 
-static void pass(struct loop *l, struct sums *s)
+static void pass(struct loop *l, double *sums)
 {
     const struct batches_micro *m;
     int64_t count = 0, globals = 0;
@@ -72,17 +84,17 @@ static void pass(struct loop *l, struct sums *s)
     while ((l->j.eval_batches == 0 || globals < l->j.eval_batches) &&
            (m = batches_next(l->val)) != NULL) {
         if (count >= 2)
-            take_sums(l, (int)(count % 2), s);
+            take_sums(l, (int)(count % 2), sums);
         forward(l, m);
-        add_values(l, s, m);
+        add_values(l, sums, m);
         queue_sums(l, (int)(count % 2), m->rows);
-        s->targets += loop__targets(l, m->rows);
+        sums[TARGETS] += loop__targets(l, m->rows);
         globals += m->last;
         count++;
         heartbeat_alive(l->beat);
     }
     for (int64_t i = count >= 2 ? count - 2 : 0; i < count; i++)
-        take_sums(l, (int)(i % 2), s);
+        take_sums(l, (int)(i % 2), sums);
 }
 
 static void set(json_t *o, const char *key, double value)
@@ -93,25 +105,33 @@ static void set(json_t *o, const char *key, double value)
 
 int loop__evaluate(struct loop *l, json_t **ret, struct rwf_err *err)
 {
-    struct sums s = { 0 };
-    pass(l, &s);
-    if (device_sync(l->d, err) != 0)
+    int count = VALUES + l->outputs;
+    double *sums = rwf_xcalloc((size_t)count, sizeof(*sums));
+    pass(l, sums);
+    if (device_sync(l->d, err) != 0) {
+        free(sums);
         return -1;
-    double all[] = { s.loss, s.correct, s.targets, s.values, s.squares, s.count };
-    l->c->ops->host_sum(l->c->ctx, all, (int)RWF_COUNT(all));
-    double loss = all[0] / all[2], spread = all[4] - all[3] * all[3] / all[5];
+    }
+    l->c->ops->host_sum(l->c->ctx, sums, count);
+    double loss = sums[LOSS] / sums[TARGETS], spread = spread_of(l, sums);
     *ret = json_object();
     set(*ret, "val_loss", loss);
     if (l->tokens)
         set(*ret, "perplexity", exp(loss));
     else if (l->classes)
-        set(*ret, "val_accuracy", all[1] / all[2]);
+        set(*ret, "val_accuracy", sums[CORRECT] / sums[TARGETS]);
     else if (spread > 0)
-        set(*ret, "val_r2", 1 - all[0] / spread);
+        set(*ret, "val_r2", 1 - sums[LOSS] / spread);
+    free(sums);
     return 0;
 }
 
 /* --- what it means --- */
+
+bool loop__is_evaluated(const char *metric)
+{
+    return strncmp(metric, "val_", 4) == 0 || strcmp(metric, "perplexity") == 0;
+}
 
 static bool better(double value, double than, bool max, double by)
 {
@@ -121,6 +141,7 @@ static bool better(double value, double than, bool max, double by)
 bool loop__judge(struct loop *l, const json_t *values)
 {
     const struct loop_job *j = &l->j;
+    l->evaluated = l->step;
     const json_t *v = j->best_metric != NULL ? json_object_get(values, j->best_metric) : NULL;
     bool best = json_is_number(v) &&
                 better(json_number_value(v), l->best, j->best_max, 0);

@@ -2,14 +2,15 @@
  *
  * Supervising a gang:
  *
- *   RUNS   a rank fails (its shim tells, or it is our child), or a rank gives no sign of life:
- *          ENDS; we are asked to end: the ranks are; the child exits: done
- *   ENDS   the ranks got TERM; what is left of them after a second is killed. mpirun and the
- *          shims then end by themselves, and tidy up; after some more seconds they are killed
+ *   RUNS   a rank fails (its shim tells, or it is our child), or gives no sign of life:
+ *          ENDS. We are asked to end: so are the ranks. The child exits: done.
+ *   ENDS   The ranks got TERM; what is left of them after a second is killed. mpirun
+ *          and the shims then end by themselves, and tidy up; after some more seconds
+ *          they are killed.
  *
- * The first bad end is the cause: those that follow are of ranks that lost a peer or that were
- * ended by us. Only a kill that comes right after an exit takes its place, because a rank
- * whose peer was killed may be the first to be heard of.
+ * The first bad end is the cause: those that follow are of ranks that lost a peer or
+ * that were ended by us. Only a kill that comes right after an exit takes its place,
+ * because a rank whose peer was killed may be the first to be heard of.
  */
 #include "config.h"
 #include "train/gang.h"
@@ -33,10 +34,10 @@
 #include "train/gang_start.h"
 
 #define TICK_MS 200
-#define END_AFTER RWF_NS_PER_S       /* from TERM to KILL when a rank has failed */
+#define END_AFTER RWF_NS_PER_S        /* from TERM to KILL when a rank has failed */
 #define TIDY_AFTER (5 * RWF_NS_PER_S) /* from there until mpirun, too, is killed */
-#define DRAIN_MS 500                 /* of pipes that something fled with */
-#define FIRST_BEAT 10                /* times the limit until the first sign of life … */
+#define DRAIN_MS 500                  /* of pipes that something fled with */
+#define FIRST_BEAT 10 /* times the limit until the first sign of life … */
 #define FIRST_BEAT_MIN (600 * RWF_NS_PER_S) /* … and at least */
 #define REPORT_MAX (1 << 20)
 
@@ -47,8 +48,8 @@ struct run {
     struct gang_lines out, err;
     int signals; /* signalfd of TERM and INT */
     sigset_t before;
-    int *pids;   /* of ranks, 0: not known */
-    struct rwf_str report; /* not yet a whole line */
+    int *pids;                         /* of ranks, 0: not known */
+    struct rwf_str report;             /* not yet a whole line */
     int64_t started, beat_at, kill_at; /* kill_at 0: RUNS */
     bool failed, exited;
     int status;
@@ -71,7 +72,8 @@ static void begin_end(struct run *x)
     signal_ranks(x, SIGTERM);
 }
 
-static void fail_rank(struct run *x, enum gang_end end, int rank, int code, const char *last)
+static void fail_rank(struct run *x, enum gang_end end, int rank, int code,
+                      const char *last)
 {
     struct gang_result *r = x->result;
     bool better = r->end == GANG_EXIT && end == GANG_SIGNAL && code != SIGTERM &&
@@ -137,7 +139,8 @@ static void read_reports(struct run *x)
 {
     char bytes[65536];
     ssize_t n;
-    while ((n = read(x->child.fifo, bytes, sizeof(bytes))) > 0 || (n < 0 && errno == EINTR)) {
+    while ((n = read(x->child.fifo, bytes, sizeof(bytes))) > 0 ||
+           (n < 0 && errno == EINTR)) {
         if (n < 0)
             continue;
         rwf_str_addn(&x->report, bytes, (size_t)n);
@@ -156,20 +159,22 @@ static int64_t beat_of(const struct run *x, int rank)
     return known ? (int64_t)st.st_mtim.tv_sec * RWF_NS_PER_S + st.st_mtim.tv_nsec : 0;
 }
 
-/* All ranks wait for the one that hangs, so all fall silent: the stopped one, or else the one
- * that was heard least lately. */
+/* All ranks wait for the one that hangs, so all fall silent; while one of them beats,
+ * the others wait for that (which writes the result, say). Then it is the stopped one,
+ * or else the one that was heard least lately. */
 static int silent_rank(const struct run *x, int64_t now)
 {
     int worst = -1;
     int64_t oldest = INT64_MAX, limit = x->g->heartbeat_limit;
-    int64_t first = limit * FIRST_BEAT > FIRST_BEAT_MIN ? limit * FIRST_BEAT : FIRST_BEAT_MIN;
+    int64_t first =
+        limit * FIRST_BEAT > FIRST_BEAT_MIN ? limit * FIRST_BEAT : FIRST_BEAT_MIN;
     for (int rank = 0; rank < x->g->workers; rank++) {
         int64_t beat = beat_of(x, rank);
         if (now - (beat == 0 ? x->started : beat) <= (beat == 0 ? first : limit))
-            continue;
-        if (gang_process_state(x->pids[rank]) == 'T')
-            return rank;
-        if (beat < oldest) {
+            return -1;
+        bool stopped = gang_process_state(x->pids[rank]) == 'T';
+        if (stopped || beat < oldest) {
+            beat = stopped ? INT64_MIN : beat;
             oldest = beat;
             worst = rank;
         }
@@ -255,6 +260,8 @@ static void drain(struct run *x)
             x->err.from = -1;
     }
     read_reports(x);
+    gang_lines_end(&x->out);
+    gang_lines_end(&x->err);
     while (waitpid(-1, NULL, WNOHANG) > 0)
         continue;
 }
@@ -313,8 +320,6 @@ static void block_signals(struct run *x)
 
 static void release(struct run *x)
 {
-    gang_lines_end(&x->out);
-    gang_lines_end(&x->err);
     if (x->err.aside >= 0)
         close(x->err.aside);
     if (x->signals >= 0)
@@ -351,7 +356,8 @@ int gang_run(const struct gang *g, struct gang_result *ret, struct rwf_err *err)
 
 /* --- for people --- */
 
-static void add_rank(const struct gang *g, const struct gang_result *r, struct rwf_str *out)
+static void add_rank(const struct gang *g, const struct gang_result *r,
+                     struct rwf_str *out)
 {
     if (g->workers > 1)
         rwf_str_addf(out, "rank %d of %d", r->rank, g->workers);
@@ -374,6 +380,8 @@ void gang_explain(const struct gang *g, const struct gang_result *r, bool quote,
     case GANG_SIGNAL:
         rwf_str_addf(&text, " was killed by signal %d (SIG%s)", r->signal,
                      name == NULL ? "?" : name);
+        if (r->signal == SIGBUS)
+            rwf_str_add(&text, ": a file it reads was cut short, or its disk failed");
         break;
     case GANG_HUNG:
         rwf_str_addf(&text, " gave no sign of life for %lld s (heartbeat)",

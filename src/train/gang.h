@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A gang: ranks on this machine that start and end together. One rank is a child of ours;
- * several are started by Open MPI's mpirun, each beneath `raywf-rank exec` (rank/exec.c), which
- * sets the rank's environment, gives its output a prefix, and tells through the report FIFO
- * what became of it.
+ * A gang: ranks on this machine that start and end together. One rank is a child of
+ * ours; several are started by Open MPI's mpirun, each beneath `raywf-rank exec`
+ * (rank/exec.c), which sets the rank's environment, gives its output a prefix, and
+ * tells through the report FIFO what became of it.
  *
- * In the attempt's folder: gang.json (what the shims read), report (the FIFO), rank.N.log (what
- * rank N printed), mpirun.log (what mpirun itself said).
+ * In the attempt's folder: gang.json (what the shims read), report (the FIFO),
+ * rank.N.log (what rank N printed), mpirun.log (what mpirun itself said).
  *
  * When one rank ends badly, or gives no sign of life, all are ended within seconds.
  */
@@ -18,8 +18,8 @@
 #include "base/err.h"
 
 struct gang {
-    const char *dir;         /* the attempt's folder, absolute */
-    const char *program;     /* path of raywf-rank */
+    const char *dir;     /* the attempt's folder, absolute */
+    const char *program; /* path of raywf-rank */
     int workers;
     const json_t *argv;      /* of each rank */
     const json_t *env;       /* {NAME: value} for all, on top of ours; or NULL */
@@ -55,9 +55,11 @@ void gang_explain(const struct gang *g, const struct gang_result *r, bool quote,
 /* The exit code of a step that ended so (op.h), 0: by the error. */
 int gang_exit_code(const struct gang_result *r);
 
-/* The path of raywf-rank: $RAYWF_RANK, else beside this program or in its libexec folder. The
- * caller frees. */
+/* The path of raywf-rank: $RAYWF_RANK, else beside this program or in its libexec
+ * folder. The caller frees. */
 char *gang_program(struct rwf_err *err);
+/* The path of mpirun, by PATH. The caller frees. RWF_E_ENV with what to install. */
+char *gang_mpirun(struct rwf_err *err);
 
 /* --- shared with the shim --- */
 
@@ -77,8 +79,8 @@ bool gang_lines_read(struct gang_lines *l);
 /* The rest without its newline; frees. */
 void gang_lines_end(struct gang_lines *l);
 
-/* Sends a signal to what descends from us, but not to ourselves, nor to spare (0: none) and,
- * if its children are shims, to those. How many there were. */
+/* Sends a signal to what descends from us, but not to ourselves, nor to spare (0: none)
+ * and, if its children are shims, to those. How many there were. */
 int gang_signal_descendants(int signal, int spare, bool and_children);
 /* The letter of a process' state in /proc, '?' when it is gone. */
 char gang_process_state(int pid);

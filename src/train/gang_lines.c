@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The output of a rank, line by line: so that lines of several ranks do not mix, each has its
- * prefix, and the last one can be told when the rank fails.
+ * The output of a rank, line by line: so that lines of several ranks do not mix, each
+ * has its prefix, and the last one can be told when the rank fails.
  */
 #include "config.h"
 #include "train/gang.h"
@@ -19,7 +19,8 @@
 static void remember(struct gang_lines *l, const char *line, size_t len)
 {
     size_t blank = 0;
-    while (blank < len && (line[blank] == ' ' || line[blank] == '\t' || line[blank] == '\r'))
+    while (blank < len &&
+           (line[blank] == ' ' || line[blank] == '\t' || line[blank] == '\r'))
         blank++;
     if (blank == len)
         return;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The processes beneath us, from /proc. mpirun puts ranks into process groups of their own, so
- * no group has them all; and what a rank started may have lost its parent, which makes it ours
- * (gang.c is a subreaper).
+ * The processes beneath us, from /proc. mpirun puts ranks into process groups of their
+ * own, so no group has them all; and what a rank started may have lost its parent,
+ * which makes it ours (gang.c is a subreaper).
  */
 #include "config.h"
 #include "train/gang.h"
@@ -29,7 +29,8 @@ static bool read_entry(int pid, struct entry *ret)
     char *text = rwf_fs_read(path, 4096, NULL, NULL);
     /* The name in parentheses may hold anything. */
     char *end = text == NULL ? NULL : strrchr(text, ')');
-    bool good = end != NULL && sscanf(end + 1, " %c %d", &ret->state, &ret->parent) == 2;
+    bool good =
+        end != NULL && sscanf(end + 1, " %c %d", &ret->state, &ret->parent) == 2;
     ret->pid = pid;
     ret->ours = false;
     free(text);
@@ -51,7 +52,8 @@ static struct entry *read_all(size_t *ret_count)
     return all;
 }
 
-/* Marks what descends from us; a parent may stand behind its child, so until nothing changes. */
+/* Marks what descends from us; a parent may stand behind its child, so until nothing
+ * changes. */
 static void mark(struct entry *all, size_t count)
 {
     int self = getpid();

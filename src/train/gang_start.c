@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Starting a gang. Ranks on one machine need no network beyond loopback: Open MPI is told to
- * use shared memory, to look for no other hosts, and to bind no rank to a core (the scheduler
- * says what a step may use). What is not for us it would print goes to mpirun.log.
+ * Starting a gang. Ranks on one machine need no network beyond loopback: Open MPI is
+ * told to use shared memory, to look for no other hosts, and to bind no rank to a core
+ * (the scheduler says what a step may use). What is not for us it would print goes to
+ * mpirun.log.
  */
 #include "config.h"
 #include "train/gang_start.h"
@@ -58,16 +59,17 @@ char *gang_program(struct rwf_err *err)
     for (size_t i = 0; found == NULL && i < RWF_COUNT(places); i++)
         found = beside(folder, places[i]);
     if (found == NULL)
-        rwf_fail(err, RWF_E_ENV,
-                 "raywf-rank, which trains, is not beside %s nor in its libexec folder: "
-                 "install raywf as a whole, or set RAYWF_RANK to its path",
-                 self);
+        rwf_fail(
+            err, RWF_E_ENV,
+            "raywf-rank, which trains, is not beside %s nor in its libexec folder: "
+            "install raywf as a whole, or set RAYWF_RANK to its path",
+            self);
     free(folder);
     free(self);
     return found;
 }
 
-static char *find_mpirun(struct rwf_err *err)
+char *gang_mpirun(struct rwf_err *err)
 {
     const char *path = getenv("PATH");
     char *copy = rwf_xstrdup(path != NULL ? path : "/usr/bin:/bin"), *save = NULL;
@@ -77,9 +79,10 @@ static char *find_mpirun(struct rwf_err *err)
         found = beside(dir, "mpirun");
     free(copy);
     if (found == NULL)
-        rwf_fail(err, RWF_E_ENV,
-                 "mpirun, which starts several workers, is not in PATH: install Open MPI "
-                 "(Debian: apt-get install openmpi-bin), or set workers: 1");
+        rwf_fail(
+            err, RWF_E_ENV,
+            "mpirun, which starts several workers, is not in PATH: install Open MPI "
+            "(Debian: apt-get install openmpi-bin), or set workers: 1");
     return found;
 }
 
@@ -166,11 +169,13 @@ static int free_port(void)
 
 static int write_description(const struct gang *g, struct rwf_err *err)
 {
-    json_t *json = json_pack("{s:i, s:s, s:i, s:O}", "workers", g->workers, "dir", g->dir,
-                             "port", free_port(), "argv", g->argv);
-    char *path = rwf_fs_join(g->dir, "gang.json"), *text = json_dumps(json, JSON_INDENT(1));
-    int rc = text == NULL ? rwf_fail(err, RWF_E_FAILED, "%s: an argument is not UTF-8", path)
-                          : rwf_fs_write(path, text, strlen(text), false, err);
+    json_t *json = json_pack("{s:i, s:s, s:i, s:O}", "workers", g->workers, "dir",
+                             g->dir, "port", free_port(), "argv", g->argv);
+    char *path = rwf_fs_join(g->dir, "gang.json"),
+         *text = json_dumps(json, JSON_INDENT(1));
+    int rc = text == NULL
+                 ? rwf_fail(err, RWF_E_FAILED, "%s: an argument is not UTF-8", path)
+                 : rwf_fs_write(path, text, strlen(text), false, err);
     free(text);
     free(path);
     json_decref(json);
@@ -194,10 +199,11 @@ static int open_fifo(const struct gang *g, struct rwf_err *err)
 static const char *const mpi_options[] = {
     "--oversubscribe", "--bind-to", "none", "--quiet",
     /* no other machines, nothing but shared memory and loopback */
-    "--mca", "plm", "isolated", "--mca", "btl", "self,vader",
-    "--mca", "oob_tcp_if_include", "lo", "--mca", "btl_base_warn_component_unused", "0"};
+    "--mca", "plm", "isolated", "--mca", "btl", "self,vader", "--mca",
+    "oob_tcp_if_include", "lo", "--mca", "btl_base_warn_component_unused", "0"};
 
-/* The words of the command; json texts are borrowed, *ret_own is the caller's to free. */
+/* The words of the command; json texts are borrowed, *ret_own is the caller's to free.
+ */
 static char **make_argv(const struct gang *g, bool mpirun, char *const own[3])
 {
     size_t n = 0;
@@ -228,8 +234,8 @@ struct spawned {
     volatile int error; /* the answer: errno of execve */
 };
 
-/* In our memory, until execve: system calls only. mpirun has a process group of its own, so
- * that what is sent to ours is for us to pass on; and it dies when we do. */
+/* In our memory, until execve: system calls only. mpirun has a process group of its
+ * own, so that what is sent to ours is for us to pass on; and it dies when we do. */
 __attribute__((noreturn)) static void become(struct spawned *s)
 {
     sigset_t none;
@@ -237,8 +243,8 @@ __attribute__((noreturn)) static void become(struct spawned *s)
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     sigemptyset(&none);
     close(0);
-    if (getppid() != s->parent || open("/dev/null", O_RDONLY) != 0 || dup2(s->out, 1) < 0 ||
-        dup2(s->err, 2) < 0)
+    if (getppid() != s->parent || open("/dev/null", O_RDONLY) != 0 ||
+        dup2(s->out, 1) < 0 || dup2(s->err, 2) < 0)
         _exit(126);
     sigprocmask(SIG_SETMASK, &none, NULL);
     execve(s->argv[0], s->argv, s->env);
@@ -300,13 +306,14 @@ static int start_process(const struct gang *g, struct gang_child *c, char *const
 
 int gang__start(const struct gang *g, struct gang_child *ret, struct rwf_err *err)
 {
-    char *own[3] = {NULL, rwf_xasprintf("%d", g->workers), rwf_fs_join(g->dir, "gang.json")};
+    char *own[3] = {NULL, rwf_xasprintf("%d", g->workers),
+                    rwf_fs_join(g->dir, "gang.json")};
     int rc = -1;
 
-    *ret = (struct gang_child){.pidfd = -1, .out = -1, .err = -1, .fifo = -1,
-                               .mpirun = g->workers > 1};
+    *ret = (struct gang_child){
+        .pidfd = -1, .out = -1, .err = -1, .fifo = -1, .mpirun = g->workers > 1};
     if (ret->mpirun)
-        own[0] = find_mpirun(err);
+        own[0] = gang_mpirun(err);
     ret->fifo = ret->mpirun && own[0] == NULL ? -1 : open_fifo(g, err);
     if (ret->fifo >= 0 && write_description(g, err) == 0)
         rc = start_process(g, ret, own, err);

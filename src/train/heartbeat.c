@@ -22,6 +22,7 @@ struct heartbeat {
     int fd;
     int64_t interval; /* ns */
     _Atomic unsigned long count;
+    _Atomic bool busy;
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -44,7 +45,7 @@ static void *beat(void *ctx)
     pthread_mutex_lock(&h->lock);
     while (!h->stop) {
         unsigned long now = atomic_load_explicit(&h->count, memory_order_relaxed);
-        if (now != seen)
+        if (now != seen || atomic_load_explicit(&h->busy, memory_order_relaxed))
             futimens(h->fd, NULL); /* a full disk or a removed file is no reason to stop */
         seen = now;
         sleep_interval(h);
@@ -104,6 +105,13 @@ void heartbeat_alive(void *ctx)
     struct heartbeat *h = ctx;
     if (h != NULL)
         atomic_fetch_add_explicit(&h->count, 1, memory_order_relaxed);
+}
+
+void heartbeat_busy(struct heartbeat *h, bool busy)
+{
+    if (h != NULL)
+        atomic_store_explicit(&h->busy, busy, memory_order_relaxed);
+    heartbeat_alive(h);
 }
 
 void heartbeat_close(struct heartbeat *h)

@@ -6,6 +6,7 @@
  */
 #ifndef RWF_TRAIN_HEARTBEAT_H
 #define RWF_TRAIN_HEARTBEAT_H
+#include <stdbool.h>
 #include "base/err.h"
 
 struct heartbeat;
@@ -15,6 +16,8 @@ struct heartbeat *heartbeat_open(const char *folder, int rank, int interval_ms,
                                  struct rwf_err *err);
 /* Costs next to nothing; ctx is a struct heartbeat, or NULL. */
 void heartbeat_alive(void *ctx);
+/* While a disk works for the rank, which may take long, the thread beats by itself. */
+void heartbeat_busy(struct heartbeat *h, bool busy);
 void heartbeat_close(struct heartbeat *h);
 
 #endif

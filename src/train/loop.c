@@ -122,9 +122,8 @@ static int do_step(struct loop *l, struct rwf_err *err)
         params_finish_step(l->params, rate, l->step + 1, err) != 0 ||
         loop__settle(l, err) != 0)
         return -1;
-    if (l->pending.number > 0 && loop__due(l) && !l->pending.told &&
-        loop__tell(l, NULL, err) != 0)
-        return -1;
+    if (l->pending.number > 0 && loop__due(l) && !l->pending.told)
+        loop__tell(l, NULL);
     l->step++;
     loop__pend(l, rows, rate);
     heartbeat_alive(l->beat);
@@ -153,13 +152,12 @@ static int after_step(struct loop *l, struct rwf_err *err)
         if (loop__evaluate(l, &values, err) != 0)
             return -1;
         bool best = loop__judge(l, values);
-        saves = saves || l->early || (best && l->j.save_every == 0);
+        saves = saves || l->early || (best && l->j.keep_best > 0);
     }
-    int rc = 0;
     if (evaluates || loop__due(l) || last)
-        rc = loop__tell(l, values, err);
+        loop__tell(l, values);
     json_decref(values);
-    return rc == 0 && saves ? loop__save(l, err) : rc;
+    return saves ? loop__save(l, err) : 0;
 }
 
 static int stopped(struct loop *l, struct rwf_err *err)

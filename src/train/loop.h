@@ -110,6 +110,8 @@ struct loop {
     int64_t bad;     /* evaluations since the best one */
     bool early;      /* stopped early */
     json_t *latest;  /* metrics, as of the last evaluation and step */
+    int64_t evaluated; /* the step of that evaluation */
+    json_t *result;  /* rank 0, at the end: the state of the checkpoint that is the result */
     int64_t saving;  /* step of a snapshot that is not given to the writer yet; 0: none */
     json_t *saving_state;
     struct checkpoint_content content;
@@ -143,7 +145,7 @@ void loop__pend(struct loop *l, int64_t rows, double rate);
 /* Waits for the pending step, if it was not yet, and learns what came of it. */
 int loop__settle(struct loop *l, struct rwf_err *err);
 /* Of the settled step; values: more metrics of it (an evaluation's), or NULL. */
-int loop__tell(struct loop *l, const json_t *values, struct rwf_err *err);
+void loop__tell(struct loop *l, const json_t *values);
 /* Whether the settled step is one that is told of in any case. */
 bool loop__due(const struct loop *l);
 /* Now and then, between what is logged. */
@@ -165,6 +167,8 @@ int loop__export(struct loop *l, struct rwf_err *err);
 /* --- evaluate.c --- */
 /* Metrics of the validation split into *ret (an object). */
 int loop__evaluate(struct loop *l, json_t **ret, struct rwf_err *err);
+/* Of an evaluation, not of a step's training. */
+bool loop__is_evaluated(const char *metric);
 /* What an evaluation means for the best checkpoint and for stopping early; true when it is
  * the best so far. */
 bool loop__judge(struct loop *l, const json_t *values);

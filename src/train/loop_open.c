@@ -180,4 +180,5 @@ void loop__close(struct loop *l)
     batches_close(l->train);
     heartbeat_close(l->beat);
     json_decref(l->latest);
+    json_decref(l->result);
 }

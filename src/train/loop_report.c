@@ -8,6 +8,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
@@ -115,7 +116,7 @@ bool loop__due(const struct loop *l)
     return l->pending.number % l->j.log_every == 0 || l->pending.number == 1;
 }
 
-int loop__tell(struct loop *l, const json_t *values, struct rwf_err *err)
+void loop__tell(struct loop *l, const json_t *values)
 {
     struct loop_step *s = &l->pending;
     json_t *o = json_object();
@@ -128,11 +129,10 @@ int loop__tell(struct loop *l, const json_t *values, struct rwf_err *err)
     if (values != NULL)
         json_object_update(o, (json_t *)values);
     json_object_update(l->latest, o);
-    int rc = l->metrics != NULL ? metrics_log(l->metrics, s->number, o, progress_of(l), err)
-                                : 0;
+    if (l->metrics != NULL)
+        metrics_log(l->metrics, s->number, o, progress_of(l));
     json_decref(o);
     l->told = rwf_clock_mono();
-    return rc;
 }
 
 /* "1.2k" */
@@ -189,19 +189,34 @@ static void print_summary(struct loop *l)
     free(curve);
 }
 
-int loop__finish_report(struct loop *l, struct rwf_err *err)
+/* The metrics of the step are those of its result, which may be an earlier checkpoint. They
+ * are no point of a curve, and so have no step. */
+static json_t *final_metrics(const struct loop *l)
 {
-    const struct model_layout *layout = model_layout(l->model);
-    if (l->metrics == NULL)
-        return 0;
-    json_t *o = json_deep_copy(l->latest);
+    const json_t *of_result = json_object_get(l->result, "metrics");
+    json_t *o = json_deep_copy(l->latest), *value;
+    const char *key;
+    json_object_foreach((json_t *)(uintptr_t)of_result, key, value)
+        if (loop__is_evaluated(key) ||
+            (l->j.best_metric != NULL && strcmp(key, l->j.best_metric) == 0))
+            json_object_set(o, key, value);
     json_object_set_new(o, "steps", json_integer(l->step));
-    json_object_set_new(o, "parameters", json_integer(layout->parameters));
+    json_object_set(o, "result_step", json_object_get(l->result, "step"));
+    json_object_set_new(o, "parameters",
+                        json_integer(model_layout(l->model)->parameters));
     if (l->j.steps_per_epoch > 0)
         json_object_set_new(o, "epochs",
                             json_real((double)l->step / (double)l->j.steps_per_epoch));
+    return o;
+}
+
+int loop__finish_report(struct loop *l, struct rwf_err *err)
+{
+    if (l->metrics == NULL)
+        return 0;
+    json_t *o = final_metrics(l);
     print_summary(l);
-    metrics_report(l->metrics, l->step, o, 1, l->early ? "stopped early" : "trained");
+    metrics_report(l->metrics, METRICS_NO_STEP, o, 1, l->early ? "stopped early" : "trained");
     json_decref(o);
     int rc = metrics_close(l->metrics, err);
     l->metrics = NULL;

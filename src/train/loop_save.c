@@ -7,6 +7,7 @@
 #include "config.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,12 +29,23 @@ static double real_of(const json_t *object, const char *key)
     return json_is_number(v) ? json_number_value(v) : NAN;
 }
 
+/* Those of this step: what an earlier evaluation has found is of other weights. */
+static json_t *own_metrics(const struct loop *l)
+{
+    json_t *own = json_object(), *value;
+    const char *key;
+    json_object_foreach(l->latest, key, value)
+        if (l->evaluated == l->step || !loop__is_evaluated(key))
+            json_object_set(own, key, value);
+    return own;
+}
+
 static json_t *make_state(const struct loop *l)
 {
     double per_epoch = l->j.steps_per_epoch > 0 ? (double)l->j.steps_per_epoch : NAN;
-    return json_pack("{s:i, s:I, s:o, s:O, s:o, s:I, s:{s:o, s:I}, s:i}", "v", 1, "step",
+    return json_pack("{s:i, s:I, s:o, s:o, s:o, s:I, s:{s:o, s:I}, s:i}", "v", 1, "step",
                      (json_int_t)l->step, "epoch",
-                     real_or_null((double)l->step / per_epoch), "metrics", l->latest,
+                     real_or_null((double)l->step / per_epoch), "metrics", own_metrics(l),
                      "best", real_or_null(l->best), "best_step", (json_int_t)l->best_step,
                      "early_stopping", "best", real_or_null(l->stop_best), "bad",
                      (json_int_t)l->bad, "ranks", l->c->size);
@@ -51,6 +63,7 @@ static void take_state(struct loop *l, const json_t *state)
     l->early = l->j.stops_early && l->bad >= l->j.patience;
     l->saved = l->step;
     l->pending.loss = real_of(metrics, "loss");
+    l->evaluated = json_object_get(metrics, "val_loss") != NULL ? l->step : 0;
     if (json_is_object(metrics))
         json_object_update(l->latest, (json_t *)metrics);
 }
@@ -65,8 +78,12 @@ static int find_latest(struct loop *l, char **ret_path, json_t **ret_state,
     char *path = NULL, *text = NULL;
     json_t *state = NULL, *both = NULL;
     int64_t size = 0;
+    int rc;
     if (l->c->rank == 0) {
-        if (checkpoint_find(l->j.checkpoints, NULL, NULL, &path, &state, err) != 0)
+        heartbeat_busy(l->beat, true);
+        rc = checkpoint_find(l->j.checkpoints, NULL, NULL, &path, &state, err);
+        heartbeat_busy(l->beat, false);
+        if (rc != 0)
             return -1;
         both = path != NULL ? json_pack("{s:s, s:o}", "path", path, "state", state) : NULL;
         text = both != NULL ? json_dumps(both, JSON_COMPACT) : NULL;
@@ -103,8 +120,7 @@ int loop__start(struct loop *l, struct rwf_err *err)
         if (rc != 0)
             rwf_wrap(err, "resuming from %s", path);
         else if (l->c->rank == 0)
-            rwf_log(RWF_LOG_INFO, "train", "goes on after step %lld of %s",
-                    (long long)l->step, path);
+            fprintf(stderr, "goes on after step %lld, from %s\n", (long long)l->step, path);
     } else if (l->j.from != NULL) {
         rc = params_from(l->params, l->j.from, err);
     } else {
@@ -121,7 +137,8 @@ int loop__start(struct loop *l, struct rwf_err *err)
  * later one may succeed. */
 static int tolerate(const struct loop *l, int rc, struct rwf_err *err)
 {
-    if (rc == 0 || l->step >= l->j.steps || l->stop || l->early)
+    bool last = l->saved >= l->step && (l->step >= l->j.steps || l->stop || l->early);
+    if (rc == 0 || last)
         return rc;
     rwf_log(RWF_LOG_WARN, "train", "a checkpoint could not be written, training goes on: %s",
             err->text);
@@ -131,10 +148,9 @@ static int tolerate(const struct loop *l, int rc, struct rwf_err *err)
 
 int loop__save(struct loop *l, struct rwf_err *err)
 {
-    struct rwf_err why = RWF_ERR_INIT;
     /* Who goes on from this checkpoint finds the lines of the steps before it. */
-    if (l->metrics != NULL && tolerate(l, metrics_flush(l->metrics, &why), &why) != 0)
-        return rwf_fail(err, why.code, "%s", why.text);
+    if (l->metrics != NULL)
+        metrics_flush(l->metrics);
     if (loop__save_write(l, err) != 0 || loop__save_wait(l, err) != 0 ||
         params_snapshot(l->params, err) != 0)
         return -1;
@@ -180,7 +196,9 @@ int loop__save_wait(struct loop *l, struct rwf_err *err)
     struct rwf_err why = RWF_ERR_INIT;
     if (l->checkpoints == NULL)
         return 0;
+    heartbeat_busy(l->beat, true);
     int rc = tolerate(l, checkpoints_wait(l->checkpoints, &why), &why);
+    heartbeat_busy(l->beat, false);
     if (rc != 0)
         rwf_fail(err, why.code, "%s", why.text);
     return rc;
@@ -188,14 +206,12 @@ int loop__save_wait(struct loop *l, struct rwf_err *err)
 
 /* --- the result --- */
 
-int loop__export(struct loop *l, struct rwf_err *err)
+static int export(struct loop *l, struct rwf_err *err)
 {
     const struct loop_job *j = &l->j;
     char *path = NULL;
     json_t *state = NULL;
     int rc = -1;
-    if (l->c->rank != 0)
-        return 0;
     if (checkpoint_find(j->checkpoints, j->best_metric,
                         j->best_metric == NULL ? NULL
                         : j->best_max          ? "max"
@@ -204,9 +220,20 @@ int loop__export(struct loop *l, struct rwf_err *err)
         return -1;
     if (path == NULL)
         rwf_fail(err, RWF_E_FAILED, "%s has no whole checkpoint to export", j->checkpoints);
-    else if (rwf_fs_rmtree(j->result, err) == 0)
-        rc = checkpoint_export(path, j->result, err);
+    else if (rwf_fs_rmtree(j->result, err) == 0 &&
+             checkpoint_export(path, j->result, err) == 0)
+        rc = model_merge_folder(j->result, err);
     free(path);
-    json_decref(state);
+    l->result = state;
+    return rc;
+}
+
+int loop__export(struct loop *l, struct rwf_err *err)
+{
+    if (l->c->rank != 0)
+        return 0;
+    heartbeat_busy(l->beat, true);
+    int rc = export(l, err);
+    heartbeat_busy(l->beat, false);
     return rc;
 }

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <math.h>
 #include <poll.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,10 +27,13 @@ enum { OPEN_TRIES = 100, OPEN_PAUSE_MS = 20, WRITE_MS = 1000, CURVE = 40 };
 struct metrics {
     int report; /* -1: none */
     int dropped;
-    FILE *file;
+    int file; /* -1: none */
     char *path;
+    struct rwf_str lines; /* not in the file yet */
+    off_t size;           /* of the file: whole lines */
     struct tensorboard *board;
     int64_t flushed; /* when */
+    bool failing;
     double *losses;
     size_t count, cap;
 };
@@ -83,7 +87,9 @@ void metrics_report(struct metrics *m, int64_t step, const json_t *values, doubl
 {
     if (m->report < 0)
         return;
-    json_t *line = json_pack("{s:I}", "step", (json_int_t)step);
+    json_t *line = json_object();
+    if (step != METRICS_NO_STEP)
+        json_object_set_new(line, "step", json_integer(step));
     if (values != NULL)
         json_object_update(line, (json_t *)values);
     if (isfinite(progress))
@@ -132,20 +138,40 @@ static int open_file(struct metrics *m, const char *path, int64_t step, struct r
         return rwf_fail(err, errno, "%s: %s", path, strerror(errno));
     }
     m->path = rwf_xstrdup(path);
-    m->file = fdopen(fd, "a");
+    m->file = fd;
+    m->size = kept;
     return 0;
 }
 
-static int write_file(struct metrics *m, int64_t step, const json_t *values,
-                      struct rwf_err *err)
+static void add_line(struct metrics *m, int64_t step, const json_t *values)
 {
     json_t *line = json_pack("{s:I}", "step", (json_int_t)step);
     json_object_update(line, (json_t *)values);
     char *text = json_dumps(line, JSON_COMPACT | JSON_REAL_PRECISION(9));
+    rwf_str_addf(&m->lines, "%s\n", text);
     json_decref(line);
-    int rc = fprintf(m->file, "%s\n", text) < 0 ? -1 : 0;
     free(text);
-    return rc == 0 ? 0 : rwf_fail(err, errno, "%s: %s", m->path, strerror(errno));
+}
+
+/* All of them or, when the disk is full, none: they are tried again. */
+static int write_lines(struct metrics *m, struct rwf_err *err)
+{
+    size_t at = 0;
+    while (at < m->lines.len) {
+        ssize_t n = write(m->file, m->lines.data + at, m->lines.len - at);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0) {
+            rwf_fail(err, errno, "%s: %s", m->path, strerror(errno));
+            if (ftruncate(m->file, m->size) != 0)
+                rwf_wrap(err, "half a line is left");
+            return -1;
+        }
+        at += (size_t)n;
+    }
+    m->size += (off_t)at;
+    m->lines.len = 0;
+    return 0;
 }
 
 /* --- life --- */
@@ -153,7 +179,7 @@ static int write_file(struct metrics *m, int64_t step, const json_t *values,
 struct metrics *metrics_open(const struct metrics_options *o, struct rwf_err *err)
 {
     struct metrics *m = rwf_xcalloc(1, sizeof(*m));
-    m->report = -1;
+    m->report = m->file = -1;
     if (o->report != NULL) {
         m->report = open_report(o->report);
         if (m->report < 0)
@@ -174,44 +200,52 @@ fail:
     return NULL;
 }
 
-int metrics_flush(struct metrics *m, struct rwf_err *err)
+/* The numbers of a training are no reason to end it: it is said once, and tried again. */
+void metrics_flush(struct metrics *m)
 {
+    struct rwf_err err = RWF_ERR_INIT;
+    int rc = m->file >= 0 ? write_lines(m, &err) : 0;
+    if (rc == 0 && m->board != NULL)
+        rc = tensorboard_flush(m->board, &err);
+    if (rc != 0 && !m->failing)
+        rwf_log(RWF_LOG_WARN, "train", "metrics cannot be written, training goes on: %s",
+                err.text);
+    m->failing = rc != 0;
     m->flushed = rwf_clock_mono();
-    if (m->file != NULL && fflush(m->file) != 0)
-        return rwf_fail(err, errno, "%s: %s", m->path, strerror(errno));
-    return m->board != NULL ? tensorboard_flush(m->board, err) : 0;
 }
 
-int metrics_log(struct metrics *m, int64_t step, const json_t *values, double progress,
-                struct rwf_err *err)
+void metrics_log(struct metrics *m, int64_t step, const json_t *values, double progress)
 {
     const char *key;
     json_t *value, *loss = json_object_get(values, "loss");
     if (json_is_number(loss))
         *RWF_PUSH(m->losses, m->count, m->cap) = json_number_value(loss);
     metrics_report(m, step, values, progress, NULL);
-    if (write_file(m, step, values, err) != 0)
-        return -1;
+    add_line(m, step, values);
     if (m->board != NULL)
         json_object_foreach((json_t *)values, key, value)
             tensorboard_scalar(m->board, key, step, json_number_value(value));
-    return rwf_clock_mono() - m->flushed > RWF_NS_PER_S ? metrics_flush(m, err) : 0;
+    if (rwf_clock_mono() - m->flushed > RWF_NS_PER_S)
+        metrics_flush(m);
 }
 
 int metrics_close(struct metrics *m, struct rwf_err *err)
 {
     if (m == NULL)
         return 0;
-    int rc = metrics_flush(m, err);
+    int rc = m->file >= 0 ? write_lines(m, err) : 0;
+    if (rc == 0 && m->board != NULL)
+        rc = tensorboard_flush(m->board, err);
     if (m->dropped > 0)
         rwf_log(RWF_LOG_WARN, "train", "%d lines of the report were not read in time",
                 m->dropped);
     if (m->report >= 0)
         close(m->report);
-    if (m->file != NULL)
-        fclose(m->file);
+    if (m->file >= 0)
+        close(m->file);
     if (m->board != NULL)
         tensorboard_close(m->board);
+    rwf_str_free(&m->lines);
     free(m->path);
     free(m->losses);
     free(m);

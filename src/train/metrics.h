@@ -22,17 +22,17 @@ struct metrics_options {
 
 struct metrics *metrics_open(const struct metrics_options *o, struct rwf_err *err);
 /* values: an object of numbers (borrowed). Writes everywhere. */
-int metrics_log(struct metrics *m, int64_t step, const json_t *values, double progress,
-                struct rwf_err *err);
+void metrics_log(struct metrics *m, int64_t step, const json_t *values, double progress);
+/* Puts what was logged into the files, which else happens each second: then the end of this
+ * process does not end it. What cannot be written is kept for the next time. */
+void metrics_flush(struct metrics *m);
+enum { METRICS_NO_STEP = -1 }; /* of no step: values of the whole, not of a curve */
 /* To the report alone. values and message may be NULL. */
 void metrics_report(struct metrics *m, int64_t step, const json_t *values, double progress,
                     const char *message);
-/* What was logged is on its way to the disk: a rank that is killed after this loses none of
- * it. */
-int metrics_flush(struct metrics *m, struct rwf_err *err);
 /* The losses that were logged, first to last, as one line of blocks; the caller frees. */
 char *metrics_curve(const struct metrics *m);
-/* NULL is fine. */
+/* NULL is fine. -1: the files lack something. */
 int metrics_close(struct metrics *m, struct rwf_err *err);
 
 /* --- rates --- */

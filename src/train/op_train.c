@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A built-in model (a train entry with model). In `raywf run-step`: the dataset is prepared
- * once for all ranks and attempts, lengths become steps, the job is written, the gang runs and
- * is relayed; what it leaves becomes the outputs.
+ * A built-in model (a train entry with model). In `raywf run-step`: the dataset is
+ * prepared once for all ranks and attempts, lengths become steps, the job is written,
+ * the gang runs and is relayed; what it leaves becomes the outputs.
  *
  * RUN/train/DIGEST (stable.h), shared by all attempts:
  *   data/   prepared.h    checkpoints/   checkpoint.h, and metrics.jsonl
@@ -33,8 +33,8 @@ static bool serves(const struct recipe_node *body)
     return recipe_get(body, "command") == NULL && recipe_get(body, "run") == NULL;
 }
 
-static void validate(const struct recipe *r, const char *name, const struct recipe_node *body,
-                     struct recipe_diags *diags)
+static void validate(const struct recipe *r, const char *name,
+                     const struct recipe_node *body, struct recipe_diags *diags)
 {
     (void)r;
     spec_validate(name, body, diags, false);
@@ -42,16 +42,16 @@ static void validate(const struct recipe *r, const char *name, const struct reci
 
 static json_t *outputs(const struct recipe_node *body)
 {
-    json_t *out = json_pack("{s:s, s:s, s:s}", "checkpoint", "checkpoint", "", "checkpoint",
-                            "metrics", "metrics.jsonl");
+    json_t *out = json_pack("{s:s, s:s, s:s}", "checkpoint", "checkpoint", "",
+                            "checkpoint", "metrics", "metrics.jsonl");
 
     if (strcmp(recipe_text(recipe_get(body, "tensorboard"), "false"), "true") == 0)
         json_object_set_new(out, "tensorboard", json_string("tensorboard"));
     return out;
 }
 
-static int inputs(const struct plan_graph *g, const struct plan_step *step, const json_t *spec,
-                  json_t *files, struct rwf_err *err)
+static int inputs(const struct plan_graph *g, const struct plan_step *step,
+                  const json_t *spec, json_t *files, struct rwf_err *err)
 {
     static const char *const paths[] = {"dataset.train", "dataset.val", "model.from",
                                         "tokenizer.path"};
@@ -70,7 +70,8 @@ static int inputs(const struct plan_graph *g, const struct plan_step *step, cons
 static double bytes_each(const json_t *spec)
 {
     static const char *const one_moment[] = {"sgd", "lion"};
-    const char *type = spec_text(spec, "optimizer.type"), *shard = spec_text(spec, "shard");
+    const char *type = spec_text(spec, "optimizer.type"),
+               *shard = spec_text(spec, "shard");
     bool bf16 = strcmp(spec_text(spec, "precision"), "bf16") == 0;
     double workers = (double)spec_int(spec, "workers", 1);
     double weights = bf16 ? 2 : 4, gradients = 4, state = 8;
@@ -87,15 +88,31 @@ static double bytes_each(const json_t *spec)
     return weights + gradients + state;
 }
 
-/* "124.4 M parameters, about 1.9 GiB for weights, gradients and optimizer on each worker" */
+/* "5123", "23.4 K", "124.4 M", "32.8 B" */
+static void add_count(struct rwf_str *out, double count)
+{
+    static const struct {
+        double unit;
+        const char *name;
+    } units[] = {{1e9, " B"}, {1e6, " M"}, {1e4, " K"}};
+
+    for (size_t i = 0; i < RWF_COUNT(units); i++)
+        if (count >= units[i].unit) {
+            double unit = units[i].unit == 1e4 ? 1e3 : units[i].unit;
+            rwf_str_addf(out, "%.1f%s", count / unit, units[i].name);
+            return;
+        }
+    rwf_str_addf(out, "%.0f", count);
+}
+
+/* "124.4 M parameters, about 1.9 GiB for weights, gradients and optimizer on each
+ * worker" */
 static void add_size(const json_t *spec, struct rwf_str *out)
 {
     const json_t *said = spec_at(spec, "model");
     const char *type = spec_text(said, "type");
     bool mlp = type == NULL || strcmp(type, "mlp") == 0;
-    int vocab = spec_text(said, "preset") != NULL
-                    ? 0
-                    : (int)spec_int(spec, "tokenizer.vocab_size", 0);
+    int vocab = (int)spec_int(spec, "tokenizer.vocab_size", 0);
     json_t *config = mlp ? NULL : model_config(said, vocab, NULL);
     struct model *model = config == NULL ? NULL : model_create(config, NULL);
     char size[RWF_UNITS_LEN];
@@ -104,9 +121,14 @@ static void add_size(const json_t *spec, struct rwf_str *out)
         const struct model_layout *layout = model_layout(model);
         double frozen = (double)(layout->parameters - layout->trainable) *
                         (strcmp(spec_text(spec, "precision"), "bf16") == 0 ? 2 : 4);
-        rwf_str_addf(out, "; %.4g M parameters", (double)layout->parameters / 1e6);
-        if (layout->trainable != layout->parameters)
-            rwf_str_addf(out, " (%.4g M trained)", (double)layout->trainable / 1e6);
+        rwf_str_add(out, "; ");
+        add_count(out, (double)layout->parameters);
+        rwf_str_add(out, " parameters");
+        if (layout->trainable != layout->parameters) {
+            rwf_str_add(out, " (");
+            add_count(out, (double)layout->trainable);
+            rwf_str_add(out, " trained)");
+        }
         rwf_str_addf(out, ", %s and activations on each worker",
                      rwf_size_format((int64_t)(frozen + (double)layout->trainable *
                                                             bytes_each(spec)),
@@ -124,7 +146,8 @@ static char *describe(const struct plan_step *step, const json_t *spec)
 
     rwf_str_addf(&out, "global batch %lld = %lld worker%s x %lld x %lld accumulated",
                  (long long)spec_int(spec, "global_batch_size", 64), (long long)workers,
-                 workers == 1 ? "" : "s", (long long)spec_int(spec, "micro_batch_size", 1),
+                 workers == 1 ? "" : "s",
+                 (long long)spec_int(spec, "micro_batch_size", 1),
                  (long long)spec_accumulation(spec));
     add_size(spec, &out);
     return rwf_str_take(&out);
@@ -208,8 +231,9 @@ static int write_job(struct training *t, struct rwf_err *err)
     json_object_set_new(t->job, "config", config);
     set_paths(t);
     text = json_dumps(t->job, JSON_INDENT(1));
-    rc = text == NULL ? rwf_fail(err, RWF_E_BUG, "%s: the job is no JSON", t->run->address)
-                      : rwf_fs_write(t->job_path, text, strlen(text), false, err);
+    rc = text == NULL
+             ? rwf_fail(err, RWF_E_BUG, "%s: the job is no JSON", t->run->address)
+             : rwf_fs_write(t->job_path, text, strlen(text), false, err);
     free(text);
     return rc;
 }
@@ -221,16 +245,17 @@ static void announce(const struct training *t)
     int64_t workers = spec_int(t->spec, "workers", 1);
     const char *device = spec_text(t->spec, "device");
 
-    fprintf(stderr,
-            "%lld worker%s on %s, %s: %lld steps, %lld in an epoch; global batch %lld = "
-            "%lld worker%s x %lld rows x %lld accumulated\n",
-            (long long)workers, workers == 1 ? "" : "s",
-            strcmp(device, "cuda") == 0 ? "CUDA" : "the CPU", spec_text(t->spec, "precision"),
-            (long long)spec_int(t->job, "steps", 0),
-            (long long)spec_int(t->job, "steps_per_epoch", 0),
-            (long long)spec_int(t->spec, "global_batch_size", 0), (long long)workers,
-            workers == 1 ? "" : "s", (long long)spec_int(t->spec, "micro_batch_size", 0),
-            (long long)spec_accumulation(t->spec));
+    fprintf(
+        stderr,
+        "%lld worker%s on %s, %s: %lld steps, %lld in an epoch; global batch %lld = "
+        "%lld worker%s x %lld rows x %lld accumulated\n",
+        (long long)workers, workers == 1 ? "" : "s",
+        strcmp(device, "cuda") == 0 ? "CUDA" : "the CPU",
+        spec_text(t->spec, "precision"), (long long)spec_int(t->job, "steps", 0),
+        (long long)spec_int(t->job, "steps_per_epoch", 0),
+        (long long)spec_int(t->spec, "global_batch_size", 0), (long long)workers,
+        workers == 1 ? "" : "s", (long long)spec_int(t->spec, "micro_batch_size", 0),
+        (long long)spec_accumulation(t->spec));
 }
 
 /* --- running --- */
@@ -256,9 +281,10 @@ static const char *text_of(const char *last)
     return text;
 }
 
-/* A rank that ends by itself has said why on its last line; its exit code is one of ours. */
-static void explain(struct training *t, const struct gang *gang, const struct gang_result *r,
-                    struct rwf_err *err)
+/* A rank that ends by itself has said why on its last line; its exit code is one of
+ * ours. */
+static void explain(struct training *t, const struct gang *gang,
+                    const struct gang_result *r, struct rwf_err *err)
 {
     const char *text = text_of(r->last);
 
@@ -269,8 +295,8 @@ static void explain(struct training *t, const struct gang *gang, const struct ga
     if (gang->workers == 1)
         rwf_fail(err, RWF_E_BASE + r->exit_code, "%s", text);
     else
-        rwf_fail(err, RWF_E_BASE + r->exit_code, "rank %d of %d: %s", r->rank, gang->workers,
-                 text);
+        rwf_fail(err, RWF_E_BASE + r->exit_code, "rank %d of %d: %s", r->rank,
+                 gang->workers, text);
 }
 
 static int run_gang(struct training *t, struct rwf_err *err)
@@ -300,7 +326,8 @@ static int run_gang(struct training *t, struct rwf_err *err)
 }
 
 /* Moves what attempts have shared to where the outputs are looked for. */
-static int move(const char *from, const char *dir, const char *name, struct rwf_err *err)
+static int move(const char *from, const char *dir, const char *name,
+                struct rwf_err *err)
 {
     char *here = rwf_fs_join(from, name), *there = rwf_fs_join(dir, name);
     int rc = rename(here, there) == 0
@@ -344,7 +371,7 @@ static int prepare(struct training *t, struct rwf_err *err)
 
 static int run(struct op_run *r, struct rwf_err *err)
 {
-    struct training t = {.run = r, .spec = r->spec, .stable = stable_folder(r, err)};
+    struct training t = {.run = r, .spec = r->spec, .stable = stable_folder(r, true, err)};
     bool over = train_is_stopped(r); /* before it could end */
     int rc = t.stable == NULL ? -1 : over ? 0 : prepare(&t, err);
 

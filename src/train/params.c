@@ -169,6 +169,21 @@ static void print_table(const struct block_row *all)
 
 /* --- life --- */
 
+/* What ranks scatter from and gather in place lies in the group's own memory, where there is
+ * some: it is not copied on its way. */
+static void use_memory_of_group(struct params *p, struct block_row *row)
+{
+    const struct comm *c = p->o.comm;
+    if (p->o.shard != PARAMS_OPTIMIZER || c->ops->memory == NULL)
+        return;
+    void *memory = c->ops->memory(c->ctx, (int64_t)row->bytes);
+    if (memory == NULL)
+        return;
+    *row->to = memory;
+    row->to = &p->unused;
+    row->bytes = 0;
+}
+
 struct params *params_create(const struct params_options *o, struct rwf_err *err)
 {
     struct params *p = rwf_xcalloc(1, sizeof(*p));
@@ -182,6 +197,10 @@ struct params *params_create(const struct params_options *o, struct rwf_err *err
     measure_units(p);
     p->done = rwf_xcalloc(p->unit_count, sizeof(*p->done));
     fill_rows(p, rows, &bases);
+    if (o->comm->rank == 0)
+        print_table(rows);
+    use_memory_of_group(p, &rows[ROW_WEIGHTS]);
+    use_memory_of_group(p, &rows[ROW_GRADS]);
     p->block = block_carve(o->device, rows, ROWS, knob(p), err);
     if (p->block == NULL) {
         rwf_wrap(err, "the parameters");
@@ -196,8 +215,6 @@ struct params *params_create(const struct params_options *o, struct rwf_err *err
     p->last_unit = -1;
     params__make_spans(p);
     p->k->zero(p->c, p->block, block_size(rows, ROWS));
-    if (o->comm->rank == 0)
-        print_table(rows);
     return p;
 }
 

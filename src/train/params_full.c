@@ -141,6 +141,7 @@ static const void *full_weights(void *ctx, int unit)
 {
     struct params *p = ctx;
     struct params_slot *slot = find(&p->weights, unit);
+    params__alive(p);
     if (slot == NULL) {
         slot = idle_slot(&p->weights, p->units[unit].count);
         if (slot == NULL) {

@@ -55,7 +55,7 @@ struct params {
     size_t unit_count;
     int64_t total, trained; /* elements of all and of the trained units */
     int64_t largest;        /* unit */
-    void *block;
+    void *block, *unused;
     float *squares, *scale, *extra;
 
     struct params_span *spans;
@@ -66,6 +66,7 @@ struct params {
     int cursor;        /* none, optimizer: units above it were sent */
     bool *done;        /* by unit: all gradients of the step are there */
     bool gathering;    /* optimizer: weights are on their way */
+    bool stale;        /* the gradients are still those of the step before */
     float *grads_base; /* all of this rank's gradients … */
     int64_t grads_count;
 

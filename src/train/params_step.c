@@ -16,6 +16,16 @@
 
 enum { BUCKET = 1 << 20 }; /* elements that are worth an operation */
 
+/* Between machines gradients travel long, and go beside the backward pass. GPUs of one machine
+ * exchange them faster than they lose time when NCCL's kernels take multiprocessors from others
+ * that fill the GPU: after the pass two H200s train GPT-2 124M 1.95 times as fast as one,
+ * beside it 1.92. */
+static int64_t bucket_size(const struct params *p)
+{
+    const struct comm *c = p->o.comm;
+    return !device_is_host(p->o.device) && c->local_size == c->size ? INT64_MAX : BUCKET;
+}
+
 static bool has_decay(const struct params *p, const struct model_param *m)
 {
     return m->decay && p->o.optim.decay > 0;
@@ -79,10 +89,21 @@ int params__arrive(struct params *p, struct rwf_err *err)
     return p->o.comm->ops->wait(p->o.comm->ctx, err);
 }
 
+/* The other ranks may read this one's gradients until the weights have come. */
+static int begin_gradients(struct params *p, struct rwf_err *err)
+{
+    int rc = params__arrive(p, err);
+    if (p->stale && p->grads_count > 0)
+        p->k->zero(p->c, p->grads_base, (size_t)p->grads_count * sizeof(float));
+    p->stale = false;
+    return rc;
+}
+
 static const void *whole_weights(void *ctx, int unit)
 {
     struct params *p = ctx;
-    params__arrive(p, NULL);
+    params__alive(p); /* a step of a large model on CPUs takes long */
+    begin_gradients(p, NULL);
     return p->units[unit].weights;
 }
 
@@ -94,15 +115,16 @@ static void whole_release(void *ctx, int unit)
 static float *whole_grads(void *ctx, int unit)
 {
     struct params *p = ctx;
+    begin_gradients(p, NULL);
     return p->units[unit].grads;
 }
 
 /* Where the bucket that ends with unit `last` begins. */
 static int bucket_start(const struct params *p, int last)
 {
-    int64_t sum = 0;
+    int64_t sum = 0, most = bucket_size(p);
     int first = last;
-    for (int i = last; i >= 0 && sum < BUCKET; i--) {
+    for (int i = last; i >= 0 && sum < most; i--) {
         if (p->units[i].frozen)
             continue;
         sum += p->units[i].count;
@@ -165,8 +187,9 @@ void params_begin_step(struct params *p)
     for (size_t i = 0; i < p->unit_count; i++)
         p->done[i] = false;
     p->cursor = (int)p->unit_count - 1;
-    if (p->grads_count > 0)
-        p->k->zero(p->c, p->grads_base, (size_t)p->grads_count * sizeof(float));
+    p->stale = true;
+    if (p->o.shard == PARAMS_FULL)
+        begin_gradients(p, NULL);
     if (p->o.extra > 0)
         p->k->zero(p->c, p->extra, (size_t)p->o.extra * sizeof(float));
 }
@@ -229,6 +252,8 @@ static void gather_weights(struct params *p)
 int params_finish_step(struct params *p, double rate, int64_t step, struct rwf_err *err)
 {
     struct comm *c = p->o.comm;
+    if (begin_gradients(p, err) != 0)
+        return -1;
     if (p->o.shard == PARAMS_FULL)
         params__full_finish(p);
     else if (params__divided(p))

@@ -6,12 +6,14 @@
  */
 #include "config.h"
 #include "train/prepared.h"
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include "base/digest.h"
 #include "base/fs.h"
@@ -79,6 +81,22 @@ static int digest_of(const struct prepare *p, char ret[RWF_DIGEST_LEN],
     return r;
 }
 
+/* Whether the files are as long as they were made: what was cut short since is made again. */
+static bool has_files(const char *folder, const json_t *info)
+{
+    json_t *files = json_object_get(info, "files"), *bytes;
+    const char *name;
+    bool all = json_is_object(files);
+    json_object_foreach(files, name, bytes) {
+        char *path = rwf_fs_join(folder, name);
+        struct stat st;
+        all = all && stat(path, &st) == 0 && st.st_size == json_integer_value(bytes);
+        free(path);
+    }
+    return all;
+}
+
+
 /* data.json of a finished folder that was made of the same; else NULL. */
 static json_t *find_finished(const char *to, const char *digest)
 {
@@ -89,7 +107,7 @@ static json_t *find_finished(const char *to, const char *digest)
     const char *made_of = json_string_value(json_object_get(info, "made_of"));
     free(text);
     free(path);
-    if (made_of != NULL && strcmp(made_of, digest) == 0)
+    if (made_of != NULL && strcmp(made_of, digest) == 0 && has_files(to, info))
         return info;
     json_decref(info);
     return NULL;
@@ -108,12 +126,27 @@ static int sync_folder(const char *path, struct rwf_err *err)
     return r;
 }
 
+static json_t *list_files(const char *folder)
+{
+    json_t *files = json_object();
+    DIR *dir = opendir(folder);
+    const struct dirent *e;
+    struct stat st;
+    while (dir != NULL && (e = readdir(dir)) != NULL)
+        if (fstatat(dirfd(dir), e->d_name, &st, 0) == 0 && S_ISREG(st.st_mode))
+            json_object_set_new(files, e->d_name, json_integer(st.st_size));
+    if (dir != NULL)
+        closedir(dir);
+    return files;
+}
+
 static int finish(struct prepare *p, const char *digest, const char *to,
                   struct rwf_err *err)
 {
     char *parent = rwf_fs_dirname(to);
     json_object_set_new(p->info, "v", json_integer(1));
     json_object_set_new(p->info, "made_of", json_string(digest));
+    json_object_set_new(p->info, "files", list_files(p->folder));
     int r = prepare__write_json(p, "data.json", p->info, err);
     if (r == 0)
         r = sync_folder(p->folder, err);

@@ -12,6 +12,8 @@
 #include "base/suggest.h"
 #include "data/sql.h"
 
+enum { MANY_LEVELS = 50 };
+
 /* --- which columns --- */
 
 static const char *const no_type =
@@ -343,6 +345,18 @@ static int add_levels(struct features *f, struct prepare_column *c, bool target,
     return -1;
 }
 
+/* Names, identifiers, or numbers of which one is none. */
+static void note_levels(struct prepare *p, const struct prepare_column *c)
+{
+    int count = levels_count(c->levels);
+    if (count >= MANY_LEVELS && count > c->count / 2)
+        prepare__note(p,
+                      "note: column %s is a category with %d values in %lld rows, most of "
+                      "them once: leave it out of model.features, or make it a number in the "
+                      "dataset",
+                      c->name, count, (long long)c->count);
+}
+
 static int add_learned(struct prepare *p, const struct prepare_table *t,
                        struct features *f, struct rwf_err *err)
 {
@@ -352,6 +366,8 @@ static int add_learned(struct prepare *p, const struct prepare_table *t,
         if ((c->levels != NULL ? add_levels(f, c, target, err)
                                : add_number(p, f, c, target, err)) < 0)
             return rwf_wrap(err, "dataset.train");
+        if (!target && c->levels != NULL)
+            note_levels(p, c);
         if (c->nulls > 0 && c->count > 0)
             prepare__note(p, "note: column %s is null in %lld of %lld rows of train%s",
                           c->name, (long long)c->nulls, (long long)t->rows,

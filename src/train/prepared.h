@@ -9,6 +9,7 @@
  *               "splits":{"train":{"rows":R},"val":{"rows":R}}}
  *              {"v":1,"kind":"tokens","vocab":V,"width":2|4,
  *               "splits":{"train":{"tokens":T},"val":{"tokens":T}}}
+ *              both with "files": {name: bytes} and "made_of": a digest of what it is of
  *   SPLIT.x    float [R, F]        SPLIT.y   int32 [R] classes, or float [R, outputs],
  *              standardised as the features are: losses are in units of the target's
  *              standard deviation, features_value gives back the original ones

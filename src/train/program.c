@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Anybody's program as a gang (a train entry with command or run). Its spec is that of a task
- * (plan/op_task.c) with
+ * Anybody's program as a gang (a train entry with command or run). Its spec is that of
+ * a task (plan/op_task.c) with
  *
  *   {…,"dataset":{"train":PATH,"val":PATH?},"workers":N}
  *
- * Each rank finds RAYWF_DATASET_TRAIN, RAYWF_DATASET_VAL, RAYWF_CHECKPOINT_DIR (a folder that
- * all attempts share) and RAYWF_RESUME_FROM (the newest checkpoint that an earlier attempt has
- * registered, or nothing). {"checkpoint": PATH, "step": N} on RAYWF_REPORT registers one.
+ * Each rank finds RAYWF_DATASET_TRAIN, RAYWF_DATASET_VAL, RAYWF_CHECKPOINT_DIR (a
+ * folder that all attempts share) and RAYWF_RESUME_FROM (the newest checkpoint that an
+ * earlier attempt has registered, or nothing). {"checkpoint": PATH, "step": N} on
+ * RAYWF_REPORT registers one.
  */
 #include "config.h"
 #include "train/op_train.h"
@@ -32,8 +33,8 @@ static bool serves(const struct recipe_node *body)
     return recipe_get(body, "command") != NULL || recipe_get(body, "run") != NULL;
 }
 
-static void validate(const struct recipe *r, const char *name, const struct recipe_node *body,
-                     struct recipe_diags *diags)
+static void validate(const struct recipe *r, const char *name,
+                     const struct recipe_node *body, struct recipe_diags *diags)
 {
     plan_task_validate(r, name, body, diags);
     spec_validate(name, body, diags, true);
@@ -41,11 +42,12 @@ static void validate(const struct recipe *r, const char *name, const struct reci
 
 /* --- the spec --- */
 
-static int add_dataset(const struct plan_graph *g, const struct plan_step *step, json_t *spec,
-                       struct rwf_err *err)
+static int add_dataset(const struct plan_graph *g, const struct plan_step *step,
+                       json_t *spec, struct rwf_err *err)
 {
     const struct recipe_node *node = recipe_get(step->body, "dataset");
-    json_t *dataset = node == NULL || node->null ? NULL : plan_resolve(g, step, node, err);
+    json_t *dataset =
+        node == NULL || node->null ? NULL : plan_resolve(g, step, node, err);
     const char *name;
     json_t *path;
     void *next;
@@ -58,16 +60,18 @@ static int add_dataset(const struct plan_graph *g, const struct plan_step *step,
     {
         if (plan_graph_mode(g) != PLAN_RUN || !json_is_string(path))
             continue;
-        char *real = rwf_fs_join(recipe_dir(plan_graph_recipe(g)), json_string_value(path));
+        char *real =
+            rwf_fs_join(recipe_dir(plan_graph_recipe(g)), json_string_value(path));
         json_object_set_new(dataset, name, json_string(real));
         free(real);
     }
     return json_object_set_new(spec, "dataset", dataset);
 }
 
-/* Its folder is a new one: `python3 train.py` means the file beside the recipe, as it does for
- * the key. */
-static void find_files(const struct plan_graph *g, const struct plan_step *step, json_t *argv)
+/* Its folder is a new one: `python3 train.py` means the file beside the recipe, as it
+ * does for the key. */
+static void find_files(const struct plan_graph *g, const struct plan_step *step,
+                       json_t *argv)
 {
     const struct recipe_node *dir = recipe_get(step->body, "dir");
 
@@ -94,8 +98,9 @@ static json_t *make_spec(const struct plan_graph *g, const struct plan_step *ste
 
     if (spec == NULL)
         return NULL;
-    json_object_set_new(spec, "workers",
-                        json_integer(step->policy->ranks > 1 ? step->policy->ranks : 1));
+    json_object_set_new(
+        spec, "workers",
+        json_integer(step->policy->ranks > 1 ? step->policy->ranks : 1));
     find_files(g, step, json_object_get(spec, "argv"));
     if (add_dataset(g, step, spec, err) == 0)
         return spec;
@@ -103,10 +108,11 @@ static json_t *make_spec(const struct plan_graph *g, const struct plan_step *ste
     return NULL;
 }
 
-static int inputs(const struct plan_graph *g, const struct plan_step *step, const json_t *spec,
-                  json_t *files, struct rwf_err *err)
+static int inputs(const struct plan_graph *g, const struct plan_step *step,
+                  const json_t *spec, json_t *files, struct rwf_err *err)
 {
-    const char *train = spec_text(spec, "dataset.train"), *val = spec_text(spec, "dataset.val");
+    const char *train = spec_text(spec, "dataset.train"),
+               *val = spec_text(spec, "dataset.val");
 
     if (train != NULL && plan_add_path(g, train, files, err) < 0)
         return -1;
@@ -119,11 +125,13 @@ static int inputs(const struct plan_graph *g, const struct plan_step *step, cons
 
 struct program {
     const struct op_run *run;
-    char *stable, *checkpoints, *resume; /* resume: the file that names the newest one */
+    char *stable, *checkpoints,
+        *resume; /* resume: the file that names the newest one */
     char cwd[PATH_MAX];
 };
 
-/* {"path":…,"step":N} of the newest checkpoint, as text of its path; "" when it is gone. */
+/* {"path":…,"step":N} of the newest checkpoint, as text of its path; "" when it is
+ * gone. */
 static char *newest(const struct program *p)
 {
     json_t *known = json_load_file(p->resume, 0, NULL);
@@ -165,7 +173,8 @@ static void report(void *ctx, const json_t *line)
 static json_t *make_env(const struct program *p)
 {
     const json_t *spec = p->run->spec;
-    const char *val = spec_text(spec, "dataset.val"), *train = spec_text(spec, "dataset.train");
+    const char *val = spec_text(spec, "dataset.val"),
+               *train = spec_text(spec, "dataset.train");
     json_t *env = json_copy(json_object_get(spec, "env"));
     char *from = newest(p);
 
@@ -211,7 +220,7 @@ static int run_gang(struct program *p, struct op_run *r, struct rwf_err *err)
 
 static int run(struct op_run *r, struct rwf_err *err)
 {
-    struct program p = {.run = r, .stable = stable_folder(r, err)};
+    struct program p = {.run = r, .stable = stable_folder(r, false, err)};
     int rc = -1;
 
     if (p.stable == NULL)
@@ -233,7 +242,8 @@ static int run(struct op_run *r, struct rwf_err *err)
 const struct op train_program_op = {
     .name = "train-program",
     .section = "train",
-    .summary = "a program of yours as one or several ranks, with checkpoints to go on from",
+    .summary =
+        "a program of yours as one or several ranks, with checkpoints to go on from",
     .version = 1,
     .gang = true,
     .serves = serves,

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * From a `train` entry to its spec: references resolved, defaults filled in, numbers in one
- * form, so that an entry that says a default and one that leaves it out have the same key.
+ * From a `train` entry to its spec: references resolved, defaults filled in, numbers in
+ * one form, so that an entry that says a default and one that leaves it out have the
+ * same key.
  */
 #include "config.h"
 #include "train/spec.h"
@@ -37,7 +38,7 @@ static struct recipe_span span_of(const struct recipe_node *body, const char *pa
             break;
         node = pair->value;
         span = on_key || *path != '\0' || node->kind != RECIPE_SCALAR ? pair->key_span
-                                                                       : node->span;
+                                                                      : node->span;
     }
     return span;
 }
@@ -47,16 +48,17 @@ static void add_diag(void *ctx, const struct spec_finding *f)
     struct validation *v = ctx;
     const char *dot = *f->path == '\0' ? "" : ".";
     const char *parent = strrchr(f->path, '.');
-    size_t len = f->on_key ? (parent == NULL ? 0 : (size_t)(parent - f->path)) : strlen(f->path);
+    size_t len =
+        f->on_key ? (parent == NULL ? 0 : (size_t)(parent - f->path)) : strlen(f->path);
     struct recipe_diag *d = recipe_diag_add(
-        v->diags, RECIPE_E0307, span_of(v->body, f->path, f->on_key), "train.%s%s%.*s: %s",
-        v->name, len == 0 ? "" : dot, (int)len, f->path, f->text);
+        v->diags, RECIPE_E0307, span_of(v->body, f->path, f->on_key),
+        "train.%s%s%.*s: %s", v->name, len == 0 ? "" : dot, (int)len, f->path, f->text);
     if (d != NULL && f->hint != NULL)
         recipe_diag_hint(d, "%s", f->hint);
 }
 
-void spec_validate(const char *name, const struct recipe_node *body, struct recipe_diags *diags,
-                   bool program)
+void spec_validate(const char *name, const struct recipe_node *body,
+                   struct recipe_diags *diags, bool program)
 {
     struct validation v = {name, body, diags};
     json_t *json = recipe_to_json(body);
@@ -147,8 +149,10 @@ static void fill_watch(json_t *spec, json_t *map)
 
 static void fill_intervals(json_t *spec)
 {
-    json_t *evaluate = map_at(spec, "evaluate"), *checkpoint = map_at(spec, "checkpoint");
-    json_t *keep = map_at(checkpoint, "keep"), *stop = json_object_get(spec, "early_stopping");
+    json_t *evaluate = map_at(spec, "evaluate"),
+           *checkpoint = map_at(spec, "checkpoint");
+    json_t *keep = map_at(checkpoint, "keep"),
+           *stop = json_object_get(spec, "early_stopping");
 
     fill(evaluate, "every", json_pack("{s:f}", "epochs", 1.0));
     fill(evaluate, "batches", json_integer(0));
@@ -166,12 +170,20 @@ static void fill_intervals(json_t *spec)
 /* 1 and 1.0 are the same number. */
 static void make_reals(json_t *spec)
 {
-    static const char *const paths[] = {
-        "model.dropout",         "model.adapter.alpha",    "optimizer.learning_rate",
-        "optimizer.weight_decay", "optimizer.epsilon",     "optimizer.momentum",
-        "schedule.final",        "schedule.warmup.fraction", "max_length.epochs",
-        "gradient_clipping",     "evaluate.every.epochs",  "checkpoint.every.epochs",
-        "early_stopping.min_delta", "sample.temperature"};
+    static const char *const paths[] = {"model.dropout",
+                                        "model.adapter.alpha",
+                                        "optimizer.learning_rate",
+                                        "optimizer.weight_decay",
+                                        "optimizer.epsilon",
+                                        "optimizer.momentum",
+                                        "schedule.final",
+                                        "schedule.warmup.fraction",
+                                        "max_length.epochs",
+                                        "gradient_clipping",
+                                        "evaluate.every.epochs",
+                                        "checkpoint.every.epochs",
+                                        "early_stopping.min_delta",
+                                        "sample.temperature"};
     json_t *betas = spec_at(spec, "optimizer.betas");
 
     for (size_t i = 0; i < RWF_COUNT(paths); i++) {
@@ -179,13 +191,15 @@ static void make_reals(json_t *spec)
         const char *dot = strrchr(paths[i], '.');
         if (!json_is_integer(value))
             continue;
-        char *parent = rwf_xstrndup(paths[i], dot == NULL ? 0 : (size_t)(dot - paths[i]));
+        char *parent =
+            rwf_xstrndup(paths[i], dot == NULL ? 0 : (size_t)(dot - paths[i]));
         json_object_set_new(spec_at(spec, parent), dot == NULL ? paths[i] : dot + 1,
                             json_real(json_number_value(value)));
         free(parent);
     }
     for (size_t i = 0; i < json_array_size(betas); i++)
-        json_array_set_new(betas, i, json_real(json_number_value(json_array_get(betas, i))));
+        json_array_set_new(betas, i,
+                           json_real(json_number_value(json_array_get(betas, i))));
 }
 
 static void fill_device(json_t *spec)
@@ -199,7 +213,8 @@ static void fill_device(json_t *spec)
     if (device == NULL || strcmp(device, "auto") == 0)
         json_object_set_new(spec, "device", json_string(gpu ? "cuda" : "cpu"));
     fill(spec, "micro_batch_size",
-         json_integer(spec_int(spec, "global_batch_size", 64) / spec_int(spec, "workers", 1)));
+         json_integer(spec_int(spec, "global_batch_size", 64) /
+                      spec_int(spec, "workers", 1)));
 }
 
 void spec_fill(json_t *spec)
@@ -226,9 +241,9 @@ void spec_fill(json_t *spec)
 /* --- resolved --- */
 
 /* Keys of an entry that say how a step is run, not what it makes. */
-static const char *const policy_keys[] = {"help",   "needs",   "when",  "matrix",    "retry",
-                                          "timeout", "grace",  "cache", "log_limit", "priority",
-                                          "shell",  "dir",     "inputs", "outputs"};
+static const char *const policy_keys[] = {
+    "help",  "needs",     "when",     "matrix", "retry", "timeout", "grace",
+    "cache", "log_limit", "priority", "shell",  "dir",   "inputs",  "outputs"};
 static const char *const how_keys[] = {"workers", "micro_batch_size", "device",
                                        "shard",   "heartbeat",        "env"};
 
@@ -289,7 +304,8 @@ static void make_absolute(const struct plan_graph *g, json_t *spec, const char *
     free(joined);
 }
 
-json_t *spec_make(const struct plan_graph *g, const struct plan_step *step, struct rwf_err *err)
+json_t *spec_make(const struct plan_graph *g, const struct plan_step *step,
+                  struct rwf_err *err)
 {
     struct failure x = {g, step, err, false};
     json_t *spec = resolve_body(g, step, err);

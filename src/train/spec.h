@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What a `train` entry says, as JSON: the recipe's own shape with every default filled in.
+ * What a `train` entry says, as JSON: the recipe's own shape with every default filled
+ * in.
  *
  * {"dataset":{"train","val"?},"model":{…},"tokenizer"?,"sequence_length"?,
  *  "optimizer":{"type","learning_rate","weight_decay","betas","epsilon","momentum"},
@@ -25,16 +26,17 @@ const char *spec_text(const json_t *json, const char *path);
 int64_t spec_int(const json_t *json, const char *path, int64_t otherwise);
 double spec_number(const json_t *json, const char *path, double otherwise);
 
-/* A finding: what is wrong with the value (or, on_key, with the key itself) at path, and what
- * to do (may be NULL). */
+/* A finding: what is wrong with the value (or, on_key, with the key itself) at path,
+ * and what to do (may be NULL). */
 struct spec_finding {
     const char *path;
     bool on_key;
     const char *text, *hint;
 };
 typedef void (*spec_say_fn)(void *ctx, const struct spec_finding *f);
-/* The rules that the schema cannot say, over a body as JSON: the recipe's, in which references
- * may still stand as text (then nothing is said of them), or a resolved one. */
+/* The rules that the schema cannot say, over a body as JSON: the recipe's, in which
+ * references may still stand as text (then nothing is said of them), or a resolved one.
+ */
 void spec_check(const json_t *body, spec_say_fn say, void *ctx);
 /* The same for an entry that is a program of others. */
 void spec_check_program(const json_t *body, spec_say_fn say, void *ctx);
@@ -45,8 +47,9 @@ void spec_fill(json_t *spec);
 const char *spec_mode(const char *metric);
 
 /* For ops: both run the rules. */
-void spec_validate(const char *name, const struct recipe_node *body, struct recipe_diags *diags,
-                   bool program);
-json_t *spec_make(const struct plan_graph *g, const struct plan_step *step, struct rwf_err *err);
+void spec_validate(const char *name, const struct recipe_node *body,
+                   struct recipe_diags *diags, bool program);
+json_t *spec_make(const struct plan_graph *g, const struct plan_step *step,
+                  struct rwf_err *err);
 
 #endif

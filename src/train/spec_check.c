@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The rules of a `train` entry that join several keys. They run twice: over the recipe as it
- * is written, where each finding gets its place, and over the resolved spec, where references
- * have become values. What is not a value of the expected kind is passed over: the schema has
- * spoken of it, or it is a reference.
+ * The rules of a `train` entry that join several keys. They run twice: over the recipe
+ * as it is written, where each finding gets its place, and over the resolved spec,
+ * where references have become values. What is not a value of the expected kind is
+ * passed over: the schema has spoken of it, or it is a reference.
  */
 #include "config.h"
 #include "train/spec.h"
@@ -65,7 +65,8 @@ static bool is(const struct rules *r, const char *path, const char *word)
     return text != NULL && strcmp(text, word) == 0;
 }
 
-/* The whole number at path, `otherwise` when there is none, -1 when it is not known yet. */
+/* The whole number at path, `otherwise` when there is none, -1 when it is not known
+ * yet. */
 static int64_t whole(const struct rules *r, const char *path, int64_t otherwise)
 {
     return spec_int(r->body, path, has(r, path) ? -1 : otherwise);
@@ -73,9 +74,10 @@ static int64_t whole(const struct rules *r, const char *path, int64_t otherwise)
 
 /* --- saying --- */
 
-__attribute__((format(printf, 5, 6))) static void
-say(const struct rules *r, const char *path, bool on_key, const char *hint,
-    const char *fmt, ...)
+__attribute__((format(printf, 5, 6))) static void say(const struct rules *r,
+                                                      const char *path, bool on_key,
+                                                      const char *hint, const char *fmt,
+                                                      ...)
 {
     va_list ap;
     va_start(ap, fmt);
@@ -99,10 +101,12 @@ static bool out_of_place(const struct rules *r, const char *path, const char *wh
 
 /* --- the model --- */
 
-static const char *const mlp_keys[] = {"task",   "target",     "features",     "categorical",
-                                       "hidden", "activation", "class_weights"};
-static const char *const size_keys[] = {"layers",   "hidden_size",       "heads",   "kv_heads",
-                                        "head_dim", "intermediate_size", "context", "tie_embeddings"};
+static const char *const mlp_keys[] = {"task",         "target", "features",
+                                       "categorical",  "hidden", "activation",
+                                       "class_weights"};
+static const char *const size_keys[] = {
+    "layers",   "hidden_size",       "heads",   "kv_heads",
+    "head_dim", "intermediate_size", "context", "tie_embeddings"};
 static const char *const other_transformer_keys[] = {"preset", "family", "from", "text",
                                                      "adapter"};
 static const char *const text_keys[] = {"tokenizer", "sequence_length", "sample"};
@@ -174,12 +178,14 @@ static void check_mlp(const struct rules *r)
 
 static void check_heads(const struct rules *r)
 {
-    int64_t hidden = whole(r, "model.hidden_size", -1), heads = whole(r, "model.heads", -1);
+    int64_t hidden = whole(r, "model.hidden_size", -1),
+            heads = whole(r, "model.heads", -1);
     int64_t kv = whole(r, "model.kv_heads", heads);
 
     if (hidden > 0 && heads > 0 && !has(r, "model.head_dim") && hidden % heads != 0)
         say(r, "model.heads", false, "take a number that divides it",
-            "%lld heads do not divide hidden_size %lld", (long long)heads, (long long)hidden);
+            "%lld heads do not divide hidden_size %lld", (long long)heads,
+            (long long)hidden);
     if (heads > 0 && kv > 0 && heads % kv != 0)
         say(r, "model.kv_heads", false, "take a number that divides heads",
             "%lld kv_heads do not divide %lld heads", (long long)kv, (long long)heads);
@@ -209,9 +215,9 @@ static void check_context(const struct rules *r)
 {
     const char *preset = spec_text(r->body, "model.preset");
     int64_t length = whole(r, "sequence_length", 1024);
-    int64_t context = preset == NULL                     ? whole(r, "model.context", -1)
+    int64_t context = preset == NULL                    ? whole(r, "model.context", -1)
                       : strncmp(preset, "gpt2", 4) == 0 ? 1024
-                                                         : 40960;
+                                                        : 40960;
     if (context > 0 && length > context)
         say(r, has(r, "sequence_length") ? "sequence_length" : "model.context", false,
             "lower sequence_length, or raise context",
@@ -223,7 +229,8 @@ static void check_tokenizer(const struct rules *r)
 {
     if (!has(r, "tokenizer") && !has(r, "model.from"))
         say(r, "model", false,
-            "write tokenizer: {type: bpe, vocab_size: 4096} to learn one from the training "
+            "write tokenizer: {type: bpe, vocab_size: 4096} to learn one from the "
+            "training "
             "rows, or {path: …/tokenizer.json}",
             "there is no tokenizer: the model reads tokens, the dataset has text");
     if (has(r, "tokenizer.path"))
@@ -246,7 +253,8 @@ static void check_transformer(const struct rules *r)
         first = first == NULL ? starts[i] : first;
     }
     if (first == NULL)
-        say(r, "model", false, "write preset: gpt2-124m, from: FOLDER, or family: gpt2 with sizes",
+        say(r, "model", false,
+            "write preset: gpt2-124m, from: FOLDER, or family: gpt2 with sizes",
             "a transformer needs one of preset, family and from");
     else if (strcmp(first, "model.family") == 0)
         check_family(r);
@@ -284,7 +292,8 @@ static void check_batches(const struct rules *r)
              (long long)nearest_multiple(global, unit));
     if (micro > 0)
         say(r, "micro_batch_size", false, hint,
-            "%lld workers with micro batches of %lld do not divide the global batch of %lld",
+            "%lld workers with micro batches of %lld do not divide the global batch of "
+            "%lld",
             (long long)workers, (long long)micro, (long long)global);
     else
         say(r, path, false, hint, "%lld workers do not divide the global batch of %lld",
@@ -298,8 +307,8 @@ static void check_warmup(const struct rules *r)
 
     if (warmup > 0 && steps > 0 && warmup > steps)
         say(r, "schedule.warmup.steps", false, NULL,
-            "a warm-up of %lld steps is longer than the training of %lld", (long long)warmup,
-            (long long)steps);
+            "a warm-up of %lld steps is longer than the training of %lld",
+            (long long)warmup, (long long)steps);
     if (!has(r, "schedule.type") || is(r, "schedule.type", "constant"))
         out_of_place(r, "schedule.final", "goes with a rate that falls",
                      "write type: cosine or linear");
@@ -310,13 +319,16 @@ static void check_optimizer(const struct rules *r)
     static const struct {
         const char *key, *types;
     } rows[] = {{"betas", "adamw lion"}, {"epsilon", "adamw"}, {"momentum", "sgd"}};
-    const char *type = has(r, "optimizer.type") ? spec_text(r->body, "optimizer.type") : "adamw";
+    const char *type =
+        has(r, "optimizer.type") ? spec_text(r->body, "optimizer.type") : "adamw";
 
     for (size_t i = 0; type != NULL && i < RWF_COUNT(rows); i++) {
         char *path = rwf_xasprintf("optimizer.%s", rows[i].key);
         if (strstr(rows[i].types, type) == NULL && has(r, path))
-            say(r, path, true, NULL, "%s means nothing to %s, only to %s", rows[i].key, type,
-                strcmp(rows[i].types, "adamw lion") == 0 ? "adamw and lion" : rows[i].types);
+            say(r, path, true, NULL, "%s means nothing to %s, only to %s", rows[i].key,
+                type,
+                strcmp(rows[i].types, "adamw lion") == 0 ? "adamw and lion"
+                                                         : rows[i].types);
         free(path);
     }
 }
@@ -325,12 +337,14 @@ static void check_optimizer(const struct rules *r)
 
 const char *spec_mode(const char *metric)
 {
-    return strcmp(metric, "val_accuracy") == 0 || strcmp(metric, "val_r2") == 0 ? "max" : "min";
+    return strcmp(metric, "val_accuracy") == 0 || strcmp(metric, "val_r2") == 0 ? "max"
+                                                                                : "min";
 }
 
 static bool is_kind(const struct rules *r, const char *metric)
 {
-    bool mlp = is(r, "model.type", "mlp"), regression = is(r, "model.task", "regression");
+    bool mlp = is(r, "model.type", "mlp"),
+         regression = is(r, "model.task", "regression");
     bool open = has(r, "model.task") && spec_text(r->body, "model.task") == NULL;
 
     if (open || spec_text(r->body, "model.type") == NULL)
@@ -344,17 +358,21 @@ static bool is_kind(const struct rules *r, const char *metric)
 
 static void check_metric(const struct rules *r, const char *under)
 {
-    char *path = rwf_xasprintf("%s.metric", under), *mode = rwf_xasprintf("%s.mode", under);
+    char *path = rwf_xasprintf("%s.metric", under),
+         *mode = rwf_xasprintf("%s.mode", under);
     const char *metric = spec_text(r->body, path), *given = spec_text(r->body, mode);
 
     if (metric != NULL && !is_kind(r, metric))
         say(r, path, false,
-            "an mlp has val_loss and val_accuracy (classification) or val_r2 (regression), a "
+            "an mlp has val_loss and val_accuracy (classification) or val_r2 "
+            "(regression), a "
             "transformer val_loss and perplexity",
             "this model has no %s", metric);
     else if (metric != NULL && strcmp(metric, "loss") != 0 && !has(r, "dataset.val"))
-        say(r, path, false, "add dataset: {val: …}", "%s is measured on validation rows, and "
-            "there are none", metric);
+        say(r, path, false, "add dataset: {val: …}",
+            "%s is measured on validation rows, and "
+            "there are none",
+            metric);
     else if (metric != NULL && given != NULL && strcmp(spec_mode(metric), given) != 0)
         say(r, mode, false, NULL, "of %s the %s is the better one", metric,
             given[1] == 'i' ? "larger" : "smaller");
@@ -380,7 +398,8 @@ static void check_evaluation(const struct rules *r)
 
 static void check_gpus(const struct rules *r)
 {
-    double gpu = spec_number(r->body, "resources.gpu", has(r, "resources.gpu") ? -1 : 0);
+    double gpu =
+        spec_number(r->body, "resources.gpu", has(r, "resources.gpu") ? -1 : 0);
     int64_t workers = whole(r, "workers", 1);
 
     if (gpu > 0 && is(r, "device", "cpu"))
@@ -425,19 +444,32 @@ void spec_check(const json_t *body, spec_say_fn on, void *ctx)
     check_evaluation(r);
     check_gpus(r);
     check_place(r);
-    if (has(r, "shard") && spec_text(r->body, "shard") != NULL && !is(r, "shard", "none") &&
-        whole(r, "workers", 1) == 1)
+    if (has(r, "shard") && spec_text(r->body, "shard") != NULL &&
+        !is(r, "shard", "none") && whole(r, "workers", 1) == 1)
         say(r, "shard", false, "write workers: 2 or more, or remove shard",
             "there is one worker, and nobody to divide with");
 }
 
 void spec_check_program(const json_t *body, spec_say_fn on, void *ctx)
 {
-    static const char *const model_keys[] = {
-        "tokenizer", "sequence_length", "optimizer",  "schedule",          "global_batch_size",
-        "max_length", "micro_batch_size", "precision", "gradient_clipping", "device",
-        "shard",     "seed",            "evaluate",   "early_stopping",    "checkpoint",
-        "sample",    "tensorboard",     "heartbeat"};
+    static const char *const model_keys[] = {"tokenizer",
+                                             "sequence_length",
+                                             "optimizer",
+                                             "schedule",
+                                             "global_batch_size",
+                                             "max_length",
+                                             "micro_batch_size",
+                                             "precision",
+                                             "gradient_clipping",
+                                             "device",
+                                             "shard",
+                                             "seed",
+                                             "evaluate",
+                                             "early_stopping",
+                                             "checkpoint",
+                                             "sample",
+                                             "tensorboard",
+                                             "heartbeat"};
     struct rules rules = {body, on, ctx}, *r = &rules;
 
     refuse(r, "", model_keys, RWF_COUNT(model_keys), "is for built-in models",

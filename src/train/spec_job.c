@@ -20,7 +20,8 @@ static bool is_tokens(const json_t *info)
     return kind != NULL && strcmp(kind, "tokens") == 0;
 }
 
-int64_t spec_steps_per_epoch(const json_t *spec, const json_t *info, struct rwf_err *err)
+int64_t spec_steps_per_epoch(const json_t *spec, const json_t *info,
+                             struct rwf_err *err)
 {
     int64_t global = spec_int(spec, "global_batch_size", 64), steps;
 
@@ -29,11 +30,13 @@ int64_t spec_steps_per_epoch(const json_t *spec, const json_t *info, struct rwf_
         int64_t length = spec_int(spec, "sequence_length", 1024);
         steps = (tokens - 1) / length / global;
         if (steps < 1)
-            rwf_fail(err, RWF_E_INPUT,
-                     "the training texts have %lld tokens: not one global batch of %lld "
-                     "sequences of %lld; lower global_batch_size or sequence_length, or give "
-                     "more text",
-                     (long long)tokens, (long long)global, (long long)length);
+            rwf_fail(
+                err, RWF_E_INPUT,
+                "the training texts have %lld tokens: not one global batch of %lld "
+                "sequences of %lld; lower global_batch_size or sequence_length, or "
+                "give "
+                "more text",
+                (long long)tokens, (long long)global, (long long)length);
         return steps < 1 ? -1 : steps;
     }
     int64_t rows = spec_int(info, "splits.train.rows", 0);
@@ -83,12 +86,13 @@ static int64_t warmup(const json_t *spec, int64_t steps)
 static json_t *job_optimizer(const json_t *spec)
 {
     const json_t *o = spec_at(spec, "optimizer"), *betas = spec_at(o, "betas");
-    return json_pack("{s:s, s:f, s:f, s:f, s:f, s:f, s:f}", "type", spec_text(o, "type"),
-                     "learning_rate", spec_number(o, "learning_rate", 0), "weight_decay",
-                     spec_number(o, "weight_decay", 0), "beta1",
-                     json_number_value(json_array_get(betas, 0)), "beta2",
-                     json_number_value(json_array_get(betas, 1)), "epsilon",
-                     spec_number(o, "epsilon", 0), "momentum", spec_number(o, "momentum", 0));
+    return json_pack(
+        "{s:s, s:f, s:f, s:f, s:f, s:f, s:f}", "type", spec_text(o, "type"),
+        "learning_rate", spec_number(o, "learning_rate", 0), "weight_decay",
+        spec_number(o, "weight_decay", 0), "beta1",
+        json_number_value(json_array_get(betas, 0)), "beta2",
+        json_number_value(json_array_get(betas, 1)), "epsilon",
+        spec_number(o, "epsilon", 0), "momentum", spec_number(o, "momentum", 0));
 }
 
 static json_t *job_checkpoint(const json_t *spec, int64_t every)
@@ -108,7 +112,8 @@ static json_t *or_null(const json_t *spec, const char *key)
 
 json_t *spec_job(const json_t *spec, const json_t *info, struct rwf_err *err)
 {
-    static const char *const whole[] = {"seed", "global_batch_size", "micro_batch_size"};
+    static const char *const whole[] = {"seed", "global_batch_size",
+                                        "micro_batch_size"};
     static const char *const texts[] = {"device", "precision", "shard"};
     int64_t per_epoch = spec_steps_per_epoch(spec, info, err);
 
@@ -119,25 +124,27 @@ json_t *spec_job(const json_t *spec, const json_t *info, struct rwf_err *err)
                            ? 0
                            : interval(spec, "evaluate.every", per_epoch);
     json_t *job = json_pack(
-        "{s:i, s:I, s:I, s:I, s:I, s:{s:I, s:I}, s:f}", "v", 1, "steps", (json_int_t)steps,
-        "steps_per_epoch", (json_int_t)per_epoch, "sequence_length",
+        "{s:i, s:I, s:I, s:I, s:I, s:{s:I, s:I}, s:f}", "v", 1, "steps",
+        (json_int_t)steps, "steps_per_epoch", (json_int_t)per_epoch, "sequence_length",
         (json_int_t)(is_tokens(info) ? spec_int(spec, "sequence_length", 1024) : 1),
-        "log_every", (json_int_t)at_least_one((double)steps / LOG_POINTS), "evaluate", "every",
-        (json_int_t)evaluate, "batches", (json_int_t)spec_int(spec, "evaluate.batches", 0),
-        "clip", spec_number(spec, "gradient_clipping", 0));
+        "log_every", (json_int_t)at_least_one((double)steps / LOG_POINTS), "evaluate",
+        "every", (json_int_t)evaluate, "batches",
+        (json_int_t)spec_int(spec, "evaluate.batches", 0), "clip",
+        spec_number(spec, "gradient_clipping", 0));
     for (size_t i = 0; i < sizeof(whole) / sizeof(*whole); i++)
         json_object_set_new(job, whole[i], json_integer(spec_int(spec, whole[i], 1)));
     for (size_t i = 0; i < sizeof(texts) / sizeof(*texts); i++)
         json_object_set_new(job, texts[i], json_string(spec_text(spec, texts[i])));
     json_object_set_new(job, "optimizer", job_optimizer(spec));
-    json_object_set_new(
-        job, "schedule",
-        json_pack("{s:s, s:I, s:f}", "type", spec_text(spec, "schedule.type"), "warmup_steps",
-                  (json_int_t)warmup(spec, steps), "final",
-                  spec_number(spec, "schedule.final", 0)));
+    json_object_set_new(job, "schedule",
+                        json_pack("{s:s, s:I, s:f}", "type",
+                                  spec_text(spec, "schedule.type"), "warmup_steps",
+                                  (json_int_t)warmup(spec, steps), "final",
+                                  spec_number(spec, "schedule.final", 0)));
     json_object_set_new(job, "early_stopping", or_null(spec, "early_stopping"));
     json_object_set_new(job, "sample", or_null(spec, "sample"));
-    json_object_set_new(job, "checkpoint",
-                        job_checkpoint(spec, interval(spec, "checkpoint.every", per_epoch)));
+    json_object_set_new(
+        job, "checkpoint",
+        job_checkpoint(spec, interval(spec, "checkpoint.every", per_epoch)));
     return job;
 }

@@ -41,6 +41,8 @@ double tune_param_at(const struct tune_param *p, double unit)
     case TUNE_LOGINT:
         return clamp(round(exp(p->low + unit * p->width)), p->min, p->max);
     case TUNE_LOGUNIFORM:
+        if (unit <= 0 || unit >= 1) /* exp(log(x)) is only nearly x */
+            return unit <= 0 ? p->min : p->max;
         return clamp(exp(p->low + unit * p->width), p->min, p->max);
     case TUNE_UNIFORM:
         return clamp(p->min + unit * (p->max - p->min), p->min, p->max);

@@ -22,7 +22,7 @@ enum {
 
 #define FAR 8.5       /* widths beyond which a normal distribution is nothing */
 #define NOTHING -700. /* the logarithm of nothing */
-#define LOG_SQRT_2PI 0.91893853320467274178
+#define FAINT 36.     /* e^-36 is below the last bit of 1 */
 
 enum form { REAL, LEVELS, WORDS };
 
@@ -142,7 +142,7 @@ static double width_of(const struct tune__kernel_value *sorted, uint32_t n, uint
         return right;
     if (n >= 2 && i + 1 == n)
         return left;
-    return fmax(left, right);
+    return left > right ? left : right;
 }
 
 void tune__parzen_dimension(struct tune__parzen *p, uint32_t d,
@@ -156,7 +156,8 @@ void tune__parzen_dimension(struct tune__parzen *p, uint32_t d,
     }
     dim->least = p->least_width;
     for (uint32_t i = 0; i < n; i++) {
-        double width = fmin(fmax(width_of(sorted, n, i), dim->least), 1);
+        double width = width_of(sorted, n, i);
+        width = width < dim->least ? dim->least : width > 1 ? 1 : width;
         dim->mu[sorted[i].slot] = sorted[i].u;
         dim->inverse[sorted[i].slot] = 1 / width;
     }
@@ -242,85 +243,195 @@ static double inside(double mu, double inverse)
     return mass(0, 1, mu, inverse);
 }
 
-static void add_constants(struct tune__parzen *p, const struct dimension *dim)
+/* Multiplied up before the logarithm is taken: most of the time of an estimator is here. */
+static void multiply_heights(const struct tune__parzen *p, const struct dimension *dim,
+                             double *height)
 {
     for (uint32_t i = 0; i < p->count; i++) {
-        double c = dim->form == REAL ? dim->inverse[i] : 1;
-        p->constant[i] += log(c / inside(dim->mu[i], dim->inverse[i]))
-                          - (dim->form == REAL ? LOG_SQRT_2PI : 0);
+        double h = dim->form == REAL ? dim->inverse[i] : 1;
+        height[i] *= h / inside(dim->mu[i], dim->inverse[i]);
+    }
+}
+
+static void take_logarithms(struct tune__parzen *p, double *height)
+{
+    for (uint32_t i = 0; i < p->count; i++) {
+        p->constant[i] += log(height[i]);
+        height[i] = 1;
     }
 }
 
 void tune__parzen_finish(struct tune__parzen *p)
 {
+    uint32_t multiplied = 0;
     if (p->dim_count == 1 && p->count > MANY)
         merge(p);
-    for (uint32_t i = 0; i < p->count; i++)
-        p->constant[i] = log(p->weight[i]);
-    for (uint32_t d = 0; d < p->dim_count; d++)
-        if (p->dims[d].form != WORDS)
-            add_constants(p, &p->dims[d]);
+    double *height = rwf_xcalloc(p->count, sizeof(*height));
+    memcpy(height, p->weight, p->count * sizeof(*height));
+    for (uint32_t d = 0; d < p->dim_count; d++) {
+        if (p->dims[d].form == WORDS)
+            continue;
+        multiply_heights(p, &p->dims[d], height);
+        if (++multiplied % 32 == 0) /* far from overflow */
+            take_logarithms(p, height);
+    }
+    take_logarithms(p, height);
+    free(height);
 }
 
-static void add_real(const struct tune__parzen *p, const struct dimension *dim, double u)
+/* What a dimension's values are compared with. */
+struct place {
+    const struct dimension *dim;
+    double u;         /* REAL */
+    double word;      /* WORDS */
+    double low, high; /* LEVELS */
+};
+
+static void find_places(const struct tune__parzen *p, const double *values,
+                        struct place *places)
 {
-    const double *mu = dim->mu, *inverse = dim->inverse;
-    double *sum = p->sum;
-    for (uint32_t i = 0; i < p->count; i++) {
-        double z = (u - mu[i]) * inverse[i];
-        sum[i] -= 0.5 * z * z;
+    for (uint32_t d = 0; d < p->dim_count; d++) {
+        const struct dimension *dim = &p->dims[d];
+        struct place *at = &places[d];
+        *at = (struct place){.dim = dim, .word = values[d]};
+        if (dim->form == REAL)
+            at->u = tune_param_unit(dim->param, values[d]);
+        if (dim->form != LEVELS)
+            continue;
+        tune_param_cell(dim->param, values[d], &at->low, &at->high);
+        for (uint32_t k = 0; k < dim->param->levels; k++)
+            dim->table[k] = NAN;
     }
 }
 
-static void add_words(const struct tune__parzen *p, const struct dimension *dim, double word)
+static double log_mass(const struct place *at, uint32_t i)
 {
-    for (uint32_t i = 0; i + 1 < p->count; i++)
-        p->sum[i] += dim->mu[i] == word ? dim->same : dim->other;
-    p->sum[p->count - 1] -= log((double)dim->param->levels);
-}
-
-static double log_mass(double low, double high, double mu, double inverse)
-{
-    double m = mass(low, high, mu, inverse);
+    double m = mass(at->low, at->high, at->dim->mu[i], at->dim->inverse[i]);
     return m > 0 ? log(m) : NOTHING;
 }
 
-static void add_levels(const struct tune__parzen *p, struct dimension *dim, double value)
+/* The logarithm of what kernel i has at the place, in this dimension; at most 0. */
+static double level_term(const struct place *at, uint32_t i)
 {
-    double low, high;
-    tune_param_cell(dim->param, value, &low, &high);
-    for (uint32_t k = 0; k < dim->param->levels; k++)
-        dim->table[k] = NAN;
-    for (uint32_t i = 0; i < p->count; i++) {
-        if (!has_least_width(dim, i)) {
-            p->sum[i] += log_mass(low, high, dim->mu[i], dim->inverse[i]);
-            continue;
-        }
-        double *t = &dim->table[level_of(dim, dim->mu[i])];
-        if (isnan(*t))
-            *t = log_mass(low, high, dim->mu[i], dim->inverse[i]);
-        p->sum[i] += *t;
+    const struct dimension *dim = at->dim;
+    if (!has_least_width(dim, i))
+        return log_mass(at, i);
+    double *t = &dim->table[level_of(dim, dim->mu[i])];
+    if (isnan(*t))
+        *t = log_mass(at, i);
+    return *t;
+}
+
+static double word_term(const struct place *at, uint32_t i)
+{
+    const struct dimension *dim = at->dim;
+    if (dim->mu[i] < 0)
+        return -log((double)dim->param->levels);
+    return dim->mu[i] == at->word ? dim->same : dim->other;
+}
+
+static double real_term(const struct place *at, uint32_t i)
+{
+    double z = (at->u - at->dim->mu[i]) * at->dim->inverse[i];
+    return -0.5 * z * z;
+}
+
+enum { BLOCK = 256 };
+
+/* Adds a dimension's terms to the sums of n kernels. */
+static void add_terms(const struct place *at, uint32_t n, const uint32_t *index, double *sum)
+{
+    if (at->dim->form == REAL)
+        for (uint32_t k = 0; k < n; k++)
+            sum[k] += real_term(at, index[k]);
+    else if (at->dim->form == WORDS)
+        for (uint32_t k = 0; k < n; k++)
+            sum[k] += word_term(at, index[k]);
+    else
+        for (uint32_t k = 0; k < n; k++)
+            sum[k] += level_term(at, index[k]);
+}
+
+/* The constants of n kernels and a real dimension's terms: most of the time is spent here. */
+static void begin_real(const struct tune__parzen *p, const struct place *at, uint32_t from,
+                       uint32_t n, double *restrict sum)
+{
+    const double *restrict mu = at->dim->mu + from;
+    const double *restrict inverse = at->dim->inverse + from;
+    const double *restrict constant = p->constant + from;
+    for (uint32_t k = 0; k < n; k++) {
+        double z = (at->u - mu[k]) * inverse[k];
+        sum[k] = constant[k] - 0.5 * z * z;
     }
+}
+
+static void begin(const struct tune__parzen *p, const struct place *at, uint32_t from,
+                  uint32_t n, uint32_t *index, double *sum)
+{
+    for (uint32_t k = 0; k < n; k++)
+        index[k] = from + k;
+    if (at->dim->form == REAL) {
+        begin_real(p, at, from, n, sum);
+        return;
+    }
+    memcpy(sum, &p->constant[from], n * sizeof(*sum));
+    add_terms(at, n, index, sum);
+}
+
+/* Keeps those above least. */
+static uint32_t narrow(uint32_t n, uint32_t *index, double *sum, double least)
+{
+    uint32_t left = 0;
+    for (uint32_t k = 0; k < n; k++) {
+        index[left] = index[k];
+        sum[left] = sum[k];
+        left += sum[left] > least;
+    }
+    return left;
+}
+
+/* The sums of the kernels that matter, into p->sum; *most is the largest. All terms are at
+ * most 0, so that a kernel far below another one stays so, and is dropped at once. */
+static uint32_t collect(struct tune__parzen *p, const struct place *places, double *most)
+{
+    uint32_t index[BLOCK], kept = 0;
+    double sum[BLOCK];
+    for (uint32_t from = 0; from < p->count; from += BLOCK) {
+        uint32_t n = p->count - from < BLOCK ? p->count - from : BLOCK;
+        begin(p, &places[0], from, n, index, sum);
+        n = narrow(n, index, sum, *most - FAINT);
+        for (uint32_t d = 1; n && d < p->dim_count; d++) {
+            add_terms(&places[d], n, index, sum);
+            n = narrow(n, index, sum, *most - FAINT);
+        }
+        for (uint32_t k = 0; k < n; k++) {
+            *most = sum[k] > *most ? sum[k] : *most;
+            p->sum[kept++] = sum[k];
+        }
+    }
+    return kept;
 }
 
 double tune__parzen_log(struct tune__parzen *p, const double *values)
 {
-    double most = -INFINITY, total = 0;
-    memcpy(p->sum, p->constant, p->count * sizeof(*p->sum));
+    struct place few[32], *places = few;
+    double total = 0, most = p->constant[p->count - 1];
+    if (p->dim_count > RWF_COUNT(few))
+        places = rwf_xcalloc(p->dim_count, sizeof(*places));
+    find_places(p, values, places);
+    /* The prior first: what is faint beside it needs no more than a look. */
     for (uint32_t d = 0; d < p->dim_count; d++) {
-        struct dimension *dim = &p->dims[d];
-        if (dim->form == REAL)
-            add_real(p, dim, tune_param_unit(dim->param, values[d]));
-        else if (dim->form == WORDS)
-            add_words(p, dim, values[d]);
-        else
-            add_levels(p, dim, values[d]);
+        const struct place *at = &places[d];
+        most += at->dim->form == REAL    ? real_term(at, p->count - 1)
+                : at->dim->form == WORDS ? word_term(at, p->count - 1)
+                                         : log_mass(at, p->count - 1);
     }
-    for (uint32_t i = 0; i < p->count; i++)
-        most = p->sum[i] > most ? p->sum[i] : most;
-    for (uint32_t i = 0; i < p->count; i++)
-        if (p->sum[i] > most - 40)
+    uint32_t n = collect(p, places, &most);
+    for (uint32_t i = 0; i < n; i++)
+        if (p->sum[i] > most - FAINT)
             total += exp(p->sum[i] - most);
+    if (places != few)
+        free(places);
     return most + log(total);
 }
 

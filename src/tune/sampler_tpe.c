@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Tree-structured Parzen estimator (Bergstra et al. 2011). The best tenth of the trials (at
- * most 25) give a density l, all others a density g, for each group of parameters that exist
+ * Tree-structured Parzen estimator (Bergstra et al. 2011). The best tenth or so of the trials
+ * (at most 25) give a density l, all others a density g, for each group of parameters that exist
  * together; of some candidates drawn from l the one with the largest l / g is taken. With
  * `multivariate: false`, each parameter is a group of its own.
  *
  * Trials rank by outcome (completed, then stopped, those that came farther first), then value,
  * then number. Pending trials count as bad, so that concurrent ones spread; failed ones, too.
- * The least width of a kernel is (n + 2)^-1.5 in l and 1 / min(n + 2, 100) in g, with n
- * observations: the usual 1 / (n + 2) in l leaves the last digits unsearched (measured with
- * tests/bench/tune_quality).
  * Kept up to date at each event: the ranking, and for each parameter its values in order.
  */
 #include "config.h"
@@ -24,10 +21,30 @@
 
 enum { MOST_GOOD = 25 };
 
-#define GOOD_FRACTION 0.1
+/* What differs by `multivariate`; measured with tests/bench/tune_quality. The usual values are 24
+ * candidates, a prior of 1, a tenth, and widths down to 1 / (n + 2) in both densities; that
+ * leaves the last digits unsearched. */
+static const struct defaults {
+    int64_t candidates;
+    double prior_weight;
+    double good_fraction;
+    double narrowing; /* the least width of a kernel in l is (n + 2)^-narrowing */
+} defaults[2] = {{24, 1, 0.1, 1.2}, {48, 2, 0.08, 1.6}};
 
 struct list {
     struct tune__trial **trials;
+    size_t count, cap;
+};
+
+/* A parameter's values in order. What a suggestion reads of a trial lies in the entry. */
+struct entry {
+    double u;
+    size_t index; /* the trial's, among all */
+    const struct tune__trial *trial;
+};
+
+struct sorted {
+    struct entry *entries;
     size_t count, cap;
 };
 
@@ -35,9 +52,10 @@ struct tpe {
     int64_t startup_trials, candidates;
     bool multivariate;
     double prior_weight;
+    const struct defaults *usual;
     struct list ranked;   /* completed and stopped ones, best first */
     size_t failed;
-    struct list *sorted;  /* of each parameter: trials that have it, by unit coordinate */
+    struct sorted *sorted; /* of each parameter, by unit coordinate */
     uint32_t param_count;
 };
 
@@ -53,7 +71,7 @@ static void destroy(void *own)
 {
     struct tpe *t = own;
     for (uint32_t i = 0; i < t->param_count; i++)
-        free(t->sorted[i].trials);
+        free(t->sorted[i].entries);
     free(t->sorted);
     free(t->ranked.trials);
     free(t);
@@ -63,65 +81,75 @@ static int create(struct tune_sampler *s, const json_t *spec, struct rwf_err *er
 {
     struct tpe *t = s->own = rwf_xcalloc(1, sizeof(*t));
     t->startup_trials = 10;
-    t->candidates = 24;
     t->multivariate = true;
-    t->prior_weight = 1;
     t->param_count = tune_space_count(s->space);
     t->sorted = rwf_xcalloc(t->param_count + 1, sizeof(*t->sorted));
-    return tune__options_read("algorithm tpe", table, RWF_COUNT(table), spec, t, err);
+    if (tune__options_read("algorithm tpe", table, RWF_COUNT(table), spec, t, err))
+        return -1;
+    t->usual = &defaults[t->multivariate];
+    t->candidates = t->candidates ? t->candidates : t->usual->candidates;
+    t->prior_weight = t->prior_weight > 0 ? t->prior_weight : t->usual->prior_weight;
+    return 0;
 }
 
 /* --- order, kept at each event --- */
 
-static void insert(struct list *l, size_t at, struct tune__trial *t)
+static bool ranks_before(const struct tune__trial *a, const struct tune__trial *b)
 {
-    (void)RWF_PUSH(l->trials, l->count, l->cap);
-    memmove(&l->trials[at + 1], &l->trials[at], (l->count - 1 - at) * sizeof(*l->trials));
-    l->trials[at] = t;
-}
-
-static int by_coordinate(const struct tune__trial *a, const struct tune__trial *b, uint32_t i)
-{
-    if (a->u[i] != b->u[i])
-        return a->u[i] < b->u[i] ? -1 : 1;
-    return a->number < b->number ? -1 : a->number > b->number;
-}
-
-static int by_rank(const struct tune__trial *a, const struct tune__trial *b, uint32_t i)
-{
-    (void)i;
     const struct tune_result *x = &a->result, *y = &b->result;
     if (x->outcome != y->outcome)
-        return x->outcome < y->outcome ? -1 : 1;
+        return x->outcome < y->outcome;
     if (x->outcome == TUNE_STOPPED && x->step != y->step)
-        return x->step > y->step ? -1 : 1;
+        return x->step > y->step;
     if (x->value != y->value)
-        return x->value < y->value ? -1 : 1;
-    return a->number < b->number ? -1 : a->number > b->number;
+        return x->value < y->value;
+    return a->number < b->number;
 }
 
-typedef int (*compare_fn)(const struct tune__trial *, const struct tune__trial *, uint32_t);
-
-static void insert_sorted(struct list *l, struct tune__trial *t, compare_fn compare,
-                          uint32_t i)
+static void insert_ranked(struct list *l, struct tune__trial *t)
 {
     size_t low = 0, high = l->count;
     while (low < high) {
         size_t mid = low + (high - low) / 2;
-        if (compare(l->trials[mid], t, i) < 0)
+        if (ranks_before(l->trials[mid], t))
             low = mid + 1;
         else
             high = mid;
     }
-    insert(l, low, t);
+    (void)RWF_PUSH(l->trials, l->count, l->cap);
+    memmove(&l->trials[low + 1], &l->trials[low],
+            (l->count - 1 - low) * sizeof(*l->trials));
+    l->trials[low] = t;
+}
+
+static void insert_sorted(struct sorted *l, const struct tune__trial *t, double u)
+{
+    size_t low = 0, high = l->count;
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+        const struct entry *e = &l->entries[mid];
+        if (e->u < u || (e->u == u && e->trial->number < t->number))
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    (void)RWF_PUSH(l->entries, l->count, l->cap);
+    memmove(&l->entries[low + 1], &l->entries[low],
+            (l->count - 1 - low) * sizeof(*l->entries));
+    l->entries[low] = (struct entry){u, t->index, t};
 }
 
 static void added(struct tune_sampler *s, struct tune__trial *trial)
 {
     struct tpe *t = s->own;
-    for (uint32_t i = 0; i < t->param_count; i++)
+    bool shifted = trial->index + 1 < s->trial_count; /* it came late: others moved */
+    for (uint32_t i = 0; i < t->param_count; i++) {
+        struct sorted *l = &t->sorted[i];
+        for (size_t k = 0; shifted && k < l->count; k++)
+            l->entries[k].index = l->entries[k].trial->index;
         if (!isnan(trial->u[i]))
-            insert_sorted(&t->sorted[i], trial, by_coordinate, i);
+            insert_sorted(l, trial, trial->u[i]);
+    }
 }
 
 static void ended(struct tune_sampler *s, struct tune__trial *trial)
@@ -131,8 +159,8 @@ static void ended(struct tune_sampler *s, struct tune__trial *trial)
         t->failed++;
         return;
     }
-    insert_sorted(&t->ranked, trial, by_rank, 0);
-    double good = fmin(ceil(GOOD_FRACTION * (double)t->ranked.count), MOST_GOOD);
+    insert_ranked(&t->ranked, trial);
+    double good = fmin(ceil(t->usual->good_fraction * (double)t->ranked.count), MOST_GOOD);
     for (size_t i = 0; i < t->ranked.count && i <= MOST_GOOD; i++)
         t->ranked.trials[i]->good = (double)i < good;
 }
@@ -147,7 +175,7 @@ struct search {
     uint32_t *members; /* of the group at hand */
     const struct tune_param **params;
     uint32_t member_count;
-    uint32_t *slots;   /* of each trial, by index: the kernel's number in its estimator */
+    uint32_t *slots;   /* of each trial, by index: twice its kernel's number, + 1 if good */
     struct tune__kernel_value *good, *bad;
     double *best, *candidate;
 };
@@ -175,7 +203,7 @@ static void number_kernels(struct search *h, uint32_t *good, uint32_t *bad)
     for (size_t i = 0; i < h->s->trial_count; i++) {
         const struct tune__trial *t = h->s->trials[i];
         if (!isnan(t->u[h->members[0]]))
-            h->slots[t->index] = t->good ? (*good)++ : (*bad)++;
+            h->slots[i] = t->good ? 2 * (*good)++ + 1 : 2 * (*bad)++;
     }
 }
 
@@ -183,11 +211,12 @@ static void fill_dimension(struct search *h, uint32_t d, struct tune__parzen *l,
                            struct tune__parzen *g)
 {
     uint32_t i = h->members[d], goods = 0, bads = 0;
-    const struct list *sorted = &h->t->sorted[i];
+    const struct sorted *sorted = &h->t->sorted[i];
     for (size_t k = 0; k < sorted->count; k++) {
-        const struct tune__trial *t = sorted->trials[k];
-        struct tune__kernel_value v = {t->u[i], h->slots[t->index]};
-        if (t->good)
+        const struct entry *e = &sorted->entries[k];
+        uint32_t slot = h->slots[e->index];
+        struct tune__kernel_value v = {e->u, slot / 2};
+        if (slot % 2)
             h->good[goods++] = v;
         else
             h->bad[bads++] = v;
@@ -216,7 +245,7 @@ static void sample_group(struct search *h, uint32_t i)
     find_members(h, i);
     number_kernels(h, &good, &bad);
     struct tune__parzen *l = tune__parzen_create(h->params, h->member_count, good,
-                                                 h->t->prior_weight, pow(good + 2.0, -1.5));
+                                                 h->t->prior_weight, pow(good + 2.0, -h->t->usual->narrowing));
     struct tune__parzen *g = tune__parzen_create(h->params, h->member_count, bad,
                                                  h->t->prior_weight,
                                                  1 / fmin(100, bad + 2.0));

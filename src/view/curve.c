@@ -77,29 +77,41 @@ static void print_curve(const char *address, int width, const char *name,
     rwf_str_free(&line);
 }
 
+/* Those of a search are told by what came of it. */
+static bool is_trial(const struct view_run *r, const char *address)
+{
+    uint32_t at = r->graph ? plan_graph_find(r->graph, address) : PLAN_NO_STEP;
+
+    return at != PLAN_NO_STEP && plan_graph_step(r->graph, at)->is_trial;
+}
+
 /* Reading the log again is for runs that have something to show. */
 static bool any_loss(const struct view_run *r)
 {
     for (size_t i = 0; i < run_state_step_count(r->state); i++) {
         const struct run_step_state *s = run_state_step_at(r->state, i);
-        if (s->state != STEP_CACHED && json_object_get(s->metrics, "loss"))
+        if (s->state != STEP_CACHED && json_object_get(s->metrics, "loss") &&
+            !is_trial(r, s->address))
             return true;
     }
     return false;
 }
 
-static bool has_curve(const json_t *step)
+static bool has_curve(const struct view_run *r, const char *address,
+                      const json_t *step)
 {
     const json_t *series = json_object_get(step, "series");
 
-    return json_array_size(json_object_get(series, "loss")) >= 2;
+    return !is_trial(r, address) &&
+           json_array_size(json_object_get(series, "loss")) >= 2;
 }
 
 static void print_step(const char *address, int width, const json_t *step, FILE *out,
                        bool color)
 {
     for (size_t i = 0; i < sizeof(shown) / sizeof(shown[0]); i++) {
-        const json_t *points = json_object_get(json_object_get(step, "series"), shown[i]);
+        const json_t *points =
+            json_object_get(json_object_get(step, "series"), shown[i]);
         if (json_array_size(points) >= 2)
             print_curve(address, width, shown[i], points, out, color);
     }
@@ -116,13 +128,13 @@ void view_curves(const struct view_run *r, const char *title, FILE *out, bool co
     char *path = rwf_fs_join(r->dir, "events.ndjson");
     json_t *record = view_record(path, NULL), *all = json_object_get(record, "steps");
     json_object_foreach(all, address, step)
-        if (has_curve(step) && steps++ < STEPS_MAX && view_columns(address) > width)
+        if (has_curve(r, address, step) && steps++ < STEPS_MAX && view_columns(address) > width)
             width = view_columns(address);
     if (steps > 0 && title)
         fprintf(out, "\n%s%s%s\n", view_on(color, VIEW_BOLD), title, view_off(color));
     size_t left = STEPS_MAX;
     json_object_foreach(all, address, step)
-        if (has_curve(step) && left > 0) {
+        if (has_curve(r, address, step) && left > 0) {
             print_step(address, (int)width, step, out, color);
             left--;
         }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * How much a parameter matters: a one-way analysis of variance of the metric's ranks over
- * groups of the parameter's values. Ranks, because one trial that diverged would be all
- * of the variance; epsilon squared, because more groups explain more by chance alone.
+ * How much a parameter matters: a one-way analysis of variance of the metric's ranks
+ * over groups of the parameter's values. Ranks, because one trial that diverged would be
+ * all of the variance; epsilon squared, because more groups explain more by chance alone.
  */
 #include "config.h"
 
@@ -13,7 +13,7 @@
 
 #include "base/mem.h"
 
-#define TRIALS_MIN 8
+#define TRIALS_MIN 12
 #define GROUPS_MAX 5     /* of numbers */
 #define GROUP_MIN 4      /* trials in each of those */
 #define CATEGORIES_MAX 64

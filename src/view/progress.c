@@ -21,17 +21,20 @@
 #define HEARTBEAT (30 * RWF_NS_PER_S) /* between plain lines about one step */
 #define BAR 16
 #define METRICS_SHOWN 4
-#define MANY_TRIALS 1000 /* above: of trials only the best and the failed ones are told */
+#define MANY_TRIALS 1000 /* above: of trials only the best and failed ones are told */
 #define FAILURES 3       /* of a search that are told in full */
 
 struct running {
     char *address;
     int64_t started, told; /* monotonic */
     double progress;       /* -1: unknown */
+    double from;           /* … when this pass began, at began: an attempt may go on from */
+    int64_t began;         /* the middle, and a step may have several passes */
     int64_t rows, bytes;   /* -1: unknown */
     int attempt;
     bool waits; /* for its next attempt */
     char *note; /* metrics, or what it says */
+    json_t *metrics; /* the newest of each: an evaluation does not come with each step */
 };
 
 struct view_progress {
@@ -77,6 +80,7 @@ static void forget(struct view_progress *p, struct running *r)
 
     free(r->address);
     free(r->note);
+    json_decref(r->metrics);
     memmove(r, r + 1, (p->count - at - 1) * sizeof(*r));
     p->count--;
 }
@@ -92,6 +96,8 @@ static struct running *begin(struct view_progress *p, const char *address)
     }
     r->started = r->told = rwf_clock_mono();
     r->progress = -1;
+    r->from = 0;
+    r->began = r->started;
     r->rows = r->bytes = -1;
     r->waits = false;
     return r;
@@ -103,7 +109,7 @@ static const char *const first_metrics[] = {"loss",       "val_loss",
                                             "perplexity", "tokens_per_second",
                                             "samples_per_second", "mfu"};
 static const char *const last_metrics[] = {"rows",          "bytes",     "learning_rate",
-                                           "gradient_norm", "data_wait", "steps",
+                                           "gradient_norm", "data_wait", "steps", "result_step",
                                            "epochs",        "parameters"};
 
 static bool is_among(const char *const *names, size_t count, const char *name)
@@ -208,8 +214,9 @@ static void add_facts(struct rwf_str *out, const struct running *r, int64_t now)
         rwf_str_addf(out, " %3.0f%%", r->progress * 100);
     }
     add_rate(out, r, elapsed);
-    if (r->progress > 0.01 && r->progress < 1) {
-        int64_t left = (int64_t)((double)elapsed * (1 - r->progress) / r->progress);
+    if (r->progress - r->from > 0.01 && r->progress < 1) {
+        int64_t left = (int64_t)((double)(now - r->began) * (1 - r->progress) /
+                                 (r->progress - r->from));
         rwf_str_addf(out, "  %s left", live_time(left, text));
     }
     if (r->note && *r->note)
@@ -467,6 +474,18 @@ static void on_started(struct view_progress *p, const json_t *e)
     rwf_str_addf(lines(p), "%s%s\n", r->address, r->attempt > 1 ? " again" : "");
 }
 
+/* The first one that is far from nothing, and one that falls back, begin a pass. */
+static void set_progress(struct running *r, double share)
+{
+    bool begins = r->progress < 0 ? share > 0.05 : share < r->progress;
+
+    if (begins) {
+        r->from = share;
+        r->began = rwf_clock_mono();
+    }
+    r->progress = share;
+}
+
 static void on_progress(struct view_progress *p, const json_t *e)
 {
     struct running *r = find(p, text_of(e, "step"));
@@ -475,7 +494,7 @@ static void on_progress(struct view_progress *p, const json_t *e)
     if (!r)
         return;
     if (json_is_number(share))
-        r->progress = json_number_value(share);
+        set_progress(r, json_number_value(share));
     if (json_object_get(e, "rows"))
         r->rows = count_of(e, "rows");
     if (json_object_get(e, "bytes"))
@@ -485,7 +504,8 @@ static void on_progress(struct view_progress *p, const json_t *e)
         r->note = rwf_xstrdup(text_of(e, "message"));
     }
     int64_t now = rwf_clock_mono();
-    if (p->live || p->o.quiet || now - r->told < HEARTBEAT || is_trial(p, r->address))
+    if (p->live || p->o.quiet || now - r->told < HEARTBEAT ||
+        is_trial(p, r->address))
         return;
     r->told = now;
     line_start(p, STEP_RUNNING);
@@ -502,7 +522,10 @@ static void on_metric(struct view_progress *p, const json_t *e)
 
     if (!r)
         return;
-    note_metrics(r, metrics);
+    if (!r->metrics)
+        r->metrics = json_object();
+    json_object_update(r->metrics, (json_t *)(uintptr_t)metrics);
+    note_metrics(r, r->metrics);
     /* It says its rate itself: what it has read before is none. */
     if (json_object_get(metrics, "samples_per_second") ||
         json_object_get(metrics, "tokens_per_second"))
@@ -610,11 +633,8 @@ static void on_preempted(struct view_progress *p, const json_t *e)
 
     if (r && !p->o.quiet && !is_trial(p, r->address)) {
         line_start(p, STEP_STOPPED);
-        const json_t *paused = json_object_get(e, "paused"); /* by a search */
-        rwf_str_addf(lines(p), "%s  %s", r->address,
-                     json_is_true(paused)    ? "paused by its search"
-                     : json_is_false(paused) ? "goes on from another checkpoint"
-                                             : "makes room for a step of higher priority");
+        rwf_str_addf(lines(p), "%s  makes room for a step of higher priority",
+                     r->address);
         took(p, r);
         rwf_str_addc(lines(p), '\n');
     }

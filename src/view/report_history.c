@@ -113,6 +113,13 @@ static void add_point(struct view__series *s, const double point[3], size_t limi
         thin_out(s);
 }
 
+/* An attempt that goes on from a checkpoint does steps again. */
+static void go_back(struct view__series *s, double step)
+{
+    while (s->count > 0 && s->points[s->count - 3] >= step)
+        s->count -= 3;
+}
+
 static void metrics_come(const struct view__report *r, struct view__step *step,
                          const json_t *event)
 {
@@ -124,8 +131,11 @@ static void metrics_come(const struct view__report *r, struct view__step *step,
     json_object_foreach(json_object_get(event, "metrics"), name, value) {
         struct view__series *s = json_is_number(value) ? series_of(step, name) : NULL;
         point[2] = json_number_value(value);
-        if (s != NULL)
-            add_point(s, point, points_limit(r));
+        /* A value of the whole, after a curve over steps, is no point of it. */
+        if (s == NULL || (isnan(point[0]) && s->seen > 0 && !isnan(s->last[0])))
+            continue;
+        go_back(s, point[0]);
+        add_point(s, point, points_limit(r));
     }
 }
 

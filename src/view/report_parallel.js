@@ -55,12 +55,8 @@ function metricAxis(view)
     const values = view.trials.map((t) => t.value).filter((v) => v !== undefined);
     if (values.length === 0)
         return null;
-    const range = metricRange(view, values);
-    const sorted = values.sort((a, b) => a - b);
-    const low = Math.max(range.y0, sorted[0]);
-    const high = Math.min(range.y1, sorted[sorted.length - 1]);
-    return Object.assign(numberAxis(null, view.search.metric, low, high, false,
-        (t) => t.value), { metric: true });
+    const { low, high } = metricRange(view, values);
+    return numberAxis(null, view.search.metric, low, high, false, (t) => t.value);
 }
 
 /* From the worst to the best: [trial, 0..1]. */
@@ -148,7 +144,7 @@ function brushing(view, made, axes, state)
         made.dragged = true;
         const to = posOf(event);
         from.axis.brush = [Math.min(from.pos, to), Math.max(from.pos, to)];
-        made.redraw();
+        made.later();
     });
     made.top.addEventListener('pointerup', () => {
         if (!from)
@@ -186,13 +182,39 @@ function nearestLine(view, axes, list, yOf, x, y)
         k++;
     const part = (x - axes[k].x) / (axes[k + 1].x - axes[k].x);
     for (const t of list) {
-        const far = Math.abs(yOf(axes[k], t) * (1 - part) + yOf(axes[k + 1], t) * part - y);
+        const far = Math.abs(yOf(axes[k], t) * (1 - part) +
+            yOf(axes[k + 1], t) * part - y);
         if (far < least && isPicked(view, t)) {
             least = far;
             found = t;
         }
     }
     return found;
+}
+
+/* Lines from the worst to the best; of many only the best stand out. */
+function drawParallel(ctx, view, inRank, line, inks)
+{
+    const count = inRank.length;
+    const alpha = Math.min(0.8, Math.max(0.2, 60 / count));
+    const power = Math.min(30, Math.max(1, count / 150));
+    const least = count > 100 ? 0.1 : 0.35;
+    for (const picked of [false, true])
+        for (const [t, part] of inRank) {
+            if (isPicked(view, t) !== picked || (picked && t === view.best))
+                continue;
+            ctx.globalAlpha = picked ? alpha * (least + (1 - least) * part ** power)
+                : 0.03;
+            ctx.lineWidth = 1 + 0.6 * part;
+            ctx.strokeStyle = t.state === 'failed' ? inks.failed
+                : mix(inks.edge, inks.accent, part ** (power / 2));
+            line(ctx, t);
+        }
+    ctx.globalAlpha = 1;
+    ctx.lineWidth = 2.6;
+    ctx.strokeStyle = inks.c1;
+    if (view.best && isPicked(view, view.best))
+        line(ctx, view.best);
 }
 
 function parallel(view)
@@ -204,8 +226,7 @@ function parallel(view)
     if (axes.length < 2 || begun.length === 0)
         return null;
     const list = spread(begun, PARALLEL_MAX, [view.best]);
-    const inRank = ranked(view, list);
-    const alpha = Math.min(0.75, Math.max(0.08, 40 / list.length));
+    const inRank = ranked(view, list), last = axes.length - 1;
     const state = {};
     axes.forEach((axis, i) => {
         axis.i = i;
@@ -213,47 +234,25 @@ function parallel(view)
     });
     const yOf = (axis, t) => state.frame.bottom - (axis.at(t) ?? BELOW) *
         (state.frame.bottom - state.frame.top);
-
-    function line(ctx, t)
-    {
+    const line = (ctx, t) => {
         ctx.beginPath();
         axes.forEach((axis, i) => i === 0 ? ctx.moveTo(axis.x, yOf(axis, t))
             : ctx.lineTo(axis.x, yOf(axis, t)));
         ctx.stroke();
-    }
-
+    };
     const made = plot(view, 'Parallel coordinates of ' + plural(list.length, 'trial') +
         ' over ' + axes.map((axis) => axis.name).join(', '), 360,
     (ctx, top, width, height, inks) => {
         state.frame = { top: 44, bottom: height - 52 };
-        axes.forEach((axis, i) => {
-            axis.x = 24 + i * (width - 48) / (axes.length - 1);
-        });
-        for (const pass of [false, true])
-            for (const [t, part] of inRank) {
-                if (isPicked(view, t) !== pass || (pass && t === view.best))
-                    continue;
-                ctx.globalAlpha = pass ? alpha * (0.35 + 0.65 * part) : 0.04;
-                ctx.lineWidth = 1 + 0.6 * part;
-                ctx.strokeStyle = t.state === 'failed' ? inks.failed
-                    : mix(inks.edge, inks.accent, part);
-                line(ctx, t);
-            }
-        if (view.best && isPicked(view, view.best)) {
-            ctx.globalAlpha = 1;
-            ctx.lineWidth = 2.6;
-            ctx.strokeStyle = inks.c1;
-            line(ctx, view.best);
-        }
-        ctx.globalAlpha = 1;
+        axes.forEach((axis, i) => { axis.x = 24 + i * (width - 48) / last; });
+        drawParallel(ctx, view, inRank, line, inks);
         axes.forEach((axis, i) => drawAxis(top, axis, axis.x, state.frame, axis.lacks,
-            axis.brush, i === 0 ? 'first' : i === axes.length - 1 ? 'last' : ''));
+            axis.brush, i === 0 ? 'first' : i === last ? 'last' : ''));
     });
     made.box.style.minWidth = axes.length * 92 + 'px';
     made.top.setAttribute('role', 'group');
     plotPointer(view, made, (x, y) => nearestLine(view, axes, list, yOf, x, y),
-        (t) => [axes[axes.length - 1].x - 60, yOf(axes[axes.length - 1], t)],
-        () => inRank.map(([t]) => t));
+        (t) => [axes[last].x - 60, yOf(axes[last], t)], () => inRank.map(([t]) => t));
     brushing(view, made, axes, state);
     view.marks.push((t) => {
         const d = t && state.frame ? axes.map((axis, i) => (i === 0 ? 'M' : 'L') +
@@ -261,9 +260,10 @@ function parallel(view)
         made.layer.replaceChildren(...d ? [svg('path', { class: 'marked', d })] : []);
     });
     return figureCard('Parameters and ' + view.search.metric, el('span',
-        { class: 'soft hint' }, 'drag along an axis to pick trials; click it to undo'),
+        { class: 'soft hint' }, 'drag along an axis to pick trials, click it to undo'),
     el('div', { class: 'scroll' }, made.box), ['A line is a trial: the stronger, the ' +
-        'better its rank; orange is the best, red failed. A parameter that a trial does ' +
-        'not have is at “none”.', list.length < begun.length && ' ' +
-        number(list.length) + ' of ' + plural(begun.length, 'trial') + ' are drawn.']);
+        'better its rank; orange is the best, red failed.' +
+        (axes.some((axis) => axis.lacks) ? ' What a trial does not have is at “none”.'
+            : ''), list.length < begun.length && ' ' + number(list.length) + ' of ' +
+        plural(begun.length, 'trial') + ' are drawn.']);
 }

@@ -33,8 +33,20 @@ function plot(view, label, height, draw)
     const top = svg('svg', { role: 'img', tabindex: 0, 'aria-label': label });
     const box = el('div', { class: 'plot' }, canvas, top);
     const layer = svg('g');
-    const made = { box, top, layer, redraw };
+    let due = false;
+    const made = { box, top, layer, redraw, later };
     box.style.height = height + 'px';
+
+    /* Once before the next frame, however often it is asked for. */
+    function later()
+    {
+        if (!due)
+            requestAnimationFrame(() => {
+                due = false;
+                redraw();
+            });
+        due = true;
+    }
 
     function redraw()
     {
@@ -78,14 +90,15 @@ function metricRange(view, values)
     let y0 = sorted[0], y1 = sorted[sorted.length - 1];
     const best = max ? y1 : y0;
     const usual = quantile(sorted, max ? 0.1 : 0.9), spread = Math.abs(usual - best);
-    const far = Math.abs((max ? y0 : y1) - best) > 4 * spread && spread > 0;
+    const far = Math.abs((max ? y0 : y1) - best) > 2 * spread && spread > 0;
     if (far && max)
-        y0 = best - spread * 1.5;
+        y0 = best - spread * 1.25;
     else if (far)
-        y1 = best + spread * 1.5;
+        y1 = best + spread * 1.25;
     const cut = sorted.filter((v) => v < y0 || v > y1).length;
     const pad = (y1 - y0) * 0.06 || Math.abs(y0) * 0.1 || 1;
-    return { y0: far && max ? y0 : y0 - pad, y1: far && !max ? y1 : y1 + pad, cut };
+    return { y0: far && max ? y0 : y0 - pad, y1: far && !max ? y1 : y1 + pad, cut,
+        low: Math.max(y0, sorted[0]), high: Math.min(y1, sorted[sorted.length - 1]) };
 }
 
 function logTicks(low, high)
@@ -195,7 +208,7 @@ function figureCard(title, tools, made, caption)
 
 function toggle(names, at, change)
 {
-    const buttons = names.map((name, i) => el('button', { class: 'chip',
+    const buttons = names.map((name, i) => el('button', { class: 'switch',
         'aria-pressed': String(i === at), on: { click: () => {
             buttons.forEach((one, k) => one.setAttribute('aria-pressed',
                 String(k === i)));
@@ -219,6 +232,63 @@ function stateKey(view, states)
 
 /* --- best so far --- */
 
+function cutText(range)
+{
+    return range.cut ? ' ' + plural(range.cut, 'value') +
+        ' beyond the picture at its edge.' : '';
+}
+
+/* The steps from best to best of trials in the order in which they ended. */
+function drawBestLine(ctx, view, list, place, right)
+{
+    let best, y;
+    ctx.lineWidth = 2.2;
+    ctx.beginPath();
+    for (const t of list) {
+        if (t.state === 'failed' || (best !== undefined &&
+            !isBetter(view, t.value, best)))
+            continue;
+        const at = place(t);
+        if (best === undefined)
+            ctx.moveTo(...at);
+        else
+            ctx.lineTo(at[0], y);
+        ctx.lineTo(...at);
+        best = t.value;
+        y = at[1];
+    }
+    if (best !== undefined)
+        ctx.lineTo(right, y);
+    ctx.stroke();
+}
+
+function drawDots(ctx, view, list, place, inks)
+{
+    const r = list.length > 2000 ? 1.4 : list.length > 300 ? 2 : 3;
+    for (const t of list) {
+        ctx.globalAlpha = isPicked(view, t) ? 0.75 : 0.08;
+        ctx.fillStyle = inks[TRIAL_INK[t.state]];
+        ctx.beginPath();
+        ctx.arc(...place(t), r, 0, 7);
+        ctx.fill();
+    }
+    ctx.globalAlpha = 1;
+}
+
+function nearestDot(list, place, px, py)
+{
+    let found = null, least = 40 * 40;
+    for (const t of list) {
+        const [x, y] = place(t);
+        const far = (x - px) ** 2 + (y - py) ** 2;
+        if (far < least) {
+            least = far;
+            found = t;
+        }
+    }
+    return found;
+}
+
 function bestSoFar(view)
 {
     const list = view.trials.filter((t) => t.order && t.value !== undefined)
@@ -226,63 +296,25 @@ function bestSoFar(view)
     if (list.length === 0)
         return null;
     const range = metricRange(view, list.map((t) => t.value));
-    const good = (t) => t.state === 'completed' || t.state === 'stopped';
+    const known = new Set(list);
     let byTime = false, scales;
     const x = (t) => byTime ? t.end / 1000 : t.order;
-
-    function drawLine(ctx, inks)
-    {
-        let best;
-        ctx.strokeStyle = inks.c1;
-        ctx.lineWidth = 2.2;
-        ctx.beginPath();
-        for (const t of list) {
-            if (!good(t) || (best !== undefined && !isBetter(view, t.value, best)))
-                continue;
-            if (best === undefined)
-                ctx.moveTo(scales.x(x(t)), scales.y(t.value));
-            else
-                ctx.lineTo(scales.x(x(t)), scales.y(best));
-            ctx.lineTo(scales.x(x(t)), scales.y(t.value));
-            best = t.value;
-        }
-        if (best !== undefined)
-            ctx.lineTo(scales.x(range.x1), scales.y(best));
-        ctx.stroke();
-    }
-
+    const place = (t) => scales && known.has(t)
+        ? [scales.x(x(t)), scales.y(t.value)] : null;
     const made = plot(view, 'Best ' + view.search.metric + ' so far over ' +
-        plural(list.length, 'trial') + ': ' + (view.best && view.best.value !== undefined
-        ? number(view.best.value) + ' in trial ' + view.best.n : 'none'), 250,
+        plural(list.length, 'trial') + ': ' + (view.best ? number(view.best.value) +
+        ' in trial ' + view.best.n : 'none'), 250,
     (ctx, top, width, height, inks) => {
-        range.x0 = byTime ? Math.min(...list.slice(0, 1).map(x)) : 1;
+        range.x0 = byTime ? x(list[0]) : 1;
         range.x1 = list.reduce((most, t) => Math.max(most, x(t)), range.x0);
         scales = plotScales(range, width, height);
-        plotGrid(ctx, top, scales, range, inks, byTime ? (v) => duration(v * 1000) : null);
-        const r = list.length > 2000 ? 1.4 : list.length > 300 ? 2 : 3;
-        for (const t of list) {
-            ctx.globalAlpha = isPicked(view, t) ? 0.75 : 0.08;
-            ctx.fillStyle = inks[TRIAL_INK[t.state]];
-            ctx.beginPath();
-            ctx.arc(scales.x(x(t)), scales.y(t.value), r, 0, 7);
-            ctx.fill();
-        }
-        ctx.globalAlpha = 1;
-        drawLine(ctx, inks);
+        plotGrid(ctx, top, scales, range, inks, byTime && ((v) => duration(v * 1000)));
+        drawDots(ctx, view, list, place, inks);
+        ctx.strokeStyle = inks.c1;
+        drawBestLine(ctx, view, list, place, scales.x(range.x1));
     });
-    const place = (t) => t.order && t.value !== undefined
-        ? [scales.x(x(t)), scales.y(t.value)] : null;
-    plotPointer(view, made, (px, py) => {
-        let found = null, least = 40 * 40;
-        for (const t of list) {
-            const dx = scales.x(x(t)) - px, dy = scales.y(t.value) - py;
-            if (dx * dx + dy * dy < least) {
-                least = dx * dx + dy * dy;
-                found = t;
-            }
-        }
-        return found;
-    }, place, () => list);
+    plotPointer(view, made, (px, py) => nearestDot(list, place, px, py), place,
+        () => list);
     view.marks.push((t) => {
         const at = t && place(t);
         made.layer.replaceChildren(...at ? [svg('circle', { class: 'marked', cx: at[0],
@@ -293,10 +325,9 @@ function bestSoFar(view)
         made.redraw();
     });
     return figureCard('Best so far', tools, made.box, [stateKey(view,
-        ['completed', 'stopped', 'failed']), 'Each dot is a trial in the order in which ' +
-        'they ended; the line is the best ' + view.search.metric + ' until then.' +
-        (range.cut ? ' ' + plural(range.cut, 'value') + ' beyond the picture at its edge.'
-            : '')]);
+        ['completed', 'stopped', 'failed']), 'Each dot is a trial, in the order in ' +
+        'which they ended; the line is the best ' + view.search.metric +
+        ' until then.' + cutText(range)]);
 }
 
 /* --- the metric of each trial as it went on --- */
@@ -305,9 +336,9 @@ function spread(list, most, always)
 {
     if (list.length <= most)
         return list;
-    const by = list.length / most;
     const some = new Set(always.filter(Boolean));
-    for (let i = 0; i < most; i++)
+    const count = most - some.size, by = list.length / count;
+    for (let i = 0; i < count; i++)
         some.add(list[Math.floor(i * by)]);
     return list.filter((one) => some.has(one));
 }
@@ -354,94 +385,117 @@ function drawRungs(ctx, top, view, scales, range, inks)
     ctx.restore();
 }
 
-function curves(view)
+/* What all curves span; steps are shown by their logarithm where rungs grow so. */
+function curveRange(view, list)
 {
-    const all = view.trials.filter((t) => t.curve && t.curve.length > 0);
-    if (all.length === 0)
-        return null;
-    const list = spread(all, CURVES_MAX, [view.best]);
     const values = [], rungs = view.search.rungs;
-    let x0 = Infinity, x1 = -Infinity, scales;
+    let x0 = Infinity, x1 = -Infinity;
     for (const t of list)
         for (let i = 0; i < t.curve.length; i += 2) {
             x0 = Math.min(x0, t.curve[i]);
             x1 = Math.max(x1, t.curve[i]);
             values.push(t.curve[i + 1]);
         }
-    const range = Object.assign(metricRange(view, values), { x0, x1 });
     const mayLog = x0 > 0 && x1 / x0 >= 8;
-    range.log = mayLog && rungs.length >= 3 && rungs[rungs.length - 1] / rungs[0] >= 8;
+    return Object.assign(metricRange(view, values), { x0, x1, mayLog,
+        log: mayLog && rungs.length >= 3 && rungs[rungs.length - 1] / rungs[0] >= 8 });
+}
+
+/* to(first, x, y) for each point of a curve. */
+function curvePath(t, scales, to)
+{
+    for (let i = 0; i < t.curve.length; i += 2)
+        to(i === 0, scales.x(t.curve[i]), scales.y(t.curve[i + 1]));
+}
+
+function curveEnd(t, scales)
+{
+    return [scales.x(t.curve[t.curve.length - 2]), scales.y(t.curve[t.curve.length - 1])];
+}
+
+function drawCurve(ctx, t, scales, ink, width, opacity)
+{
+    ctx.globalAlpha = opacity;
+    ctx.strokeStyle = ink;
+    ctx.lineWidth = width;
+    ctx.beginPath();
+    curvePath(t, scales, (first, x, y) => first ? ctx.moveTo(x, y) : ctx.lineTo(x, y));
+    ctx.stroke();
+}
+
+function drawCurves(ctx, view, list, scales, inks)
+{
     const alpha = Math.min(0.8, Math.max(0.12, 30 / list.length));
+    for (const picked of [false, true])
+        for (const t of list)
+            if (isPicked(view, t) === picked && t !== view.best)
+                drawCurve(ctx, t, scales, inks[TRIAL_INK[t.state]], 1.2,
+                    picked ? alpha : 0.04);
+    ctx.globalAlpha = 0.9;
+    for (const t of list)
+        if (isPicked(view, t) && list.length <= 600)
+            drawEnd(ctx, t, ...curveEnd(t, scales), inks);
+    if (view.best && view.best.curve)
+        drawCurve(ctx, view.best, scales, inks.c1, 2.6, 1);
+    ctx.globalAlpha = 1;
+}
 
-    function path(t, to)
-    {
-        for (let i = 0; i < t.curve.length; i += 2)
-            to(i === 0, scales.x(t.curve[i]), scales.y(t.curve[i + 1]));
-    }
+function nearestCurve(view, list, scales, px, py)
+{
+    let found = null, least = 30 * 30;
+    for (const t of list)
+        curvePath(t, scales, (_, x, y) => {
+            const far = (x - px) ** 2 + (y - py) ** 2;
+            if (far < least && isPicked(view, t)) {
+                least = far;
+                found = t;
+            }
+        });
+    return found;
+}
 
-    function drawCurve(ctx, t, ink, width, opacity)
-    {
-        ctx.globalAlpha = opacity;
-        ctx.strokeStyle = ink;
-        ctx.lineWidth = width;
-        ctx.beginPath();
-        path(t, (first, x, y) => first ? ctx.moveTo(x, y) : ctx.lineTo(x, y));
-        ctx.stroke();
-    }
+function curvesCaption(view, drawn, all, range)
+{
+    return [stateKey(view, ['completed', 'stopped', 'failed', 'running', 'paused']),
+        'A line ends where its trial did; a square marks one that its search stopped.' +
+        (view.search.rungs.length > 0
+            ? ' Dashed: the rungs at which trials were compared.' : '') +
+        (view.search.clones ? ' Where a line jumps, the trial went on from the ' +
+            'checkpoint of another.' : '') + (drawn < all ? ' ' + number(drawn) + ' of ' +
+        plural(all, 'trial') + ' are drawn.' : '') + cutText(range)];
+}
 
+function curves(view)
+{
+    const all = view.trials.filter((t) => t.curve && t.curve.length > 0);
+    if (all.length === 0)
+        return null;
+    const list = spread(all, CURVES_MAX, [view.best]);
+    const range = curveRange(view, list);
+    let scales;
     const made = plot(view, view.search.metric + ' of ' + plural(list.length, 'trial') +
         ' as they went on, by ' + view.search.unit, 330,
     (ctx, top, width, height, inks) => {
         scales = plotScales(range, width, height);
         plotGrid(ctx, top, scales, range, inks);
         drawRungs(ctx, top, view, scales, range, inks);
-        for (const pass of [false, true])
-            for (const t of list)
-                if (isPicked(view, t) === pass && t !== view.best)
-                    drawCurve(ctx, t, inks[TRIAL_INK[t.state]], 1.2,
-                        pass ? alpha : 0.04);
-        ctx.globalAlpha = 0.9;
-        for (const t of list)
-            if (isPicked(view, t) && list.length <= 600)
-                drawEnd(ctx, t, scales.x(t.curve[t.curve.length - 2]),
-                    scales.y(t.curve[t.curve.length - 1]), inks);
-        if (view.best && view.best.curve)
-            drawCurve(ctx, view.best, inks.c1, 2.6, 1);
-        ctx.globalAlpha = 1;
+        drawCurves(ctx, view, list, scales, inks);
     });
-    plotPointer(view, made, (px, py) => {
-        let found = null, least = 30 * 30;
-        for (const t of list)
-            path(t, (_, x, y) => {
-                const far = (x - px) ** 2 + (y - py) ** 2;
-                if (far < least && isPicked(view, t)) {
-                    least = far;
-                    found = t;
-                }
-            });
-        return found;
-    }, (t) => t.curve && [scales.x(t.curve[t.curve.length - 2]),
-        scales.y(t.curve[t.curve.length - 1])], () => list);
+    plotPointer(view, made, (px, py) => nearestCurve(view, list, scales, px, py),
+        (t) => curveEnd(t, scales), () => list);
     view.marks.push((t) => {
         let d = '';
         if (t && t.curve && scales)
-            path(t, (first, x, y) => {
+            curvePath(t, scales, (first, x, y) => {
                 d += (first ? 'M' : 'L') + x.toFixed(1) + ' ' + y.toFixed(1);
             });
         made.layer.replaceChildren(...d ? [svg('path', { class: 'marked', d })] : []);
     });
     const unit = { report: 'reports', step: 'steps', epoch: 'epochs' }[view.search.unit];
-    const tools = mayLog ? toggle([unit, 'log'], range.log ? 1 : 0, (i) => {
+    const tools = range.mayLog ? toggle([unit, 'log'], range.log ? 1 : 0, (i) => {
         range.log = i === 1;
         made.redraw();
     }) : [];
-    return figureCard(view.search.metric + ' by ' + view.search.unit, tools, made.box, [
-        stateKey(view, ['completed', 'stopped', 'failed', 'running', 'paused']),
-        'A line ends where its trial did; a square marks one that its search stopped.' +
-        (rungs.length > 0 ? ' Dashed: the rungs at which trials were compared.' : '') +
-        (view.search.clones ? ' Trials were copied onto others and went on.' : '') +
-        (list.length < all.length ? ' ' + number(list.length) + ' of ' +
-            plural(all.length, 'trial') + ' are drawn.' : '') +
-        (range.cut ? ' ' + plural(range.cut, 'value') + ' beyond the picture at its edge.'
-            : '')]);
+    return figureCard(view.search.metric + ' by ' + view.search.unit, tools, made.box,
+        curvesCaption(view, list.length, all.length, range));
 }

@@ -89,25 +89,28 @@ const char *view_cause_hint(const struct plan_step *step, const char *cause)
     static const struct {
         enum plan_cause cause;
         const char *hint;
-        bool commands; /* of no use for native steps */
+        enum { NO_CALLS = 1, NO_RUNS = 2 } not_for; /* native steps; those of our own */
     } hints[] = {
-        {PLAN_CAUSE_SIGNAL, "the program crashed or was killed from outside", false},
-        {PLAN_CAUSE_OOM, "raise resources.memory of the step, or give it less to do", false},
+        {PLAN_CAUSE_SIGNAL, "the program crashed or was killed from outside", 0},
+        {PLAN_CAUSE_OOM, "raise resources.memory of the step, or give it less to do", 0},
         {PLAN_CAUSE_TIMEOUT,
-         "raise timeout of the step, or find out what it waits for", false},
+         "raise timeout of the step, or find out what it waits for", 0},
         {PLAN_CAUSE_START, "install the program or correct its name; one beside the "
                            "recipe is ${recipe.dir}/NAME",
-         true},
+         NO_CALLS | NO_RUNS},
         {PLAN_CAUSE_OUTPUT,
-         "outputs are paths relative to the folder the step runs in", true},
-        {PLAN_CAUSE_INPUT, "inputs are paths relative to the folder of the recipe", false},
+         "outputs are paths relative to the folder the step runs in", NO_CALLS},
+        {PLAN_CAUSE_INPUT, "inputs are paths relative to the folder of the recipe",
+         NO_RUNS},
     };
     enum plan_cause wanted = cause ? plan_cause_parse(cause) : PLAN_CAUSE_NONE;
 
+    int kind = step == NULL ? 0
+                            : (step->op->call != NULL || step->is_trial ? NO_CALLS : 0) |
+                                  (step->op->run != NULL ? NO_RUNS : 0);
+
     for (size_t i = 0; i < RWF_COUNT(hints); i++)
-        if (hints[i].cause == wanted &&
-            !(hints[i].commands && step != NULL &&
-              (step->op->call != NULL || step->is_trial)))
+        if (hints[i].cause == wanted && (hints[i].not_for & kind) == 0)
             return hints[i].hint;
     return NULL;
 }
@@ -302,6 +305,13 @@ static void go_back(json_t *points, double x)
         json_array_remove(points, n - 1);
 }
 
+static bool over_steps(const json_t *step)
+{
+    const char *x = json_string_value(json_object_get(step, "x"));
+
+    return x && strcmp(x, "step") == 0;
+}
+
 static void metrics_come(struct record *rec, json_t *step, const json_t *event)
 {
     json_t *series = json_object_get(step, "series"), *value;
@@ -321,6 +331,9 @@ static void metrics_come(struct record *rec, json_t *step, const json_t *event)
             points = json_array();
             json_object_set_new(series, name, points);
         }
+        /* A value of the whole, after a curve over steps, is no point of it. */
+        if (!json_is_number(at) && json_array_size(points) > 0 && over_steps(step))
+            continue;
         if (json_is_number(at))
             go_back(points, x);
         json_array_append_new(points, json_pack("[f, f]", x, json_number_value(value)));

@@ -246,7 +246,7 @@ static void set_config(struct view_trial *t, const json_t *event)
     if (!json_is_object(config))
         return;
     json_decref(t->config);
-    t->config = json_incref(config);
+    t->config = json_deep_copy(config); /* the thread that draws reads it */
 }
 
 static double number_of(const json_t *event, const char *name)

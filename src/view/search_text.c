@@ -85,15 +85,15 @@ static void draw_head(const struct view_search *s, struct rwf_str *out, int widt
     struct rwf_str line = {0};
 
     rwf_str_addf(&line, "%s  %zu/%zu trials", s->address, s->ended, s->total);
-    for (int i = 0; i < VIEW_TRIAL_STATE_COUNT; i++)
-        if (i != VIEW_TRIAL_COMPLETED)
-            add_count(&line, s, (enum view_trial_state)i);
     if (s->best) {
         rwf_str_add(&line, ", best ");
         add_metric_name(&line, s);
         rwf_str_addc(&line, '=');
         view_number(&line, s->best->value);
     }
+    for (int i = 0; i < VIEW_TRIAL_STATE_COUNT; i++)
+        if (i != VIEW_TRIAL_COMPLETED)
+            add_count(&line, s, (enum view_trial_state)i);
     rwf_str_add(out, view_on(color, VIEW_BOLD));
     view_clip(out, line.data, width > 1 ? (size_t)width - 1 : 1);
     rwf_str_addf(out, "%s\n", view_off(color));
@@ -285,6 +285,24 @@ static void print_search(const struct view_search *s, FILE *out, bool color)
         print_config(s->best, out, color);
 }
 
+static bool any_best(const struct view_searches *all)
+{
+    for (size_t i = 0; i < view_searches_count(all); i++)
+        if (view_searches_at(all, i)->best)
+            return true;
+    return false;
+}
+
+static void print_commands(const char *id, bool best, FILE *out, bool color)
+{
+    const char *on = view_on(color, VIEW_NAME), *off = view_off(color);
+
+    fprintf(out, "  all trials        %sraywf tune show %s%s\n", on, id, off);
+    if (best)
+        fprintf(out, "  best as a recipe  %sraywf tune show %s --best%s\n", on, id,
+                off);
+}
+
 void view_search_summary(const struct view_run *r, FILE *out, bool color)
 {
     struct view_searches *all = view_searches_create(r->graph, 0);
@@ -297,10 +315,7 @@ void view_search_summary(const struct view_run *r, FILE *out, bool color)
                 count == 1 ? "search" : "searches", view_off(color));
         for (size_t i = 0; i < count; i++)
             print_search(view_searches_at(all, i), out, color);
-        fprintf(out, "  all trials: %sraywf tune show %s%s; the best as a recipe: "
-                     "%sraywf tune show %s --best%s\n",
-                view_on(color, VIEW_NAME), r->state->id, view_off(color),
-                view_on(color, VIEW_NAME), r->state->id, view_off(color));
+        print_commands(r->state->id, any_best(all), out, color);
     }
     free(path);
     view_searches_destroy(all);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A training step of GPT-2 124M as calls of the device table, in bf16 on one GPU, and each
- * kind of call alone beside its floor: the larger of its operations at the product rate and
- * its bytes at the copy rate, both measured here first.
+ * A training step of GPT-2 124M as calls of the device table, in bf16 on one GPU, and
+ * each kind of call alone beside its floor: the larger of its operations at the product
+ * rate and its bytes at the copy rate, both measured here first.
  *
- *   gpt2_step MODULE.so [BATCH [LENGTH [STEPS]]]     STEPS 0: attention once, for a profiler
+ *   gpt2_step MODULE.so [BATCH [LENGTH [STEPS]]]     STEPS 0: attention once, for a
+ * profiler; -1: only its times
  *
  * Weights lie as Hugging Face's GPT-2 has them, [in, out].
  */
@@ -29,7 +30,8 @@ struct linear {
 struct layer {
     int64_t norm1, norm1_bias, norm2, norm2_bias;
     struct linear qkv, project, up, down;
-    void *sum1, *ln1, *att_in, *att, *sum2, *ln2, *before, *act, *down_out, *project_out;
+    void *sum1, *ln1, *att_in, *att, *sum2, *ln2, *before, *act, *down_out,
+        *project_out;
     float *stats1, *stats2, *lse;
 };
 
@@ -181,14 +183,14 @@ static void tokens_make(void)
 
 static struct kernel_attention attention_of(void)
 {
-    return (struct kernel_attention){KERNEL_BF16, (int)batch, (int)length, HEADS, HEADS, SIZE,
-                                     0.125f};
+    return (struct kernel_attention){KERNEL_BF16, (int)batch, (int)length, HEADS,
+                                     HEADS,       SIZE,       0.125f};
 }
 
 static struct kernel_norm_args norm_of(int64_t weight, int64_t bias)
 {
     return (struct kernel_norm_args){KERNEL_LAYERNORM, KERNEL_BF16, rows, WIDTH, 1e-5f,
-                                     copy + weight, copy + bias};
+                                     copy + weight,    copy + bias};
 }
 
 static void activations_make(void)
@@ -232,25 +234,52 @@ static void activations_make(void)
 
 static void forward_linear(const struct linear *l, void *y, const void *x, void *before)
 {
-    k->matmul(c, &(struct kernel_matmul){
-                     .m = rows, .n = l->out, .k = l->in, .a = x, .b = copy + l->weight, .c = y,
-                     .type = KERNEL_BF16, .c_type = KERNEL_BF16, .alpha = 1,
-                     .bias = copy + l->bias, .before = before,
-                     .act = before != NULL ? KERNEL_GELU : KERNEL_LINEAR});
+    k->matmul(c, &(struct kernel_matmul){.m = rows,
+                                         .n = l->out,
+                                         .k = l->in,
+                                         .a = x,
+                                         .b = copy + l->weight,
+                                         .c = y,
+                                         .type = KERNEL_BF16,
+                                         .c_type = KERNEL_BF16,
+                                         .alpha = 1,
+                                         .bias = copy + l->bias,
+                                         .before = before,
+                                         .act = before != NULL ? KERNEL_GELU
+                                                               : KERNEL_LINEAR});
 }
 
 static void linear_dx(const struct linear *l, void *to, const void *dy)
 {
-    k->matmul(c, &(struct kernel_matmul){.m = rows, .n = l->in, .k = l->out, .a = dy, .tb = true,
-                                         .b = copy + l->weight, .c = to, .type = KERNEL_BF16,
-                                         .c_type = KERNEL_BF16, .alpha = 1});
+    k->matmul(c, &(struct kernel_matmul){.m = rows,
+                                         .n = l->in,
+                                         .k = l->out,
+                                         .a = dy,
+                                         .tb = true,
+                                         .b = copy + l->weight,
+                                         .c = to,
+                                         .type = KERNEL_BF16,
+                                         .c_type = KERNEL_BF16,
+                                         .alpha = 1});
 }
 
 static void linear_dw(const struct linear *l, const void *dy, const void *x)
 {
-    k->matmul(c, &(struct kernel_matmul){.m = l->in, .n = l->out, .k = rows, .ta = true, .a = x,
-                                         .b = dy, .c = grads + l->weight, .type = KERNEL_BF16,
-                                         .c_type = KERNEL_F32, .alpha = 1, .accumulate = true});
+    k->matmul(c, &(struct kernel_matmul){.m = l->in,
+                                         .n = l->out,
+                                         .k = rows,
+                                         .ta = true,
+                                         .a = x,
+                                         .b = dy,
+                                         .c = grads + l->weight,
+                                         .type = KERNEL_BF16,
+                                         .c_type = KERNEL_F32,
+                                         .alpha = 1,
+                                         .accumulate = true});
+}
+
+static void linear_dbias(const struct linear *l, const void *dy)
+{
     k->sum_rows(c, grads + l->bias, dy, rows, l->out, KERNEL_BF16, true);
 }
 
@@ -261,24 +290,46 @@ static struct kernel_rows tokens(void)
 
 static void head(bool back_dx, bool back_dw)
 {
-    struct kernel_matmul m = {.m = rows, .n = STRIDE, .k = WIDTH, .a = ln_final, .tb = true,
-                              .b = copy + wte, .c = logits, .type = KERNEL_BF16,
-                              .c_type = KERNEL_BF16, .alpha = 1};
+    struct kernel_matmul m = {.m = rows,
+                              .n = STRIDE,
+                              .k = WIDTH,
+                              .a = ln_final,
+                              .tb = true,
+                              .b = copy + wte,
+                              .c = logits,
+                              .type = KERNEL_BF16,
+                              .c_type = KERNEL_BF16,
+                              .alpha = 1};
     if (back_dx)
-        m = (struct kernel_matmul){.m = rows, .n = WIDTH, .k = STRIDE, .a = logits,
-                                   .b = copy + wte, .c = dnarrow, .type = KERNEL_BF16,
-                                   .c_type = KERNEL_BF16, .alpha = 1};
+        m = (struct kernel_matmul){.m = rows,
+                                   .n = WIDTH,
+                                   .k = STRIDE,
+                                   .a = logits,
+                                   .b = copy + wte,
+                                   .c = dnarrow,
+                                   .type = KERNEL_BF16,
+                                   .c_type = KERNEL_BF16,
+                                   .alpha = 1};
     if (back_dw)
-        m = (struct kernel_matmul){.m = STRIDE, .n = WIDTH, .k = rows, .ta = true, .a = logits,
-                                   .b = ln_final, .c = grads + wte, .type = KERNEL_BF16,
-                                   .c_type = KERNEL_F32, .alpha = 1, .accumulate = true};
+        m = (struct kernel_matmul){.m = STRIDE,
+                                   .n = WIDTH,
+                                   .k = rows,
+                                   .ta = true,
+                                   .a = logits,
+                                   .b = ln_final,
+                                   .c = grads + wte,
+                                   .type = KERNEL_BF16,
+                                   .c_type = KERNEL_F32,
+                                   .alpha = 1,
+                                   .accumulate = true};
     k->matmul(c, &m);
 }
 
 static void loss(void)
 {
-    k->cross_entropy(c, &(struct kernel_loss){KERNEL_BF16, rows, VOCAB, STRIDE, targets, NULL,
-                                              1.0f / (float)rows, true},
+    k->cross_entropy(c,
+                     &(struct kernel_loss){KERNEL_BF16, rows, VOCAB, STRIDE, targets,
+                                           NULL, 1.0f / (float)rows, true},
                      losses, NULL, logits);
 }
 
@@ -315,26 +366,31 @@ static void backward(void)
     k->zero(c, grads, (size_t)parameters * 4);
     head(true, false);
     head(false, true);
-    k->norm_back(c, &n, dx, grads + norm_final, grads + norm_final_bias, dnarrow, sum_final,
-                 stats_final, NULL, scratch);
+    k->norm_back(c, &n, dx, grads + norm_final, grads + norm_final_bias, dnarrow,
+                 sum_final, stats_final, NULL, scratch);
     for (int i = LAYERS - 1; i >= 0; i--) {
         struct layer *l = &layers[i];
         struct kernel_norm_args n1 = norm_of(l->norm1, l->norm1_bias);
         struct kernel_norm_args n2 = norm_of(l->norm2, l->norm2_bias);
         linear_dx(&l->down, dwide, dx);
         linear_dw(&l->down, dx, l->act);
-        k->activate_back(c, dwide, dwide, l->before, rows * 4 * WIDTH, KERNEL_GELU, KERNEL_BF16);
+        linear_dbias(&l->down, dx);
+        k->activate_back(c, dwide, dwide, l->before, rows * 4 * WIDTH, KERNEL_GELU,
+                         KERNEL_BF16);
         linear_dx(&l->up, dnarrow, dwide);
         linear_dw(&l->up, dwide, l->ln2);
-        k->norm_back(c, &n2, dx, grads + l->norm2, grads + l->norm2_bias, dnarrow, l->sum2,
-                     l->stats2, dx, scratch);
+        linear_dbias(&l->up, dwide);
+        k->norm_back(c, &n2, dx, grads + l->norm2, grads + l->norm2_bias, dnarrow,
+                     l->sum2, l->stats2, dx, scratch);
         linear_dx(&l->project, dnarrow, dx);
         linear_dw(&l->project, dx, l->att);
+        linear_dbias(&l->project, dx);
         k->attention_back(c, &a, dqkv, dnarrow, l->att, l->lse, l->att_in, scratch);
         linear_dx(&l->qkv, dnarrow, dqkv);
         linear_dw(&l->qkv, dqkv, l->ln1);
-        k->norm_back(c, &n1, dx, grads + l->norm1, grads + l->norm1_bias, dnarrow, l->sum1,
-                     l->stats1, dx, scratch);
+        linear_dbias(&l->qkv, dqkv);
+        k->norm_back(c, &n1, dx, grads + l->norm1, grads + l->norm1_bias, dnarrow,
+                     l->sum1, l->stats1, dx, scratch);
     }
     k->embed_back(c, &r, grads + wte, grads + wpe, dx, length);
 }
@@ -347,9 +403,9 @@ static void norm_clip(void)
 
 static void update(void)
 {
-    k->update(c, &(struct kernel_update){KERNEL_ADAMW, parameters, master, copy, grads, first,
-                                         second, clip, 6e-4f, 0.9f, 0.95f, 1e-8f, 0.1f,
-                                         ++step_number});
+    k->update(c, &(struct kernel_update){KERNEL_ADAMW, parameters, master, copy, grads,
+                                         first, second, clip, 6e-4f, 0.9f, 0.95f, 1e-8f,
+                                         0.1f, ++step_number});
 }
 
 static void step(void)
@@ -362,127 +418,121 @@ static void step(void)
 
 /* --- each call alone --- */
 
-static void do_qkv(void)
+enum call {
+    QKV,
+    PROJECT,
+    UP,
+    DOWN,
+    ALL_DX,
+    ALL_DW,
+    BIAS,
+    GELU_BACK,
+    ATTENTION,
+    ATTENTION_BACK,
+    NORM,
+    NORM_BACK,
+    HEAD,
+    LOSS,
+    HEAD_DX,
+    HEAD_DW,
+    EMBED,
+    EMBED_BACK,
+    ZERO,
+    CLIP,
+    UPDATE,
+    COPY,
+    PRODUCT,
+};
+
+static void call_linears(enum call what)
 {
-    forward_linear(&layers[0].qkv, layers[0].att_in, layers[0].ln1, NULL);
-}
-static void do_project(void)
-{
-    forward_linear(&layers[0].project, layers[0].project_out, layers[0].att, NULL);
-}
-static void do_up(void)
-{
-    forward_linear(&layers[0].up, layers[0].act, layers[0].ln2, layers[0].before);
-}
-static void do_down(void)
-{
-    forward_linear(&layers[0].down, layers[0].down_out, layers[0].act, NULL);
-}
-static void do_down_dx(void)
-{
-    linear_dx(&layers[0].down, dwide, dx);
-}
-static void do_all_dx(void)
-{
-    linear_dx(&layers[0].qkv, dnarrow, dqkv);
-    linear_dx(&layers[0].project, dnarrow, dx);
-    linear_dx(&layers[0].up, dnarrow, dwide);
-    linear_dx(&layers[0].down, dwide, dx);
-}
-static void do_dw(const struct linear *l, const void *dy, const void *x)
-{
-    k->matmul(c, &(struct kernel_matmul){.m = l->in, .n = l->out, .k = rows, .ta = true, .a = x,
-                                         .b = dy, .c = grads + l->weight, .type = KERNEL_BF16,
-                                         .c_type = KERNEL_F32, .alpha = 1, .accumulate = true});
-}
-static void do_all_dw(void)
-{
-    do_dw(&layers[0].qkv, dqkv, layers[0].ln1);
-    do_dw(&layers[0].project, dx, layers[0].att);
-    do_dw(&layers[0].up, dwide, layers[0].ln2);
-    do_dw(&layers[0].down, dx, layers[0].act);
-}
-static void do_bias(void)
-{
-    k->sum_rows(c, grads, dqkv, rows, 3 * WIDTH, KERNEL_BF16, true);
-    k->sum_rows(c, grads, dx, rows, WIDTH, KERNEL_BF16, true);
-    k->sum_rows(c, grads, dwide, rows, 4 * WIDTH, KERNEL_BF16, true);
-    k->sum_rows(c, grads, dx, rows, WIDTH, KERNEL_BF16, true);
-}
-static void do_gelu_back(void)
-{
-    k->activate_back(c, dwide, dwide, layers[0].before, rows * 4 * WIDTH, KERNEL_GELU,
-                     KERNEL_BF16);
-}
-static void do_attention(void)
-{
-    struct kernel_attention a = attention_of();
-    k->attention(c, &a, layers[0].att, layers[0].lse, layers[0].att_in);
-}
-static void do_attention_back(void)
-{
-    struct kernel_attention a = attention_of();
-    k->attention_back(c, &a, dqkv, dx, layers[0].att, layers[0].lse, layers[0].att_in, scratch);
-}
-static void do_norm(void)
-{
-    struct kernel_norm_args n = norm_of(layers[0].norm2, layers[0].norm2_bias);
-    k->norm(c, &n, layers[0].ln2, layers[0].sum2, layers[0].stats2, layers[0].sum1,
-            layers[0].project_out);
-}
-static void do_norm_back(void)
-{
-    struct kernel_norm_args n = norm_of(layers[0].norm2, layers[0].norm2_bias);
-    k->norm_back(c, &n, dnarrow, grads, grads + WIDTH, dx, layers[0].sum2, layers[0].stats2, dx,
-                 scratch);
-}
-static void do_head(void)
-{
-    head(false, false);
-}
-static void do_head_dx(void)
-{
-    head(true, false);
-}
-static void do_head_dw(void)
-{
-    head(false, true);
-}
-static void do_embed(void)
-{
-    struct kernel_rows r = tokens();
-    k->embed(c, &r, x0, copy + wte, copy + wpe, length);
-}
-static void do_embed_back(void)
-{
-    struct kernel_rows r = tokens();
-    k->embed_back(c, &r, grads + wte, grads + wpe, dx, length);
-}
-static void do_zero(void)
-{
-    k->zero(c, grads, (size_t)parameters * 4);
-}
-static void do_copy(void)
-{
-    k->copy(c, dwide, layers[0].before, (size_t)rows * 8 * WIDTH);
-}
-static void do_product(void)
-{
-    k->matmul(c, &(struct kernel_matmul){.m = 8192, .n = 8192, .k = 8192, .a = layers[0].before,
-                                         .b = layers[0].act, .c = logits, .tb = true,
-                                         .type = KERNEL_BF16, .c_type = KERNEL_BF16,
-                                         .alpha = 1});
+    const struct layer *l = &layers[0];
+    const struct linear *linears[] = {&l->qkv, &l->project, &l->up, &l->down};
+    const void *inputs[] = {l->ln1, l->att, l->ln2, l->act};
+    void *outputs[] = {dqkv, dx, dwide, dx};
+    void *input_grads[] = {dnarrow, dnarrow, dnarrow, dwide};
+    for (int i = 0; i < 4; i++) {
+        if (what == ALL_DX)
+            linear_dx(linears[i], input_grads[i], outputs[i]);
+        if (what == ALL_DW)
+            linear_dw(linears[i], outputs[i], inputs[i]);
+        if (what == BIAS)
+            linear_dbias(linears[i], outputs[i]);
+    }
 }
 
-static double median_of(void (*call)(void), int times)
+static void call_layer(enum call what)
+{
+    struct layer *l = &layers[0];
+    struct kernel_attention a = attention_of();
+    struct kernel_norm_args n = norm_of(l->norm2, l->norm2_bias);
+    if (what == QKV)
+        forward_linear(&l->qkv, l->att_in, l->ln1, NULL);
+    else if (what == PROJECT)
+        forward_linear(&l->project, l->project_out, l->att, NULL);
+    else if (what == UP)
+        forward_linear(&l->up, l->act, l->ln2, l->before);
+    else if (what == DOWN)
+        forward_linear(&l->down, l->down_out, l->act, NULL);
+    else if (what == GELU_BACK)
+        k->activate_back(c, dwide, dwide, l->before, rows * 4 * WIDTH, KERNEL_GELU,
+                         KERNEL_BF16);
+    else if (what == ATTENTION)
+        k->attention(c, &a, l->att, l->lse, l->att_in);
+    else if (what == ATTENTION_BACK)
+        k->attention_back(c, &a, dqkv, dx, l->att, l->lse, l->att_in, scratch);
+    else if (what == NORM)
+        k->norm(c, &n, l->ln2, l->sum2, l->stats2, l->sum1, l->project_out);
+    else if (what == NORM_BACK)
+        k->norm_back(c, &n, dnarrow, grads, grads + WIDTH, dx, l->sum2, l->stats2, dx,
+                     scratch);
+    else
+        call_linears(what);
+}
+
+static void call(enum call what)
+{
+    struct kernel_rows r = tokens();
+    if (what < HEAD)
+        call_layer(what);
+    else if (what == HEAD || what == HEAD_DX || what == HEAD_DW)
+        head(what == HEAD_DX, what == HEAD_DW);
+    else if (what == LOSS)
+        loss();
+    else if (what == EMBED)
+        k->embed(c, &r, x0, copy + wte, copy + wpe, length);
+    else if (what == EMBED_BACK)
+        k->embed_back(c, &r, grads + wte, grads + wpe, dx, length);
+    else if (what == ZERO)
+        k->zero(c, grads, (size_t)parameters * 4);
+    else if (what == CLIP)
+        norm_clip();
+    else if (what == UPDATE)
+        update();
+    else if (what == COPY)
+        k->copy(c, dwide, layers[0].before, (size_t)rows * 8 * WIDTH);
+    else
+        k->matmul(c, &(struct kernel_matmul){.m = 8192,
+                                             .n = 8192,
+                                             .k = 8192,
+                                             .tb = true,
+                                             .a = layers[0].before,
+                                             .b = layers[0].act,
+                                             .c = logits,
+                                             .type = KERNEL_BF16,
+                                             .c_type = KERNEL_BF16,
+                                             .alpha = 1});
+}
+
+static double median_of(enum call what, int times)
 {
     double took[5];
-    call();
+    call(what);
     finish();
     for (int i = 0; i < 5; i++) {
         double start = now();
         for (int j = 0; j < times; j++)
-            call();
+            call(what);
         finish();
         took[i] = (now() - start) / times;
         for (int j = i; j > 0 && took[j] < took[j - 1]; j--) {
@@ -496,51 +546,52 @@ static double median_of(void (*call)(void), int times)
 
 static void table_print(double step_time)
 {
-    double r = (double)rows, w = WIDTH, n = (double)parameters, v = STRIDE, nar = r * w * 2;
+    double r = (double)rows, w = WIDTH, n = (double)parameters, v = STRIDE,
+           nar = r * w * 2;
     double pairs = r * (double)(length + 1) / 2 * w; /* causal */
     const struct {
         const char *name;
-        void (*call)(void);
+        enum call what;
         int count;
         double flops, bytes;
     } lines[] = {
-        {"qkv", do_qkv, 12, 6 * r * w * w, 4 * nar},
-        {"projection", do_project, 12, 2 * r * w * w, 2 * nar},
-        {"up, GELU", do_up, 12, 8 * r * w * w, 9 * nar},
-        {"down", do_down, 12, 8 * r * w * w, 5 * nar},
-        {"down dx", do_down_dx, 0, 8 * r * w * w, 5 * nar},
-        {"dx of the four", do_all_dx, 12, 24 * r * w * w, 16 * nar},
-        {"dW of the four", do_all_dw, 12, 24 * r * w * w, 16 * nar},
-        {"bias gradients of the four", do_bias, 12, 0, 9 * nar},
-        {"GELU back", do_gelu_back, 12, 0, 12 * nar},
-        {"attention", do_attention, 12, 4 * pairs, 4 * nar},
-        {"attention back", do_attention_back, 12, 10 * pairs, 8 * nar},
-        {"norm, residual", do_norm, 25, 0, 4 * nar},
-        {"norm back", do_norm_back, 25, 0, 4 * nar},
-        {"head", do_head, 1, 2 * r * w * v, nar + r * v * 2},
-        {"cross-entropy", loss, 1, 0, r * v * 4},
-        {"head dx", do_head_dx, 1, 2 * r * w * v, nar + r * v * 2},
-        {"head dW", do_head_dw, 1, 2 * r * w * v, nar + r * v * 2},
-        {"embed", do_embed, 1, 0, 2 * nar},
-        {"embed back", do_embed_back, 1, 0, 2 * nar},
-        {"zero gradients", do_zero, 1, 0, 4 * n},
-        {"clip", norm_clip, 1, 0, 4 * n},
-        {"AdamW", update, 1, 0, 30 * n},
+        {"qkv", QKV, 12, 6 * r * w * w, 4 * nar},
+        {"projection", PROJECT, 12, 2 * r * w * w, 2 * nar},
+        {"up, GELU", UP, 12, 8 * r * w * w, 9 * nar},
+        {"down", DOWN, 12, 8 * r * w * w, 5 * nar},
+        {"dx of the four", ALL_DX, 12, 24 * r * w * w, 16 * nar},
+        {"dW of the four", ALL_DW, 12, 24 * r * w * w, 16 * nar},
+        {"bias gradients of the four", BIAS, 12, 0, 9 * nar},
+        {"GELU back", GELU_BACK, 12, 0, 12 * nar},
+        {"attention", ATTENTION, 12, 4 * pairs, 4 * nar},
+        {"attention back", ATTENTION_BACK, 12, 10 * pairs, 8 * nar},
+        {"norm, residual", NORM, 25, 0, 4 * nar},
+        {"norm back", NORM_BACK, 25, 0, 4 * nar},
+        {"head", HEAD, 1, 2 * r * w * v, nar + r * v * 2},
+        {"cross-entropy", LOSS, 1, 0, r * v * 4},
+        {"head dx", HEAD_DX, 1, 2 * r * w * v, nar + r * v * 2},
+        {"head dW", HEAD_DW, 1, 2 * r * w * v, nar + r * v * 2},
+        {"embed", EMBED, 1, 0, 2 * nar},
+        {"embed back", EMBED_BACK, 1, 0, 2 * nar},
+        {"zero gradients", ZERO, 1, 0, 4 * n},
+        {"clip", CLIP, 1, 0, 4 * n},
+        {"AdamW", UPDATE, 1, 0, 30 * n},
     };
-    double copied = 2 * 4 * nar / median_of(do_copy, 10);
-    double product = 2.0 * 8192 * 8192 * 8192 / median_of(do_product, 10);
-    printf("copy %.2f TB/s, product of 8192 %.0f TFLOP/s\n", copied / 1e12, product / 1e12);
-    printf("%-28s %5s %9s %9s %7s %8s %8s\n", "call", "times", "each us", "floor us", "ratio",
-           "TFLOP/s", "of step");
+    double copied = 2 * 4 * nar / median_of(COPY, 10);
+    double product = 2.0 * 8192 * 8192 * 8192 / median_of(PRODUCT, 10);
+    printf("copy %.2f TB/s, product of 8192 %.0f TFLOP/s\n", copied / 1e12,
+           product / 1e12);
+    printf("%-28s %5s %9s %9s %7s %8s %8s\n", "call", "times", "each us", "floor us",
+           "ratio", "TFLOP/s", "of step");
     double sum = 0;
     for (size_t i = 0; i < sizeof(lines) / sizeof(*lines); i++) {
-        double t = median_of(lines[i].call, 5);
+        double t = median_of(lines[i].what, 5);
         double a = lines[i].flops / product, b = lines[i].bytes / copied;
         double floor_time = a > b ? a : b;
         sum += t * lines[i].count;
-        printf("%-28s %5d %9.1f %9.1f %7.2f %8.0f %7.1f%%\n", lines[i].name, lines[i].count,
-               t * 1e6, floor_time * 1e6, t / floor_time, lines[i].flops / t / 1e12,
-               100 * t * lines[i].count / step_time);
+        printf("%-28s %5d %9.1f %9.1f %7.2f %8.0f %7.1f%%\n", lines[i].name,
+               lines[i].count, t * 1e6, floor_time * 1e6, t / floor_time,
+               lines[i].flops / t / 1e12, 100 * t * lines[i].count / step_time);
     }
     printf("sum of the above %.1f ms, the step %.1f ms\n", sum * 1e3, step_time * 1e3);
 }
@@ -584,10 +635,22 @@ int main(int argc, char **argv)
     activations_make();
     struct kernel_info info;
     k->info(c, &info);
+    if (steps < 0) {
+        call(QKV);
+        double f = median_of(ATTENTION, 10), b = median_of(ATTENTION_BACK, 10);
+        uint64_t bits = 0, *host = malloc((size_t)rows * 6 * WIDTH);
+        k->download(c, host, dqkv, (size_t)rows * 6 * WIDTH);
+        finish();
+        for (int64_t i = 0; i < rows * 6 * WIDTH / 8; i++)
+            bits = bits * 31 + host[i];
+        printf("attention %.1f us, back %.1f us; bits of the gradients %016llx\n",
+               f * 1e6, b * 1e6, (unsigned long long)bits);
+        return 0;
+    }
     if (steps == 0) {
-        do_qkv();
-        do_attention();
-        do_attention_back();
+        call(QKV);
+        call(ATTENTION);
+        call(ATTENTION_BACK);
         finish();
         return 0;
     }
@@ -600,11 +663,14 @@ int main(int argc, char **argv)
     for (int i = 0; i < steps; i++)
         step();
     finish();
-    double took = (now() - start) / steps, flops = 6 * 123.6e6 + 12.0 * LAYERS * WIDTH * (double)length;
-    printf("%s: batch %d, length %d: %.2f ms a step, %.0f tokens/s, MFU %.1f%%; loss %.4f, "
+    double took = (now() - start) / steps,
+           flops = 6 * 123.6e6 + 12.0 * LAYERS * WIDTH * (double)length;
+    printf("%s: batch %d, length %d: %.2f ms a step, %.0f tokens/s, MFU %.1f%%; loss "
+           "%.4f, "
            "after %d steps on the same tokens %.4f\n",
            info.name, (int)batch, (int)length, took * 1e3, (double)rows / took,
-           100 * flops * (double)rows / took / (info.peak_bf16 > 0 ? info.peak_bf16 : 1e30),
+           100 * flops * (double)rows / took /
+               (info.peak_bf16 > 0 ? info.peak_bf16 : 1e30),
            start_loss, steps + 4, loss_mean());
     table_print(took);
     k->close(c);

@@ -46,12 +46,12 @@ EXTRA_PROGRAMS += tests/bench/tokenizer
 tests_bench_tokenizer_SOURCES = tests/bench/tokenizer.c
 tests_bench_tokenizer_LDADD = libtext.a libbase.a $(TEXT_LIBS) $(RWF_LIBS)
 # On a GPU; the head of gpt2_step.c says how. gpt2_torch.py is its peer.
-EXTRA_DIST += %D%/gpt2_torch.py
+EXTRA_DIST += %D%/gpt2_torch.py %D%/train_gpu.py
 EXTRA_PROGRAMS += tests/bench/gpt2_step
 tests_bench_gpt2_step_SOURCES = tests/bench/gpt2_step.c
 tests_bench_gpt2_step_LDADD = -ldl -lm
 # An MLP against PyTorch, one rank and two; the head of train.sh says how.
-EXTRA_DIST += %D%/train.sh %D%/train_torch.py
+EXTRA_DIST += %D%/train.sh %D%/train_torch.py %D%/train_gpu.sh
 EXTRA_PROGRAMS += tests/bench/train
 tests_bench_train_SOURCES = tests/bench/train.c
 tests_bench_train_LDADD = libbase.a $(RWF_LIBS)

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Data and job files of train.sh: an MLP 784-128-10 on 60,000 random rows.
+ * Data and job files of train.sh (an MLP 784-128-10 on 60,000 random rows) and train_gpu.sh
+ * (GPT-2 124M on random tokens).
  *
  *   train data FOLDER                    makes FOLDER/data
  *   train job FOLDER NAME BATCH STEPS    FOLDER/NAME/job.json
+ *   train tokens FOLDER                  makes FOLDER/data
+ *   train gpt2 FOLDER NAME BATCH STEPS MICRO SHARD SAVE_EVERY
  *   train peak                           GFLOP/s of fused multiply-adds, one core
  */
 #include "config.h"
@@ -18,6 +21,7 @@
 #include "base/mem.h"
 
 enum { ROWS = 60000, FEATURES = 784, CLASSES = 10 };
+enum { TOKENS = 20000000, VOCAB = 50257, LENGTH = 1024 };
 
 static int fail(const struct rwf_err *err)
 {
@@ -70,18 +74,10 @@ static void set_path(json_t *job, const char *key, const char *folder, const cha
     free(path);
 }
 
-static int write_job(const char *folder, const char *name, int batch, int steps)
+static int save_job(const char *folder, const char *name, json_t *job)
 {
     struct rwf_err err = RWF_ERR_INIT;
     char *place = rwf_fs_join(folder, name), *path = rwf_fs_join(place, "job.json");
-    json_t *job = json_pack("{s:i, s:s, s:i, s:i, s:i, s:i, s:i, s:i}", "v", 1, "device", "cpu",
-                            "threads", 1, "seed", 1, "global_batch_size", batch,
-                            "micro_batch_size", batch, "steps", steps, "log_every", steps);
-    json_object_update_new(
-        job, json_pack("{s:{s:s, s:i, s:[i], s:i}, s:{s:s, s:f}, s:{s:i}, s:{s:i}}", "config",
-                       "model_type", "mlp", "features", FEATURES, "hidden", 128, "outputs",
-                       CLASSES, "optimizer", "type", "adamw", "learning_rate", 1e-3,
-                       "checkpoint", "every", 0, "evaluate", "every", 0));
     set_path(job, "data", folder, "data");
     set_path(job, "work", place, "work");
     set_path(job, "checkpoints", place, "checkpoints");
@@ -95,6 +91,63 @@ static int write_job(const char *folder, const char *name, int batch, int steps)
     free(path);
     free(place);
     return rc == 0 ? 0 : fail(&err);
+}
+
+/* Runs of a few words, so that there is something to learn. */
+static int write_tokens(const char *folder)
+{
+    static const char info[] = "{\"v\":1,\"kind\":\"tokens\",\"vocab\":50257,\"width\":2,"
+                               "\"splits\":{\"train\":{\"tokens\":20000000}}}";
+    struct rwf_err err = RWF_ERR_INIT;
+    uint16_t *ids = rwf_xmalloc(TOKENS * sizeof(*ids));
+    uint64_t state = 1;
+    char *data = rwf_fs_join(folder, "data");
+    char *tokens = rwf_fs_join(data, "train.ids"), *json = rwf_fs_join(data, "data.json");
+    for (size_t i = 0; i < TOKENS; i++)
+        ids[i] = i % 4 == 0 ? (uint16_t)(draw(&state) % VOCAB)
+                            : (uint16_t)((ids[i - 1] * 31U + 7) % VOCAB);
+    int rc = rwf_fs_mkdirs(data, &err);
+    if (rc == 0)
+        rc = rwf_fs_write(tokens, ids, TOKENS * sizeof(*ids), false, &err);
+    if (rc == 0)
+        rc = rwf_fs_write(json, info, sizeof(info) - 1, false, &err);
+    free(tokens);
+    free(json);
+    free(data);
+    free(ids);
+    return rc == 0 ? 0 : fail(&err);
+}
+
+static int write_gpt2(char **argv)
+{
+    json_t *job = json_pack(
+        "{s:i, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:f, s:{s:i}}", "v", 1,
+        "device", "cuda", "precision", "bf16", "shard", argv[7], "threads", 8, "seed", 1,
+        "global_batch_size", atoi(argv[4]), "micro_batch_size", atoi(argv[6]),
+        "sequence_length", LENGTH, "steps", atoi(argv[5]), "log_every", 10, "clip", 1.0,
+        "checkpoint", "every", atoi(argv[8]));
+    json_object_update_new(
+        job, json_pack("{s:{s:s, s:i, s:i, s:i, s:i, s:i, s:f, s:f, s:f}, "
+                       "s:{s:s, s:f, s:f, s:f, s:f}, s:{s:s, s:i}}",
+                       "config", "model_type", "gpt2", "n_layer", 12, "n_embd", 768, "n_head",
+                       12, "n_positions", LENGTH, "vocab_size", VOCAB, "resid_pdrop", 0.0,
+                       "embd_pdrop", 0.0, "attn_pdrop", 0.0, "optimizer", "type", "adamw",
+                       "learning_rate", 6e-4, "weight_decay", 0.1, "beta1", 0.9, "beta2", 0.95,
+                       "schedule", "type", "cosine", "warmup_steps", 10));
+    return save_job(argv[2], argv[3], job);
+}
+
+static int write_job(const char *folder, const char *name, int batch, int steps)
+{
+    json_t *job = json_pack("{s:i, s:s, s:i, s:i, s:i, s:i, s:i, s:i}", "v", 1, "device", "cpu",
+                            "threads", 1, "seed", 1, "global_batch_size", batch,
+                            "micro_batch_size", batch, "steps", steps, "log_every", steps);
+    json_object_update_new(
+        job, json_pack("{s:{s:s, s:i, s:[i], s:i}, s:{s:s, s:f}, s:{s:i}, s:{s:i}}", "config",
+                       "model_type", "mlp", "features", FEATURES, "hidden", 128, "outputs",
+                       CLASSES, "optimizer", "type", "adamw", "learning_rate", 1e-3,
+                       "checkpoint", "every", 0, "evaluate", "every", 0));
+    return save_job(folder, name, job);
 }
 
 #if defined(__x86_64__)
@@ -150,6 +203,10 @@ int main(int argc, char **argv)
         return write_job(argv[2], argv[3], atoi(argv[4]), atoi(argv[5]));
     if (argc == 2 && strcmp(argv[1], "peak") == 0)
         return print_peak();
+    if (argc == 3 && strcmp(argv[1], "tokens") == 0)
+        return write_tokens(argv[2]);
+    if (argc == 9 && strcmp(argv[1], "gpt2") == 0)
+        return write_gpt2(argv);
     fprintf(stderr, "usage: train data FOLDER | job FOLDER NAME BATCH STEPS | peak\n");
     return 2;
 }

@@ -44,10 +44,11 @@ static int best(json_t *algorithm, int seeds, int trials, char **names)
     return 0;
 }
 
+/* The processor's time: the machine may have other work. */
 static double now(void)
 {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
     return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
 }
 
@@ -99,13 +100,14 @@ static int suggest(json_t *algorithm, int observed)
         spent += t1 - t0;
         json_decref(config);
     }
-    double most = 0, sum = 0;
+    double most = 0, least = INFINITY, sum = 0;
     for (int i = 0; i < 64; i++) {
         most = fmax(most, last[i]);
+        least = fmin(least, last[i]);
         sum += last[i];
     }
-    printf("%d observed: suggest %.3f ms mean, %.3f ms most; add + observe %.4f ms\n",
-           observed, sum / 64, most, adding / (observed + 64));
+    printf("%d observed: suggest %.3f ms mean, %.3f to %.3f; add + observe %.4f ms\n",
+           observed, sum / 64, least, most, adding / (observed + 64));
     tune_sampler_destroy(random);
     tune_sampler_destroy(s);
     tune_space_destroy(space);

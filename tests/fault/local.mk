@@ -9,8 +9,11 @@ FAULT_TESTS = \
 	%D%/native-bad.sh \
 	%D%/native-kill.sh \
 	%D%/native-restart.sh \
-	%D%/native-clients.sh
-EXTRA_DIST += $(FAULT_TESTS) %D%/failn.c %D%/lib.sh %D%/native.sh %D%/native_plugin.c \
+	%D%/native-clients.sh \
+	%D%/train-kill.sh \
+	%D%/train-data.sh \
+	%D%/train-disk.sh
+EXTRA_DIST += $(FAULT_TESTS) %D%/train.sh %D%/failn.c %D%/lib.sh %D%/native.sh %D%/native_plugin.c \
 	%D%/native_result.h %D%/native_kill.c %D%/native_bad.c %D%/native_clients.c
 CLEANFILES += failn.so
 

@@ -33,6 +33,7 @@ recipe_gpu()
     run 0 "$RAYWF" check "recipes/$1.yaml"
     run 0 env RAYWF_FAKE_GPUS=1x80GiB "$RAYWF" plan "recipes/$1.yaml"
     has 'accumulated'
+    run 0 "$RAYWF" run "recipes/$1.yaml" --only datasets.corpus --param rows=1000
     skip "$1" "there is no GPU here"
 }
 

@@ -123,6 +123,9 @@ echo '{}' >t.json
 run 0 raywf plan e.yaml
 has 'global batch 64 = 2 workers x 8 x 4 accumulated'
 has '124.4 M parameters'
+entry "$data, tokenizer: {type: bpe, vocab_size: 300}, model: {type: transformer, preset: qwen3-32b}"
+run 0 raywf plan e.yaml
+has '31.2 B parameters'
 
 # What the key is made of: how it is trained is no part of it, what is trained is.
 entry "$mlp"

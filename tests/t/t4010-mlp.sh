@@ -18,6 +18,8 @@ train:
     global_batch_size: 32
     max_length: {epochs: "${params.epochs}"}
     tensorboard: true
+    checkpoint: {every: {steps: 40}}
+    evaluate: {every: {steps: 16}}
 tasks:
   use: {run: "cat ${train.c}/config.json ${train.c.outputs.metrics}"}
 checks:

@@ -112,6 +112,38 @@ says "where"
 run 1 raywf run one.yaml --only train.slow
 says 'timeout'
 
+# The cards of all ranks, in order, are what each rank sees; memory is per rank.
+cat >gpu.yaml <<'Y'
+recipe: raywf/v1
+train:
+  p: {run: 'echo "$RANK sees $CUDA_VISIBLE_DEVICES"', workers: 2, resources: {cpu: 0.5, gpu: 1}}
+Y
+RAYWF_FAKE_GPUS=3x24GiB run 0 raywf run gpu.yaml
+run 0 raywf logs last train.p
+has '[0] 0 sees 0,1'
+has '[1] 1 sees 0,1'
+ok 'the record has both' grep -q '"gpus":\[0,1\]' $log
+RAYWF_FAKE_GPUS=3x24GiB run 5 raywf plan gpu.yaml --set train.p.workers=4 --set train.p.resources.cpu=0
+says 'holds 3'
+
+# TERM is passed on to the ranks, and their last words are kept.
+cat >term.yaml <<'Y'
+recipe: raywf/v1
+train:
+  p:
+    run: |
+      trap 'echo "saved $RANK"; exit 0' TERM
+      for i in $(seq 300); do sleep 0.1; done
+    workers: 2
+    resources: {cpu: 0.5}
+    timeout: 1s
+Y
+run 1 raywf run term.yaml
+says 'timed out'
+run 0 raywf logs last train.p
+has '[0] saved 0'
+has '[1] saved 1'
+
 # raywf is killed: nothing outlives it.
 PAUSE=5 raywf run r.yaml --no-cache >/dev/null 2>&1 &
 head=$!

@@ -6,7 +6,8 @@
 cp -R "$abs_top_srcdir/recipes" . && chmod -R u+w recipes
 export RAYWF_DIR=$tmp/.raywf
 
-run 0 raywf run recipes/lm-tiny.yaml --param steps=120 --set train.lm.resources.cpu=1
+small="--set train.lm.resources.cpu=1 --set train.lm.model.hidden_size=32 --set train.lm.global_batch_size=8 --set checks.learned.than=500"
+run 0 raywf run recipes/lm-tiny.yaml --param steps=50 $small
 says 'perplexity='
 run 0 raywf logs last train.lm
 has 'sample: The old'
@@ -18,8 +19,8 @@ done
 ok 'it is a GPT-2' grep -q '"model_type": *"gpt2"' "$c/config.json"
 losses "$(output train.lm metrics)" >one
 if command -v mpirun >/dev/null; then
-    run 0 raywf run recipes/lm-tiny.yaml --no-cache --param steps=120 --set train.lm.workers=2 \
-        --set train.lm.shard=full --set train.lm.resources.cpu=1
+    run 0 raywf run recipes/lm-tiny.yaml --no-cache --param steps=50 --set train.lm.workers=2 \
+        --set train.lm.shard=full $small
     losses "$(output train.lm metrics)" >two
     ok 'two workers, all sharded: the losses of one' near two one 2e-3
 else

@@ -15,7 +15,8 @@
 
 enum { RANKS_MAX = 5, ROUNDS = 3 };
 
-static void *segments[RANKS_MAX];
+static void *segments[RANKS_MAX], *regions[RANKS_MAX];
+static int64_t region_bytes;
 
 struct rank {
     int rank, size;
@@ -43,12 +44,30 @@ static void fill(float *x, int rank, int64_t n)
         x[i] = value(rank, i);
 }
 
+/* Scattered from the region, then gathered in it: read where it lies. */
+static void in_region(struct shared *s, struct rank *r)
+{
+    int64_t n = r->count, whole = n * r->size;
+    float *a = (float *)regions[r->rank] + 16, *b = a + whole;
+    fill(a, r->rank, whole);
+    shared_scatter(s, a + r->rank * n, a, n);
+    shared_wait(s, NULL);
+    for (int64_t i = 0; i < n; i++)
+        r->bad += a[r->rank * n + i] != sum_at(r->size, r->rank * n + i);
+    fill(b + r->rank * n, r->rank, n);
+    shared_gather(s, b, b + r->rank * n, n * 4);
+    shared_wait(s, NULL);
+    for (int64_t i = 0; i < whole; i++)
+        r->bad += b[i] != value((int)(i / n), i % n);
+}
+
 /* All operations queued at once, several times over. */
 static void *run_rank(void *ctx)
 {
     struct rank *r = ctx;
     int64_t n = r->count, whole = n * r->size;
     struct shared *s = shared_create(r->rank, r->size, segments);
+    shared_add_region(s, regions, region_bytes);
     float *a = rwf_xmalloc((size_t)whole * 4 + 4), *b = rwf_xmalloc((size_t)whole * 4 + 4);
     float *c = rwf_xmalloc((size_t)whole * 4 + 4), *part = rwf_xmalloc((size_t)n * 4 + 4);
     for (int round = 0; round < ROUNDS; round++) {
@@ -68,6 +87,7 @@ static void *run_rank(void *ctx)
         shared_wait(s, NULL);
         for (int64_t i = 0; i < n; i++)
             r->bad += r->rank != r->size - 1 && c[i] != value(0, i);
+        in_region(s, r);
     }
     free(a);
     free(b);
@@ -90,8 +110,11 @@ START_TEST(all_operations_agree_to_the_bit)
 {
     struct rank ranks[RANKS_MAX];
     int size = groups[_i].size;
+    region_bytes = groups[_i].count * size * 8 + 64;
     for (int r = 0; r < size; r++)
         segments[r] = rwf_xcalloc(1, shared_segment_size());
+    for (int r = 0; r < size; r++)
+        regions[r] = rwf_xcalloc(1, (size_t)region_bytes);
     for (int r = 0; r < size; r++) {
         ranks[r] = (struct rank){ .rank = r, .size = size, .count = groups[_i].count };
         ck_assert_int_eq(pthread_create(&ranks[r].thread, NULL, run_rank, &ranks[r]), 0);
@@ -101,6 +124,7 @@ START_TEST(all_operations_agree_to_the_bit)
     for (int r = 0; r < size; r++) {
         ck_assert_msg(ranks[r].bad == 0, "rank %d: %d values are wrong", r, ranks[r].bad);
         free(segments[r]);
+        free(regions[r]);
     }
 }
 END_TEST

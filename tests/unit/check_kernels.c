@@ -133,6 +133,7 @@ static const struct product large[] = {
      .alpha = 0.5f},
     {.m = 9, .n = 9, .k = 0, .bias = true, .act = KERNEL_SIGMOID, .alpha = 1},
     {.m = 9, .n = 9, .k = 0, .accumulate = true, .alpha = 1},
+    {.m = 66, .n = 2100, .k = 500, .alpha = 1}, /* rows of B far apart */
     {.m = 0, .n = 9, .k = 3, .alpha = 1},
     {.m = 9, .n = 0, .k = 3, .alpha = 1},
 };

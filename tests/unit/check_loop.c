@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -20,8 +21,10 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "model/model.h"
 #include "tensor/comm.h"
 #include "tensor/device.h"
+#include "tensor/safetensors.h"
 #include "train/checkpoint.h"
 #include "train/heartbeat.h"
 #include "train/job.h"
@@ -169,6 +172,45 @@ START_TEST(values_are_learned)
 }
 END_TEST
 
+/* Two targets far from each other, each about a mean of its own. */
+static double write_two_targets(const char *split, int rows)
+{
+    float *y = rwf_xcalloc((size_t)rows * 2, sizeof(*y));
+    double sum[2] = { 0 }, squares = 0;
+    for (int i = 0; i < rows * 2; i++) {
+        y[i] = (float)(rig_uniform((uint64_t)i) + (i % 2 == 0 ? 3 : -3));
+        sum[i % 2] += (double)y[i];
+        squares += (double)y[i] * (double)y[i];
+    }
+    char *name = rwf_xasprintf("data/%s.y", split), *path = path_in(name);
+    ck_assert_int_eq(rwf_fs_write(path, (const char *)y, (size_t)rows * 8, false, NULL), 0);
+    free(path);
+    free(name);
+    free(y);
+    return squares - (sum[0] * sum[0] + sum[1] * sum[1]) / rows;
+}
+
+START_TEST(each_target_has_a_mean_of_its_own)
+{
+    json_t *job = rig_job(scratch, RIG_VALUES, 64);
+    char *path = path_in("data/data.json");
+    json_t *info = json_load_file(path, 0, NULL);
+    set(info, "outputs", json_integer(2));
+    set(json_object_get(job, "config"), "outputs", json_integer(2));
+    ck_assert_int_eq(json_dump_file(info, path, 0), 0);
+    write_two_targets("train", 64);
+    double spread = write_two_targets("val", 16);
+    must_train(job);
+    json_t *lines = lines_of("work/metrics.jsonl");
+    ck_assert_double_eq_tol(number(lines, -1, "val_r2"),
+                            1 - number(lines, -1, "val_loss") * 32 / spread, 1e-5);
+    json_decref(lines);
+    json_decref(info);
+    free(path);
+    json_decref(job);
+}
+END_TEST
+
 /* Runs the training with stdout into a file, whose text the caller frees. */
 static char *output_of(const json_t *job)
 {
@@ -205,6 +247,102 @@ START_TEST(a_language_is_learned_and_sampled)
     free(copied);
     free(text);
     json_decref(lines);
+    json_decref(job);
+}
+END_TEST
+
+/* Evaluated at 10, 20 …, saved at 7, 14 … and where the best was seen; the larger loss is
+ * taken for the better one, so that it is the first. */
+START_TEST(the_metrics_are_those_of_the_result)
+{
+    json_t *job = rig_job(scratch, RIG_CLASSES, 400), *state = NULL;
+    char *report = path_in("report"), *path;
+    read_report("report");
+    set(job, "report", json_string(report));
+    set(job, "steps", json_integer(40));
+    set(job, "checkpoint", json_pack("{s:i, s:s, s:s, s:i, s:i}", "every", 7, "metric",
+                                     "val_loss", "mode", "max", "keep_best", 1,
+                                     "keep_latest", 9));
+    json_object_set_new(json_object_get(job, "evaluate"), "every", json_integer(10));
+    must_train(job);
+    json_t *lines = lines_of("report"), *logged = lines_of("work/metrics.jsonl");
+    ck_assert(number(lines, -1, "result_step") == 10 && isnan(number(lines, -1, "step")));
+    ck_assert(number(logged, 9, "step") == 10);
+    ck_assert(number(logged, 9, "val_loss") > number(logged, -1, "val_loss"));
+    ck_assert(number(lines, -1, "val_loss") == number(logged, 9, "val_loss"));
+    ck_assert(number(lines, -1, "loss") == number(logged, -1, "loss"));
+    path = path_in("checkpoints/step-00000014/state.json");
+    state = json_load_file(path, 0, NULL);
+    ck_assert_ptr_nonnull(json_object_get(json_object_get(state, "metrics"), "loss"));
+    ck_assert_ptr_null(json_object_get(json_object_get(state, "metrics"), "val_loss"));
+    json_decref(state);
+    json_decref(logged);
+    json_decref(lines);
+    free(path);
+    free(report);
+    json_decref(job);
+}
+END_TEST
+
+/* --- adapters --- */
+
+static double tensor_at(const char *file, const char *name, int64_t i)
+{
+    struct rwf_err err = RWF_ERR_INIT;
+    char *path = path_in(file);
+    struct safetensors *s = safetensors_open(path, &err);
+    ck_assert_msg(s != NULL, "%s", err.text);
+    const struct safetensors_entry *e = safetensors_find(s, name);
+    float v = NAN;
+    if (e != NULL)
+        ck_assert_int_eq(safetensors_floats(e, i, 1, &v, &err), 0);
+    safetensors_close(s);
+    free(path);
+    return (double)v;
+}
+
+/* A model, then an adapter beside it: the base stays as it is until both are merged. */
+START_TEST(an_adapter_is_trained_and_merged)
+{
+    static const char weight[] = "transformer.h.0.attn.c_attn.weight";
+    static const char stem[] = "base_model.model.transformer.h.0.attn.c_attn";
+    json_t *job = rig_job(scratch, RIG_TOKENS, 2000);
+    char *base = path_in("base"), *checkpoints = path_in("checkpoints"), name[128];
+    double product = 0;
+    set(job, "precision", json_string(_i == 0 ? "fp32" : "bf16"));
+    set(job, "result", json_string(base));
+    must_train(job);
+    ck_assert_int_eq(rwf_fs_rmtree(checkpoints, NULL), 0);
+    char *merged = path_in("result");
+    set(job, "result", json_string(merged));
+    set(job, "from", json_string(base));
+    json_object_set_new(json_object_get(job, "config"), "adapter",
+                        json_pack("{s:i, s:i, s:[s]}", "rank", 2, "alpha", 4, "targets",
+                                  "c_attn"));
+    must_train(job);
+    double before = tensor_at("base/model.safetensors", weight, 5);
+    ck_assert(before == tensor_at("checkpoints/step-00000020/model.safetensors", weight, 5));
+    /* Stored [in, out]: element 5 is of the first input and the sixth output. */
+    for (int r = 0; r < 2; r++) {
+        snprintf(name, sizeof(name), "%s.lora_A.weight", stem);
+        double a = tensor_at("result/adapter/adapter_model.safetensors", name, r * 32);
+        snprintf(name, sizeof(name), "%s.lora_B.weight", stem);
+        product += a * tensor_at("result/adapter/adapter_model.safetensors", name, 5 * 2 + r);
+    }
+    double after = tensor_at("result/model.safetensors", weight, 5);
+    ck_assert(product != 0);
+    ck_assert_double_eq_tol(after, before + 2 * product, _i == 0 ? 1e-6 : 2e-3);
+    snprintf(name, sizeof(name), "%s.lora_A.weight", stem);
+    ck_assert(isnan(tensor_at("result/model.safetensors", name, 0)));
+    /* It is a model like any other. */
+    json_object_del(json_object_get(job, "config"), "adapter");
+    ck_assert_int_eq(rwf_fs_rmtree(checkpoints, NULL), 0);
+    set(job, "from", json_string(merged));
+    set(job, "result", json_string(base));
+    must_train(job);
+    free(merged);
+    free(checkpoints);
+    free(base);
     json_decref(job);
 }
 END_TEST
@@ -445,13 +583,13 @@ START_TEST(a_report_that_nobody_reads_holds_nothing_up)
     json_t *values = json_pack("{s:f}", "loss", 1.5);
     char line[128] = "";
     ck_assert_ptr_nonnull(m);
-    ck_assert_int_eq(metrics_log(m, 7, values, 0.5, &err), 0);
+    metrics_log(m, 7, values, 0.5);
     ck_assert_int_gt((int)read(fd, line, sizeof(line) - 1), 0);
     ck_assert_str_eq(line, "{\"step\":7,\"loss\":1.5,\"progress\":0.5}\n");
     close(fd);
     signal(SIGPIPE, SIG_IGN);
     for (int i = 0; i < 10000; i++) /* more than the FIFO holds */
-        ck_assert_int_eq(metrics_log(m, 8, values, 0.5, &err), 0);
+        metrics_log(m, 8, values, 0.5);
     ck_assert_int_eq(metrics_close(m, &err), 0);
     json_decref(values);
     free(fifo);
@@ -473,6 +611,40 @@ START_TEST(rates_are_of_the_last_seconds)
     ck_assert_double_eq_tol(metrics_rate_get(&r), 10, 1e-6);
     metrics_rate_add(&r, (10000 + 120000) * RWF_NS_PER_MS, 2200);
     ck_assert_double_eq_tol(metrics_rate_get(&r), 10, 1e-6);
+}
+END_TEST
+
+/* The file may not grow for a while, as on a full disk. */
+START_TEST(lines_that_cannot_be_written_are_kept)
+{
+    struct rwf_err err = RWF_ERR_INIT;
+    char *file = path_in("metrics.jsonl");
+    struct metrics_options o = { .file = file };
+    struct metrics *m = metrics_open(&o, &err);
+    json_t *values = json_pack("{s:f}", "loss", 1.5);
+    struct rlimit before, small = { 30, RLIM_INFINITY };
+    ck_assert_ptr_nonnull(m);
+    metrics_log(m, 1, values, 0);
+    metrics_flush(m);
+    signal(SIGXFSZ, SIG_IGN);
+    getrlimit(RLIMIT_FSIZE, &before);
+    setrlimit(RLIMIT_FSIZE, &small);
+    for (int step = 2; step <= 3; step++) {
+        metrics_log(m, step, values, 0);
+        metrics_flush(m);
+    }
+    setrlimit(RLIMIT_FSIZE, &before);
+    json_t *lines = lines_of("metrics.jsonl");
+    ck_assert_uint_eq(json_array_size(lines), 1); /* and no half one */
+    json_decref(lines);
+    ck_assert_int_eq(metrics_close(m, &err), 0);
+    lines = lines_of("metrics.jsonl");
+    ck_assert_uint_eq(json_array_size(lines), 3);
+    for (int i = 0; i < 3; i++)
+        ck_assert(number(lines, i, "step") == i + 1);
+    json_decref(lines);
+    json_decref(values);
+    free(file);
 }
 END_TEST
 
@@ -499,6 +671,12 @@ START_TEST(a_rank_that_hangs_stops_beating)
     before = modified(path);
     usleep(100000);
     ck_assert(modified(path) == before);
+    heartbeat_busy(h, true); /* until it does not hang, but a disk is slow */
+    waits = 0;
+    while (modified(path) - before < 50 * RWF_NS_PER_MS && waits++ < 1000)
+        usleep(5000);
+    ck_assert(modified(path) - before >= 50 * RWF_NS_PER_MS);
+    heartbeat_busy(h, false);
     heartbeat_close(h);
     free(path);
 }
@@ -526,16 +704,20 @@ int main(void)
     tcase_add_checked_fixture(t, make_scratch, remove_scratch);
     tcase_add_test(t, rates_are_of_the_last_seconds);
     tcase_add_test(t, a_report_that_nobody_reads_holds_nothing_up);
+    tcase_add_test(t, lines_that_cannot_be_written_are_kept);
     tcase_add_test(t, a_rank_that_hangs_stops_beating);
     tcase_add_test(t, the_loss_curve_is_pytorchs);
     tcase_add_test(t, classes_are_learned_and_reported);
     tcase_add_test(t, values_are_learned);
+    tcase_add_test(t, each_target_has_a_mean_of_its_own);
     tcase_add_loop_test(t, a_language_is_learned_and_sampled, 0, 2);
+    tcase_add_loop_test(t, an_adapter_is_trained_and_merged, 0, 2);
     tcase_add_loop_test(t, resuming_changes_no_bit, 0, 2);
     tcase_add_loop_test(t, a_device_of_its_own_trains_to_the_same_bits, 0, 3);
     tcase_add_loop_test(t, a_signal_ends_it_with_a_checkpoint, 0, 2);
     tcase_add_test(t, what_is_finished_is_only_exported_again);
     tcase_add_test(t, stops_early_and_exports_the_best);
+    tcase_add_test(t, the_metrics_are_those_of_the_result);
     tcase_add_loop_test(t, failures_say_what_is_wrong, 0, RWF_COUNT(failures));
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);

@@ -9,6 +9,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "base/mem.h"
 #include "model_rig.h"
 
@@ -97,10 +98,10 @@ static const struct {
     const char *says;
 } wrong_recipes[] = {
     {"{'type':'transfomer'}", 0, "did you mean 'transformer'"},
-    {"{}", 0, "One of mlp, transformer"},
+    {"{}", 0, "ne of mlp, transformer"},
     {"{'type':'transformer'}", 0, "one of 'preset', 'family' and 'from'"},
     {"{'type':'transformer','preset':'gpt2-124'}", 0, "did you mean 'gpt2-124m'"},
-    {"{'type':'transformer','preset':'qwen3-7b'}", 0, "One of gpt2-124m, gpt2-355m"},
+    {"{'type':'transformer','preset':'qwen3-7b'}", 0, "ne of gpt2-124m, gpt2-355m"},
     {"{" FREE ",'family':'gtp2'}", 9, "did you mean 'gpt2'"},
     {"{" FREE ",'family':'gpt2'}", 0, "'vocab_size' is missing"},
     {"{" FREE ",'family':'gpt2','vocab_size':9}", 10, "the tokenizer has 10 ids"},
@@ -119,7 +120,7 @@ static const struct {
     {"{" FREE ",'family':'qwen3','adapter':{'targets':['k_prj']}}", 9,
      "did you mean 'k_proj'"},
     {"{" FREE ",'family':'gpt2','adapter':{'targets':['q_proj']}}", 9,
-     "One of c_attn, c_proj, c_fc"},
+     "ne of c_attn, c_proj, c_fc"},
     {"{" FREE ",'family':'gpt2','adapter':{'type':'dora'}}", 9, "'type' is 'dora'"},
     {"{" FREE ",'family':'gpt2','adapter':{'rank':0}}", 9,
      "'rank' is 0, not 1 to 4096"},
@@ -158,7 +159,7 @@ static const struct {
     const char *config;
     const char *says;
 } refused[] = {
-    {"{'model_type':'llama'}", "'model_type' is 'llama'; One of mlp, gpt2, qwen3"},
+    {"{'model_type':'llama'}", "'model_type' is 'llama'; one of mlp, gpt2, qwen3"},
     {"{}", "'model_type' is missing"},
     {"{'model_type':'gpt2','activation_function':'relu'}", "only gelu_new is done"},
     {"{'model_type':'gpt2','scale_attn_weights':false}", "'scale_attn_weights'"},
@@ -220,6 +221,27 @@ START_TEST(from_takes_the_config_of_a_checkpoint)
 }
 END_TEST
 
+/* Before the data is prepared for it, and with its place. */
+START_TEST(from_refuses_what_is_no_model_of_ours)
+{
+    struct rwf_err err = RWF_ERR_INIT;
+    char folder[] = "/tmp/raywf-config.XXXXXX";
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    char *path = rwf_xasprintf("%s/config.json", folder);
+    json_t *model = json_pack("{s:s, s:s}", "type", "transformer", "from", folder);
+    json_t *config = json_pack("{s:s}", "model_type", "llama");
+    ck_assert_int_eq(json_dump_file(config, path, 0), 0);
+    ck_assert_ptr_null(model_config(model, 0, &err));
+    ck_assert_msg(strstr(err.text, folder) != NULL && strstr(err.text, "'llama'") != NULL,
+                  "%s", err.text);
+    unlink(path);
+    rmdir(folder);
+    json_decref(config);
+    json_decref(model);
+    free(path);
+}
+END_TEST
+
 static TCase *configs(void)
 {
     TCase *t = tcase_create("configs");
@@ -231,6 +253,7 @@ static TCase *configs(void)
     tcase_add_loop_test(t, what_is_not_done_is_refused_by_name, 0,
                         (int)RWF_COUNT(refused));
     tcase_add_test(t, from_takes_the_config_of_a_checkpoint);
+    tcase_add_test(t, from_refuses_what_is_no_model_of_ours);
     return t;
 }
 

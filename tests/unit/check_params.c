@@ -61,14 +61,26 @@ struct run {
     pthread_t thread;
 };
 
-static void *segments[RANKS_MAX];
+static void *segments[RANKS_MAX], *regions[2][RANKS_MAX];
+static __thread int regions_taken, own_rank;
 static char *scratch;
 
 /* --- a group of threads --- */
 
+enum { REGION = 1 << 20 };
+
+static void *take_region(void *ctx, int64_t bytes)
+{
+    int i = regions_taken++;
+    ck_assert_int_le(bytes, REGION);
+    shared_add_region(ctx, regions[i], bytes);
+    return regions[i][own_rank];
+}
+
 static const struct comm_ops threads = {
     .name = "threads", .sum = shared_sum, .scatter = shared_scatter,
     .gather = shared_gather, .broadcast = shared_broadcast, .wait = shared_wait,
+    .memory = take_region,
 };
 
 /* --- a pass as a model makes one --- */
@@ -195,6 +207,7 @@ static void *run_rank(void *ctx)
     struct device d;
     struct comm c = { .rank = r->rank, .size = r->size, .ops = &threads };
     struct params *p = NULL;
+    own_rank = r->rank;
     r->rc = device_open(&d, "cpu", 0, 1, &r->err);
     if (r->size == 1)
         comm_alone(&c, &d);
@@ -231,6 +244,9 @@ static void run_group(const struct run *like, struct trained *result)
     struct run runs[RANKS_MAX];
     for (int r = 0; r < like->size; r++)
         segments[r] = rwf_xcalloc(1, shared_segment_size());
+    for (int r = 0; r < like->size; r++)
+        for (int i = 0; i < 2; i++)
+            regions[i][r] = rwf_xcalloc(1, REGION);
     for (int r = 0; r < like->size; r++) {
         runs[r] = *like;
         runs[r].rank = r;
@@ -241,6 +257,8 @@ static void run_group(const struct run *like, struct trained *result)
         pthread_join(runs[r].thread, NULL);
     for (int r = 0; r < like->size; r++) {
         free(segments[r]);
+        free(regions[0][r]);
+        free(regions[1][r]);
         ck_assert_msg(runs[r].rc == 0, "rank %d: %s", r, runs[r].err.text);
     }
 }

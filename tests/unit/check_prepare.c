@@ -502,6 +502,7 @@ START_TEST(test_reuse)
     copy_iris("iris.csv");
     json_t *first = prepared(spec_of("iris.csv", NULL, iris_model, NULL));
     ino_t made = inode_of("train.x");
+    size_t len;
     json_t *second = prepared(spec_of("iris.csv", NULL, iris_model, NULL));
     ck_assert_uint_eq(inode_of("train.x"), made);
     ck_assert(json_equal(first, second));
@@ -511,6 +512,15 @@ START_TEST(test_reuse)
                 "{'type':'mlp','target':'species','features':['petal_width']}", NULL));
     info_is(second, "features", "1");
     json_decref(second);
+    char *cut = rwf_fs_join(to, "train.x"); /* one that was cut short is no finished one */
+    ck_assert_int_eq(truncate(cut, 100), 0);
+    second = prepared(
+        spec_of("iris.csv", NULL,
+                "{'type':'mlp','target':'species','features':['petal_width']}", NULL));
+    json_decref(second);
+    free(bytes_of("train.x", &len));
+    ck_assert_uint_eq(len, 150 * sizeof(float));
+    free(cut);
     char *path = rwf_fs_join(to, "data.json"), *half = rwf_xasprintf("%s.tmp", to);
     ck_assert_int_eq(unlink(path), 0); /* a half one, and another one beside it */
     ck_assert_int_eq(rwf_fs_mkdirs(half, NULL), 0);
@@ -522,6 +532,32 @@ START_TEST(test_reuse)
     json_decref(second);
     free(path);
     free(half);
+}
+END_TEST
+
+/* Numbers of which one is none are text, and text is a category: that is told. */
+START_TEST(test_many_categories)
+{
+    struct rwf_str csv = { 0 };
+    rwf_str_add(&csv, "size,out\n");
+    for (int i = 0; i < 80; i++)
+        rwf_str_addf(&csv, i == 40 ? "n/a,%d\n" : "%d.5,%d\n", i == 40 ? 0 : i, i % 2);
+    write_text(folder, "t.csv", csv.data);
+    rwf_str_free(&csv);
+    char *path = rwf_fs_join(folder, "notes");
+    int kept = dup(STDERR_FILENO), fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
+    dup2(fd, STDERR_FILENO);
+    json_t *info = prepared(spec_of("t.csv", NULL, "{'type':'mlp','target':'out'}", NULL));
+    dup2(kept, STDERR_FILENO);
+    close(kept);
+    close(fd);
+    size_t len;
+    char *notes = rwf_fs_read(path, 1 << 16, &len, NULL);
+    ck_assert_msg(strstr(notes, "size is a category with 80 values in 80 rows") != NULL, "%s",
+                  notes);
+    free(notes);
+    free(path);
+    json_decref(info);
 }
 END_TEST
 
@@ -851,6 +887,7 @@ int main(void)
     tcase_add_loop_test(t, test_broken, 0, (int)RWF_COUNT(broken));
     tcase_add_loop_test(t, test_bad_rows, 0, (int)RWF_COUNT(bad_rows));
     tcase_add_test(t, test_reuse);
+    tcase_add_test(t, test_many_categories);
     tcase_add_test(t, test_large);
     tcase_add_test(t, test_no_room);
     tcase_add_test(t, test_tokens);

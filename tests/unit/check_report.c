@@ -320,6 +320,22 @@ START_TEST(test_series)
 }
 END_TEST
 
+/* A second attempt goes on from step 2; what comes without a step is of the whole. */
+START_TEST(test_series_that_go_on)
+{
+    static const int steps[] = {1, 2, 3, 4, 3, 4, 5};
+    begin(1);
+    start("tasks.a", 1);
+    for (size_t i = 0; i < RWF_COUNT(steps); i++)
+        event("step.metric", ",\"step\":\"tasks.a\",\"metrics\":{\"loss\":%d},\"at\":%d",
+              steps[i] * (i < 4 ? 1 : 10), steps[i]);
+    event("step.metric", ",\"step\":\"tasks.a\",\"metrics\":{\"loss\":7}");
+    make(NULL);
+    ASSERT_AT(step("tasks.a"), "series.loss",
+              "{\"p\":[1.0,1.0,2.0,2.0,3.0,30.0,4.0,40.0,5.0,50.0],\"x\":\"step\"}");
+}
+END_TEST
+
 /* Beyond the limit the steps that failed are kept, and so are the true counts. */
 START_TEST(test_many_steps)
 {
@@ -483,6 +499,7 @@ int main(void)
     tcase_add_test(t, test_policy);
     tcase_add_test(t, test_resumed);
     tcase_add_test(t, test_series);
+    tcase_add_test(t, test_series_that_go_on);
     tcase_add_test(t, test_many_steps);
     tcase_add_test(t, test_logs);
     tcase_add_test(t, test_log_budget);

@@ -11,7 +11,15 @@
 #include <string.h>
 #include "kernels/cpu/bf16.h"
 
+const struct kernels *rig_k;
+struct kernel_context *rig_c;
+const enum kernel_type rig_types[2] = {KERNEL_F32, KERNEL_BF16};
 static uint64_t state = 1;
+
+double rig_near(enum kernel_type type)
+{
+    return type == KERNEL_BF16 ? 8e-3 : 2e-5;
+}
 
 static float random_float(void)
 {
@@ -19,7 +27,9 @@ static float random_float(void)
     return (float)((double)(state >> 11) * 0x1p-52 - 1);
 }
 
-const struct kernels *rig_open(struct kernel_context **ret, char *error, size_t size)
+/* The module and a GPU; NULL and why in error. */
+static const struct kernels *open_module(struct kernel_context **ret, char *error,
+                                         size_t size)
 {
     const char *path = getenv("RAYWF_CUDA");
     void *module = dlopen(path != NULL ? path : "./raywf-cuda.so", RTLD_NOW);
@@ -87,29 +97,31 @@ static void compare(const char *name, int number, const struct rig_buffer *b,
             break;
     }
     if (getenv("RIG_PRINT") != NULL)
-        printf("%-44s buffer %d: worst %.2g (allowed %.2g)\n", name, number, worst, tolerance);
-    ck_assert_msg(worst <= tolerance,
-                  "%s, buffer %d, element %lld of %lld: got %g, wanted %g (off by %.3g, %.3g "
-                  "is allowed)",
-                  name, number, (long long)where, (long long)b->count,
-                  value_of(got, where, b->type), value_of(want, where, b->type), worst,
-                  tolerance);
+        printf("%-44s buffer %d: worst %.2g (allowed %.2g)\n", name, number, worst,
+               tolerance);
+    ck_assert_msg(
+        worst <= tolerance,
+        "%s, buffer %d, element %lld of %lld: got %g, wanted %g (off by %.3g, %.3g "
+        "is allowed)",
+        name, number, (long long)where, (long long)b->count,
+        value_of(got, where, b->type), value_of(want, where, b->type), worst,
+        tolerance);
 }
 
 /* Runs it on the GPU; what the buffers hold then is in back. */
-static void run(const struct kernels *k, struct kernel_context *c, const struct rig_case *t,
-                int count, void *const *start, void **device, void **back)
+static void run(struct kernel_context *c, const struct rig_case *t, int count,
+                void *const *start, void **device, void **back)
 {
     char error[256] = "";
     for (int i = 0; i < count; i++)
-        k->upload(c, device[i], start[i], bytes_of(&t->buffers[i]));
-    t->call(k, c, device, t->arguments);
+        rig_k->upload(c, device[i], start[i], bytes_of(&t->buffers[i]));
+    t->call(rig_k, c, device, t->arguments);
     for (int i = 0; i < count; i++)
-        k->download(c, back[i], device[i], bytes_of(&t->buffers[i]));
-    ck_assert_msg(k->sync(c, error, sizeof(error)) == 0, "%s: %s", t->name, error);
+        rig_k->download(c, back[i], device[i], bytes_of(&t->buffers[i]));
+    ck_assert_msg(rig_k->sync(c, error, sizeof(error)) == 0, "%s: %s", t->name, error);
 }
 
-void rig_check(const struct kernels *k, struct kernel_context *c, const struct rig_case *t)
+void rig_check(struct kernel_context *c, const struct rig_case *t)
 {
     void *start[RIG_BUFFERS], *device[RIG_BUFFERS], *want[RIG_BUFFERS];
     void *first[RIG_BUFFERS], *second[RIG_BUFFERS];
@@ -117,7 +129,7 @@ void rig_check(const struct kernels *k, struct kernel_context *c, const struct r
     for (; count < RIG_BUFFERS && t->buffers[count].kind != RIG_END; count++) {
         size_t bytes = bytes_of(&t->buffers[count]);
         start[count] = rig_fill(&t->buffers[count]);
-        device[count] = k->alloc(c, bytes);
+        device[count] = rig_k->alloc(c, bytes);
         want[count] = malloc(bytes + 1);
         first[count] = malloc(bytes + 1);
         second[count] = malloc(bytes + 1);
@@ -125,8 +137,8 @@ void rig_check(const struct kernels *k, struct kernel_context *c, const struct r
         memcpy(want[count], start[count], bytes);
     }
     t->call(kernels_reference(), NULL, want, t->arguments);
-    run(k, c, t, count, start, device, first);
-    run(k, c, t, count, start, device, second);
+    run(c, t, count, start, device, first);
+    run(c, t, count, start, device, second);
     for (int i = 0; i < count; i++) {
         const struct rig_buffer *b = &t->buffers[i];
         if (b->kind == RIG_OUT || b->kind == RIG_BOTH) {
@@ -138,10 +150,35 @@ void rig_check(const struct kernels *k, struct kernel_context *c, const struct r
             ck_assert_msg(memcmp(first[i], start[i], bytes_of(b)) == 0,
                           "%s: buffer %d is an input and was written", t->name, i);
         }
-        k->free(c, device[i]);
+        rig_k->free(c, device[i]);
         free(start[i]);
         free(want[i]);
         free(first[i]);
         free(second[i]);
     }
+}
+
+int rig_main(const struct rig_part *parts, size_t count)
+{
+    char error[256] = "";
+    setenv("NCCL_NVLS_ENABLE", "0", 0);
+    rig_k = open_module(&rig_c, error, sizeof(error));
+    if (rig_k == NULL) {
+        printf("skipped: no GPU (%s)\n", error);
+        return 77;
+    }
+    Suite *suite = suite_create("cuda");
+    for (size_t i = 0; i < count; i++) {
+        TCase *tests = tcase_create(parts[i].name);
+        tcase_set_timeout(tests, 120);
+        tcase_add_test(tests, parts[i].test);
+        suite_add_tcase(suite, tests);
+    }
+    SRunner *runner = srunner_create(suite);
+    srunner_set_fork_status(runner, CK_NOFORK); /* CUDA does not survive a fork */
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    rig_k->close(rig_c);
+    return failed == 0 ? 0 : 1;
 }

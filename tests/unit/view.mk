@@ -8,3 +8,7 @@ check_PROGRAMS += check_view
 check_view_SOURCES = tests/unit/check_view.c tests/unit/plan_support.h
 check_view_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 check_view_LDADD = $(check_report_LDADD)
+check_PROGRAMS += check_search_view
+check_search_view_SOURCES = tests/unit/check_search_view.c tests/unit/plan_support.h
+check_search_view_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+check_search_view_LDADD = $(check_report_LDADD)

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+# What the fault tests of training share, after lib.sh.
+if ! "$RAYWF" doctor --format json | grep -q '"name":"duckdb","level":"ok"'; then
+    skip "DuckDB is not here"
+    finish
+fi
+cp "$abs_top_srcdir/recipes/quickstart/iris.csv" .
+log=${RAYWF_DIR:-.raywf}/runs/last/events.ndjson
+
+# A training of some seconds, which checkpoints often.
+cat >train.yaml <<'Y'
+recipe: raywf/v1
+name: faulty
+params: {workers: 2, steps: 3000, retry: 0}
+train:
+  t:
+    dataset: {train: iris.csv, val: iris.csv}
+    model: {type: mlp, target: species, hidden: [32, 32], dropout: 0.1}
+    optimizer: {learning_rate: 0.002}
+    global_batch_size: 32
+    micro_batch_size: 8
+    max_length: {steps: "${params.steps}"}
+    evaluate: {every: {steps: 100}}
+    checkpoint: {every: {steps: 50}, keep: {best: 1, latest: 3}}
+    workers: "${params.workers}"
+    resources: {cpu: 0.5}
+    retry: {max: "${params.retry}", on: [signal, timeout], backoff: 0s}
+    heartbeat: 3s
+    cache: false
+Y
+
+metrics()
+{
+    local file
+    file=$(sed -n 's/.*"metrics": *{"path": *"\([^"]*\)".*/\1/p' "$log" | tail -n 1)
+    sed -n 's/.*"step": *\([0-9]*\),.*"loss": *\([0-9.e-]*\).*/\1 \2/p' "$file"
+}
+
+# same NAME: the losses of the last run are those of an undisturbed one, to the last digit.
+same()
+{
+    metrics >got
+    check "$1" cmp got want
+}
+
+# The ranks of the run that goes on: process ids, by rank.
+ranks()
+{
+    local p
+    for p in /proc/[0-9]*; do
+        tr '\0' ' ' <"$p/cmdline" | grep -q "raywf-rank train $dir/" || continue
+        printf '%s %s\n' "$(tr '\0' '\n' <"$p/environ" | sed -n 's/^RANK=//p')" "${p#/proc/}"
+    done 2>/dev/null | sort -n | cut -d' ' -f2
+}
+
+newest() { ls -d "$(dirname "$log")"/train/*/checkpoints/step-* 2>/dev/null | tail -n 1; }
+
+# Until there are so many checkpoints.
+await_checkpoints()
+{
+    local tries=0
+    while [ "$(ls -d "$(dirname "$log")"/train/*/checkpoints/step-*/manifest.json 2>/dev/null | wc -l)" -lt "$1" ]; do
+        tries=$((tries + 1))
+        [ $tries -lt 300 ] || return 1
+        sleep 0.1
+    done
+}
+
+# Nothing of it runs any more.
+all_gone()
+{
+    local tries=0
+    while pgrep -f "raywf-rank [a-z]* $dir/" >/dev/null; do
+        tries=$((tries + 1))
+        [ $tries -lt 50 ] || return 1
+        sleep 0.1
+    done
+}

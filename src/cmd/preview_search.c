@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What is known of trials before a run: those that the record of the same search names, and,
- * where configurations do not depend on results, those whose key is cached.
+ * What is known of trials before a run: those that the record of the same search names,
+ * and, where configurations do not depend on results, those whose key is cached.
  */
 #include "config.h"
 
@@ -25,7 +25,8 @@ struct preview_search {
     bool asks; /* its configurations depend on results */
 };
 
-struct preview_search *preview_search_create(struct plan_graph *g, struct run_cache *cache)
+struct preview_search *preview_search_create(struct plan_graph *g,
+                                             struct run_cache *cache)
 {
     struct preview_search *x = rwf_xcalloc(1, sizeof(*x));
 

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Searches. An entry whose op has `trials` stands for two things: its trials, which are the
- * steps of another entry (the target) with configurations of their own, and the step that
- * follows them all. The trials are an entry beside it that has the target's op, body and
- * needs, so that everything that holds for the target holds for them: keys, resources,
- * retries, outputs.
+ * Searches. An entry whose op has `trials` stands for two things: its trials, which are
+ * the steps of another entry (the target) with configurations of their own, and the
+ * step that follows them all. The trials are an entry beside it that has the target's
+ * op, body and needs, so that everything that holds for the target holds for them:
+ * keys, resources, retries, outputs.
  *
- * A configuration is laid over the target's body when it is known: maps on the way are new,
- * all else is shared. The types of its values are known from the check, in which every value
- * of a list, and the ends of every range, stood at its place before the schema.
+ * A configuration is laid over the target's body when it is known: maps on the way are
+ * new, all else is shared. The types of its values are known from the check, in which
+ * every value of a list, and the ends of every range, stood at its place before the
+ * schema.
  */
 #include "config.h"
 #include "plan/search.h"
@@ -51,8 +52,10 @@ static struct plan__entry *find_target(struct plan__build *b, struct plan__entry
     struct rwf_suggest near;
     struct recipe_diag *d;
 
-    if (target && (recipe_get(target->body, "matrix") || recipe_get(target->body, "foreach"))) {
-        complain(b, span, "%s has a matrix or a foreach: the target of a search is one step",
+    if (target &&
+        (recipe_get(target->body, "matrix") || recipe_get(target->body, "foreach"))) {
+        complain(b, span,
+                 "%s has a matrix or a foreach: the target of a search is one step",
                  address);
         return NULL;
     }
@@ -74,7 +77,8 @@ static struct plan__entry *find_target(struct plan__build *b, struct plan__entry
 
 static void make_instances(struct plan_graph *g, struct plan__entry *t, uint32_t count)
 {
-    struct plan_binding *bindings = rwf_arena_alloc(g->arena, count * sizeof(*bindings));
+    struct plan_binding *bindings =
+        rwf_arena_alloc(g->arena, count * sizeof(*bindings));
 
     t->axes = rwf_arena_alloc(g->arena, sizeof(*t->axes));
     t->axes[0] = "trial";
@@ -122,10 +126,9 @@ static struct plan__entry *make_trials(struct plan__build *b, struct plan__entry
 /* What is read when planning cannot differ between trials. */
 static bool is_fixed(const char *key)
 {
-    static const char *const keys[] = {"resources", "retry",   "timeout",   "grace",
-                                       "cache",     "outputs", "log_limit", "priority",
-                                       "workers",   "needs",   "when",      "matrix",
-                                       "foreach",   "help"};
+    static const char *const keys[] = {
+        "resources", "retry",   "timeout", "grace", "cache",  "outputs", "log_limit",
+        "priority",  "workers", "needs",   "when",  "matrix", "foreach", "help"};
 
     for (size_t i = 0; i < RWF_COUNT(keys); i++)
         if (strcmp(keys[i], key) == 0)
@@ -162,7 +165,8 @@ static void add_path(struct plan__build *b, struct plan__search *s, const char *
         o->nodes = rwf_arena_alloc(b->g->arena, (o->count + 1) * sizeof(*o->nodes));
     }
     if (is_fixed(o->path[0]))
-        complain(b, span, "'%s' is the same for all trials: it is read when planning", key);
+        complain(b, span, "'%s' is the same for all trials: it is read when planning",
+                 key);
     else
         rwf_map_set(s->overlays, rwf_arena_strdup(b->g->arena, key), o);
 }
@@ -189,8 +193,8 @@ static void add_keys(struct plan__build *b, struct plan__search *s)
         } else if (is_name(key)) {
             s->names[s->name_count++] = rwf_arena_strdup(b->g->arena, key);
         } else {
-            struct recipe_diag *d = complain(b, span, "'%s' is no part of the target %s", key,
-                                             address);
+            struct recipe_diag *d =
+                complain(b, span, "'%s' is no part of the target %s", key, address);
             recipe_diag_hint(d, "write %s.KEY, or a name for ${trial.NAME}", address);
         }
     }
@@ -216,7 +220,8 @@ static bool check_metric(struct plan__build *b, struct plan__entry *e,
                          const struct plan__entry *target, const json_t *body)
 {
     const char *metric = json_string_value(json_object_get(body, "metric"));
-    const char *const *names = target->op->metrics ? target->op->metrics(target->body) : NULL;
+    const char *const *names =
+        target->op->metrics ? target->op->metrics(target->body) : NULL;
     const struct recipe_node *node = recipe_get(e->body, "metric");
     struct rwf_suggest near;
     struct rwf_str all = {0};
@@ -232,9 +237,9 @@ static bool check_metric(struct plan__build *b, struct plan__entry *e,
         rwf_suggest_try(&near, *names);
         rwf_str_addf(&all, "%s%s", all.len ? ", " : "", *names);
     }
-    struct recipe_diag *d = complain(b, node ? node->span : e->span,
-                                     "%s never reports '%s'; it reports %s", target->address,
-                                     metric, all.data);
+    struct recipe_diag *d =
+        complain(b, node ? node->span : e->span, "%s never reports '%s'; it reports %s",
+                 target->address, metric, all.data);
     if (rwf_suggest_best(&near))
         recipe_diag_hint(d, "did you mean '%s'?", rwf_suggest_best(&near));
     rwf_str_free(&all);
@@ -246,9 +251,9 @@ static int64_t length_of(const struct plan__entry *target, const json_t *body)
     const char *metric = json_string_value(json_object_get(body, "metric"));
     const char *unit = json_string_value(json_object_get(body, "time_attr"));
 
-    return target->op->length
-               ? target->op->length(target->body, metric ? metric : "", unit ? unit : "report")
-               : 0;
+    return target->op->length ? target->op->length(target->body, metric ? metric : "",
+                                                   unit ? unit : "report")
+                              : 0;
 }
 
 static void add_search(struct plan__build *b, struct plan__entry *e, const json_t *body)
@@ -333,10 +338,11 @@ static void check_names(struct plan__build *b, const struct plan__search *s)
         struct recipe_diag *d;
         if (s->used[i])
             continue;
-        d = complain(b, p ? p->key_span : s->owner->span, "nothing in %s refers to ${trial.%s}",
-                     s->target->address, s->names[i]);
-        recipe_diag_hint(d, "write ${trial.%s} there, or name a key: %s.KEY", s->names[i],
-                         s->target->address);
+        d = complain(b, p ? p->key_span : s->owner->span,
+                     "nothing in %s refers to ${trial.%s}", s->target->address,
+                     s->names[i]);
+        recipe_diag_hint(d, "write ${trial.%s} there, or name a key: %s.KEY",
+                         s->names[i], s->target->address);
     }
 }
 
@@ -366,12 +372,14 @@ void plan__searches_settle(struct plan__build *b, const struct plan_options *opt
 /* --- values against the schema --- */
 
 /* A recipe with nothing but this target. */
-static struct recipe_node *tree_with(struct rwf_arena *a, const struct plan__entry *target,
+static struct recipe_node *tree_with(struct rwf_arena *a,
+                                     const struct plan__entry *target,
                                      struct recipe_node *body)
 {
     struct recipe_node *root = recipe_node_new(a, RECIPE_MAP, body->span);
     struct recipe_node *map = recipe_node_new(a, RECIPE_MAP, body->span);
-    struct recipe_node *version = recipe_scalar_new(a, "raywf/v1", RECIPE_TEXT, body->span);
+    struct recipe_node *version =
+        recipe_scalar_new(a, "raywf/v1", RECIPE_TEXT, body->span);
 
     recipe_map_add(a, root, "recipe", body->span, version);
     recipe_map_add(a, map, target->name, body->span, body);
@@ -395,9 +403,9 @@ static struct recipe_span span_of_value(const struct plan__search *s, const char
     return p ? p->key_span : s->owner->span;
 }
 
-static bool check_value(struct plan__build *b, struct plan__search *s, struct plan__overlay *o,
-                        const json_t *value, struct recipe_span span,
-                        const struct recipe_node **ret_node)
+static bool check_value(struct plan__build *b, struct plan__search *s,
+                        struct plan__overlay *o, const json_t *value,
+                        struct recipe_span span, const struct recipe_node **ret_node)
 {
     const struct recipe_node *root = recipe_root(b->g->recipe);
     const struct recipe_node *said =

@@ -25,8 +25,8 @@ struct recipe_node *plan__json_scalar(struct rwf_arena *a, const json_t *value,
                                       struct recipe_span span);
 struct recipe_node *plan__json_node(struct rwf_arena *a, const json_t *value,
                                     struct recipe_span span);
-/* body with value at the overlay's path, from its part `at` on: new maps on the way. NULL:
- * something that is no map stands on the way. */
+/* body with value at the overlay's path, from its part `at` on: new maps on the way.
+ * NULL: something that is no map stands on the way. */
 struct recipe_node *plan__lay(struct rwf_arena *a, const struct recipe_node *body,
                               const struct plan__overlay *o, size_t at,
                               const struct recipe_node *value);

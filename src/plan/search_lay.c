@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A configuration over a body. Maps on the way are new, all else is shared with the target.
+ * A configuration over a body. Maps on the way are new, all else is shared with the
+ * target.
  */
 #include "config.h"
 #include "plan/search.h"
@@ -40,7 +41,7 @@ static const char *literal_text(struct rwf_arena *a, const char *text)
 }
 
 struct recipe_node *plan__json_scalar(struct rwf_arena *a, const json_t *value,
-                                     struct recipe_span span)
+                                      struct recipe_span span)
 {
     const char *text = "";
     struct recipe_node *node;
@@ -60,7 +61,7 @@ struct recipe_node *plan__json_scalar(struct rwf_arena *a, const json_t *value,
 }
 
 struct recipe_node *plan__json_node(struct rwf_arena *a, const json_t *value,
-                                   struct recipe_span span)
+                                    struct recipe_span span)
 {
     struct recipe_node *node;
     const char *key;
@@ -70,7 +71,8 @@ struct recipe_node *plan__json_node(struct rwf_arena *a, const json_t *value,
     if (json_is_object(value)) {
         node = recipe_node_new(a, RECIPE_MAP, span);
         json_object_foreach((json_t *)(uintptr_t)value, key, item)
-            recipe_map_add(a, node, rwf_arena_strdup(a, key), span, plan__json_node(a, item, span));
+            recipe_map_add(a, node, rwf_arena_strdup(a, key), span,
+                           plan__json_node(a, item, span));
         return node;
     }
     if (!json_is_array(value))
@@ -84,8 +86,8 @@ struct recipe_node *plan__json_node(struct rwf_arena *a, const json_t *value,
 /* --- laying over --- */
 
 struct recipe_node *plan__lay(struct rwf_arena *a, const struct recipe_node *body,
-                               const struct plan__overlay *o, size_t at,
-                               const struct recipe_node *value)
+                              const struct plan__overlay *o, size_t at,
+                              const struct recipe_node *value)
 {
     const char *key = o->path[at];
     bool last = at + 1 == o->depth, found = false;
@@ -123,8 +125,8 @@ static bool same(const json_t *a, const json_t *b)
     return json_equal(a, b);
 }
 
-static const struct recipe_node *value_node(struct plan_graph *g, const struct plan__overlay *o,
-                                            const json_t *value)
+static const struct recipe_node *
+value_node(struct plan_graph *g, const struct plan__overlay *o, const json_t *value)
 {
     struct recipe_node *node;
 
@@ -196,12 +198,14 @@ static const char *known_name(struct plan__search *list, const char *name,
     return NULL;
 }
 
-static void give_json(struct plan__lookup *l, const json_t *value, struct expr_value *ret)
+static void give_json(struct plan__lookup *l, const json_t *value,
+                      struct expr_value *ret)
 {
     const struct recipe_node *node;
     static const enum expr_type types[] = {
-        [JSON_OBJECT] = EXPR_STRING, [JSON_ARRAY] = EXPR_LIST,   [JSON_STRING] = EXPR_STRING,
-        [JSON_INTEGER] = EXPR_INT,   [JSON_REAL] = EXPR_FLOAT,   [JSON_TRUE] = EXPR_BOOL,
+        [JSON_OBJECT] = EXPR_STRING, [JSON_ARRAY] = EXPR_LIST,
+        [JSON_STRING] = EXPR_STRING, [JSON_INTEGER] = EXPR_INT,
+        [JSON_REAL] = EXPR_FLOAT,    [JSON_TRUE] = EXPR_BOOL,
         [JSON_FALSE] = EXPR_BOOL,    [JSON_NULL] = EXPR_STRING,
     };
 
@@ -239,7 +243,8 @@ static bool has_broken_search(const struct plan_graph *g, const struct plan__ent
 int plan__lookup_trial(struct plan__lookup *l)
 {
     struct plan__entry *e = l->s->entry;
-    struct plan__search *list = e ? (plan__is_trials(e) ? e->search : e->searched) : NULL;
+    struct plan__search *list =
+        e ? (plan__is_trials(e) ? e->search : e->searched) : NULL;
     const char *name = l->ref->count == 2 ? l->ref->parts[1] : "";
     const json_t *config = NULL, *value;
     struct rwf_suggest near;
@@ -247,9 +252,10 @@ int plan__lookup_trial(struct plan__lookup *l)
     if (!list && has_broken_search(l->s->g, e))
         return plan__lookup_give(l, EXPR_PENDING, "<trial>");
     if (!list)
-        return plan__lookup_fail(l, RECIPE_E0202,
-                                 "there is no trial here: no search (tune) has this entry as "
-                                 "its target");
+        return plan__lookup_fail(
+            l, RECIPE_E0202,
+            "there is no trial here: no search (tune) has this entry as "
+            "its target");
     rwf_suggest_init(&near, name);
     if (!known_name(list, name, &near)) {
         plan__lookup_fail(l, RECIPE_E0202, "the space of %s has no parameter '%s'",
@@ -259,10 +265,11 @@ int plan__lookup_trial(struct plan__lookup *l)
         return -1;
     }
     if (l->s->stage == PLAN__STATIC)
-        return plan__lookup_fail(l, RECIPE_E0203,
-                                 "'${%s}' is known only when the trial begins, but this must "
-                                 "be known when planning",
-                                 l->ref->text);
+        return plan__lookup_fail(
+            l, RECIPE_E0203,
+            "'${%s}' is known only when the trial begins, but this must "
+            "be known when planning",
+            l->ref->text);
     if (l->s->stage == PLAN__RESOLVE && plan__is_trials(e))
         config = e->search->configs[l->s->number];
     value = json_object_get(config, name);
@@ -271,7 +278,8 @@ int plan__lookup_trial(struct plan__lookup *l)
         return 0;
     }
     if (l->s->stage == PLAN__CHECK || (!config && plan__lookup_shows(l)))
-        return plan__lookup_give(l, EXPR_PENDING, rwf_arena_printf(l->a, "<trial.%s>", name));
+        return plan__lookup_give(l, EXPR_PENDING,
+                                 rwf_arena_printf(l->a, "<trial.%s>", name));
     if (l->ref->fallback)
         return plan__lookup_give(l, EXPR_STRING, l->ref->fallback);
     plan__lookup_fail(l, RECIPE_E0203, "'${%s}' has no value %s", l->ref->text,

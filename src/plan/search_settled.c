@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The recipe as it would be with a configuration in place of the search that found it: the
- * target has it, the search is gone, and what refers to the search refers to the target.
+ * The recipe as it would be with a configuration in place of the search that found it:
+ * the target has it, the search is gone, and what refers to the search refers to the
+ * target.
  */
 #include "config.h"
 #include "plan/search.h"
@@ -33,8 +34,8 @@ static char *replaced(const char *text, const char *from, const char *to)
     return rwf_str_take(&out);
 }
 
-/* "${trial.x}" and "${trial.x ?? "…"}" with a value: that; what the search gave: what the
- * target gives. */
+/* "${trial.x}" and "${trial.x ?? "…"}" with a value: that; what the search gave: what
+ * the target gives. */
 static char *settle_text(const struct settling *s, const char *text)
 {
     char *from = rwf_xasprintf("${%s.metrics.best}", s->search->owner->address);
@@ -56,7 +57,8 @@ static char *settle_text(const struct settling *s, const char *text)
         char *mark = rwf_xasprintf("${trial.%s", key), *at = strstr(out, mark);
         char *end = at ? strchr(at, '}') : NULL;
         if (end && strchr(" }", at[strlen(mark)])) {
-            const struct recipe_node *node = plan__json_scalar(s->a, value, (struct recipe_span){0});
+            const struct recipe_node *node =
+                plan__json_scalar(s->a, value, (struct recipe_span){0});
             char *whole = rwf_xstrndup(at, (size_t)(end + 1 - at));
             before = out;
             out = replaced(before, whole, node->text);
@@ -68,7 +70,8 @@ static char *settle_text(const struct settling *s, const char *text)
     return out;
 }
 
-static struct recipe_node *settle_node(const struct settling *s, const struct recipe_node *node)
+static struct recipe_node *settle_node(const struct settling *s,
+                                       const struct recipe_node *node)
 {
     struct recipe_node *out = recipe_node_copy(s->a, node);
     char *text;
@@ -100,14 +103,16 @@ static const struct recipe_node *settled_body(const struct settling *s,
     json_object_foreach((json_t *)(uintptr_t)s->config, key, value) {
         const struct plan__overlay *o = rwf_map_get(s->search->overlays, key);
         struct recipe_node *next =
-            o ? plan__lay(s->a, body, o, 0, plan__json_node(s->a, value, o->span)) : NULL;
+            o ? plan__lay(s->a, body, o, 0, plan__json_node(s->a, value, o->span))
+              : NULL;
         body = next ? next : body;
     }
     return body;
 }
 
 /* A section: the target with its configuration, and all but the search. */
-static struct recipe_node *settled_section(const struct settling *s, const char *section,
+static struct recipe_node *settled_section(const struct settling *s,
+                                           const char *section,
                                            const struct recipe_node *map)
 {
     struct recipe_node *out = recipe_node_new(s->a, RECIPE_MAP, map->span);
@@ -125,7 +130,8 @@ static struct recipe_node *settled_section(const struct settling *s, const char 
     return out;
 }
 
-struct recipe_node *plan_search_settled(struct plan_graph *g, const struct plan_step *search,
+struct recipe_node *plan_search_settled(struct plan_graph *g,
+                                        const struct plan_step *search,
                                         const json_t *config)
 {
     const struct plan__entry *owner = ((const struct plan__step *)search)->entry;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What happens to trials. The search (search/search.h) decides, this acts: an attempt that
- * shall end gets TERM and its grace like any other, and what it becomes then stands in
- * `ending`. Every decision is an event before it is done.
+ * What happens to trials. The search (search/search.h) decides, this acts: an attempt
+ * that shall end gets TERM and its grace like any other, and what it becomes then
+ * stands in `ending`. Every decision is an event before it is done.
  */
 #include "config.h"
 #include "run/trials.h"
@@ -32,7 +32,8 @@ static void add_trials(struct engine *e, struct engine__search *x)
     x->trials = rwf_xcalloc((size_t)x->count + 1, sizeof(*x->trials));
     for (size_t i = 0; i < x->step->need_count; i++) {
         const struct plan_step *p = engine__step_at(e, x->step->needs[i]);
-        if (!p->is_trial || strcmp(p->entry, x->step->entry) != 0 || p->trial >= x->count)
+        if (!p->is_trial || strcmp(p->entry, x->step->entry) != 0 ||
+            p->trial >= x->count)
             continue;
         x->trials[p->trial] = (struct engine__trial){
             .search = x, .step = p, .number = p->trial, .clone_from = -1};
@@ -128,7 +129,8 @@ static void skip(struct engine__trial *t, const char *why)
     run_log_append(e->log, RUN_STEP_SKIPPED,
                    json_pack("{s:s, s:o}", "step", t->step->address, "because",
                              json_sprintf("its search is over: %s", why)));
-    schedule_event(e->schedule, t->step->index, SCHEDULE_EVENT_SKIP, 0, rwf_clock_mono());
+    schedule_event(e->schedule, t->step->index, SCHEDULE_EVENT_SKIP, 0,
+                   rwf_clock_mono());
 }
 
 /* 0: it has a configuration, 1: it is skipped. */
@@ -154,8 +156,9 @@ static int configure(struct engine__trial *t, struct rwf_err *err)
         x->begun = true;
         t->first = json_incref(config);
         run_log_append(x->e->log, RUN_TRIAL_SUGGESTED,
-                       json_pack("{s:s, s:i, s:O, s:b}", "step", t->step->address, "trial",
-                                 (int)t->number, "config", config, "recorded", recorded));
+                       json_pack("{s:s, s:i, s:O, s:b}", "step", t->step->address,
+                                 "trial", (int)t->number, "config", config, "recorded",
+                                 recorded));
         plan_trial_configure(x->e->graph, t->step->index, config);
     }
     json_decref(config);
@@ -177,7 +180,8 @@ bool engine__trial_begins(struct engine *e, const struct plan_step *p)
     if (result == 0 && t != NULL && t->decided == ENDING_FAIL)
         result = rwf_fail(&err, RWF_E_FAILED, "%s", t->why);
     if (result < 0)
-        engine__failed_early(e, p->index, schedule_attempt(e->schedule, p->index), &err);
+        engine__failed_early(e, p->index, schedule_attempt(e->schedule, p->index),
+                             &err);
     return result == 0;
 }
 
@@ -229,8 +233,8 @@ void engine__trial_attempt(struct engine__attempt *a)
     a->ending = t->decided;
 }
 
-/* A built-in step that is asked to end looks for this file: then it leaves what it has as its
- * outputs. */
+/* A built-in step that is asked to end looks for this file: then it leaves what it has
+ * as its outputs. */
 static void mark(const struct engine__attempt *a)
 {
     char *path = rwf_fs_join(a->dir, "stop");
@@ -281,7 +285,8 @@ json_t *engine__trial_parts(const struct engine__attempt *a, char key[RWF_DIGEST
     bool stopped = a->ending == ENDING_STOP || a->ending == ENDING_PAUSE;
     if (t == NULL || (!stopped && t->lineage == NULL))
         return NULL;
-    return engine__trial_variant(t, a->engine->steps[a->step->index].ready->parts, stopped, key);
+    return engine__trial_variant(t, a->engine->steps[a->step->index].ready->parts,
+                                 stopped, key);
 }
 
 static void log_ended(const struct engine__trial *t)
@@ -338,9 +343,9 @@ void engine__trial_finish(struct engine__trial *t)
     uint32_t step = t->step->index;
     json_t *outputs = t->outputs != NULL ? json_incref(t->outputs) : json_object();
     json_t *metrics = t->metrics != NULL ? json_incref(t->metrics) : json_object();
-    json_t *event = json_pack("{s:s, s:i, s:O, s:O, s:b}", "step", t->step->address, "attempt",
-                              schedule_attempt(e->schedule, step), "outputs", outputs,
-                              "metrics", metrics, "stopped", 1);
+    json_t *event = json_pack("{s:s, s:i, s:O, s:O, s:b}", "step", t->step->address,
+                              "attempt", schedule_attempt(e->schedule, step), "outputs",
+                              outputs, "metrics", metrics, "stopped", 1);
     if (t->parts != NULL) {
         json_object_set_new(event, "key", json_string(t->key));
         json_object_set(event, "parts", t->parts);
@@ -359,8 +364,8 @@ static void wait_again(struct engine__attempt *a, bool hold)
     struct engine *e = a->engine;
     uint32_t step = a->step->index;
     run_log_append(e->log, RUN_STEP_PREEMPTED,
-                   json_pack("{s:s, s:i, s:b}", "step", a->step->address, "attempt", a->number,
-                             "paused", hold));
+                   json_pack("{s:s, s:i, s:b}", "step", a->step->address, "attempt",
+                             a->number, "paused", hold));
     schedule_event(e->schedule, step,
                    hold ? SCHEDULE_EVENT_PAUSED : SCHEDULE_EVENT_PREEMPTED, 0,
                    rwf_clock_mono());

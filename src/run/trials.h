@@ -4,8 +4,9 @@
  * prepared, and which their search may end, hold, or send on from another's checkpoint.
  *
  *   trials.c      what happens to trials      trials_act.c     doing what was decided
- *   trials_key.c  keys and cached results     trials_end.c     the step after all trials
- *   trials_copy.c checkpoints of others       trials_replay.c  all of it from the event log
+ *   trials_key.c  keys and cached results     trials_end.c     the step after all
+ * trials trials_copy.c checkpoints of others       trials_replay.c  all of it from the
+ * event log
  */
 #ifndef RWF_RUN_TRIALS_H
 #define RWF_RUN_TRIALS_H
@@ -24,10 +25,10 @@ struct engine__search {
     json_t *parts;
     json_t *record; /* trials by number, or NULL */
     uv_timer_t *budget;
-    int64_t spent;    /* ns, by earlier processes of this run */
+    int64_t spent;       /* ns, by earlier processes of this run */
     uint32_t first_open; /* all trials before it are over */
     bool told_over;
-    bool begun; /* a trial has */
+    bool begun;  /* a trial has */
     bool worked; /* a trial was not in the cache */
     LIST_ENTRY(engine__search) link;
 };
@@ -39,14 +40,14 @@ struct engine__trial {
     enum engine__ending decided; /* and not done yet */
     char *why;
     bool hit_stopped; /* the cached result looked for is that of a stopped trial */
-    bool quiet;       /* replay: what an attempt that is being ended reports does not count */
-    json_t *first;    /* its first configuration; NULL: none yet */
-    bool held;         /* paused, in the schedule */
-    bool resume;       /* it shall go on as soon as its attempt has ended */
+    bool quiet; /* replay: what an attempt that is being ended reports does not count */
+    json_t *first;      /* its first configuration; NULL: none yet */
+    bool held;          /* paused, in the schedule */
+    bool resume;        /* it shall go on as soon as its attempt has ended */
     int64_t clone_from; /* -1: none is due */
-    json_t *lineage;   /* what it went on from; NULL: nothing */
+    json_t *lineage;    /* what it went on from; NULL: nothing */
     json_t *outputs, *metrics, *parts; /* kept when it was paused */
-    char key[RWF_DIGEST_LEN]; /* of its result, or "" */
+    char key[RWF_DIGEST_LEN];          /* of its result, or "" */
 };
 
 /* trials.c */

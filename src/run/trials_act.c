@@ -14,10 +14,12 @@
 
 /* --- going on from another's checkpoint --- */
 
-/* Where a program said its newest checkpoint is (train/program.c): now among the copies. */
+/* Where a program said its newest checkpoint is (train/program.c): now among the
+ * copies. */
 static int copy_resume(const char *from, const char *to, struct rwf_err *err)
 {
-    char *here = rwf_fs_join(from, "resume.json"), *there = rwf_fs_join(to, "resume.json");
+    char *here = rwf_fs_join(from, "resume.json"),
+         *there = rwf_fs_join(to, "resume.json");
     json_t *known = json_load_file(here, 0, NULL);
     const char *path = json_string_value(json_object_get(known, "path"));
     size_t len = strlen(from);
@@ -36,10 +38,12 @@ static int copy_resume(const char *from, const char *to, struct rwf_err *err)
 
 static int copy_checkpoints(const char *from, const char *to, struct rwf_err *err)
 {
-    char *here = rwf_fs_join(from, "checkpoints"), *there = rwf_fs_join(to, "checkpoints");
+    char *here = rwf_fs_join(from, "checkpoints"),
+         *there = rwf_fs_join(to, "checkpoints");
     int result = 0;
     if (rwf_fs_exists(here))
-        result = rwf_fs_rmtree(there, err) != 0 || run__copy_tree(here, there, err) != 0 ||
+        result = rwf_fs_rmtree(there, err) != 0 ||
+                         run__copy_tree(here, there, err) != 0 ||
                          copy_resume(from, to, err) != 0
                      ? -1
                      : 0;
@@ -51,7 +55,8 @@ static int copy_checkpoints(const char *from, const char *to, struct rwf_err *er
 void engine__trial_apply_clone(struct engine__trial *t)
 {
     struct engine__search *x = t->search;
-    char *from = engine__trial_dir(&x->trials[t->clone_from]), *to = engine__trial_dir(t);
+    char *from = engine__trial_dir(&x->trials[t->clone_from]),
+         *to = engine__trial_dir(t);
     struct rwf_err err = RWF_ERR_INIT;
     plan_trial_configure(x->e->graph, t->step->index, search_config(x->s, t->number));
     t->clone_from = -1;
@@ -68,8 +73,8 @@ void engine__trial_note_clone(struct engine__trial *t, uint32_t from, double at,
     t->clone_from = from;
     if (t->lineage == NULL)
         t->lineage = json_array();
-    json_array_append_new(t->lineage, json_pack("{s:i, s:f, s:O}", "from", (int)from, "at", at,
-                                                "config", config));
+    json_array_append_new(t->lineage, json_pack("{s:i, s:f, s:O}", "from", (int)from,
+                                                "at", at, "config", config));
 }
 
 /* --- acting --- */
@@ -125,7 +130,8 @@ static void resume(struct engine__trial *t)
     struct engine *e = t->search->e;
     if (t->held) {
         t->held = false;
-        schedule_event(e->schedule, t->step->index, SCHEDULE_EVENT_DUE, 0, rwf_clock_mono());
+        schedule_event(e->schedule, t->step->index, SCHEDULE_EVENT_DUE, 0,
+                       rwf_clock_mono());
     } else if (t->decided == ENDING_PAUSE) {
         t->resume = true;
     }
@@ -193,8 +199,8 @@ static bool has_room(struct engine__search *x)
                    ? x->trials[0].step->policy->max_parallel
                    : 0;
     int running = 0;
-    while (x->first_open < x->count &&
-           schedule_state_final(schedule_state(s, x->trials[x->first_open].step->index)))
+    while (x->first_open < x->count && schedule_state_final(schedule_state(
+                                           s, x->trials[x->first_open].step->index)))
         x->first_open++;
     for (uint32_t i = x->first_open; i < x->count; i++) {
         enum schedule_state state = schedule_state(s, x->trials[i].step->index);

@@ -137,7 +137,6 @@ static void skip(struct engine__trial *t, const char *why)
 static int configure(struct engine__trial *t, struct rwf_err *err)
 {
     struct engine__search *x = t->search;
-    engine__search_budget(x);
     if (search_over(x->s) != NULL) {
         skip(t, search_over(x->s));
         return 1;
@@ -170,6 +169,8 @@ bool engine__trial_begins(struct engine *e, const struct plan_step *p)
     struct engine__trial *t = engine__trial_of(e, p->index);
     struct rwf_err err = RWF_ERR_INIT;
     int result = 0;
+    if (t != NULL)
+        engine__search_budget(t->search);
     if (t == NULL)
         result = rwf_fail(&err, RWF_E_RECIPE, "a trial runs only with its search: %s",
                           p->entry);

@@ -5,6 +5,7 @@ EXTRA_DIST += %D%/proc_rate.sh %D%/simulate.sh
 EXTRA_PROGRAMS += tests/bench/proc_rate
 tests_bench_proc_rate_SOURCES = tests/bench/proc_rate.c
 tests_bench_proc_rate_LDADD = librun.a libsearch.a libtune.a libnode.a libschedule.a libplan.a librecipe.a libbase.a $(RWF_LIBS)
+EXTRA_DIST += %D%/tune_rate.sh %D%/tune_ray.py
 EXTRA_DIST += %D%/dataset.sh
 EXTRA_PROGRAMS += tests/bench/duck_alone
 tests_bench_duck_alone_SOURCES = tests/bench/duck_alone.c

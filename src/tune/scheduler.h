@@ -55,6 +55,7 @@ struct tune_decision {
     uint64_t trial;
     const char *reason;  /* static text for people: "max_t", "below the rung's best quarter" */
     int64_t rung;        /* the rung's step; 0: none */
+    bool complete;       /* stop: it has reached max_t, so it is completed rather than cut off */
     bool ignored;        /* the report was a repetition or came too late */
     bool keep_checkpoint; /* the checkpoint of this step may be a clone's source: keep it until
                            * this trial's next such, or until the search ends */

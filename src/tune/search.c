@@ -59,7 +59,8 @@ static void begin(struct tune_search *s)
     order(s, (struct tune_order){TUNE_ORDER_BEGIN, number, "", 0, 0, 0, config});
 }
 
-static void resume(struct tune_search *s, uint64_t number, const char *reason, int64_t rung)
+static void resume(struct tune_search *s, uint64_t number, const char *reason,
+                   int64_t rung)
 {
     struct trial *t = &s->trials[number];
     if (t->state == PAUSING) { /* it still holds its place */
@@ -72,7 +73,8 @@ static void resume(struct tune_search *s, uint64_t number, const char *reason, i
     order(s, (struct tune_order){TUNE_ORDER_RESUME, number, reason, rung, 0, 0, NULL});
 }
 
-static void drop(struct tune_search *s, uint64_t number, const char *reason, int64_t rung)
+static void drop(struct tune_search *s, uint64_t number, const char *reason,
+                 int64_t rung)
 {
     struct trial *t = &s->trials[number];
     if (t->state == PAUSING) {
@@ -114,9 +116,12 @@ struct tune_search *tune_search_create(const struct tune_search_options *o,
     struct tune_sampler_options sampler = {o->algorithm, o->points, o->num_samples,
                                            o->maximize};
     const json_t *seed = json_object_get(o->algorithm, "seed");
-    struct tune_scheduler_options scheduler = {
-        .scheduler = o->scheduler, .space = o->space, .maximize = o->maximize,
-        .seed = (uint64_t)json_integer_value(seed), .max_steps = o->max_steps};
+    struct tune_scheduler_options scheduler = {.scheduler = o->scheduler,
+                                               .space = o->space,
+                                               .maximize = o->maximize,
+                                               .seed =
+                                                   (uint64_t)json_integer_value(seed),
+                                               .max_steps = o->max_steps};
     struct tune_search *s = rwf_xcalloc(1, sizeof(*s));
     s->max_concurrent = o->max_concurrent;
     s->max_failed = o->max_failed;
@@ -161,22 +166,24 @@ static void follow(struct tune_search *s, struct tune_decision *d, int64_t step)
 {
     struct trial *t = &s->trials[d->trial];
     if (d->keep_checkpoint)
-        order(s, (struct tune_order){TUNE_ORDER_KEEP, d->trial, d->reason, 0, 0, step, NULL});
+        order(s, (struct tune_order){TUNE_ORDER_KEEP, d->trial, d->reason, 0, 0, step,
+                                     NULL});
     if (d->action == TUNE_STOP) {
         t->complete = d->complete;
         end(s, d->trial, d->reason, d->rung);
     } else if (d->action == TUNE_PAUSE) {
         t->state = PAUSING;
-        order(s, (struct tune_order){TUNE_ORDER_PAUSE, d->trial, d->reason, d->rung, 0, 0, NULL});
+        order(s, (struct tune_order){TUNE_ORDER_PAUSE, d->trial, d->reason, d->rung, 0,
+                                     0, NULL});
     } else if (d->action == TUNE_CLONE) {
         t->t = d->source_step;
-        order(s, (struct tune_order){TUNE_ORDER_CLONE, d->trial, d->reason, 0, d->source,
-                                     d->source_step, d->config});
+        order(s, (struct tune_order){TUNE_ORDER_CLONE, d->trial, d->reason, 0,
+                                     d->source, d->source_step, d->config});
     }
 }
 
-int tune_search_report(struct tune_search *s, uint64_t trial, int64_t step, double metric,
-                       struct rwf_err *err)
+int tune_search_report(struct tune_search *s, uint64_t trial, int64_t step,
+                       double metric, struct rwf_err *err)
 {
     struct tune_decision d;
     if (find(s, trial, err))
@@ -211,7 +218,8 @@ static void too_many(struct tune_search *s)
     }
 }
 
-int tune_search_gone(struct tune_search *s, uint64_t trial, bool failed, struct rwf_err *err)
+int tune_search_gone(struct tune_search *s, uint64_t trial, bool failed,
+                     struct rwf_err *err)
 {
     if (find(s, trial, err))
         return -1;
@@ -258,7 +266,8 @@ bool tune_search_order(struct tune_search *s, struct tune_order *ret)
     return true;
 }
 
-bool tune_search_best(const struct tune_search *s, uint64_t *ret_trial, double *ret_metric)
+bool tune_search_best(const struct tune_search *s, uint64_t *ret_trial,
+                      double *ret_metric)
 {
     bool any = false;
     for (uint64_t i = 0; i < s->count; i++) {

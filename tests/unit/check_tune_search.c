@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Whole searches with an engine that is played here: processes that report, end, fail, report
- * again after they were told to end, and report nothing. Whatever happens, each trial begins once, no
- * more than max_concurrent run, and the search finishes once, with all trials over. The events
- * are then replayed, with the same orders.
+ * Whole searches with an engine that is played here: processes that report, end, fail,
+ * report again after they were told to end, and report nothing. Whatever happens, each
+ * trial begins once, no more than max_concurrent run, and the search finishes once,
+ * with all trials over. The events are then replayed, with the same orders.
  */
 #include "config.h"
 
@@ -47,7 +47,8 @@ static struct tune_space *space;
 static void set_up(void)
 {
     space_spec = json_loads("{\"x\": {\"type\": \"uniform\", \"min\": 0, \"max\": 1},"
-                            " \"n\": {\"type\": \"int\", \"min\": 1, \"max\": 9}}", 0, NULL);
+                            " \"n\": {\"type\": \"int\", \"min\": 1, \"max\": 9}}",
+                            0, NULL);
     space = tune_space_create(space_spec, NULL);
 }
 
@@ -62,9 +63,13 @@ static struct tune_search *make(const struct engine *e)
     struct rwf_err err = RWF_ERR_INIT;
     json_t *a = json_loads(e->algorithm, JSON_DECODE_ANY, NULL);
     json_t *b = json_loads(e->scheduler, JSON_DECODE_ANY, NULL);
-    struct tune_search_options o = {
-        .space = space, .algorithm = a, .scheduler = b, .num_samples = 40,
-        .max_concurrent = LIMIT, .max_failed = e->max_failed, .max_steps = 9};
+    struct tune_search_options o = {.space = space,
+                                    .algorithm = a,
+                                    .scheduler = b,
+                                    .num_samples = 40,
+                                    .max_concurrent = LIMIT,
+                                    .max_failed = e->max_failed,
+                                    .max_steps = 9};
     struct tune_search *s = tune_search_create(&o, &err);
     ck_assert_msg(s, "%s", err.text);
     json_decref(a);
@@ -124,7 +129,8 @@ static void obey(struct engine *e, const struct tune_order *o)
     }
 }
 
-static void take_orders(struct engine *e, struct tune_search *s, uint64_t *digest, bool obeys)
+static void take_orders(struct engine *e, struct tune_search *s, uint64_t *digest,
+                        bool obeys)
 {
     struct tune_order o;
     while (tune_search_order(s, &o)) {
@@ -171,8 +177,8 @@ static struct event live(struct engine *e)
     /* All but a pause that worked out is the end of it. */
     if (v.kind == GONE) {
         e->running--;
-        e->state[trial] = e->pausing[trial] && !v.failed && e->state[trial] == TOLD ? SLEEPS
-                                                                                   : DONE;
+        e->state[trial] =
+            e->pausing[trial] && !v.failed && e->state[trial] == TOLD ? SLEEPS : DONE;
     }
     if (v.kind == REPORT && e->state[trial] == RUNS && v.t > e->t[trial])
         e->t[trial] = v.t;
@@ -253,7 +259,8 @@ END_TEST
 START_TEST(unknown_trials)
 {
     struct rwf_err err = RWF_ERR_INIT;
-    struct engine e = {.algorithm = "\"random\"", .scheduler = "\"none\"", .max_failed = 9};
+    struct engine e = {
+        .algorithm = "\"random\"", .scheduler = "\"none\"", .max_failed = 9};
     struct tune_search *s = make(&e);
     uint64_t trial;
     double metric;

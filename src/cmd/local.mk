@@ -6,7 +6,7 @@ raywf_SOURCES = \
 	%D%/compile.h %D%/completion.c %D%/diff.c %D%/doctor.c %D%/drive.c %D%/drive.h \
 	%D%/events.c %D%/explain.c %D%/graph.c %D%/help.c %D%/history.c %D%/history.h \
 	%D%/init.c %D%/logs.c %D%/main.c %D%/man.c %D%/nodes.c %D%/objects.c %D%/opened.c %D%/opened.h %D%/ops.c \
-	%D%/output.c %D%/plan.c %D%/preview.c %D%/preview.h %D%/ps.c %D%/render.c \
+	%D%/output.c %D%/plan.c %D%/preview.c %D%/preview.h %D%/preview_search.c %D%/preview_search.h %D%/ps.c %D%/render.c \
 	%D%/report.c %D%/report_metric.c %D%/resolve.c %D%/resolve.h %D%/resume.c %D%/run.c \
 	%D%/run_step.c %D%/runtime.c %D%/runtime.h %D%/schema.c %D%/session.c %D%/shutdown.c %D%/simulate.c \
 	%D%/render.h %D%/start.c %D%/tune.c %D%/status.c %D%/stop.c %D%/table.c %D%/timeline.c %D%/version.c %D%/why.c %D%/worker.c

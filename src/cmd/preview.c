@@ -15,6 +15,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "cmd/change.h"
+#include "cmd/preview_search.h"
 #include "plan/key.h"
 
 /* Beyond that many steps to run, their last results are not compared one by one. */
@@ -23,6 +24,7 @@
 struct preview {
     struct plan_graph *graph;
     struct run_cache *cache;
+    struct preview_search *search;
     bool no_cache, empty;
     size_t compared;
     struct preview_step *steps;
@@ -236,6 +238,56 @@ static int look_up(struct preview *p, struct preview_step *s,
     return 0;
 }
 
+static void preview_trial(struct preview *p, struct preview_step *s,
+                          const struct plan_step *step)
+{
+    const struct plan_step *other = needed(p, step, PREVIEW_RUN);
+    bool looks = !other && !p->no_cache && step->policy->cache && !p->empty;
+    json_t *entry = looks ? preview_search_entry(p->search, step) : NULL;
+
+    if (entry)
+        take_entry(p, s, entry);
+    else if (other)
+        decide_needs(p, s, PREVIEW_RUN, other, "will run");
+    else
+        decide(p, s, PREVIEW_RUN, "its configuration is chosen during the run");
+}
+
+/* What a search gives is what its best trial gives, too. */
+static void add_best(const struct preview *p, struct preview_step *s,
+                     const struct plan_step *step)
+{
+    json_t *outputs = json_copy(s->outputs), *one;
+    const json_t *best = json_object_get(s->metrics, "best_trial");
+    const char *name;
+
+    for (size_t i = 0; i < step->need_count; i++) {
+        const struct plan_step *other = plan_graph_step(p->graph, step->needs[i]);
+        if (other->is_trial && (json_int_t)other->trial == json_integer_value(best))
+            json_object_foreach(p->steps[other->index].outputs, name, one)
+                if (!json_object_get(outputs, name))
+                    json_object_set(outputs, name, one);
+    }
+    json_decref(s->outputs);
+    s->outputs = outputs;
+}
+
+static void preview_search(struct preview *p, struct preview_step *s,
+                           const struct plan_step *step)
+{
+    const struct plan_step *other = needed(p, step, PREVIEW_RUN);
+    json_t *entry = other || p->no_cache ? NULL : preview_search_result(p->search, step);
+
+    if (other) {
+        decide_needs(p, s, PREVIEW_RUN, other, "will run");
+    } else if (entry) {
+        take_entry(p, s, entry);
+        add_best(p, s, step);
+    } else {
+        decide(p, s, PREVIEW_RUN, "its best trial is chosen anew");
+    }
+}
+
 static int preview_step(struct preview *p, uint32_t i, struct rwf_err *err)
 {
     const struct plan_step *step = plan_graph_step(p->graph, i);
@@ -245,7 +297,11 @@ static int preview_step(struct preview *p, uint32_t i, struct rwf_err *err)
     if (settled != 0)
         return settled < 0 ? -1 : 0;
     if (step->is_trial) {
-        decide(p, s, PREVIEW_RUN, "its configuration is chosen during the run");
+        preview_trial(p, s, step);
+        return 0;
+    }
+    if (step->op->trials) {
+        preview_search(p, s, step);
         return 0;
     }
     if (step->op->decide) {
@@ -280,6 +336,7 @@ struct preview *preview_create(struct plan_graph *g, const char *root, bool no_c
     p->steps = rwf_xcalloc(p->count + 1, sizeof(*p->steps));
     p->texts = rwf_map_create();
     p->cache = run_cache_open(root, err);
+    p->search = preview_search_create(g, p->cache);
     if (!p->cache || preview_all(p, err) < 0) {
         preview_destroy(p);
         return NULL;
@@ -297,6 +354,7 @@ void preview_destroy(struct preview *p)
         json_decref(p->steps[i].metrics);
     }
     free(p->steps);
+    preview_search_destroy(p->search);
     rwf_map_destroy(p->texts, free);
     rwf_str_free(&p->names);
     if (p->cache)

@@ -5,6 +5,7 @@
 #include "recipe/recipe.h"
 
 /* Prints a tree as YAML. */
-void cmd_render_tree(const struct recipe *recipe, const struct recipe_node *tree, FILE *out);
+void cmd_render_tree(const struct recipe *recipe, const struct recipe_node *tree,
+                     FILE *out);
 
 #endif

@@ -67,16 +67,16 @@ static void add_value(struct rwf_str *out, const json_t *value)
 static void print_head(const struct view_search *s, bool color)
 {
     static const char *const words[VIEW_TRIAL_STATE_COUNT] = {
-        [VIEW_TRIAL_WAITS] = "waiting",     [VIEW_TRIAL_RUNNING] = "running",
-        [VIEW_TRIAL_PAUSED] = "paused",     [VIEW_TRIAL_COMPLETED] = "completed",
-        [VIEW_TRIAL_STOPPED] = "stopped",   [VIEW_TRIAL_FAILED] = "failed",
+        [VIEW_TRIAL_WAITS] = "waiting",   [VIEW_TRIAL_RUNNING] = "running",
+        [VIEW_TRIAL_PAUSED] = "paused",   [VIEW_TRIAL_COMPLETED] = "completed",
+        [VIEW_TRIAL_STOPPED] = "stopped", [VIEW_TRIAL_FAILED] = "failed",
         [VIEW_TRIAL_SKIPPED] = "skipped",
     };
     const char *between = ": ";
 
     printf("%s%s%s  the %s %s of %zu trial%s", view_on(color, VIEW_NAME), s->address,
-           view_off(color), s->maximize ? "highest" : "lowest", s->metric ? s->metric : "metric",
-           s->total, s->total == 1 ? "" : "s");
+           view_off(color), s->maximize ? "highest" : "lowest",
+           s->metric ? s->metric : "metric", s->total, s->total == 1 ? "" : "s");
     for (int i = 0; i < VIEW_TRIAL_STATE_COUNT; i++) {
         if (s->counts[i] == 0)
             continue;
@@ -88,7 +88,8 @@ static void print_head(const struct view_search *s, bool color)
         printf("  ended because %s\n", s->over);
 }
 
-static void print_trial(const struct view_search *s, const struct view_trial *t, bool color)
+static void print_trial(const struct view_search *s, const struct view_trial *t,
+                        bool color)
 {
     struct rwf_str config = {0};
     const char *key;
@@ -96,7 +97,8 @@ static void print_trial(const struct view_search *s, const struct view_trial *t,
     char number[32] = "", at[32] = "";
 
     json_object_foreach(t->config, key, value) {
-        rwf_str_addf(&config, "%s%s=", config.len ? " " : "", view_search_short(s, key));
+        rwf_str_addf(&config, "%s%s=", config.len ? " " : "",
+                     view_search_short(s, key));
         add_value(&config, value);
     }
     if (!isnan(t->value))
@@ -105,8 +107,9 @@ static void print_trial(const struct view_search *s, const struct view_trial *t,
         snprintf(at, sizeof(at), "%.12g", t->at);
     enum schedule_state looks = view_trial_looks(t->state);
     printf("%s%s%s %s%6u  %-9s%s  %12s  %8s  ", view_on(color, VIEW_GOOD),
-           s->best == t ? "*" : " ", view_off(color), view_on(color, view_state_style(looks)),
-           (unsigned)t->number, view_trial_state_name(t->state), view_off(color), number, at);
+           s->best == t ? "*" : " ", view_off(color),
+           view_on(color, view_state_style(looks)), (unsigned)t->number,
+           view_trial_state_name(t->state), view_off(color), number, at);
     view_print_safe(stdout, config.data ? config.data : "");
     if (t->from >= 0)
         printf("  (from trial %lld)", (long long)t->from);
@@ -125,7 +128,8 @@ static void print_search(struct cmd_call *call, const struct view_search *s)
     print_head(s, call->color);
     if (s->count > 0)
         printf("   %5s  %-9s  %12.12s  %8.8s  %s\n", "trial", "status",
-               s->metric ? s->metric : "value", s->unit ? s->unit : "at", "configuration");
+               s->metric ? s->metric : "value", s->unit ? s->unit : "at",
+               "configuration");
     for (size_t i = 0; i < s->count && (call->verbose || i < LISTED_MAX); i++)
         print_trial(s, list[i], call->color);
     if (s->count > LISTED_MAX && !call->verbose)
@@ -142,10 +146,10 @@ static json_t *number_json(double x)
 
 static json_t *trial_json(const struct view_trial *t)
 {
-    json_t *out = json_pack("{s:i, s:s, s:s, s:O?, s:o, s:o}", "trial", (int)t->number, "step",
-                            t->address, "status", view_trial_state_name(t->state), "config",
-                            t->config, "value", number_json(t->value), "at",
-                            number_json(t->at));
+    json_t *out =
+        json_pack("{s:i, s:s, s:s, s:O?, s:o, s:o}", "trial", (int)t->number, "step",
+                  t->address, "status", view_trial_state_name(t->state), "config",
+                  t->config, "value", number_json(t->value), "at", number_json(t->at));
 
     if (t->rung > 0)
         json_object_set_new(out, "rung", json_real(t->rung));
@@ -167,10 +171,10 @@ static json_t *search_json(const struct view_search *s)
         json_object_set_new(counts, view_trial_state_name((enum view_trial_state)i),
                             json_integer((json_int_t)s->counts[i]));
     free(list);
-    json_t *out = json_pack("{s:s, s:s?, s:s, s:I, s:o, s:s?, s:o}", "search", s->address,
-                            "metric", s->metric, "mode", s->maximize ? "max" : "min", "total",
-                            (json_int_t)s->total, "counts", counts, "ended_because", s->over,
-                            "trials", trials);
+    json_t *out = json_pack(
+        "{s:s, s:s?, s:s, s:I, s:o, s:s?, s:o}", "search", s->address, "metric",
+        s->metric, "mode", s->maximize ? "max" : "min", "total", (json_int_t)s->total,
+        "counts", counts, "ended_because", s->over, "trials", trials);
     json_object_set_new(out, "best",
                         s->best ? json_integer(s->best->number) : json_null());
     return out;
@@ -182,7 +186,8 @@ static bool is_meant(const struct view_search *s, const char *name)
 {
     const char *dot = strchr(s->address, '.');
 
-    return name == NULL || strcmp(s->address, name) == 0 || (dot && strcmp(dot + 1, name) == 0);
+    return name == NULL || strcmp(s->address, name) == 0 ||
+           (dot && strcmp(dot + 1, name) == 0);
 }
 
 static int print_best(const struct cmd_opened *o, const struct view_search *s,
@@ -193,11 +198,12 @@ static int print_best(const struct cmd_opened *o, const struct view_search *s,
     if (s->best == NULL)
         return rwf_fail(err, RWF_E_FAILED, "%s has no best trial yet", s->address);
     if (step == PLAN_NO_STEP)
-        return rwf_fail(err, RWF_E_NORUN, "%s is no part of the run's plan", s->address);
-    struct recipe_node *tree =
-        plan_search_settled(o->c.graph, plan_graph_step(o->c.graph, step), s->best->config);
-    printf("# Trial %u of %s in run %s: %s %.6g.\n", (unsigned)s->best->number, s->address,
-           o->id, s->metric ? s->metric : "value", s->best->value);
+        return rwf_fail(err, RWF_E_NORUN, "%s is no part of the run's plan",
+                        s->address);
+    struct recipe_node *tree = plan_search_settled(
+        o->c.graph, plan_graph_step(o->c.graph, step), s->best->config);
+    printf("# Trial %u of %s in run %s: %s %.6g.\n", (unsigned)s->best->number,
+           s->address, o->id, s->metric ? s->metric : "value", s->best->value);
     cmd_render_tree(o->c.recipe, tree, stdout);
     return 0;
 }
@@ -218,7 +224,8 @@ static int show(struct cmd_call *call, const struct cmd_opened *o,
         if (!is_meant(s, name) || (best && meant > 0))
             continue;
         if (call->json)
-            json_array_append_new(json_object_get(call->data, "searches"), search_json(s));
+            json_array_append_new(json_object_get(call->data, "searches"),
+                                  search_json(s));
         else if (best)
             code = print_best(o, s, err);
         else
@@ -274,11 +281,14 @@ const struct cmd cmd_tune = {
     .name = "tune",
     .group = CMD_OBSERVE,
     .summary = "show the trials of a search, and the best as a recipe",
-    .details = "Trials are listed with the best first; * marks the one that the search gives. "
-               "-v lists all of them. A search is named as in the recipe: tune.NAME.",
+    .details =
+        "Trials are listed with the best first; * marks the one that the search gives. "
+        "-v lists all of them. A search is named as in the recipe: tune.NAME.",
     .examples = "raywf tune show\nraywf tune show last tune.rate --best > best.yaml",
     .exits = "0 1 2 12",
-    .operands = {{"show", CMD_CHOICE, 1, 1}, {"RUN", CMD_RUN, 0, 1}, {"SEARCH", CMD_TEXT, 0, 1}},
+    .operands = {{"show", CMD_CHOICE, 1, 1},
+                 {"RUN", CMD_RUN, 0, 1},
+                 {"SEARCH", CMD_TEXT, 0, 1}},
     .options = options,
     .run = tune_run,
 };

@@ -12,7 +12,7 @@ librun_a_SOURCES += %D%/events.c %D%/events.def %D%/log.c %D%/log.h %D%/state.c 
 librun_a_SOURCES += %D%/engine.c %D%/engine.h %D%/internal.h %D%/results.c %D%/prepare.c \
 	%D%/launch.c %D%/finish.c %D%/resume.c %D%/control.c %D%/step.c \
 	%D%/native.c %D%/runtime.c %D%/caller.c %D%/caller.h \
-	%D%/trials.c %D%/trials.h %D%/trials_copy.c %D%/trials_end.c %D%/trials_key.c %D%/trials_replay.c \
+	%D%/trials.c %D%/trials.h %D%/record.h %D%/trials_act.c %D%/trials_copy.c %D%/trials_end.c %D%/trials_key.c %D%/trials_replay.c \
 	%D%/secrets.c %D%/secrets.h %D%/notify.c %D%/notify.h
 # Results of steps.
 librun_a_SOURCES += %D%/cache.c %D%/cache_impl.h %D%/cacheput.c %D%/cachegc.c \

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What happens to trials. The search (search/search.h) decides, this acts: an attempt that
- * shall end gets TERM and its grace like any other, and what it becomes then stands in
- * `ending`. Every decision is an event before it is done.
+ * What happens to trials. The search (search/search.h) decides, this acts: an attempt
+ * that shall end gets TERM and its grace like any other, and what it becomes then
+ * stands in `ending`. Every decision is an event before it is done.
  */
 #include "config.h"
 #include "run/trials.h"
@@ -24,11 +24,6 @@ struct engine__trial *engine__trial_of(const struct engine *e, uint32_t step)
     return e->steps[step].trial;
 }
 
-static const char *address_of(const struct engine__trial *t)
-{
-    return t->step->address;
-}
-
 /* --- life --- */
 
 static void add_trials(struct engine *e, struct engine__search *x)
@@ -37,7 +32,8 @@ static void add_trials(struct engine *e, struct engine__search *x)
     x->trials = rwf_xcalloc((size_t)x->count + 1, sizeof(*x->trials));
     for (size_t i = 0; i < x->step->need_count; i++) {
         const struct plan_step *p = engine__step_at(e, x->step->needs[i]);
-        if (!p->is_trial || strcmp(p->entry, x->step->entry) != 0 || p->trial >= x->count)
+        if (!p->is_trial || strcmp(p->entry, x->step->entry) != 0 ||
+            p->trial >= x->count)
             continue;
         x->trials[p->trial] = (struct engine__trial){
             .search = x, .step = p, .number = p->trial, .clone_from = -1};
@@ -95,7 +91,7 @@ void engine__searches_close(struct engine *e)
 
 char *engine__trial_dir(const struct engine__trial *t)
 {
-    char *name = run_step_name(address_of(t));
+    char *name = run_step_name(t->step->address);
     char *dir = rwf_xasprintf("%s/trials/%s", t->search->e->dir, name);
     free(name);
     return dir;
@@ -124,8 +120,6 @@ void engine__search_budget(struct engine__search *x)
     uv_unref((uv_handle_t *)x->budget);
 }
 
-static void finish_without(struct engine__trial *t);
-
 /* --- beginning --- */
 
 static void skip(struct engine__trial *t, const char *why)
@@ -133,9 +127,10 @@ static void skip(struct engine__trial *t, const char *why)
     struct engine *e = t->search->e;
     search_ended(t->search->s, t->number, SEARCH_SKIPPED, NULL);
     run_log_append(e->log, RUN_STEP_SKIPPED,
-                   json_pack("{s:s, s:o}", "step", address_of(t), "because",
+                   json_pack("{s:s, s:o}", "step", t->step->address, "because",
                              json_sprintf("its search is over: %s", why)));
-    schedule_event(e->schedule, t->step->index, SCHEDULE_EVENT_SKIP, 0, rwf_clock_mono());
+    schedule_event(e->schedule, t->step->index, SCHEDULE_EVENT_SKIP, 0,
+                   rwf_clock_mono());
 }
 
 /* 0: it has a configuration, 1: it is skipped. */
@@ -161,8 +156,9 @@ static int configure(struct engine__trial *t, struct rwf_err *err)
         x->begun = true;
         t->first = json_incref(config);
         run_log_append(x->e->log, RUN_TRIAL_SUGGESTED,
-                       json_pack("{s:s, s:i, s:O, s:b}", "step", address_of(t), "trial",
-                                 (int)t->number, "config", config, "recorded", recorded));
+                       json_pack("{s:s, s:i, s:O, s:b}", "step", t->step->address,
+                                 "trial", (int)t->number, "config", config, "recorded",
+                                 recorded));
         plan_trial_configure(x->e->graph, t->step->index, config);
     }
     json_decref(config);
@@ -184,7 +180,8 @@ bool engine__trial_begins(struct engine *e, const struct plan_step *p)
     if (result == 0 && t != NULL && t->decided == ENDING_FAIL)
         result = rwf_fail(&err, RWF_E_FAILED, "%s", t->why);
     if (result < 0)
-        engine__failed_early(e, p->index, schedule_attempt(e->schedule, p->index), &err);
+        engine__failed_early(e, p->index, schedule_attempt(e->schedule, p->index),
+                             &err);
     return result == 0;
 }
 
@@ -192,7 +189,7 @@ bool engine__trial_waits(struct engine *e, uint32_t step)
 {
     struct engine__trial *t = engine__trial_of(e, step);
     if (t->decided == ENDING_STOP && t->step->op->run == NULL) {
-        finish_without(t);
+        engine__trial_finish(t);
         return true;
     }
     if (t->decided == ENDING_STOP ||
@@ -236,17 +233,8 @@ void engine__trial_attempt(struct engine__attempt *a)
     a->ending = t->decided;
 }
 
-static struct engine__attempt *attempt_of(const struct engine__trial *t)
-{
-    struct engine__attempt *a;
-    LIST_FOREACH(a, &t->search->e->running, link)
-    if (a->step == t->step && a->keep == NULL)
-        return a;
-    return NULL;
-}
-
-/* A built-in step that is asked to end looks for this file: then it leaves what it has as its
- * outputs. */
+/* A built-in step that is asked to end looks for this file: then it leaves what it has
+ * as its outputs. */
 static void mark(const struct engine__attempt *a)
 {
     char *path = rwf_fs_join(a->dir, "stop");
@@ -260,19 +248,6 @@ void engine__trial_mark(const struct engine__attempt *a)
 {
     if (a->ending == ENDING_STOP || a->ending == ENDING_PAUSE)
         mark(a);
-}
-
-static void end_attempt(struct engine__trial *t, struct engine__attempt *a,
-                        enum engine__ending ending)
-{
-    t->decided = ending;
-    if (a == NULL || a->ending != ENDING_NONE)
-        return;
-    a->ending = ending;
-    engine__trial_mark(a);
-    if (a->proc != NULL)
-        proc_stop(a->proc);
-    engine__call_stop(a, false);
 }
 
 void engine__trial_report(struct engine__attempt *a, const json_t *line)
@@ -310,7 +285,8 @@ json_t *engine__trial_parts(const struct engine__attempt *a, char key[RWF_DIGEST
     bool stopped = a->ending == ENDING_STOP || a->ending == ENDING_PAUSE;
     if (t == NULL || (!stopped && t->lineage == NULL))
         return NULL;
-    return engine__trial_variant(t, a->engine->steps[a->step->index].ready->parts, stopped, key);
+    return engine__trial_variant(t, a->engine->steps[a->step->index].ready->parts,
+                                 stopped, key);
 }
 
 static void log_ended(const struct engine__trial *t)
@@ -318,7 +294,7 @@ static void log_ended(const struct engine__trial *t)
     const struct engine__search *x = t->search;
     struct search_result r = search_result(x->s, t->number);
     int64_t best = search_best(x->s);
-    json_t *event = json_pack("{s:s, s:i, s:s}", "step", address_of(t), "trial",
+    json_t *event = json_pack("{s:s, s:i, s:s}", "step", t->step->address, "trial",
                               (int)t->number, "status", search_status_name(r.status));
     if (isfinite(r.value))
         json_object_set_new(event, "value", json_real(r.value));
@@ -361,15 +337,15 @@ void engine__trial_over(struct engine *e, uint32_t step, bool good, bool stopped
 }
 
 /* A trial that is stopped while it does not run. */
-static void finish_without(struct engine__trial *t)
+void engine__trial_finish(struct engine__trial *t)
 {
     struct engine *e = t->search->e;
     uint32_t step = t->step->index;
     json_t *outputs = t->outputs != NULL ? json_incref(t->outputs) : json_object();
     json_t *metrics = t->metrics != NULL ? json_incref(t->metrics) : json_object();
-    json_t *event = json_pack("{s:s, s:i, s:O, s:O, s:b}", "step", address_of(t), "attempt",
-                              schedule_attempt(e->schedule, step), "outputs", outputs,
-                              "metrics", metrics, "stopped", 1);
+    json_t *event = json_pack("{s:s, s:i, s:O, s:O, s:b}", "step", t->step->address,
+                              "attempt", schedule_attempt(e->schedule, step), "outputs",
+                              outputs, "metrics", metrics, "stopped", 1);
     if (t->parts != NULL) {
         json_object_set_new(event, "key", json_string(t->key));
         json_object_set(event, "parts", t->parts);
@@ -388,8 +364,8 @@ static void wait_again(struct engine__attempt *a, bool hold)
     struct engine *e = a->engine;
     uint32_t step = a->step->index;
     run_log_append(e->log, RUN_STEP_PREEMPTED,
-                   json_pack("{s:s, s:i, s:b}", "step", a->step->address, "attempt", a->number,
-                             "paused", hold));
+                   json_pack("{s:s, s:i, s:b}", "step", a->step->address, "attempt",
+                             a->number, "paused", hold));
     schedule_event(e->schedule, step,
                    hold ? SCHEDULE_EVENT_PAUSED : SCHEDULE_EVENT_PREEMPTED, 0,
                    rwf_clock_mono());
@@ -412,7 +388,7 @@ void engine__trial_kept(struct engine__attempt *a, json_t *outputs, const char *
     wait_again(a, t->held);
     t->resume = false;
     if (over)
-        finish_without(t);
+        engine__trial_finish(t);
 }
 
 void engine__trial_settle(struct engine__attempt *a)
@@ -445,164 +421,4 @@ char *engine__trial_missing(const struct engine__attempt *a)
 {
     const struct engine__trial *t = engine__trial_of(a->engine, a->step->index);
     return t == NULL ? NULL : search_missing(t->search->s, t->number, a->metrics);
-}
-
-/* --- going on from another's checkpoint --- */
-
-void engine__trial_apply_clone(struct engine__trial *t)
-{
-    struct engine__search *x = t->search;
-    char *from = engine__trial_dir(&x->trials[t->clone_from]), *to = engine__trial_dir(t);
-    struct rwf_err err = RWF_ERR_INIT;
-    plan_trial_configure(x->e->graph, t->step->index, search_config(x->s, t->number));
-    t->clone_from = -1;
-    if (rwf_fs_exists(from) &&
-        (rwf_fs_rmtree(to, &err) != 0 || run__copy_tree(from, to, &err) != 0))
-        rwf_log(RWF_LOG_WARN, "run", "%s: its checkpoint cannot be copied: %s",
-                address_of(t), err.text);
-    free(from);
-    free(to);
-}
-
-void engine__trial_note_clone(struct engine__trial *t, uint32_t from, double at,
-                              const json_t *config)
-{
-    t->clone_from = from;
-    if (t->lineage == NULL)
-        t->lineage = json_array();
-    json_array_append_new(t->lineage, json_pack("{s:i, s:f, s:O}", "from", (int)from, "at", at,
-                                                "config", config));
-}
-
-/* --- acting --- */
-
-static void log_action(const struct engine__trial *t, const struct search_action *act)
-{
-    static const enum run_event events[] = {
-        [SEARCH_STOP] = RUN_TRIAL_STOPPED,     [SEARCH_PAUSE] = RUN_TRIAL_PAUSED,
-        [SEARCH_RESUME] = RUN_TRIAL_RESUMED,   [SEARCH_CLONE] = RUN_TRIAL_CLONED,
-        [SEARCH_PROMOTE] = RUN_TRIAL_PROMOTED, [SEARCH_FAIL] = RUN_TRIAL_STOPPED,
-    };
-    json_t *event = json_pack("{s:s, s:i, s:o}", "step", address_of(t), "trial",
-                              (int)t->number, "reason", run_text(act->why));
-    if (act->rung >= 0)
-        json_object_set_new(event, "rung", json_integer(act->rung));
-    if (isfinite(act->at))
-        json_object_set_new(event, "at", json_real(act->at));
-    if (isfinite(act->value))
-        json_object_set_new(event, "value", json_real(act->value));
-    if (act->verb == SEARCH_FAIL)
-        json_object_set_new(event, "failed", json_true());
-    if (act->verb == SEARCH_CLONE) {
-        json_object_set_new(event, "from", json_integer(act->from));
-        json_object_set(event, "config", act->config);
-    }
-    run_log_append(t->search->e->log, events[act->verb], event);
-}
-
-static void resume(struct engine__trial *t)
-{
-    struct engine *e = t->search->e;
-    if (t->held) {
-        t->held = false;
-        schedule_event(e->schedule, t->step->index, SCHEDULE_EVENT_DUE, 0, rwf_clock_mono());
-    } else if (t->decided == ENDING_PAUSE) {
-        t->resume = true;
-    }
-}
-
-static void stop(struct engine__trial *t, struct engine__attempt *a)
-{
-    enum schedule_state state = schedule_state(t->search->e->schedule, t->step->index);
-    bool waits = a == NULL && (state == STEP_BACKOFF || state == STEP_QUEUED);
-    /* A built-in step makes its outputs from the checkpoints of its attempts. */
-    bool makes = t->step->op->run != NULL && t->outputs == NULL &&
-                 schedule_attempt(t->search->e->schedule, t->step->index) > 0;
-    if (waits && !makes)
-        finish_without(t);
-    else
-        end_attempt(t, a, ENDING_STOP);
-    if (waits && makes)
-        resume(t);
-}
-
-static void act_on(struct engine__trial *t, const struct search_action *act)
-{
-    struct engine__attempt *a = attempt_of(t);
-    log_action(t, act);
-    switch (act->verb) {
-    case SEARCH_STOP:
-        stop(t, a);
-        break;
-    case SEARCH_PAUSE:
-        t->resume = false;
-        end_attempt(t, a, ENDING_PAUSE);
-        break;
-    case SEARCH_RESUME:
-        resume(t);
-        break;
-    case SEARCH_CLONE:
-        engine__trial_note_clone(t, act->from, act->at, act->config);
-        end_attempt(t, a, ENDING_CLONE);
-        break;
-    case SEARCH_FAIL:
-        free(t->why);
-        t->why = rwf_xstrdup(act->why);
-        end_attempt(t, a, ENDING_FAIL);
-        break;
-    case SEARCH_PROMOTE:
-        break;
-    }
-}
-
-static void tell_over(struct engine__search *x)
-{
-    if (x->told_over || search_over(x->s) == NULL)
-        return;
-    x->told_over = true;
-    run_log_append(x->e->log, RUN_SEARCH_ENDED,
-                   json_pack("{s:s, s:o}", "search", x->step->address, "reason",
-                             run_text(search_over(x->s))));
-}
-
-/* Whether one more trial could run: none waits for resources, and not too many run. */
-static bool has_room(struct engine__search *x)
-{
-    const struct schedule *s = x->e->schedule;
-    int most = x->count > 0 && x->trials[0].step != NULL
-                   ? x->trials[0].step->policy->max_parallel
-                   : 0;
-    int running = 0;
-    while (x->first_open < x->count &&
-           schedule_state_final(schedule_state(s, x->trials[x->first_open].step->index)))
-        x->first_open++;
-    for (uint32_t i = x->first_open; i < x->count; i++) {
-        enum schedule_state state = schedule_state(s, x->trials[i].step->index);
-        if (state == STEP_QUEUED)
-            return false;
-        running += state == STEP_RUNNING;
-        if (state == STEP_PENDING)
-            break; /* they begin in their order */
-    }
-    return most == 0 || running < most;
-}
-
-void engine__search_act(struct engine__search *x)
-{
-    struct search_action act;
-    tell_over(x);
-    while (!x->e->stopping &&
-           search_next(x->s, search_may_stop(x->s) && has_room(x), &act)) {
-        tell_over(x);
-        act_on(&x->trials[act.trial], &act);
-        json_decref(act.config);
-    }
-    tell_over(x);
-}
-
-void engine__searches_poke(struct engine *e)
-{
-    struct engine__search *x;
-    LIST_FOREACH(x, &e->searches, link)
-    engine__search_act(x);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A copy of a folder in which another process may be writing: what vanishes meanwhile is
- * left out. Tensors are never changed once they are there: they get a second name.
+ * A copy of a folder in which another process may be writing: what vanishes meanwhile
+ * is left out. Tensors are never changed once they are there: they get a second name.
  */
 #include "config.h"
 #include "run/trials.h"
@@ -33,7 +33,8 @@ static int copy_file(const char *from, const char *to, mode_t mode, struct rwf_e
         return 0;
     int in = open(from, O_RDONLY | O_CLOEXEC);
     if (in < 0)
-        return errno == ENOENT ? 0 : rwf_fail(err, errno, "%s: %s", from, strerror(errno));
+        return errno == ENOENT ? 0
+                               : rwf_fail(err, errno, "%s: %s", from, strerror(errno));
     int out = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode & 0777);
     int result = out < 0 || copy_bytes(in, out) != 0
                      ? rwf_fail(err, errno, "%s: %s", to, strerror(errno))
@@ -51,7 +52,8 @@ static int copy_folder(const char *from, const char *to, int depth, struct rwf_e
     DIR *dir = opendir(from);
     int result = 0;
     if (dir == NULL)
-        return errno == ENOENT ? 0 : rwf_fail(err, errno, "%s: %s", from, strerror(errno));
+        return errno == ENOENT ? 0
+                               : rwf_fail(err, errno, "%s: %s", from, strerror(errno));
     if (depth > DEPTH_MAX)
         result = rwf_fail(err, ELOOP, "%s: too deep", from);
     else
@@ -60,7 +62,8 @@ static int copy_folder(const char *from, const char *to, int depth, struct rwf_e
         if (strcmp(one->d_name, ".") == 0 || strcmp(one->d_name, "..") == 0 ||
             strcmp(one->d_name, ".lock") == 0)
             continue;
-        char *inner = rwf_fs_join(from, one->d_name), *target = rwf_fs_join(to, one->d_name);
+        char *inner = rwf_fs_join(from, one->d_name),
+             *target = rwf_fs_join(to, one->d_name);
         result = copy_any(inner, target, depth + 1, err);
         free(inner);
         free(target);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The step that follows all trials: which was the best. Its outputs are those of that trial,
- * and two files of its own:
+ * The step that follows all trials: which was the best. Its outputs are those of that
+ * trial, and two files of its own:
  *
  *   best.json     {"target","trial","metric","mode","value","config"}
  *   trials.json   the record of all trials (trials_key.c)
@@ -39,15 +39,17 @@ static json_t *best_json(const struct ending *n)
     const struct engine__search *x = n->x;
     struct search_result r = search_result(x->s, (uint32_t)n->best);
     return json_pack("{s:O, s:i, s:s, s:s, s:f, s:O}", "target",
-                     json_object_get(x->body, "target"), "trial", (int)n->best, "metric",
-                     search_metric(x->s), "mode", search_maximizes(x->s) ? "max" : "min",
-                     "value", r.value, "config", search_config(x->s, (uint32_t)n->best));
+                     json_object_get(x->body, "target"), "trial", (int)n->best,
+                     "metric", search_metric(x->s), "mode",
+                     search_maximizes(x->s) ? "max" : "min", "value", r.value, "config",
+                     search_config(x->s, (uint32_t)n->best));
 }
 
 static int write_files(const struct ending *n, struct rwf_err *err)
 {
     json_t *best = best_json(n);
-    json_t *all = json_pack("{s:i, s:o}", "v", 1, "trials", engine__search_record(n->x));
+    json_t *all =
+        json_pack("{s:i, s:o}", "v", 1, "trials", engine__search_record(n->x));
     int result = rwf_fs_mkdirs(n->dir, err);
     if (result == 0)
         result = write_json(n->dir, "best.json", best, err);
@@ -62,7 +64,8 @@ static json_t *metrics_of(const struct ending *n)
 {
     const struct search *s = n->x->s;
     json_t *out = json_object();
-    const json_t *best = n->x->e->steps[n->x->trials[n->best].step->index].metrics, *value;
+    const json_t *best = n->x->e->steps[n->x->trials[n->best].step->index].metrics,
+                 *value;
     const char *name;
     json_object_foreach((json_t *)(uintptr_t)best, name, value)
         if (json_is_number(value))
@@ -71,11 +74,14 @@ static json_t *metrics_of(const struct ending *n)
     json_object_set_new(out, "best", json_real(value_of_best));
     json_object_set_new(out, search_metric(s), json_real(value_of_best));
     json_object_set_new(out, "best_trial", json_integer(n->best));
-    json_object_set_new(out, "trials", json_integer((json_int_t)(search_count(s, SEARCH_COMPLETED) +
-                                                                 search_count(s, SEARCH_STOPPED) +
-                                                                 search_count(s, SEARCH_FAILED))));
-    json_object_set_new(out, "stopped", json_integer((json_int_t)search_count(s, SEARCH_STOPPED)));
-    json_object_set_new(out, "failed", json_integer((json_int_t)search_count(s, SEARCH_FAILED)));
+    json_object_set_new(out, "trials",
+                        json_integer((json_int_t)(search_count(s, SEARCH_COMPLETED) +
+                                                  search_count(s, SEARCH_STOPPED) +
+                                                  search_count(s, SEARCH_FAILED))));
+    json_object_set_new(out, "stopped",
+                        json_integer((json_int_t)search_count(s, SEARCH_STOPPED)));
+    json_object_set_new(out, "failed",
+                        json_integer((json_int_t)search_count(s, SEARCH_FAILED)));
     return out;
 }
 
@@ -93,22 +99,26 @@ static void add_outputs(const struct ending *n, json_t *kept)
 {
     const char *name;
     json_t *one;
-    json_object_foreach(n->x->e->steps[n->x->trials[n->best].step->index].outputs, name, one)
+    json_object_foreach(n->x->e->steps[n->x->trials[n->best].step->index].outputs, name,
+                        one)
         if (json_object_get(kept, name) == NULL)
             json_object_set(kept, name, one);
 }
 
 /* Both files, kept beneath the search's key, and what the best trial gave. */
-static json_t *keep_outputs(const struct ending *n, const json_t *metrics, struct rwf_err *err)
+static json_t *keep_outputs(const struct ending *n, const json_t *metrics,
+                            struct rwf_err *err)
 {
     struct engine *e = n->x->e;
-    json_t *declared = json_pack("{s:s, s:s}", "best", "best.json", "trials", "trials.json");
+    json_t *declared =
+        json_pack("{s:s, s:s}", "best", "best.json", "trials", "trials.json");
     char *origin = rwf_xasprintf("%s/%s", e->id, n->x->step->address);
-    json_t *kept = write_files(n, err) != 0
-                       ? NULL
-                       : run_cache_put(e->cache, n->x->key, n->x->parts, n->dir, declared,
-                                       metrics, recipe_name(plan_graph_recipe(e->graph)), origin,
-                                       NULL, err);
+    json_t *kept =
+        write_files(n, err) != 0
+            ? NULL
+            : run_cache_put(e->cache, n->x->key, n->x->parts, n->dir, declared, metrics,
+                            recipe_name(plan_graph_recipe(e->graph)), origin, NULL,
+                            err);
     if (kept != NULL)
         add_outputs(n, kept);
     free(origin);
@@ -129,9 +139,10 @@ static void succeed(const struct ending *n)
         return;
     }
     run_log_append(e->log, RUN_STEP_SUCCEEDED,
-                   json_pack("{s:s, s:i, s:s, s:O, s:O, s:O}", "step", n->x->step->address,
-                             "attempt", n->number, "key", n->x->key, "parts", n->x->parts,
-                             "outputs", outputs, "metrics", metrics));
+                   json_pack("{s:s, s:i, s:s, s:O, s:O, s:O}", "step",
+                             n->x->step->address, "attempt", n->number, "key",
+                             n->x->key, "parts", n->x->parts, "outputs", outputs,
+                             "metrics", metrics));
     engine__results_set(e, step, outputs, metrics);
     schedule_event(e->schedule, step, SCHEDULE_EVENT_SUCCEEDED, 0, rwf_clock_mono());
 }
@@ -150,8 +161,8 @@ bool engine__search_hit(struct engine *e, const struct plan_step *p)
     json_t *metrics = json_incref(json_object_get(entry, "metrics"));
     add_outputs(&n, outputs);
     run_log_append(e->log, RUN_STEP_CACHED,
-                   json_pack("{s:s, s:s, s:O, s:O, s:O?}", "step", p->address, "key", x->key,
-                             "outputs", outputs, "metrics", metrics, "origin",
+                   json_pack("{s:s, s:s, s:O, s:O, s:O?}", "step", p->address, "key",
+                             x->key, "outputs", outputs, "metrics", metrics, "origin",
                              json_object_get(entry, "origin")));
     json_decref(entry);
     engine__results_set(e, p->index, outputs, metrics);
@@ -167,7 +178,8 @@ static void fail(const struct ending *n)
         text = rwf_xstrdup(search_over(s));
     else
         text = rwf_xasprintf("no trial has a result: %zu failed, %zu were skipped",
-                             search_count(s, SEARCH_FAILED), search_count(s, SEARCH_SKIPPED));
+                             search_count(s, SEARCH_FAILED),
+                             search_count(s, SEARCH_SKIPPED));
     engine__failed(n->x->e, n->x->step->index, n->number, PLAN_CAUSE_EXIT,
                    RWF_E_FAILED - RWF_E_BASE, text, NULL);
     free(text);

@@ -2,14 +2,14 @@
  *
  * Keys of trials, and what earlier runs leave of them.
  *
- * A trial that ran to its end has the key of its target with its configuration: any step with
- * that key has the same result. One that was stopped has a key of its own that also names the
- * rules by which it was; one that went on from another's checkpoint, one that names all it
- * went on from.
+ * A trial that ran to its end has the key of its target with its configuration: any
+ * step with that key has the same result. One that was stopped has a key of its own
+ * that also names the rules by which it was; one that went on from another's
+ * checkpoint, one that names all it went on from.
  *
- * A search has a key, too: its own body and the key of its first trial. Beneath it lies the
- * record of all its trials, so that the same search asks for the same configurations again,
- * whatever order its trials once ended in.
+ * A search has a key, too: its own body and the key of its first trial. Beneath it lies
+ * the record of all its trials, so that the same search asks for the same
+ * configurations again, whatever order its trials once ended in.
  */
 #include "config.h"
 #include "run/trials.h"
@@ -21,11 +21,12 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "plan/key.h"
+#include "run/record.h"
 
 #define RECORD_MAX (256 << 20)
 
-json_t *engine__trial_variant(const struct engine__trial *t, const json_t *parts, bool stopped,
-                              char key[RWF_DIGEST_LEN])
+json_t *engine__trial_variant(const struct engine__trial *t, const json_t *parts,
+                              bool stopped, char key[RWF_DIGEST_LEN])
 {
     json_t *out = json_copy((json_t *)(uintptr_t)parts);
     if (t->lineage != NULL)
@@ -41,11 +42,19 @@ json_t *engine__trial_variant(const struct engine__trial *t, const json_t *parts
 /* What of its body decides what trials there are, and how they end. */
 static json_t *body_part(const json_t *body)
 {
-    static const char *const not[] = {"help", "max_concurrent_trials", "needs"};
+    static const char *const not [] = {"help", "max_concurrent_trials", "needs"};
     json_t *out = json_copy((json_t *)(uintptr_t)body);
-    for (size_t i = 0; i < RWF_COUNT(not); i++)
-        json_object_del(out, not[i]);
+    for (size_t i = 0; i < RWF_COUNT(not ); i++)
+        json_object_del(out, not [i]);
     return out;
+}
+
+json_t *run_search_parts(const struct plan_step *search, const json_t *body,
+                         const char *first_key)
+{
+    return json_pack("{s:i, s:s, s:i, s:{s:o}, s:{}, s:s}", "epoch", PLAN_KEY_EPOCH,
+                     "op", search->op->name, "version", search->op->version, "spec",
+                     "tune", body_part(body), "files", "trial", first_key);
 }
 
 /* The key of trial 0, whose configuration follows from the body alone. */
@@ -60,13 +69,14 @@ static int first_key(struct engine__search *x, char key[RWF_DIGEST_LEN])
     if (p != NULL && config != NULL && x->trials[0].lineage == NULL) {
         plan_trial_configure(x->e->graph, p->index, config);
         engine__resolve_as(x->e, PLAN_KEY);
-        result = plan_step_key(x->e->graph, p, run_cache_digest, x->e->cache, key, NULL, &err);
+        result = plan_step_key(x->e->graph, p, run_cache_digest, x->e->cache, key, NULL,
+                               &err);
     }
     json_decref(config);
     return result;
 }
 
-static json_t *read_record(const json_t *entry)
+json_t *run_search_record(const json_t *entry)
 {
     const json_t *output = json_object_get(json_object_get(entry, "outputs"), "trials");
     const char *path = json_string_value(json_object_get(output, "path"));
@@ -89,15 +99,13 @@ void engine__search_look(struct engine__search *x)
     x->looked = true;
     if (x->count == 0 || first_key(x, first) != 0)
         return;
-    x->parts = json_pack("{s:i, s:s, s:i, s:{s:o}, s:{}, s:s}", "epoch", PLAN_KEY_EPOCH, "op",
-                         x->step->op->name, "version", x->step->op->version, "spec", "tune",
-                         body_part(x->body), "files", "trial", first);
+    x->parts = run_search_parts(x->step, x->body, first);
     rwf_digest_json(x->parts, x->key);
     if (x->e->options->no_cache || !x->trials[0].step->policy->cache)
         return;
     const char *miss;
     json_t *entry = run_cache_get(x->e->cache, x->key, &miss);
-    x->record = entry == NULL ? NULL : read_record(entry);
+    x->record = entry == NULL ? NULL : run_search_record(entry);
     json_decref(entry);
 }
 
@@ -118,8 +126,7 @@ static json_t *trial_record(struct engine__search *x, struct engine__trial *t)
     const char *key = *t->key != '\0' ? t->key : NULL;
     const json_t *config = t->first != NULL ? t->first : search_config(x->s, t->number);
     json_t *out = json_pack("{s:i, s:O?, s:s}", "trial", (int)t->number, "config",
-                            config,
-                            "status", search_status_name(r.status));
+                            config, "status", search_status_name(r.status));
     if (key != NULL)
         json_object_set_new(out, "key", json_string(key));
     if (isfinite(r.value))
@@ -174,10 +181,10 @@ static bool hit_recorded(struct engine__trial *t)
     if (json_is_array(lineage) && t->lineage == NULL)
         t->lineage = json_incref(lineage);
     if (t->lineage != NULL)
-        search_set_config(t->search->s, t->number,
-                          json_object_get(json_array_get(t->lineage,
-                                                         json_array_size(t->lineage) - 1),
-                                          "config"));
+        search_set_config(
+            t->search->s, t->number,
+            json_object_get(json_array_get(t->lineage, json_array_size(t->lineage) - 1),
+                            "config"));
     search_set_value(t->search->s, t->number, number_of(known, "value"),
                      number_of(known, "at"));
     if (hit_as(t, key, search_status_parse(status) == SEARCH_STOPPED))

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Searches from the event log: suggestions are taken as they were logged, reports and ends
- * are told to the search again, in their order, and what it decided then it decides again.
- * A decision that is in the log was begun; what of it is not done yet is done when the trial
- * is prepared.
+ * Searches from the event log: suggestions are taken as they were logged, reports and
+ * ends are told to the search again, in their order, and what it decided then it
+ * decides again. A decision that is in the log was begun; what of it is not done yet is
+ * done when the trial is prepared.
  */
 #include "config.h"
 #include "run/trials.h"
@@ -25,13 +25,14 @@ struct replaying {
 static struct engine__trial *trial_in(const struct replaying *r, const json_t *event)
 {
     const char *address = json_string_value(json_object_get(event, "step"));
-    uint32_t step = address == NULL ? PLAN_NO_STEP : plan_graph_find(r->e->graph, address);
+    uint32_t step =
+        address == NULL ? PLAN_NO_STEP : plan_graph_find(r->e->graph, address);
     return step == PLAN_NO_STEP ? NULL : engine__trial_of(r->e, step);
 }
 
-/* What is decided again was logged before; what was not (the head died in between) is decided
- * once more when the trial is prepared. one: what is decided of a trial that waits counts, too,
- * once. */
+/* What is decided again was logged before; what was not (the head died in between) is
+ * decided once more when the trial is prepared. one: what is decided of a trial that
+ * waits counts, too, once. */
 static void drain(struct engine__search *x, bool one)
 {
     struct search_action act;
@@ -50,7 +51,8 @@ static void drain(struct engine__search *x, bool one)
 
 /* --- one event --- */
 
-static int on_suggested(struct replaying *r, struct engine__trial *t, const json_t *event)
+static int on_suggested(struct replaying *r, struct engine__trial *t,
+                        const json_t *event)
 {
     const json_t *config = json_object_get(event, "config");
     if (!json_is_object(config))
@@ -95,7 +97,8 @@ static int on_cloned(struct replaying *r, struct engine__trial *t, const json_t 
     engine__trial_note_clone(t, (uint32_t)t->clone_from,
                              json_number_value(json_object_get(event, "at")),
                              json_object_get(event, "config"));
-    plan_trial_configure(r->e->graph, t->step->index, search_config(t->search->s, t->number));
+    plan_trial_configure(r->e->graph, t->step->index,
+                         search_config(t->search->s, t->number));
     return 0;
 }
 
@@ -129,7 +132,8 @@ static int on_good(struct replaying *r, struct engine__trial *t, const json_t *e
 
 static int on_over(struct replaying *r, struct engine__trial *t, const json_t *event)
 {
-    const json_t *value = json_object_get(event, "value"), *at = json_object_get(event, "at");
+    const json_t *value = json_object_get(event, "value"),
+                 *at = json_object_get(event, "at");
     (void)r;
     if (json_is_number(value))
         search_set_value(t->search->s, t->number, json_number_value(value),

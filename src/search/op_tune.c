@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The op of the section `tune`. Its own step runs nothing: the engine decides it when all
- * trials are over (run/trials_end.c).
+ * The op of the section `tune`. Its own step runs nothing: the engine decides it when
+ * all trials are over (run/trials_end.c).
  */
 #include "config.h"
 #include "search/op_tune.h"
@@ -35,7 +35,8 @@ static int decide(const json_t *spec, struct op_outcome *ret, struct rwf_err *er
 
 /* --- what is to be known of it when planning --- */
 
-/* Values that show what a parameter may be: all of a list, else its ends and one between. */
+/* Values that show what a parameter may be: all of a list, else its ends and one
+ * between. */
 static json_t *some_values(const struct tune_param *p)
 {
     static const double units[] = {0, 1, 0.618};
@@ -63,14 +64,15 @@ static json_t *keys_of(const struct tune_space *space)
 /* "space 'KEY': …", "scheduler asha: …", "algorithm …": where that stands. */
 static void blame(const json_t *body, const char *text, const char *ret[4])
 {
-    static const char *const keys[] = {"space", "scheduler", "algorithm", "points_to_evaluate",
-                                       "num_samples"};
+    static const char *const keys[] = {"space", "scheduler", "algorithm",
+                                       "points_to_evaluate", "num_samples"};
     for (size_t i = 0; i < RWF_COUNT(keys); i++)
         if (strncmp(text, keys[i], strlen(keys[i])) == 0) {
             ret[0] = keys[i];
             break;
         }
-    const char *start = strchr(text, '\''), *end = start ? strchr(start + 1, '\'') : NULL;
+    const char *start = strchr(text, '\''),
+               *end = start ? strchr(start + 1, '\'') : NULL;
     if (ret[0] == NULL || strcmp(ret[0], "space") != 0 || end == NULL)
         return;
     const char *key;
@@ -118,7 +120,8 @@ struct search *search_open(const struct plan_graph *g, const struct plan_step *s
                            json_t **ret_body, struct rwf_err *err)
 {
     json_t *body = plan_search_body(g, step, err);
-    struct search *s = body == NULL ? NULL : search_create(body, length_of(g, step, body), err);
+    struct search *s =
+        body == NULL ? NULL : search_create(body, length_of(g, step, body), err);
     if (s == NULL) {
         json_decref(body);
         rwf_wrap(err, "%s", step->address);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A search: a sampler that suggests, a scheduler that judges reports, and the rules by which
- * the whole ends. What follows from a report waits in a queue until search_next fetches it.
+ * A search: a sampler that suggests, a scheduler that judges reports, and the rules by
+ * which the whole ends. What follows from a report waits in a queue until search_next
+ * fetches it.
  *
- * Invariant: every trial whose configuration is known was added to the sampler and started in
- * the scheduler once, and observed and ended once when it is over.
+ * Invariant: every trial whose configuration is known was added to the sampler and
+ * started in the scheduler once, and observed and ended once when it is over.
  */
 #include "config.h"
 #include "search/search.h"
@@ -25,12 +26,12 @@ struct trial {
     enum search_status status;
     json_t *config;
     struct search_result result;
-    double *steps;     /* of its reports, growing: their number is the time */
+    double *steps; /* of its reports, growing: their number is the time */
     size_t count, cap;
-    int64_t source;    /* whose steps it goes on from, with its next report; -1: its own */
-    int64_t reports;   /* of this attempt */
-    bool at_max;       /* stopped because it is long enough */
-    bool ending;       /* STOP or FAIL was decided */
+    int64_t source; /* whose steps it goes on from, with its next report; -1: its own */
+    int64_t reports; /* of this attempt */
+    bool at_max;     /* stopped because it is long enough */
+    bool ending;     /* STOP or FAIL was decided */
 };
 
 struct search {
@@ -54,9 +55,9 @@ struct search {
 };
 
 static const char *const names[SEARCH_STATUS_COUNT] = {
-    [SEARCH_NEW] = "new",           [SEARCH_RUNNING] = "running",
-    [SEARCH_PAUSED] = "paused",     [SEARCH_COMPLETED] = "completed",
-    [SEARCH_STOPPED] = "stopped",   [SEARCH_FAILED] = "failed",
+    [SEARCH_NEW] = "new",         [SEARCH_RUNNING] = "running",
+    [SEARCH_PAUSED] = "paused",   [SEARCH_COMPLETED] = "completed",
+    [SEARCH_STOPPED] = "stopped", [SEARCH_FAILED] = "failed",
     [SEARCH_SKIPPED] = "skipped",
 };
 
@@ -109,10 +110,11 @@ static void read_rules(struct search *s, const json_t *body)
     s->seed = (uint64_t)json_integer_value(
         json_object_get(json_object_get(body, "algorithm"), "seed"));
     s->scheduler_spec = json_incref(json_object_get(body, "scheduler"));
-    s->rules = json_pack("{s:O?, s:s, s:s, s:s?, s:I}", "scheduler", s->scheduler_spec,
-                         "metric", s->metric, "mode", s->maximize ? "max" : "min", "time_attr",
-                         json_string_value(json_object_get(body, "time_attr")), "seed",
-                         (json_int_t)s->seed);
+    s->rules =
+        json_pack("{s:O?, s:s, s:s, s:s?, s:I}", "scheduler", s->scheduler_spec,
+                  "metric", s->metric, "mode", s->maximize ? "max" : "min", "time_attr",
+                  json_string_value(json_object_get(body, "time_attr")), "seed",
+                  (json_int_t)s->seed);
 }
 
 static int64_t samples_of(const json_t *body)
@@ -150,7 +152,8 @@ static int open_parts(struct search *s, const json_t *body, struct rwf_err *err)
         return -1;
     uint64_t total = tune_sampler_total(s->sampler);
     if (total > 1000000)
-        return rwf_fail(err, RWF_E_RECIPE, "more than 1000000 trials: lower num_samples");
+        return rwf_fail(err, RWF_E_RECIPE,
+                        "more than 1000000 trials: lower num_samples");
     s->total = (uint32_t)total;
     return 0;
 }
@@ -258,10 +261,11 @@ static void set_status(struct search *s, struct trial *t, enum search_status sta
     t->result.status = status;
 }
 
-static struct search_action *push(struct search *s, enum search_verb verb, uint32_t trial,
-                                  const char *fmt, ...) __attribute__((format(printf, 4, 5)));
-static struct search_action *push(struct search *s, enum search_verb verb, uint32_t trial,
-                                  const char *fmt, ...)
+static struct search_action *push(struct search *s, enum search_verb verb,
+                                  uint32_t trial, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+static struct search_action *push(struct search *s, enum search_verb verb,
+                                  uint32_t trial, const char *fmt, ...)
 {
     struct search_action *a = RWF_PUSH(s->queue, s->count, s->cap);
     va_list ap;
@@ -316,7 +320,8 @@ json_t *search_suggest(struct search *s, uint32_t trial)
     return s->over != NULL ? NULL : tune_sampler_suggest(s->sampler, trial);
 }
 
-int search_begin(struct search *s, uint32_t trial, const json_t *config, struct rwf_err *err)
+int search_begin(struct search *s, uint32_t trial, const json_t *config,
+                 struct rwf_err *err)
 {
     struct trial *t = &s->trials[trial];
     if (t->config != NULL)
@@ -353,7 +358,8 @@ static void take_best(struct search *s, uint32_t trial)
     if (!is_good(t) || isnan(t->result.value))
         return;
     double best = s->best < 0 ? NAN : s->trials[s->best].result.value;
-    if (is_better(s, t->result.value, best) || (t->result.value == best && trial < s->best))
+    if (is_better(s, t->result.value, best) ||
+        (t->result.value == best && trial < s->best))
         s->best = trial;
 }
 
@@ -393,8 +399,9 @@ void search_attempt(struct search *s, uint32_t trial)
 
 /* --- reports --- */
 
-/* The checkpoint that it goes on from is the newest there was, so may be newer than what the
- * other had reported when that was decided: its steps are asked for only now. */
+/* The checkpoint that it goes on from is the newest there was, so may be newer than
+ * what the other had reported when that was decided: its steps are asked for only now.
+ */
 static void take_steps(struct trial *t, const struct trial *other, double before)
 {
     t->count = 0;
@@ -404,7 +411,8 @@ static void take_steps(struct trial *t, const struct trial *other, double before
 }
 
 /* The time of a report; 0: it does not count, -1: it cannot be told. */
-static int64_t time_of(struct search *s, struct trial *t, const json_t *line, double step)
+static int64_t time_of(struct search *s, struct trial *t, const json_t *line,
+                       double step)
 {
     const json_t *epoch = json_object_get(line, "epoch");
     t->reports++;
@@ -424,8 +432,8 @@ static int64_t time_of(struct search *s, struct trial *t, const json_t *line, do
 
 static bool is_special(const char *name)
 {
-    static const char *const special[] = {"progress", "rows", "bytes", "step", "message",
-                                          "checkpoint"};
+    static const char *const special[] = {"progress", "rows",    "bytes",
+                                          "step",     "message", "checkpoint"};
     for (size_t i = 0; i < RWF_COUNT(special); i++)
         if (strcmp(special[i], name) == 0)
             return true;
@@ -456,14 +464,14 @@ static void add_names(struct rwf_str *out, const json_t *line)
         rwf_str_add(out, "nothing");
 }
 
-static void fail_trial(struct search *s, uint32_t trial, const char *before, const char *after,
-                       const json_t *line)
+static void fail_trial(struct search *s, uint32_t trial, const char *before,
+                       const char *after, const json_t *line)
 {
     struct rwf_str seen = {0};
     add_names(&seen, line);
     s->trials[trial].ending = true;
-    push(s, SEARCH_FAIL, trial, "%s '%.60s'%s; it reported: %.90s", before, s->metric, after,
-         seen.data);
+    push(s, SEARCH_FAIL, trial, "%s '%.60s'%s; it reported: %.90s", before, s->metric,
+         after, seen.data);
     rwf_str_free(&seen);
 }
 
@@ -473,7 +481,8 @@ static void take_value(struct trial *t, double value, int64_t at)
     t->result.at = (double)at;
 }
 
-static bool is_reached(const struct search *s, const char *name, double value, double bound)
+static bool is_reached(const struct search *s, const char *name, double value,
+                       double bound)
 {
     bool up = strcmp(name, s->metric) != 0 || s->maximize;
     return up ? value >= bound : value <= bound;
@@ -495,7 +504,8 @@ static void check_stop(struct search *s, uint32_t trial, const json_t *line)
     }
 }
 
-static void clone(struct search *s, const struct tune_decision *d, struct search_action *a)
+static void clone(struct search *s, const struct tune_decision *d,
+                  struct search_action *a)
 {
     struct trial *t = &s->trials[d->trial];
     a->from = (uint32_t)d->source;
@@ -507,7 +517,8 @@ static void clone(struct search *s, const struct tune_decision *d, struct search
     set_status(s, t, SEARCH_RUNNING);
 }
 
-static void decide(struct search *s, const struct tune_decision *d, double value, int64_t at)
+static void decide(struct search *s, const struct tune_decision *d, double value,
+                   int64_t at)
 {
     static const enum search_verb verbs[] = {[TUNE_CONTINUE] = SEARCH_PROMOTE,
                                              [TUNE_STOP] = SEARCH_STOP,
@@ -515,8 +526,9 @@ static void decide(struct search *s, const struct tune_decision *d, double value
                                              [TUNE_RESUME] = SEARCH_RESUME,
                                              [TUNE_CLONE] = SEARCH_CLONE};
     struct trial *t = &s->trials[d->trial];
-    struct search_action *a = push(s, verbs[d->action], (uint32_t)d->trial, "%s",
-                                   d->reason != NULL && *d->reason ? d->reason : "goes on");
+    struct search_action *a =
+        push(s, verbs[d->action], (uint32_t)d->trial, "%s",
+             d->reason != NULL && *d->reason ? d->reason : "goes on");
     a->rung = d->rung > 0 ? (int)d->rung : -1;
     a->at = at > 0 ? (double)at : NAN;
     a->value = value;
@@ -571,14 +583,15 @@ void search_report(struct search *s, uint32_t trial, const json_t *line, double 
     take_value(t, json_number_value(metric), at);
     if (t->status == SEARCH_RUNNING)
         judge(s, trial, at, json_number_value(metric),
-          json_is_number(progress) && json_number_value(progress) >= 1);
+              json_is_number(progress) && json_number_value(progress) >= 1);
     check_stop(s, trial, line);
 }
 
 bool search_next(struct search *s, bool room, struct search_action *ret)
 {
     struct tune_decision d;
-    if (s->head == s->count && room && s->over == NULL && tune_scheduler_next(s->scheduler, &d)) {
+    if (s->head == s->count && room && s->over == NULL &&
+        tune_scheduler_next(s->scheduler, &d)) {
         decide(s, &d, NAN, 0);
         json_decref(d.config);
     }

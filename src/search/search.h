@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A search while it runs, without any engine: what happens to trials comes in by calls, what
- * is to be done about it comes out of search_next. The same calls in the same order give the
- * same answers, so a replay of the event log rebuilds it; what is decided then was done
- * already, or is done now.
+ * A search while it runs, without any engine: what happens to trials comes in by calls,
+ * what is to be done about it comes out of search_next. The same calls in the same
+ * order give the same answers, so a replay of the event log rebuilds it; what is
+ * decided then was done already, or is done now.
  *
- *   suggest -> begin -> attempt -> report … -> [stop | pause … resume | clone …] -> ended
+ *   suggest -> begin -> attempt -> report … -> [stop | pause … resume | clone …] ->
+ * ended
  *
  * The value of a trial is the last that it reported.
  */
@@ -34,7 +35,8 @@ enum search_verb {
     SEARCH_STOP,    /* end it; what it has so far is its result */
     SEARCH_PAUSE,   /* end the attempt; it waits, without resources, for RESUME */
     SEARCH_RESUME,  /* a paused trial goes on */
-    SEARCH_CLONE,   /* end the attempt; it goes on from another's checkpoint, with `config` */
+    SEARCH_CLONE,   /* end the attempt; it goes on from another's checkpoint, with
+                       `config` */
     SEARCH_PROMOTE, /* it passed a rung: nothing to do */
     SEARCH_FAIL,    /* end it; it has failed */
 };
@@ -42,16 +44,16 @@ enum search_verb {
 struct search_action {
     enum search_verb verb;
     uint32_t trial;
-    uint32_t from;  /* CLONE */
-    json_t *config; /* CLONE: new, the caller's */
-    int rung;       /* -1: none */
+    uint32_t from;    /* CLONE */
+    json_t *config;   /* CLONE: new, the caller's */
+    int rung;         /* -1: none */
     double at, value; /* the report behind it: its time and the metric; NaN: none */
     char why[200];
 };
 
 struct search_result {
     enum search_status status;
-    double value;  /* NaN: never reported */
+    double value; /* NaN: never reported */
     double at;    /* its time */
     bool cloned;  /* at least once: its result is not that of its configuration alone */
 };
@@ -59,8 +61,8 @@ struct search_result {
 struct search;
 struct tune_space;
 
-/* body: a tune entry, resolved (durations ns). length: the time at which a trial ends by
- * itself, 0: not known. */
+/* body: a tune entry, resolved (durations ns). length: the time at which a trial ends
+ * by itself, 0: not known. */
 struct search *search_create(const json_t *body, int64_t length, struct rwf_err *err);
 void search_destroy(struct search *s);
 uint32_t search_total(const struct search *s);
@@ -69,7 +71,7 @@ bool search_maximizes(const struct search *s);
 /* What decides about trials beside their configuration: part of keys. Borrowed. */
 const json_t *search_rules(const struct search *s);
 bool search_may_stop(const struct search *s);
-bool search_clones(const struct search *s); /* pbt */
+bool search_clones(const struct search *s);         /* pbt */
 int64_t search_time_budget(const struct search *s); /* ns, 0: none */
 /* A target whose first report need not hold the metric. */
 void search_metric_may_come_late(struct search *s);
@@ -78,7 +80,8 @@ void search_metric_may_come_late(struct search *s);
  * search_over. */
 json_t *search_suggest(struct search *s, uint32_t trial);
 /* It has this configuration, whoever said so. */
-int search_begin(struct search *s, uint32_t trial, const json_t *config, struct rwf_err *err);
+int search_begin(struct search *s, uint32_t trial, const json_t *config,
+                 struct rwf_err *err);
 const json_t *search_config(const struct search *s, uint32_t trial);
 /* What is known of it from elsewhere; NaN: nothing. */
 void search_set_value(struct search *s, uint32_t trial, double value, double at);
@@ -87,18 +90,20 @@ void search_set_config(struct search *s, uint32_t trial, const json_t *config);
 void search_again(struct search *s, uint32_t trial);
 /* A process begins for it. */
 void search_attempt(struct search *s, uint32_t trial);
-/* It reported: metrics (numbers, or null for what is not finite) and its own step counter,
- * NaN when it has none. */
-void search_report(struct search *s, uint32_t trial, const json_t *metrics, double step);
-/* What is to be done, until false. room: one more trial could run, so one that waits may go
- * on. */
+/* It reported: metrics (numbers, or null for what is not finite) and its own step
+ * counter, NaN when it has none. */
+void search_report(struct search *s, uint32_t trial, const json_t *metrics,
+                   double step);
+/* What is to be done, until false. room: one more trial could run, so one that waits
+ * may go on. */
 bool search_next(struct search *s, bool room, struct search_action *ret);
-/* It is over. metrics: its last ones, of a trial that ran elsewhere (the cache), else NULL.
- * A completed trial that never reported the metric is a failed one: see search_missing. */
+/* It is over. metrics: its last ones, of a trial that ran elsewhere (the cache), else
+ * NULL. A completed trial that never reported the metric is a failed one: see
+ * search_missing. */
 void search_ended(struct search *s, uint32_t trial, enum search_status status,
                   const json_t *metrics);
-/* NULL, or what is wrong with a trial that has ended well: "reported no 'x'; it reported: …".
- * The caller's. */
+/* NULL, or what is wrong with a trial that has ended well: "reported no 'x'; it
+ * reported: …". The caller's. */
 char *search_missing(const struct search *s, uint32_t trial, const json_t *metrics);
 /* No trial begins any more, and those that run are stopped (search_next). */
 void search_end(struct search *s, const char *why);

@@ -20,8 +20,8 @@ static int kind_of(const struct recipe_node *body)
 {
     if (strcmp(recipe_text(recipe_at(body, "model.type"), ""), "mlp") != 0)
         return TEXT;
-    return strcmp(recipe_text(recipe_at(body, "model.task"), "classification"), "regression") ==
-                   0
+    return strcmp(recipe_text(recipe_at(body, "model.task"), "classification"),
+                  "regression") == 0
                ? MLP_VALUE
                : MLP_CLASS;
 }
@@ -48,14 +48,17 @@ static double number_at(const struct recipe_node *body, const char *path)
 {
     double value = 0;
 
-    return recipe_looks_number(recipe_text(recipe_at(body, path), ""), &value) ? value : 0;
+    return recipe_looks_number(recipe_text(recipe_at(body, path), ""), &value) ? value
+                                                                               : 0;
 }
 
-int64_t train_length(const struct recipe_node *body, const char *metric, const char *unit)
+int64_t train_length(const struct recipe_node *body, const char *metric,
+                     const char *unit)
 {
     double epochs = number_at(body, "max_length.epochs"), every;
     double steps = number_at(body, "max_length.steps");
-    bool evaluated = strncmp(metric, "val_", 4) == 0 || strcmp(metric, "perplexity") == 0;
+    bool evaluated =
+        strncmp(metric, "val_", 4) == 0 || strcmp(metric, "perplexity") == 0;
 
     if (recipe_get(body, "max_length") == NULL)
         epochs = 1;
@@ -102,14 +105,16 @@ static int copy_metrics(const char *checkpoints, const char *dir, struct rwf_err
     return rc;
 }
 
-int train_leave_partial(const struct op_run *r, const char *checkpoints, struct rwf_err *err)
+int train_leave_partial(const struct op_run *r, const char *checkpoints,
+                        struct rwf_err *err)
 {
     char *result = rwf_fs_join(r->dir, "checkpoint"), *path = NULL;
     json_t *state = NULL;
-    int rc = rwf_fs_exists(checkpoints)
-                 ? checkpoint_find(checkpoints, spec_text(r->spec, "checkpoint.metric"),
-                                   spec_text(r->spec, "checkpoint.mode"), &path, &state, err)
-                 : 0;
+    int rc =
+        rwf_fs_exists(checkpoints)
+            ? checkpoint_find(checkpoints, spec_text(r->spec, "checkpoint.metric"),
+                              spec_text(r->spec, "checkpoint.mode"), &path, &state, err)
+            : 0;
 
     if (rc == 0)
         rc = rwf_fs_rmtree(result, err);

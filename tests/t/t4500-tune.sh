@@ -221,6 +221,43 @@ ok 'they ran beside each other' awk '
     END { exit most < 40 }' "$log"
 ok 'the killed ones were tried again' test "$(grep -c '"type":"step.retry"' "$log")" -eq 7
 
+# A program goes on from the checkpoint of another, with another configuration.
+cat >pbt.yaml <<'Y'
+recipe: raywf/v1
+tasks:
+  f:
+    env: {RATE: "${trial.rate}"}
+    run: |
+      state=$RAYWF_CHECKPOINT_DIR/state
+      if [ -e "$state" ]; then read step height <"$state"; else step=0 height=100; fi
+      [ "$step" -eq 0 ] || echo "goes on from step $step"
+      while [ "$step" -lt 12 ]; do
+        step=$((step + 1))
+        height=$(awk -v h="$height" -v r="$RATE" 'BEGIN { print h * (1 - r) }')
+        echo "$step $height" >"$state.new"
+        mv "$state.new" "$state"
+        echo "{\"step\": $step, \"height\": $height}" >&$RAYWF_REPORT
+        sleep 0.05
+      done
+    resources: {cpu: 0.25}
+tune:
+  s:
+    target: tasks.f
+    metric: height
+    mode: min
+    space: {rate: {type: loguniform, min: 0.001, max: 0.5}}
+    algorithm: {type: random, seed: 2}
+    scheduler: {type: pbt, perturbation_interval: 2, max_t: 12}
+    num_samples: 6
+Y
+run 0 raywf run pbt.yaml
+run 0 raywf tune show
+has '6 completed'
+has '(from trial'
+ok 'a clone goes on where the other was' grep -qr 'goes on from step' .raywf/runs/last/steps
+run 0 raywf run pbt.yaml
+says '7 cached'
+
 # The target runs by itself only where somebody wants it.
 cat >both.yaml <<'Y'
 recipe: raywf/v1
@@ -230,7 +267,7 @@ tasks:
       echo '{"loss": ${trial.x ?? "7"}}' >&$RAYWF_REPORT
       echo ${trial.x ?? "7"} > o
     outputs: {o: o}
-  g: {run: "cat ${tasks.f.outputs.o} ${tune.s}"}
+  g: {run: "cat ${tasks.f.outputs.o} ${tune.s.outputs.o}"}
 tune:
   s: {target: tasks.f, metric: loss, mode: min, space: {x: {type: grid, values: [3, 1, 2]}}, algorithm: grid}
 Y

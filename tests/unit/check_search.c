@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A search without an engine: what it decides about made-up reports, and that a replay of
- * the same calls decides the same.
+ * A search without an engine: what it decides about made-up reports, and that a replay
+ * of the same calls decides the same.
  */
 #include "config.h"
 
@@ -57,13 +57,15 @@ static void loss(struct search *s, uint32_t trial, int step, double value)
 /* "stop 2 pause 3 ", and the reason of the last one. */
 static const char *actions(struct search *s, bool room, char why[200])
 {
-    static const char *const names[] = {"stop", "pause", "resume", "clone", "promote", "fail"};
+    static const char *const names[] = {"stop",  "pause",   "resume",
+                                        "clone", "promote", "fail"};
     static char text[1000];
     struct search_action a;
     text[0] = '\0';
     while (search_next(s, room, &a)) {
         size_t len = strlen(text);
-        snprintf(text + len, sizeof(text) - len, "%s %u ", names[a.verb], (unsigned)a.trial);
+        snprintf(text + len, sizeof(text) - len, "%s %u ", names[a.verb],
+                 (unsigned)a.trial);
         if (why != NULL)
             snprintf(why, 200, "%s", a.why);
         json_decref(a.config);
@@ -95,7 +97,8 @@ START_TEST(first_reports)
          "its first report has no 'loss'; it reported: acc, f1"},
         {"{\"loss\":null,\"acc\":1}", "fail 0 ",
          "its 'loss' is not a finite number; it reported: loss, acc"},
-        {"{\"loss\":\"nan\"}", "fail 0 ", "its 'loss' is not a finite number; it reported: loss"},
+        {"{\"loss\":\"nan\"}", "fail 0 ",
+         "its 'loss' is not a finite number; it reported: loss"},
     };
     for (size_t i = 0; i < RWF_COUNT(cases); i++) {
         struct search *s = make(HEAD ",\"num_samples\":2}");
@@ -145,7 +148,7 @@ START_TEST(backwards_and_twice)
     expect(s, "");
     ck_assert_double_eq(search_result(s, 0).value, 9);
     ended(s, 0, SEARCH_STOPPED);
-    ended(s, 0, SEARCH_FAILED); /* twice */
+    ended(s, 0, SEARCH_FAILED);                                     /* twice */
     ck_assert_int_eq(search_result(s, 0).status, SEARCH_COMPLETED); /* max_t */
     search_destroy(s);
 }
@@ -178,8 +181,8 @@ START_TEST(units_of_time)
 }
 END_TEST
 
-/* Without a step of their own reports are counted anew in each attempt: one that begins from
- * the start does not run ahead. */
+/* Without a step of their own reports are counted anew in each attempt: one that begins
+ * from the start does not run ahead. */
 START_TEST(attempts_count_anew)
 {
     struct search *s = make(HEAD ",\"scheduler\":{\"type\":\"none\",\"max_t\":4}}");
@@ -244,7 +247,8 @@ START_TEST(a_goal_ends_it)
     for (size_t i = 0; i < RWF_COUNT(cases); i++) {
         char body[300];
         snprintf(body, sizeof(body),
-                 "{\"metric\":\"loss\",\"mode\":\"%s\"," SPACE ",\"num_samples\":3,\"stop\":%s}",
+                 "{\"metric\":\"loss\",\"mode\":\"%s\"," SPACE
+                 ",\"num_samples\":3,\"stop\":%s}",
                  cases[i].mode, cases[i].stop);
         struct search *s = make(body);
         begin(s, 0);
@@ -300,8 +304,9 @@ END_TEST
 
 START_TEST(trials_wait_for_room)
 {
-    struct search *s = make(HEAD ",\"num_samples\":3,\"scheduler\":{\"type\":\"asha\","
-                                 "\"max_t\":9,\"reduction_factor\":3,\"variant\":\"promote\"}}");
+    struct search *s =
+        make(HEAD ",\"num_samples\":3,\"scheduler\":{\"type\":\"asha\","
+                  "\"max_t\":9,\"reduction_factor\":3,\"variant\":\"promote\"}}");
     for (uint32_t i = 0; i < 3; i++) {
         begin(s, i);
         loss(s, i, 1, (double)(3 - i));
@@ -344,8 +349,8 @@ START_TEST(clones_count_on)
 }
 END_TEST
 
-/* Random reports, told once to a search that is asked at once, and once from a log: the same
- * decisions, suggestions and results. */
+/* Random reports, told once to a search that is asked at once, and once from a log: the
+ * same decisions, suggestions and results. */
 struct entry {
     int what; /* 0 begin, 1 report, 2 end, 3 ask with room */
     uint32_t trial;
@@ -373,9 +378,12 @@ static void tell(struct search *s, const struct entry *e, char *out, size_t size
 START_TEST(a_replay_is_the_same)
 {
     static const char *const schedulers[] = {
-        "{\"type\":\"none\"}", "{\"type\":\"asha\",\"max_t\":9,\"reduction_factor\":3}",
-        "{\"type\":\"asha\",\"max_t\":9,\"reduction_factor\":3,\"variant\":\"promote\"}",
-        "{\"type\":\"hyperband\",\"max_t\":9}", "{\"type\":\"median\"}",
+        "{\"type\":\"none\"}",
+        "{\"type\":\"asha\",\"max_t\":9,\"reduction_factor\":3}",
+        "{\"type\":\"asha\",\"max_t\":9,\"reduction_factor\":3,\"variant\":"
+        "\"promote\"}",
+        "{\"type\":\"hyperband\",\"max_t\":9}",
+        "{\"type\":\"median\"}",
         "{\"type\":\"pbt\",\"perturbation_interval\":2,\"max_t\":30}"};
     static const char *const algorithms[] = {"random", "sobol", "tpe"};
     enum { TRIALS = 12, LENGTH = 400 };
@@ -391,9 +399,12 @@ START_TEST(a_replay_is_the_same)
         tune_rng_init(&rng, k, TUNE_FOR_USER, 0);
         for (int i = 0; i < LENGTH; i++) {
             int what = (int)tune_rng_below(&rng, 10);
-            log[i] = (struct entry){what < 8 ? 1 : what == 8 ? 2 : 3,
-                                    (uint32_t)tune_rng_below(&rng, begun + 1),
-                                    (int)tune_rng_below(&rng, 30), tune_rng_uniform(&rng)};
+            log[i] =
+                (struct entry){what < 8    ? 1
+                               : what == 8 ? 2
+                                           : 3,
+                               (uint32_t)tune_rng_below(&rng, begun + 1),
+                               (int)tune_rng_below(&rng, 30), tune_rng_uniform(&rng)};
             if (begun < TRIALS && (begun == 0 || tune_rng_below(&rng, 8) == 0))
                 log[i] = (struct entry){0, begun++, 0, 0};
             else if (log[i].trial >= begun)
@@ -421,7 +432,8 @@ START_TEST(bad_bodies)
         const char *body, *text;
     } cases[] = {
         {"{\"metric\":\"a\",\"mode\":\"min\",\"space\":{}}", "space"},
-        {"{\"metric\":\"a\",\"mode\":\"min\",\"space\":{\"x\":{\"type\":\"uniform\",\"min\":2,"
+        {"{\"metric\":\"a\",\"mode\":\"min\",\"space\":{\"x\":{\"type\":\"uniform\","
+         "\"min\":2,"
          "\"max\":1}}}",
          "'x': the range is empty"},
         {HEAD ",\"scheduler\":\"asah\"}", "asha"},
@@ -442,7 +454,8 @@ END_TEST
 START_TEST(longer_than_the_target)
 {
     struct rwf_err err = RWF_ERR_INIT;
-    json_t *body = json_loads(HEAD ",\"scheduler\":{\"type\":\"asha\",\"max_t\":20}}", 0, NULL);
+    json_t *body =
+        json_loads(HEAD ",\"scheduler\":{\"type\":\"asha\",\"max_t\":20}}", 0, NULL);
     ck_assert_ptr_null(search_create(body, 9, &err));
     ck_assert_msg(strstr(err.text, "the target ends after 9") != NULL, "%s", err.text);
     json_decref(body);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Searches as plan and engine see them: which steps there are, what a configuration does to
- * a body, keys, and runs of the mock op, which needs no process.
+ * Searches as plan and engine see them: which steps there are, what a configuration
+ * does to a body, keys, and runs of the mock op, which needs no process.
  */
 #include "config.h"
 #include "plan_support.h"
@@ -15,8 +15,10 @@
 #include "search/op_tune.h"
 
 static struct fixture f;
-static const struct op *const task_ops[] = {&plan_task_op, &plan_check_op, &tune_op, NULL};
-static const struct op *const fake_ops[] = {&plan_mock_op, &plan_check_op, &tune_op, NULL};
+static const struct op *const task_ops[] = {&plan_task_op, &plan_check_op, &tune_op,
+                                            NULL};
+static const struct op *const fake_ops[] = {&plan_mock_op, &plan_check_op, &tune_op,
+                                            NULL};
 
 static void setup(void)
 {
@@ -28,8 +30,9 @@ static void teardown(void)
     fixture_close(&f);
 }
 
-#define SEARCH(space)                                                                            \
-    "tune:\n  s: {target: tasks.a, metric: loss, mode: min, num_samples: 3, space: {" space "}}\n"
+#define SEARCH(space)                                                                  \
+    "tune:\n  s: {target: tasks.a, metric: loss, mode: min, num_samples: 3, space: "   \
+    "{" space "}}\n"
 #define X "x: {type: uniform, min: 1, max: 2}"
 
 static char *spec_of(const char *address)
@@ -54,16 +57,19 @@ static void configure(const char *address, const char *config)
 
 START_TEST(trials_are_steps)
 {
-    fixture_build(&f,
-                  "tasks:\n  d: {run: x, outputs: {o: o}}\n"
-                  "  a: {run: 'cat ${tasks.d.outputs.o} ${trial.x}', resources: {cpu: 0.5}}\n"
-                  "  z: {run: 'cat ${tune.s}'}\n" SEARCH(X),
-                  task_ops, NULL);
+    fixture_build(
+        &f,
+        "tasks:\n  d: {run: x, outputs: {o: o}}\n"
+        "  a: {run: 'cat ${tasks.d.outputs.o} ${trial.x}', resources: {cpu: 0.5}}\n"
+        "  z: {run: 'cat ${tune.s}'}\n" SEARCH(X),
+        task_ops, NULL);
     assert_built(&f);
-    ASSERT_TAKEN(addresses(&f),
-                 "tasks.d tune.s[trial=0] tune.s[trial=1] tune.s[trial=2] tune.s tasks.z");
+    ASSERT_TAKEN(
+        addresses(&f),
+        "tasks.d tune.s[trial=0] tune.s[trial=1] tune.s[trial=2] tune.s tasks.z");
     ASSERT_TAKEN(needs_of(&f, "tune.s[trial=1]"), "tasks.d");
-    ASSERT_TAKEN(needs_of(&f, "tune.s"), "tune.s[trial=0] tune.s[trial=1] tune.s[trial=2]");
+    ASSERT_TAKEN(needs_of(&f, "tune.s"),
+                 "tune.s[trial=0] tune.s[trial=1] tune.s[trial=2]");
     ASSERT_TAKEN(needs_of(&f, "tasks.z"), "tune.s");
     const struct plan_step *trial = step_at(&f, "tune.s[trial=2]");
     ck_assert(trial->is_trial && trial->trial == 2 && trial->policy->late);
@@ -95,7 +101,8 @@ START_TEST(targets)
     setup();
     fixture_build(&f, alone, task_ops, &one);
     assert_built(&f);
-    ASSERT_TAKEN(addresses(&f), "tune.s[trial=0] tune.s[trial=1] tune.s[trial=2] tune.s");
+    ASSERT_TAKEN(addresses(&f),
+                 "tune.s[trial=0] tune.s[trial=1] tune.s[trial=2] tune.s");
     teardown();
     setup();
     fixture_build(&f,
@@ -109,10 +116,11 @@ END_TEST
 
 START_TEST(grid_values_multiply)
 {
-    fixture_build(&f,
-                  "tasks:\n  a: {run: '${trial.x} ${trial.y}'}\n" SEARCH(
-                      "x: {type: grid, values: [1, 2]}, y: {type: grid, values: [a, b]}"),
-                  task_ops, NULL);
+    fixture_build(
+        &f,
+        "tasks:\n  a: {run: '${trial.x} ${trial.y}'}\n" SEARCH(
+            "x: {type: grid, values: [1, 2]}, y: {type: grid, values: [a, b]}"),
+        task_ops, NULL);
     assert_built(&f);
     ck_assert_uint_eq(plan_graph_count(f.graph), 3 * 4 + 1);
 }
@@ -134,13 +142,15 @@ START_TEST(configurations)
         {"argv: ['x', '${trial.x ?? \"none\"}']", X, "{}", "[\"x\",\"none\"]"},
         {"argv: ['x', 'y']", "tasks.a.argv: {type: choice, values: [[q, r], [s]]}",
          "{\"tasks.a.argv\":[\"s\"]}", "[\"s\"]"},
-        {"argv: ['x', 'y']", "tasks.a.argv: {type: choice, values: [[q, '$${r}'], [s]]}",
+        {"argv: ['x', 'y']",
+         "tasks.a.argv: {type: choice, values: [[q, '$${r}'], [s]]}",
          "{\"tasks.a.argv\":[\"q\",\"${r}\"]}", "[\"q\",\"${r}\"]"},
     };
     for (size_t i = 0; i < RWF_COUNT(cases); i++) {
-        char *text = rwf_xasprintf("tasks:\n  a: {%s}\ntune:\n  s: {target: tasks.a, metric: "
-                                   "loss, mode: min, space: {%s}}\n",
-                                   cases[i].task, cases[i].space);
+        char *text =
+            rwf_xasprintf("tasks:\n  a: {%s}\ntune:\n  s: {target: tasks.a, metric: "
+                          "loss, mode: min, space: {%s}}\n",
+                          cases[i].task, cases[i].space);
         if (i > 0)
             setup();
         fixture_build(&f, text, task_ops, NULL);
@@ -169,17 +179,20 @@ START_TEST(laid_over)
                   task_ops, NULL);
     assert_built(&f);
     configure("tune.s[trial=0]", "{\"tasks.a.env.A\":7,\"tasks.a.env.C\":0.25}");
-    ASSERT_TAKEN(spec_of("tune.s[trial=0]"), "{\"argv\":[\"x\"],\"env\":{\"A\":\"7\",\"B\":\"2\","
-                                             "\"C\":\"0.25\"},\"outputs\":{}}");
+    ASSERT_TAKEN(spec_of("tune.s[trial=0]"),
+                 "{\"argv\":[\"x\"],\"env\":{\"A\":\"7\",\"B\":\"2\","
+                 "\"C\":\"0.25\"},\"outputs\":{}}");
     ASSERT_TAKEN(spec_of("tune.s[trial=1]"),
                  "{\"argv\":[\"x\"],\"env\":{\"A\":\"1\",\"B\":\"2\"},\"outputs\":{}}");
-    configure("tune.s[trial=0]", "{\"tasks.a.env.A\":8}"); /* once more, from the start */
+    configure("tune.s[trial=0]",
+              "{\"tasks.a.env.A\":8}"); /* once more, from the start */
     ASSERT_TAKEN(spec_of("tune.s[trial=0]"),
                  "{\"argv\":[\"x\"],\"env\":{\"A\":\"8\",\"B\":\"2\"},\"outputs\":{}}");
 }
 END_TEST
 
-static int no_files(void *ctx, const char *path, char out[RWF_DIGEST_LEN], struct rwf_err *err)
+static int no_files(void *ctx, const char *path, char out[RWF_DIGEST_LEN],
+                    struct rwf_err *err)
 {
     (void)ctx, (void)path, (void)err;
     memset(out, '0', RWF_DIGEST_LEN - 1);
@@ -191,8 +204,8 @@ static void key_of(const char *address, char key[RWF_DIGEST_LEN])
 {
     struct plan_results none = {.ctx = NULL};
     plan_graph_resolve_as(f.graph, PLAN_KEY, &none);
-    ck_assert_msg(plan_step_key(f.graph, step_at(&f, address), no_files, NULL, key, NULL,
-                                &f.err) == 0,
+    ck_assert_msg(plan_step_key(f.graph, step_at(&f, address), no_files, NULL, key,
+                                NULL, &f.err) == 0,
                   "%s", f.err.text);
 }
 
@@ -212,7 +225,8 @@ START_TEST(keys_are_the_targets)
     key_of("tune.s[trial=1]", other);
     teardown();
     setup();
-    fixture_build(&f, "tasks:\n  b: {argv: [x, '1.5'], env: {A: '2'}}\n", task_ops, NULL);
+    fixture_build(&f, "tasks:\n  b: {argv: [x, '1.5'], env: {A: '2'}}\n", task_ops,
+                  NULL);
     assert_built(&f);
     key_of("tasks.b", plain);
     ck_assert_str_eq(trial, plain);
@@ -225,38 +239,47 @@ END_TEST
 static const struct {
     const char *tasks, *tune, *want;
 } bad[] = {
-    {"a: {run: x}", "target: tasks.b", "there is no tasks.b to try (did you mean 'tasks.a'?)"},
-    {"a: {run: 'x ${matrix.i}', matrix: {i: [1, 2]}}", "target: tasks.a", "has a matrix"},
+    {"a: {run: x}", "target: tasks.b",
+     "there is no tasks.b to try (did you mean 'tasks.a'?)"},
+    {"a: {run: 'x ${matrix.i}', matrix: {i: [1, 2]}}", "target: tasks.a",
+     "has a matrix"},
     {"a: {run: x}", "target: tasks.a, space: {y: {type: int, min: 1, max: 2}}",
      "nothing in tasks.a refers to ${trial.y}"},
     {"a: {run: '${trial.z}'}", "target: tasks.a",
      "the space of tune.s has no parameter 'z'"},
-    {"a: {run: '${trial.x}'}", "target: tasks.a, space: {tasks.b.x: {type: int, min: 1, max: 2}}",
+    {"a: {run: '${trial.x}'}",
+     "target: tasks.a, space: {tasks.b.x: {type: int, min: 1, max: 2}}",
      "'tasks.b.x' is no part of the target tasks.a"},
     {"a: {run: '${trial.x}', resources: {cpu: '${trial.x}'}}", "target: tasks.a",
      "is known only when the trial begins"},
     {"a: {run: x}",
      "target: tasks.a, space: {tasks.a.timeout: {type: choice, values: [1s]}}",
      "'tasks.a.timeout' is the same for all trials"},
-    {"a: {run: x}", "target: tasks.a, space: {tasks.a.run.x: {type: int, min: 1, max: 2}}",
-     "no map"},
-    {"a: {run: x}", "target: tasks.a, space: {tasks.a.rum: {type: int, min: 1, max: 2}}",
+    {"a: {run: x}",
+     "target: tasks.a, space: {tasks.a.run.x: {type: int, min: 1, max: 2}}", "no map"},
+    {"a: {run: x}",
+     "target: tasks.a, space: {tasks.a.rum: {type: int, min: 1, max: 2}}",
      "unknown key 'rum'"},
-    {"a: {run: '${trial.x}'}", "target: tasks.a, space: {x: {type: uniform, min: 3, max: 1}}",
+    {"a: {run: '${trial.x}'}",
+     "target: tasks.a, space: {x: {type: uniform, min: 3, max: 1}}",
      "the range is empty"},
-    {"a: {run: '${trial.x}'}", "target: tasks.a, space: {x: {type: loguniform, min: 0, max: 1}}",
+    {"a: {run: '${trial.x}'}",
+     "target: tasks.a, space: {x: {type: loguniform, min: 0, max: 1}}",
      "the logarithm"},
-    {"a: {run: '${trial.x}'}", "target: tasks.a, scheduler: {type: asha, max_t: 2, grace_period: 4}",
+    {"a: {run: '${trial.x}'}",
+     "target: tasks.a, scheduler: {type: asha, max_t: 2, grace_period: 4}",
      "grace_period 4 is above max_t 2"},
     {"a: {run: '${trial.x} ${tune.s}', outputs: {o: o}}", "target: tasks.a", "E0301"},
-    {"a: {run: x}\n  b: {run: '${trial.x}'}", "target: tasks.a", "there is no trial here"},
+    {"a: {run: x}\n  b: {run: '${trial.x}'}", "target: tasks.a",
+     "there is no trial here"},
 };
 
 START_TEST(bad_searches)
 {
     const char *space = strstr(bad[_i].tune, "space:") ? "" : ", space: {" X "}";
-    char *text = rwf_xasprintf("tasks:\n  %s\ntune:\n  s: {metric: loss, mode: min, %s%s}\n",
-                               bad[_i].tasks, bad[_i].tune, space);
+    char *text =
+        rwf_xasprintf("tasks:\n  %s\ntune:\n  s: {metric: loss, mode: min, %s%s}\n",
+                      bad[_i].tasks, bad[_i].tune, space);
 
     fixture_build(&f, text, task_ops, NULL);
     free(text);
@@ -271,8 +294,8 @@ static char id[RWF_RUN_ID_LEN];
 
 static int run_fake(const char *text)
 {
-    static const struct schedule_machine machine = {.name = "here", .cpu = 4,
-                                                    .memory = 1LL << 34};
+    static const struct schedule_machine machine = {
+        .name = "here", .cpu = 4, .memory = 1LL << 34};
     root = rwf_fs_join(f.dir, ".raywf");
     const struct engine_options options = {.root = root, .machine = &machine};
     fixture_build(&f, text, fake_ops, NULL);
@@ -299,7 +322,8 @@ START_TEST(the_best_is_found)
 {
     int code = run_fake("tasks:\n  a: {run: 'loss=${trial.x}'}\n" SEARCH(
         "x: {type: grid, values: [4, 2, 3]}") "checks:\n  good: {value: "
-                                              "'${tune.s.metrics.best}', op: '==', than: 2}\n");
+                                              "'${tune.s.metrics.best}', op: '==', "
+                                              "than: 2}\n");
     ck_assert_int_eq(code, 0);
     ck_assert_double_eq(metric_of("tune.s", "best"), 2);
     ck_assert_double_eq(metric_of("tune.s", "trials"), 9);
@@ -320,10 +344,11 @@ START_TEST(failures)
         {"['loss=1', fail, 'loss=3']", ", max_failed_trials: 1", 1},
     };
     for (size_t i = 0; i < RWF_COUNT(cases); i++) {
-        char *text = rwf_xasprintf(
-            "tasks:\n  a: {run: '${trial.x}'}\ntune:\n  s: {target: tasks.a, metric: loss, mode: "
-            "min, num_samples: 3, max_concurrent_trials: 1, space: {x: {type: grid, values: %s}}%s}\n",
-            cases[i].values, cases[i].more);
+        char *text = rwf_xasprintf("tasks:\n  a: {run: '${trial.x}'}\ntune:\n  s: "
+                                   "{target: tasks.a, metric: loss, mode: "
+                                   "min, num_samples: 3, max_concurrent_trials: 1, "
+                                   "space: {x: {type: grid, values: %s}}%s}\n",
+                                   cases[i].values, cases[i].more);
         if (i > 0)
             setup();
         ck_assert_int_eq(run_fake(text), cases[i].code);
@@ -337,9 +362,10 @@ END_TEST
 
 START_TEST(ten_thousand_trials)
 {
-    int code = run_fake("tasks:\n  a: {run: 'loss=${trial.x}'}\ntune:\n  s: {target: tasks.a, "
-                        "metric: loss, mode: max, num_samples: 10000, algorithm: sobol, space: {" X
-                        "}}\n");
+    int code = run_fake(
+        "tasks:\n  a: {run: 'loss=${trial.x}'}\ntune:\n  s: {target: tasks.a, "
+        "metric: loss, mode: max, num_samples: 10000, algorithm: sobol, space: {" X
+        "}}\n");
     ck_assert_int_eq(code, 0);
     ck_assert_double_gt(metric_of("tune.s", "best"), 1.999);
     free(root);

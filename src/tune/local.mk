@@ -6,5 +6,4 @@ libtune_a_SOURCES = \
 	%D%/sampler_sobol.c %D%/sampler_tpe.c %D%/samplers_plain.c %D%/scheduler.c %D%/scheduler.h \
 	%D%/scheduler_asha.c %D%/scheduler_hyperband.c %D%/scheduler_internal.h \
 	%D%/scheduler_median.c %D%/scheduler_pbt.c \
-	%D%/search.c %D%/search.h \
 	%D%/space.c %D%/space.h %D%/space_internal.h %D%/space_read.c

@@ -173,7 +173,6 @@ int tune_scheduler_report(struct tune_scheduler *s, uint64_t trial, int64_t t,
         r->t = t;
         r->metric = s->maximize ? -metric : metric;
         s->kind->report(s, r, &d);
-        d.complete = d.action == TUNE_STOP && s->max_t && t >= s->max_t;
         if (d.action == TUNE_STOP)
             tune__run_set(s, r, TUNE__STOPPED);
         else if (d.action == TUNE_PAUSE)

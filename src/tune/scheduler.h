@@ -56,9 +56,9 @@ enum tune_action {
 struct tune_decision {
     enum tune_action action;
     uint64_t trial;
-    const char *reason; /* static text for people: "max_t", "exploit" */
+    const char *reason; /* static text for people; "max_t" says that a trial which stops
+                         * is complete */
     int64_t rung;       /* the rung's step; 0: none */
-    bool complete;      /* stop: it has reached max_t, so it is completed, not cut off */
     bool ignored;       /* the report was a repetition or came too late */
     /* The checkpoint of this step may be a clone's source: keep it until this trial's
      * next such, or until the search ends. */

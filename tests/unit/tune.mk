@@ -19,8 +19,3 @@ check_PROGRAMS += check_tune_simulate
 check_tune_simulate_SOURCES = tests/unit/check_tune_simulate.c tests/unit/tune_curves.h
 check_tune_simulate_LDADD = libtune.a libbase.a $(RWF_LIBS) $(CHECK_LIBS)
 check_tune_simulate_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
-
-check_PROGRAMS += check_tune_search
-check_tune_search_SOURCES = tests/unit/check_tune_search.c
-check_tune_search_LDADD = libtune.a libbase.a $(RWF_LIBS) $(CHECK_LIBS)
-check_tune_search_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)

@@ -12,7 +12,7 @@ struct tune_grid {
     const struct tune_space *space;
     uint32_t *listed; /* in the order of dependence */
     uint32_t count;
-    double *rows;     /* (combinations, count) */
+    double *rows; /* (combinations, count) */
     size_t row_count, cap;
 };
 
@@ -34,8 +34,10 @@ static bool is_listed(const struct tune_grid *g, uint32_t parent)
     return false;
 }
 
-/* Known to be absent: a listed parent has a value that does not do. A sampled parent is open. */
-static bool absent(const struct tune_grid *g, const struct tune_param *p, const double *x)
+/* Known to be absent: a listed parent has a value that does not do. A sampled parent is
+ * open. */
+static bool absent(const struct tune_grid *g, const struct tune_param *p,
+                   const double *x)
 {
     for (size_t c = 0; c < p->when_count; c++) {
         const struct tune_condition *when = &p->when[c];
@@ -50,9 +52,11 @@ static bool absent(const struct tune_grid *g, const struct tune_param *p, const 
 
 static int too_many(struct rwf_err *err)
 {
-    return rwf_fail(err, RWF_E_RECIPE,
-                    "space: the grid has more than %d combinations: list fewer values, or "
-                    "sample with {type: random}", TUNE_GRID_MOST);
+    return rwf_fail(
+        err, RWF_E_RECIPE,
+        "space: the grid has more than %d combinations: list fewer values, or "
+        "sample with {type: random}",
+        TUNE_GRID_MOST);
 }
 
 static int push(struct tune_grid *g, const double *x, struct rwf_err *err)
@@ -115,10 +119,12 @@ static int choose_listed(struct tune_grid *g, bool all, struct rwf_err *err)
         if (p->type != TUNE_GRID && !all)
             continue;
         if (!p->levels)
-            return rwf_fail(err, RWF_E_RECIPE,
-                            "space '%s': algorithm grid tries every value, and there is no "
-                            "list of these: use {type: grid, values: […]} or quniform, or "
-                            "another algorithm", p->key);
+            return rwf_fail(
+                err, RWF_E_RECIPE,
+                "space '%s': algorithm grid tries every value, and there is no "
+                "list of these: use {type: grid, values: […]} or quniform, or "
+                "another algorithm",
+                p->key);
         if (p->levels > TUNE_GRID_MOST)
             return too_many(err);
         g->listed[g->count++] = i;

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The combinations of listed values in a space: of its grid parameters, or of all parameters.
- * Conditions count: a combination appears once, without the parameters that it lacks. A grid
- * parameter whose condition is on a sampled one is crossed always, and dropped where it does
- * not exist. The last parameter (in the order of dependence) changes fastest.
+ * The combinations of listed values in a space: of its grid parameters, or of all
+ * parameters. Conditions count: a combination appears once, without the parameters that
+ * it lacks. A grid parameter whose condition is on a sampled one is crossed always, and
+ * dropped where it does not exist. The last parameter (in the order of dependence)
+ * changes fastest.
  */
 #ifndef RWF_TUNE_GRID_H
 #define RWF_TUNE_GRID_H

@@ -26,11 +26,12 @@ static int unknown(const char *what, const char *noun, const char *name,
     }
     const char *best = rwf_suggest_best(&s);
     if (best)
-        rwf_fail(err, RWF_E_RECIPE, "%s: unknown %s '%s': did you mean '%s'? There are: %s",
-                 what, noun, name, best, all.data);
+        rwf_fail(err, RWF_E_RECIPE,
+                 "%s: unknown %s '%s': did you mean '%s'? There are: %s", what, noun,
+                 name, best, all.data);
     else
-        rwf_fail(err, RWF_E_RECIPE, "%s: unknown %s '%s'; there are: %s", what, noun, name,
-                 all.data ? all.data : "none");
+        rwf_fail(err, RWF_E_RECIPE, "%s: unknown %s '%s'; there are: %s", what, noun,
+                 name, all.data ? all.data : "none");
     rwf_str_free(&all);
     return -1;
 }
@@ -63,12 +64,13 @@ const char *tune__type_of(const char *what, const json_t *spec, const char *othe
     return json_string_value(type);
 }
 
-static int out_of_range(const char *what, const struct tune__option *o, struct rwf_err *err)
+static int out_of_range(const char *what, const struct tune__option *o,
+                        struct rwf_err *err)
 {
     const char *noun = o->kind == TUNE__INT ? "a whole number" : "a number";
     if (o->most)
-        return rwf_fail(err, RWF_E_RECIPE, "%s: '%s' must be %s from %.12g to %.12g", what,
-                        o->name, noun, o->least, o->most);
+        return rwf_fail(err, RWF_E_RECIPE, "%s: '%s' must be %s from %.12g to %.12g",
+                        what, o->name, noun, o->least, o->most);
     return rwf_fail(err, RWF_E_RECIPE, "%s: '%s' must be %s of at least %.12g", what,
                     o->name, noun, o->least);
 }
@@ -77,8 +79,9 @@ static int read_number(const char *what, const struct tune__option *o, const jso
                        void *at, struct rwf_err *err)
 {
     double x = json_number_value(v);
-    if (!json_is_number(v) || !isfinite(x) || x < o->least || (o->most && x > o->most)
-        || (o->kind == TUNE__INT && (x != floor(x) || fabs(x) > 0x1p53)))
+    if (!json_is_number(v) || !isfinite(x) || x < o->least ||
+        (o->most && x > o->most) ||
+        (o->kind == TUNE__INT && (x != floor(x) || fabs(x) > 0x1p53)))
         return out_of_range(what, o, err);
     if (o->kind == TUNE__INT)
         *(int64_t *)at = (int64_t)x;
@@ -109,7 +112,8 @@ static int read_one(const char *what, const struct tune__option *o, const json_t
     if (o->kind != TUNE__BOOL)
         return read_number(what, o, v, at, err);
     if (!json_is_boolean(v))
-        return rwf_fail(err, RWF_E_RECIPE, "%s: '%s' must be true or false", what, o->name);
+        return rwf_fail(err, RWF_E_RECIPE, "%s: '%s' must be true or false", what,
+                        o->name);
     *(bool *)at = json_is_true(v);
     return 0;
 }

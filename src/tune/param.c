@@ -78,7 +78,8 @@ double tune_param_unit(const struct tune_param *p, double value)
     }
 }
 
-void tune_param_cell(const struct tune_param *p, double value, double *low, double *high)
+void tune_param_cell(const struct tune_param *p, double value, double *low,
+                     double *high)
 {
     if (!p->levels) {
         *low = *high = tune_param_unit(p, value);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Kernels are stored by dimension, so that the sums over thousands of them run along arrays.
- * Observations of the same level share their kernel's mass: with the least width, which nearly
- * all have when there are many, it is looked up in a table made once for a value. Over one
- * parameter, kernels of the least width that are close (an eighth of it) are merged.
+ * Kernels are stored by dimension, so that the sums over thousands of them run along
+ * arrays. Observations of the same level share their kernel's mass: with the least
+ * width, which nearly all have when there are many, it is looked up in a table made
+ * once for a value. Over one parameter, kernels of the least width that are close (an
+ * eighth of it) are merged.
  */
 #include "config.h"
 
@@ -15,7 +16,7 @@
 #include "base/mem.h"
 
 enum {
-    MANY = 512,      /* observations from which on near ones are merged */
+    MANY = 512,        /* observations from which on near ones are merged */
     MOST_LEVELS = 512, /* beyond these, levels are as good as real numbers */
     PER_WIDTH = 8
 };
@@ -230,7 +231,8 @@ static double mass(double low, double high, double mu, double inverse)
     double a = (low - mu) * inverse, b = (high - mu) * inverse;
     if (a > FAR || b < -FAR)
         return 0;
-    /* On the side where the function is small, so that differences keep their digits. */
+    /* On the side where the function is small, so that differences keep their digits.
+     */
     return a > 0 ? tune_normal_cdf(-a) - tune_normal_cdf(-b)
                  : tune_normal_cdf(b) - tune_normal_cdf(a);
 }
@@ -243,7 +245,8 @@ static double inside(double mu, double inverse)
     return mass(0, 1, mu, inverse);
 }
 
-/* Multiplied up before the logarithm is taken: most of the time of an estimator is here. */
+/* Multiplied up before the logarithm is taken: most of the time of an estimator is
+ * here. */
 static void multiply_heights(const struct tune__parzen *p, const struct dimension *dim,
                              double *height)
 {
@@ -339,7 +342,8 @@ static double real_term(const struct place *at, uint32_t i)
 enum { BLOCK = 256 };
 
 /* Adds a dimension's terms to the sums of n kernels. */
-static void add_terms(const struct place *at, uint32_t n, const uint32_t *index, double *sum)
+static void add_terms(const struct place *at, uint32_t n, const uint32_t *index,
+                      double *sum)
 {
     if (at->dim->form == REAL)
         for (uint32_t k = 0; k < n; k++)
@@ -352,9 +356,10 @@ static void add_terms(const struct place *at, uint32_t n, const uint32_t *index,
             sum[k] += level_term(at, index[k]);
 }
 
-/* The constants of n kernels and a real dimension's terms: most of the time is spent here. */
-static void begin_real(const struct tune__parzen *p, const struct place *at, uint32_t from,
-                       uint32_t n, double *restrict sum)
+/* The constants of n kernels and a real dimension's terms: most of the time is spent
+ * here. */
+static void begin_real(const struct tune__parzen *p, const struct place *at,
+                       uint32_t from, uint32_t n, double *restrict sum)
 {
     const double *restrict mu = at->dim->mu + from;
     const double *restrict inverse = at->dim->inverse + from;
@@ -390,9 +395,11 @@ static uint32_t narrow(uint32_t n, uint32_t *index, double *sum, double least)
     return left;
 }
 
-/* The sums of the kernels that matter, into p->sum; *most is the largest. All terms are at
- * most 0, so that a kernel far below another one stays so, and is dropped at once. */
-static uint32_t collect(struct tune__parzen *p, const struct place *places, double *most)
+/* The sums of the kernels that matter, into p->sum; *most is the largest. All terms are
+ * at most 0, so that a kernel far below another one stays so, and is dropped at once.
+ */
+static uint32_t collect(struct tune__parzen *p, const struct place *places,
+                        double *most)
 {
     uint32_t index[BLOCK], kept = 0;
     double sum[BLOCK];
@@ -439,7 +446,8 @@ double tune__parzen_log(struct tune__parzen *p, const double *values)
 
 static double draw_normal(struct tune_rng *r, double mu, double inverse)
 {
-    double low = tune_normal_cdf(-mu * inverse), high = tune_normal_cdf((1 - mu) * inverse);
+    double low = tune_normal_cdf(-mu * inverse),
+           high = tune_normal_cdf((1 - mu) * inverse);
     double q = low + (high - low) * tune_rng_uniform(r);
     q = fmin(fmax(q, 1e-300), 1 - 1e-16);
     double u = mu + tune_normal_quantile(q) / inverse;
@@ -465,6 +473,7 @@ void tune__parzen_draw(const struct tune__parzen *p, struct tune_rng *r, double 
         const struct dimension *dim = &p->dims[d];
         values[d] = dim->form == WORDS
                         ? draw_word(dim, r, dim->mu[k])
-                        : tune_param_at(dim->param, draw_normal(r, dim->mu[k], dim->inverse[k]));
+                        : tune_param_at(dim->param,
+                                        draw_normal(r, dim->mu[k], dim->inverse[k]));
     }
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Counter-based random numbers (Philox 4x32-10): the n-th number is a function of the key
- * (seed, purpose, trial) and of n alone. There is no state to save: a trial's numbers are the
- * same whatever other trials drew before, and after a resume.
+ * Counter-based random numbers (Philox 4x32-10): the n-th number is a function of the
+ * key (seed, purpose, trial) and of n alone. There is no state to save: a trial's
+ * numbers are the same whatever other trials drew before, and after a resume.
  */
 #ifndef RWF_TUNE_RNG_H
 #define RWF_TUNE_RNG_H
@@ -34,7 +34,8 @@ double tune_rng_uniform(struct tune_rng *r);
 /* 0 <= result < below; below > 0. */
 uint64_t tune_rng_below(struct tune_rng *r, uint64_t below);
 
-/* The standard normal distribution: its function, and the inverse of it for 0 < p < 1. */
+/* The standard normal distribution: its function, and the inverse of it for 0 < p < 1.
+ */
 double tune_normal_cdf(double x);
 double tune_normal_quantile(double p);
 

@@ -12,7 +12,10 @@
 #include "tune/sampler_internal.h"
 
 static const struct tune_sampler_kind *const kinds[] = {
-    &tune__random, &tune__grid, &tune__sobol, &tune__tpe,
+    &tune__random,
+    &tune__grid,
+    &tune__sobol,
+    &tune__tpe,
 };
 
 const char *tune_sampler_name(size_t i, const char **ret_help)
@@ -24,7 +27,8 @@ const char *tune_sampler_name(size_t i, const char **ret_help)
     return kinds[i]->name;
 }
 
-static const struct tune_sampler_kind *find_kind(const json_t *spec, struct rwf_err *err)
+static const struct tune_sampler_kind *find_kind(const json_t *spec,
+                                                 struct rwf_err *err)
 {
     const char *names[RWF_COUNT(kinds) + 1] = {NULL};
     for (size_t i = 0; i < RWF_COUNT(kinds); i++)
@@ -39,7 +43,8 @@ static double *new_x(const struct tune_sampler *s)
     return rwf_xcalloc(tune_space_count(s->space) + 1, sizeof(double));
 }
 
-static int read_points(struct tune_sampler *s, const json_t *points, struct rwf_err *err)
+static int read_points(struct tune_sampler *s, const json_t *points,
+                       struct rwf_err *err)
 {
     size_t i;
     json_t *point;
@@ -49,10 +54,11 @@ static int read_points(struct tune_sampler *s, const json_t *points, struct rwf_
         return rwf_fail(err, RWF_E_RECIPE,
                         "points_to_evaluate: must be a list of configurations");
     if (s->kind->lists_all)
-        return rwf_fail(err, RWF_E_RECIPE, "points_to_evaluate: algorithm grid tries every "
+        return rwf_fail(err, RWF_E_RECIPE,
+                        "points_to_evaluate: algorithm grid tries every "
                         "configuration anyway: remove them");
     s->points = rwf_xcalloc(json_array_size(points) + 1, sizeof(*s->points));
-    json_array_foreach ((json_t *)points, i, point) {
+    json_array_foreach((json_t *)points, i, point) {
         double *x = s->points[s->point_count++] = new_x(s);
         if (tune_space_read(s->space, point, true, x, err))
             return rwf_wrap(err, "points_to_evaluate[%zu]", i);
@@ -96,8 +102,8 @@ struct tune_sampler *tune_sampler_create(const struct tune_space *space,
     s->num_samples = options->num_samples;
     s->maximize = options->maximize;
     s->grid = tune_grid_create(space, kind->lists_all, err);
-    if (!s->grid || read_points(s, options->points, err)
-        || read_kind(s, options->algorithm, err)) {
+    if (!s->grid || read_points(s, options->points, err) ||
+        read_kind(s, options->algorithm, err)) {
         tune_sampler_destroy(s);
         return NULL;
     }
@@ -130,8 +136,8 @@ void tune_sampler_destroy(struct tune_sampler *s)
 uint64_t tune_sampler_total(const struct tune_sampler *s)
 {
     uint64_t total;
-    if (!s->num_samples
-        || __builtin_mul_overflow(s->num_samples, tune_grid_count(s->grid), &total))
+    if (!s->num_samples ||
+        __builtin_mul_overflow(s->num_samples, tune_grid_count(s->grid), &total))
         return UINT64_MAX;
     return total;
 }
@@ -234,25 +240,27 @@ int tune_sampler_add(struct tune_sampler *s, uint64_t trial, const json_t *confi
     if (known) {
         bool same = same_x(s, known->x, x);
         free(x);
-        return same ? 0
-                    : rwf_fail(err, RWF_E_INPUT,
-                               "trial %llu was added before, with another configuration",
-                               (unsigned long long)trial);
+        return same
+                   ? 0
+                   : rwf_fail(err, RWF_E_INPUT,
+                              "trial %llu was added before, with another configuration",
+                              (unsigned long long)trial);
     }
     struct tune__trial *t = rwf_xcalloc(1, sizeof(*t));
     t->number = trial;
     t->x = x;
     t->u = new_x(s);
     for (uint32_t i = 0; i < tune_space_count(s->space); i++)
-        t->u[i] = isnan(x[i]) ? NAN : tune_param_unit(tune_space_param(s->space, i), x[i]);
+        t->u[i] =
+            isnan(x[i]) ? NAN : tune_param_unit(tune_space_param(s->space, i), x[i]);
     insert_trial(s, t);
     if (s->kind->added)
         s->kind->added(s, t);
     return 0;
 }
 
-int tune_sampler_observe(struct tune_sampler *s, uint64_t trial, struct tune_result result,
-                         struct rwf_err *err)
+int tune_sampler_observe(struct tune_sampler *s, uint64_t trial,
+                         struct tune_result result, struct rwf_err *err)
 {
     struct tune__trial *t = find_trial(s, trial);
     if (!t)

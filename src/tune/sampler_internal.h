@@ -15,9 +15,9 @@ struct tune__trial {
     size_t index; /* among the trials known, by number */
     enum tune__state state;
     struct tune_result result;
-    bool good;  /* tpe: among the best */
-    double *x;  /* the configuration, inside form */
-    double *u;  /* its unit coordinates */
+    bool good; /* tpe: among the best */
+    double *x; /* the configuration, inside form */
+    double *u; /* its unit coordinates */
 };
 
 struct tune_sampler_kind {
@@ -26,7 +26,8 @@ struct tune_sampler_kind {
     /* Reads the options and makes s->own. */
     int (*create)(struct tune_sampler *s, const json_t *spec, struct rwf_err *err);
     void (*destroy)(void *own);
-    /* Fills the NaNs of x: those of the parameters that exist once their parents are known. */
+    /* Fills the NaNs of x: those of the parameters that exist once their parents are
+     * known. */
     void (*suggest)(const struct tune_sampler *s, uint64_t trial, double *x);
     /* A trial came, or ended; NULL when that is nothing to it. */
     void (*added)(struct tune_sampler *s, struct tune__trial *t);
@@ -48,7 +49,8 @@ struct tune_sampler {
     void *own;
 };
 
-/* Values at random for the NaNs of x that exist: numbers keyed by (seed, trial, parameter). */
+/* Values at random for the NaNs of x that exist: numbers keyed by (seed, trial,
+ * parameter). */
 void tune__fill_random(const struct tune_sampler *s, uint64_t trial, double *x);
 
 extern const struct tune_sampler_kind tune__grid, tune__random, tune__sobol, tune__tpe;

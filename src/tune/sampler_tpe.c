@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Tree-structured Parzen estimator (Bergstra et al. 2011). The best tenth or so of the trials
- * (at most 25) give a density l, all others a density g, for each group of parameters that exist
- * together; of some candidates drawn from l the one with the largest l / g is taken. With
- * `multivariate: false`, each parameter is a group of its own.
+ * Tree-structured Parzen estimator (Bergstra et al. 2011). The best tenth or so of the
+ * trials (at most 25) give a density l, all others a density g, for each group of
+ * parameters that exist together; of some candidates drawn from l the one with the
+ * largest l / g is taken. With `multivariate: false`, each parameter is a group of its
+ * own.
  *
- * Trials rank by outcome (completed, then stopped, those that came farther first), then value,
- * then number. Pending trials count as bad, so that concurrent ones spread; failed ones, too.
- * Kept up to date at each event: the ranking, and for each parameter its values in order.
+ * Trials rank by outcome (completed, then stopped, those that came farther first), then
+ * value, then number. Pending trials count as bad, so that concurrent ones spread;
+ * failed ones, too. Kept up to date at each event: the ranking, and for each parameter
+ * its values in order.
  */
 #include "config.h"
 
@@ -21,9 +23,9 @@
 
 enum { MOST_GOOD = 25 };
 
-/* What differs by `multivariate`; measured with tests/bench/tune_quality. The usual values are 24
- * candidates, a prior of 1, a tenth, and widths down to 1 / (n + 2) in both densities; that
- * leaves the last digits unsearched. */
+/* What differs by `multivariate`; measured with tests/bench/tune_quality. The usual
+ * values are 24 candidates, a prior of 1, a tenth, and widths down to 1 / (n + 2) in
+ * both densities; that leaves the last digits unsearched. */
 static const struct defaults {
     int64_t candidates;
     double prior_weight;
@@ -36,7 +38,8 @@ struct list {
     size_t count, cap;
 };
 
-/* A parameter's values in order. What a suggestion reads of a trial lies in the entry. */
+/* A parameter's values in order. What a suggestion reads of a trial lies in the entry.
+ */
 struct entry {
     double u;
     size_t index; /* the trial's, among all */
@@ -53,7 +56,7 @@ struct tpe {
     bool multivariate;
     double prior_weight;
     const struct defaults *usual;
-    struct list ranked;   /* completed and stopped ones, best first */
+    struct list ranked; /* completed and stopped ones, best first */
     size_t failed;
     struct sorted *sorted; /* of each parameter, by unit coordinate */
     uint32_t param_count;
@@ -160,7 +163,8 @@ static void ended(struct tune_sampler *s, struct tune__trial *trial)
         return;
     }
     insert_ranked(&t->ranked, trial);
-    double good = fmin(ceil(t->usual->good_fraction * (double)t->ranked.count), MOST_GOOD);
+    double good =
+        fmin(ceil(t->usual->good_fraction * (double)t->ranked.count), MOST_GOOD);
     for (size_t i = 0; i < t->ranked.count && i <= MOST_GOOD; i++)
         t->ranked.trials[i]->good = (double)i < good;
 }
@@ -175,7 +179,8 @@ struct search {
     uint32_t *members; /* of the group at hand */
     const struct tune_param **params;
     uint32_t member_count;
-    uint32_t *slots;   /* of each trial, by index: twice its kernel's number, + 1 if good */
+    uint32_t
+        *slots; /* of each trial, by index: twice its kernel's number, + 1 if good */
     struct tune__kernel_value *good, *bad;
     double *best, *candidate;
 };
@@ -187,8 +192,8 @@ static void find_members(struct search *h, uint32_t i)
     h->member_count = 0;
     for (uint32_t k = 0; k < tune_space_count(space); k++) {
         const struct tune_param *q = tune_space_param(space, k);
-        bool in = h->t->multivariate ? q->group == p->group && q->type != TUNE_GRID
-                                     : k == i;
+        bool in =
+            h->t->multivariate ? q->group == p->group && q->type != TUNE_GRID : k == i;
         if (!in)
             continue;
         h->params[h->member_count] = q;
@@ -230,7 +235,8 @@ static void choose(struct search *h, struct tune__parzen *l, struct tune__parzen
     double most = -INFINITY;
     for (int64_t c = 0; c < h->t->candidates; c++) {
         tune__parzen_draw(l, &h->rng, h->candidate);
-        double gain = tune__parzen_log(l, h->candidate) - tune__parzen_log(g, h->candidate);
+        double gain =
+            tune__parzen_log(l, h->candidate) - tune__parzen_log(g, h->candidate);
         if (gain > most || !c) {
             most = gain;
             memcpy(h->best, h->candidate, h->member_count * sizeof(double));
@@ -244,11 +250,11 @@ static void sample_group(struct search *h, uint32_t i)
     uint32_t good, bad;
     find_members(h, i);
     number_kernels(h, &good, &bad);
-    struct tune__parzen *l = tune__parzen_create(h->params, h->member_count, good,
-                                                 h->t->prior_weight, pow(good + 2.0, -h->t->usual->narrowing));
-    struct tune__parzen *g = tune__parzen_create(h->params, h->member_count, bad,
-                                                 h->t->prior_weight,
-                                                 1 / fmin(100, bad + 2.0));
+    struct tune__parzen *l =
+        tune__parzen_create(h->params, h->member_count, good, h->t->prior_weight,
+                            pow(good + 2.0, -h->t->usual->narrowing));
+    struct tune__parzen *g = tune__parzen_create(
+        h->params, h->member_count, bad, h->t->prior_weight, 1 / fmin(100, bad + 2.0));
     for (uint32_t d = 0; d < h->member_count; d++)
         fill_dimension(h, d, l, g);
     tune__parzen_finish(l);
@@ -278,7 +284,9 @@ static void suggest(const struct tune_sampler *s, uint64_t trial, double *x)
     }
     size_t n = s->trial_count + 1, m = t->param_count + 1;
     struct search h = {
-        .s = s, .t = t, .x = x,
+        .s = s,
+        .t = t,
+        .x = x,
         .members = rwf_xcalloc(m, sizeof(*h.members)),
         .params = rwf_xcalloc(m, sizeof(*h.params)),
         .slots = rwf_xcalloc(n, sizeof(*h.slots)),

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The samplers that learn nothing: random, and grid (whose values sampler.c has set already).
+ * The samplers that learn nothing: random, and grid (whose values sampler.c has set
+ * already).
  */
 #include "config.h"
 
 #include "tune/options.h"
 #include "tune/sampler_internal.h"
 
-static int create_random(struct tune_sampler *s, const json_t *spec, struct rwf_err *err)
+static int create_random(struct tune_sampler *s, const json_t *spec,
+                         struct rwf_err *err)
 {
     (void)s;
     return tune__options_read("algorithm random", NULL, 0, spec, NULL, err);

@@ -24,7 +24,8 @@ const char *tune_scheduler_name(size_t i, const char **ret_help)
     return kinds[i]->name;
 }
 
-static const struct tune_scheduler_kind *find_kind(const json_t *spec, struct rwf_err *err)
+static const struct tune_scheduler_kind *find_kind(const json_t *spec,
+                                                   struct rwf_err *err)
 {
     const char *names[RWF_COUNT(kinds) + 1] = {NULL};
     for (size_t i = 0; i < RWF_COUNT(kinds); i++)
@@ -34,8 +35,8 @@ static const struct tune_scheduler_kind *find_kind(const json_t *spec, struct rw
     return i < 0 ? NULL : kinds[i];
 }
 
-struct tune_scheduler *tune_scheduler_create(const struct tune_scheduler_options *options,
-                                             struct rwf_err *err)
+struct tune_scheduler *
+tune_scheduler_create(const struct tune_scheduler_options *options, struct rwf_err *err)
 {
     const struct tune_scheduler_kind *kind = find_kind(options->scheduler, err);
     if (!kind)
@@ -72,13 +73,15 @@ int tune__max_t(struct tune_scheduler *s, const char *what, int64_t given,
 {
     s->max_t = given ? given : s->max_steps ? s->max_steps : otherwise;
     if (s->max_steps && s->max_t > s->max_steps)
-        return rwf_fail(err, RWF_E_RECIPE,
-                        "%s: max_t is %lld, but the target ends after %lld steps: lower max_t "
-                        "or lengthen the target", what, (long long)s->max_t,
-                        (long long)s->max_steps);
+        return rwf_fail(
+            err, RWF_E_RECIPE,
+            "%s: max_t is %lld, but the target ends after %lld steps: lower max_t "
+            "or lengthen the target",
+            what, (long long)s->max_t, (long long)s->max_steps);
     if (s->max_t && grace_period > s->max_t)
-        return rwf_fail(err, RWF_E_RECIPE, "%s: grace_period %lld is above max_t %lld: lower it",
-                        what, (long long)grace_period, (long long)s->max_t);
+        return rwf_fail(err, RWF_E_RECIPE,
+                        "%s: grace_period %lld is above max_t %lld: lower it", what,
+                        (long long)grace_period, (long long)s->max_t);
     return 0;
 }
 
@@ -105,7 +108,8 @@ struct tune__run *tune__run_find(const struct tune_scheduler *s, uint64_t trial)
     return i < s->run_count && s->runs[i]->number == trial ? s->runs[i] : NULL;
 }
 
-void tune__run_set(struct tune_scheduler *s, struct tune__run *r, enum tune__run_state state)
+void tune__run_set(struct tune_scheduler *s, struct tune__run *r,
+                   enum tune__run_state state)
 {
     s->running -= r->state == TUNE__RUNNING;
     s->running += state == TUNE__RUNNING;
@@ -124,7 +128,8 @@ int tune_scheduler_start(struct tune_scheduler *s, uint64_t trial, const json_t 
 {
     size_t at = place_of(s, trial);
     if (at < s->run_count && s->runs[at]->number == trial)
-        return rwf_fail(err, RWF_E_INPUT, "trial %llu began before", (unsigned long long)trial);
+        return rwf_fail(err, RWF_E_INPUT, "trial %llu began before",
+                        (unsigned long long)trial);
     struct tune__run *r = rwf_xcalloc(1, sizeof(*r));
     r->number = trial;
     r->rung = -1;
@@ -153,8 +158,8 @@ static bool counts(const struct tune__run *r, int64_t t, struct tune_decision *d
     return false;
 }
 
-int tune_scheduler_report(struct tune_scheduler *s, uint64_t trial, int64_t t, double metric,
-                          struct tune_decision *ret, struct rwf_err *err)
+int tune_scheduler_report(struct tune_scheduler *s, uint64_t trial, int64_t t,
+                          double metric, struct tune_decision *ret, struct rwf_err *err)
 {
     struct tune__run *r = tune__run_find(s, trial);
     struct tune_decision d = {.action = TUNE_CONTINUE, .trial = trial, .reason = ""};
@@ -212,12 +217,13 @@ bool tune_scheduler_next(struct tune_scheduler *s, struct tune_decision *ret)
 
 void tune__preview_rung(json_t *rungs, uint32_t bracket, int64_t step, double trials)
 {
-    json_array_append_new(rungs, json_pack("{s:I, s:I, s:f}", "bracket", (json_int_t)bracket,
-                                           "step", (json_int_t)step, "trials", trials));
+    json_array_append_new(rungs,
+                          json_pack("{s:I, s:I, s:f}", "bracket", (json_int_t)bracket,
+                                    "step", (json_int_t)step, "trials", trials));
 }
 
-json_t *tune_scheduler_preview(const struct tune_scheduler_options *options, uint64_t trials,
-                               struct rwf_err *err)
+json_t *tune_scheduler_preview(const struct tune_scheduler_options *options,
+                               uint64_t trials, struct rwf_err *err)
 {
     struct tune_scheduler *s = tune_scheduler_create(options, err);
     if (!s)
@@ -238,19 +244,21 @@ json_t *tune_scheduler_preview(const struct tune_scheduler_options *options, uin
 
 /* --- none --- */
 
-static int create_none(struct tune_scheduler *s, const json_t *spec, struct rwf_err *err)
+static int create_none(struct tune_scheduler *s, const json_t *spec,
+                       struct rwf_err *err)
 {
     static const struct tune__option table[] = {
         {"max_t", TUNE__INT, 0, 1, 0, NULL},
     };
     int64_t max_t = 0;
-    return tune__options_read("scheduler none", table, 1, spec, &max_t, err)
-                   || tune__max_t(s, "scheduler none", max_t, 0, 0, err)
+    return tune__options_read("scheduler none", table, 1, spec, &max_t, err) ||
+                   tune__max_t(s, "scheduler none", max_t, 0, 0, err)
                ? -1
                : 0;
 }
 
-static void report_none(struct tune_scheduler *s, struct tune__run *r, struct tune_decision *d)
+static void report_none(struct tune_scheduler *s, struct tune__run *r,
+                        struct tune_decision *d)
 {
     if (s->max_t && r->t >= s->max_t) {
         d->action = TUNE_STOP;

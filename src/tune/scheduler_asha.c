@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Asynchronous successive halving, stopping or promoting; scheduler.h states both rules.
- * A rung keeps its trials in the order of their metrics. A report past several rungs counts
- * in the highest one.
+ * Asynchronous successive halving, stopping or promoting; scheduler.h states both
+ * rules. A rung keeps its trials in the order of their metrics. A report past several
+ * rungs counts in the highest one.
  */
 #include "config.h"
 
@@ -84,24 +84,25 @@ static int create(struct tune_scheduler *s, const json_t *spec, struct rwf_err *
     struct asha *a = s->own = rwf_xcalloc(1, sizeof(*a));
     a->grace_period = a->brackets = 1;
     a->factor = 4;
-    if (tune__options_read("scheduler asha", table, RWF_COUNT(table), spec, a, err)
-        || tune__max_t(s, "scheduler asha", a->max_t, 100, a->grace_period, err))
+    if (tune__options_read("scheduler asha", table, RWF_COUNT(table), spec, a, err) ||
+        tune__max_t(s, "scheduler asha", a->max_t, 100, a->grace_period, err))
         return -1;
     a->list = rwf_xcalloc((size_t)a->brackets, sizeof(*a->list));
     for (int64_t b = 0; b < a->brackets; b++) {
         make_rungs(s, a, b, &a->list[b]);
         if (!a->list[b].count && b)
-            return rwf_fail(err, RWF_E_RECIPE,
-                            "scheduler asha: %lld brackets, but there are only %lld rungs below "
-                            "max_t %lld: write brackets: %lld, or raise max_t",
-                            (long long)a->brackets, (long long)b, (long long)s->max_t,
-                            (long long)b);
+            return rwf_fail(
+                err, RWF_E_RECIPE,
+                "scheduler asha: %lld brackets, but there are only %lld rungs below "
+                "max_t %lld: write brackets: %lld, or raise max_t",
+                (long long)a->brackets, (long long)b, (long long)s->max_t,
+                (long long)b);
     }
     return 0;
 }
 
-/* Brackets take trials as HyperBand's do: those with more rungs take more, in proportion to
- * factor^(rungs - 1) / rungs. */
+/* Brackets take trials as HyperBand's do: those with more rungs take more, in
+ * proportion to factor^(rungs - 1) / rungs. */
 static double share(const struct asha *a, int64_t b)
 {
     uint32_t n = a->list[b].count;
@@ -136,7 +137,8 @@ static void record(struct rung *g, const struct tune__run *r)
     while (low < high) {
         size_t mid = low + (high - low) / 2;
         const struct entry *e = &g->entries[mid];
-        if (e->metric < r->metric || (e->metric == r->metric && e->run->number < r->number))
+        if (e->metric < r->metric ||
+            (e->metric == r->metric && e->run->number < r->number))
             low = mid + 1;
         else
             high = mid;
@@ -156,7 +158,8 @@ static double cutoff(const struct rung *g, double factor)
     return low == high ? low : low + (h - (double)below) * (high - low);
 }
 
-static void report(struct tune_scheduler *s, struct tune__run *r, struct tune_decision *d)
+static void report(struct tune_scheduler *s, struct tune__run *r,
+                   struct tune_decision *d)
 {
     struct asha *a = s->own;
     struct bracket *b = &a->list[r->bracket];
@@ -207,8 +210,10 @@ static bool resume(struct tune_scheduler *s, struct tune_decision *d)
             if (!e)
                 continue;
             e->promoted = true;
-            *d = (struct tune_decision){.action = TUNE_RESUME, .trial = e->run->number,
-                                        .reason = "promoted", .rung = g->step};
+            *d = (struct tune_decision){.action = TUNE_RESUME,
+                                        .trial = e->run->number,
+                                        .reason = "promoted",
+                                        .rung = g->step};
             return true;
         }
     }
@@ -226,8 +231,8 @@ static bool next(struct tune_scheduler *s, struct tune_decision *d)
     for (size_t i = 0; s->closed && !s->running && i < s->run_count; i++) {
         if (s->runs[i]->state != TUNE__PAUSED)
             continue;
-        *d = (struct tune_decision){.action = TUNE_STOP, .trial = s->runs[i]->number,
-                                    .reason = "not promoted"};
+        *d = (struct tune_decision){
+            .action = TUNE_STOP, .trial = s->runs[i]->number, .reason = "not promoted"};
         return true;
     }
     return false;
@@ -235,8 +240,9 @@ static bool next(struct tune_scheduler *s, struct tune_decision *d)
 
 /* --- preview --- */
 
-/* How many of n trials in random order go on. The j-th lands in one of j gaps between the m = j - 1
- * metrics before it; those above the interpolated quantile: m - (1 - 1/factor)(m - 1) of them. */
+/* How many of n trials in random order go on. The j-th lands in one of j gaps between
+ * the m = j - 1 metrics before it; those above the interpolated quantile: m - (1 -
+ * 1/factor)(m - 1) of them. */
 static double passing(double n, double factor)
 {
     double sum = n < 1 ? n : 1;

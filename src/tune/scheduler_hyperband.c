@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * HyperBand: brackets of synchronous successive halving. With R = max_t / grace_period and
- * S = floor(log_factor R), the bracket s = S … 0 takes n = ceil((S + 1) / (s + 1) * factor^s)
- * trials, whose stages end at max_t / factor^s, …, max_t / factor, max_t. Trials fill the brackets
- * in the order of their start: S first, after 0 again S.
+ * HyperBand: brackets of synchronous successive halving. With R = max_t / grace_period
+ * and S = floor(log_factor R), the bracket s = S … 0 takes n = ceil((S + 1) / (s + 1) *
+ * factor^s) trials, whose stages end at max_t / factor^s, …, max_t / factor, max_t.
+ * Trials fill the brackets in the order of their start: S first, after 0 again S.
  *
- * A stage is over when all its trials that have not failed wait at its end, and no more will
- * come (the bracket is full, or no trial will start any more). A bracket with fewer trials than
- * its n halves what it has.
+ * A stage is over when all its trials that have not failed wait at its end, and no more
+ * will come (the bracket is full, or no trial will start any more). A bracket with
+ * fewer trials than its n halves what it has.
  */
 #include "config.h"
 
@@ -18,9 +18,9 @@
 #include "tune/scheduler_internal.h"
 
 struct bracket {
-    uint32_t s;       /* its number of halvings */
-    uint32_t stage;   /* 0 … s */
-    uint64_t size;    /* n */
+    uint32_t s;                 /* its number of halvings */
+    uint32_t stage;             /* 0 … s */
+    uint64_t size;              /* n */
     struct tune__run **members; /* of this stage; the failed ones, too */
     size_t count, cap;
 };
@@ -60,8 +60,9 @@ static int create(struct tune_scheduler *sch, const json_t *spec, struct rwf_err
     struct hyperband *h = sch->own = rwf_xcalloc(1, sizeof(*h));
     h->grace_period = 1;
     h->factor = 3;
-    if (tune__options_read("scheduler hyperband", table, RWF_COUNT(table), spec, h, err)
-        || tune__max_t(sch, "scheduler hyperband", h->max_t, 81, h->grace_period, err))
+    if (tune__options_read("scheduler hyperband", table, RWF_COUNT(table), spec, h,
+                           err) ||
+        tune__max_t(sch, "scheduler hyperband", h->max_t, 81, h->grace_period, err))
         return -1;
     double r = (double)sch->max_t / (double)h->grace_period;
     h->most = (uint32_t)floor(log(r) / log(h->factor) + 1e-9);
@@ -119,19 +120,21 @@ static int by_rank(const void *x, const void *y)
     return tune__run_compare(a, b);
 }
 
-static void queue(struct hyperband *h, const struct tune__run *r, enum tune_action action,
-                  int64_t rung)
+static void queue(struct hyperband *h, const struct tune__run *r,
+                  enum tune_action action, int64_t rung)
 {
     *RWF_PUSH(h->queue, h->queued, h->queue_cap) = (struct tune_decision){
-        .action = action, .trial = r->number, .rung = rung,
+        .action = action,
+        .trial = r->number,
+        .rung = rung,
         .reason = action == TUNE_RESUME ? "among the best of its rung"
                                         : "not among the best of its rung"};
 }
 
-/* Halves the bracket when its stage is over. The one that reports now has not paused yet: its
- * answer is in d; all others' go into the queue. */
-static void advance(struct tune_scheduler *sch, struct bracket *b, struct tune__run *now,
-                    struct tune_decision *d)
+/* Halves the bracket when its stage is over. The one that reports now has not paused
+ * yet: its answer is in d; all others' go into the queue. */
+static void advance(struct tune_scheduler *sch, struct bracket *b,
+                    struct tune__run *now, struct tune_decision *d)
 {
     struct hyperband *h = sch->own;
     if (!b->count || !over(sch, b))
@@ -156,7 +159,8 @@ static void advance(struct tune_scheduler *sch, struct bracket *b, struct tune__
     b->stage++;
 }
 
-static void report(struct tune_scheduler *sch, struct tune__run *r, struct tune_decision *d)
+static void report(struct tune_scheduler *sch, struct tune__run *r,
+                   struct tune_decision *d)
 {
     struct hyperband *h = sch->own;
     struct bracket *b = h->brackets[r->bracket];

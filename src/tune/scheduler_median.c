@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The median stopping rule of scheduler.h. Each trial keeps its steps and the sums of its metrics,
- * so that its running mean up to a step is one binary search.
+ * The median stopping rule of scheduler.h. Each trial keeps its steps and the sums of
+ * its metrics, so that its running mean up to a step is one binary search.
  */
 #include "config.h"
 
@@ -39,8 +39,9 @@ static int create(struct tune_scheduler *s, const json_t *spec, struct rwf_err *
     struct median *m = s->own = rwf_xcalloc(1, sizeof(*m));
     m->grace_period = 1;
     m->min_samples = 3;
-    return tune__options_read("scheduler median", table, RWF_COUNT(table), spec, m, err)
-                   || tune__max_t(s, "scheduler median", m->max_t, 0, m->grace_period, err)
+    return tune__options_read("scheduler median", table, RWF_COUNT(table), spec, m,
+                              err) ||
+                   tune__max_t(s, "scheduler median", m->max_t, 0, m->grace_period, err)
                ? -1
                : 0;
 }
@@ -143,7 +144,8 @@ static size_t gather(struct tune_scheduler *s, const struct tune__run *r)
     return n;
 }
 
-static void report(struct tune_scheduler *s, struct tune__run *r, struct tune_decision *d)
+static void report(struct tune_scheduler *s, struct tune__run *r,
+                   struct tune_decision *d)
 {
     struct median *m = s->own;
     struct history *h = r->own;

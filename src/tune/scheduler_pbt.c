@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Population-based training; scheduler.h states the rule. The quantiles are of the running trials
- * that have a score: n * quantile_fraction of them, rounded up, at most half. A trial in the
- * highest quantile at its interval has its checkpoint kept; who is copied is drawn among
- * those of the highest quantile that have one. Without any, the trial goes on.
+ * Population-based training; scheduler.h states the rule. The quantiles are of the
+ * running trials that have a score: n * quantile_fraction of them, rounded up, at most
+ * half. A trial in the highest quantile at its interval has its checkpoint kept; who is
+ * copied is drawn among those of the highest quantile that have one. Without any, the
+ * trial goes on.
  *
- * Numbers for trial i at step t are keyed by (seed, i, t): they do not depend on other trials.
+ * Numbers for trial i at step t are keyed by (seed, i, t): they do not depend on other
+ * trials.
  */
 #include "config.h"
 
@@ -18,7 +20,7 @@
 #include "tune/scheduler_internal.h"
 
 struct member {
-    double *x;          /* its configuration */
+    double *x; /* its configuration */
     bool has_score;
     double score;
     int64_t last;       /* the step of its last interval */
@@ -43,17 +45,20 @@ static int create(struct tune_scheduler *s, const json_t *spec, struct rwf_err *
 {
     struct pbt *p = s->own = rwf_xcalloc(1, sizeof(*p));
     p->quantile = p->resample = 0.25;
-    if (tune__options_read("scheduler pbt", table, RWF_COUNT(table), spec, p, err)
-        || tune__max_t(s, "scheduler pbt", p->max_t, 0, 0, err))
+    if (tune__options_read("scheduler pbt", table, RWF_COUNT(table), spec, p, err) ||
+        tune__max_t(s, "scheduler pbt", p->max_t, 0, 0, err))
         return -1;
     if (!p->interval)
-        return rwf_fail(err, RWF_E_RECIPE, "scheduler pbt: needs 'perturbation_interval', the "
-                        "steps between two looks at a trial, e.g. a tenth of its length");
+        return rwf_fail(
+            err, RWF_E_RECIPE,
+            "scheduler pbt: needs 'perturbation_interval', the "
+            "steps between two looks at a trial, e.g. a tenth of its length");
     if (s->max_t && p->interval >= s->max_t)
-        return rwf_fail(err, RWF_E_RECIPE,
-                        "scheduler pbt: perturbation_interval %lld is not below max_t %lld, so "
-                        "nothing would ever be copied: lower it",
-                        (long long)p->interval, (long long)s->max_t);
+        return rwf_fail(
+            err, RWF_E_RECIPE,
+            "scheduler pbt: perturbation_interval %lld is not below max_t %lld, so "
+            "nothing would ever be copied: lower it",
+            (long long)p->interval, (long long)s->max_t);
     if (!s->space)
         return rwf_fail(err, RWF_E_RECIPE, "scheduler pbt: needs a space to explore");
     return 0;
@@ -95,7 +100,8 @@ static int by_score(const void *x, const void *y)
 }
 
 /* The running trials with a score, the best first; *k of them are a quantile. */
-static struct tune__run **ranking(const struct tune_scheduler *s, size_t *count, size_t *k)
+static struct tune__run **ranking(const struct tune_scheduler *s, size_t *count,
+                                  size_t *k)
 {
     const struct pbt *p = s->own;
     struct tune__run **v = rwf_xcalloc(s->run_count + 1, sizeof(*v));
@@ -107,7 +113,8 @@ static struct tune__run **ranking(const struct tune_scheduler *s, size_t *count,
     }
     qsort(v, *count, sizeof(*v), by_score);
     if (*count >= 2)
-        *k = (size_t)fmin(ceil((double)*count * p->quantile), floor((double)*count / 2));
+        *k =
+            (size_t)fmin(ceil((double)*count * p->quantile), floor((double)*count / 2));
     return v;
 }
 
@@ -177,7 +184,8 @@ static void explore(const struct tune_scheduler *s, double *x, struct tune_rng *
         bool again = tune_rng_uniform(rng) < p->resample;
         bool up = tune_rng_uniform(rng) < 0.5;
         if (!isnan(x[i]))
-            x[i] = again ? fresh(&e, i) : perturbed(tune_space_param(s->space, i), x[i], up);
+            x[i] = again ? fresh(&e, i)
+                         : perturbed(tune_space_param(s->space, i), x[i], up);
     }
     tune_space_settle(s->space, x, fresh, &e);
 }
@@ -185,11 +193,12 @@ static void explore(const struct tune_scheduler *s, double *x, struct tune_rng *
 static void key(struct tune_rng *rng, const struct tune_scheduler *s,
                 const struct tune__run *r, enum tune_purpose purpose)
 {
-    tune_rng_init(rng, s->seed + (uint64_t)r->t * 0x9E3779B97F4A7C15u, purpose, r->number);
+    tune_rng_init(rng, s->seed + (uint64_t)r->t * 0x9E3779B97F4A7C15u, purpose,
+                  r->number);
 }
 
-static void clone(struct tune_scheduler *s, struct tune__run *r, const struct tune__run *from,
-                  struct tune_decision *d)
+static void clone(struct tune_scheduler *s, struct tune__run *r,
+                  const struct tune__run *from, struct tune_decision *d)
 {
     struct member *m = r->own;
     const struct member *n = from->own;
@@ -207,7 +216,8 @@ static void clone(struct tune_scheduler *s, struct tune__run *r, const struct tu
     r->t = m->last = n->checkpoint;
 }
 
-static void report(struct tune_scheduler *s, struct tune__run *r, struct tune_decision *d)
+static void report(struct tune_scheduler *s, struct tune__run *r,
+                   struct tune_decision *d)
 {
     const struct pbt *p = s->own;
     struct member *m = r->own;

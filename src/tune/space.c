@@ -83,7 +83,8 @@ bool tune_space_exists(const struct tune_space *s, uint32_t i, const double *x)
     return true;
 }
 
-void tune_space_settle(const struct tune_space *s, double *x, tune_fill_fn fill, void *arg)
+void tune_space_settle(const struct tune_space *s, double *x, tune_fill_fn fill,
+                       void *arg)
 {
     for (uint32_t k = 0; k < s->count; k++) {
         uint32_t i = s->order[k];
@@ -114,8 +115,10 @@ static int unknown_key(const struct tune_space *s, const char *key, struct rwf_e
         return rwf_fail(err, RWF_E_RECIPE,
                         "'%s' is no parameter of the space: did you mean '%s'?", key,
                         rwf_suggest_best(&near));
-    return rwf_fail(err, RWF_E_RECIPE, "'%s' is no parameter of the space: add it there, "
-                    "or remove it here", key);
+    return rwf_fail(err, RWF_E_RECIPE,
+                    "'%s' is no parameter of the space: add it there, "
+                    "or remove it here",
+                    key);
 }
 
 /* What is there and should not be, what is not there and should. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A space from JSON. Checked here: types and their keys, ranges, conditions and their cycles.
- * Every message begins with "space 'KEY': ".
+ * A space from JSON. Checked here: types and their keys, ranges, conditions and their
+ * cycles. Every message begins with "space 'KEY': ".
  */
 #include "config.h"
 
@@ -60,12 +60,13 @@ static int none_of_the_values(const struct tune_param *p, const json_t *value,
     size_t i;
     json_t *v;
     rwf_suggest_init(&near, json_is_string(value) ? json_string_value(value) : "");
-    json_array_foreach (p->values, i, v)
+    json_array_foreach(p->values, i, v)
         if (json_is_string(v) && json_is_string(value))
             rwf_suggest_try(&near, json_string_value(v));
     const char *best = rwf_suggest_best(&near);
     rwf_fail(err, RWF_E_RECIPE, "'%s' has no value %s%s%s%s; its values are %s", p->key,
-             shown, best ? ": did you mean '" : "", best ? best : "", best ? "'?" : "", all);
+             shown, best ? ": did you mean '" : "", best ? best : "", best ? "'?" : "",
+             all);
     free(shown);
     free(all);
     return -1;
@@ -76,7 +77,7 @@ static int read_listed(const struct tune_param *p, const json_t *value, double *
 {
     size_t i;
     json_t *v;
-    json_array_foreach (p->values, i, v) {
+    json_array_foreach(p->values, i, v) {
         if (tune__json_same(v, value)) {
             *ret_x = (double)i;
             return 0;
@@ -94,13 +95,14 @@ int tune__param_read(const struct tune_param *p, const json_t *value, double *re
     if (!json_is_number(value) || !isfinite(x))
         return rwf_fail(err, RWF_E_RECIPE, "'%s' must be a number", p->key);
     if (x < p->min || x > p->max)
-        return rwf_fail(err, RWF_E_RECIPE, "'%s' is %.12g, outside of its range %.12g to %.12g",
-                        p->key, x, p->min, p->max);
+        return rwf_fail(err, RWF_E_RECIPE,
+                        "'%s' is %.12g, outside of its range %.12g to %.12g", p->key, x,
+                        p->min, p->max);
     double snapped = p->levels ? tune_param_at(p, tune_param_unit(p, x)) : x;
     if (fabs(snapped - x) > 1e-9 * (fabs(x) + p->step))
         return rwf_fail(err, RWF_E_RECIPE,
-                        "'%s' is %.12g, which it never takes: the nearest is %.12g", p->key, x,
-                        snapped);
+                        "'%s' is %.12g, which it never takes: the nearest is %.12g",
+                        p->key, x, snapped);
     *ret_x = snapped;
     return 0;
 }
@@ -137,7 +139,8 @@ static int unknown_key(const struct tune_param *p, const char *key, unsigned all
     if (best)
         fail(p, err, "unknown key '%s': did you mean '%s'?", key, best);
     else
-        fail(p, err, "%s has no key '%s'; it has %swhen", types[p->type].name, key, all.data);
+        fail(p, err, "%s has no key '%s'; it has %swhen", types[p->type].name, key,
+             all.data);
     rwf_str_free(&all);
     return -1;
 }
@@ -149,8 +152,9 @@ static int read_type(struct tune_param *p, const json_t *spec, struct rwf_err *e
         names[i] = types[i].name;
     const json_t *type = json_object_get(spec, "type");
     if (!json_is_string(type))
-        return fail(p, err, "needs a map with a 'type', e.g. {type: loguniform, min: 1e-5, "
-                            "max: 0.1} or {type: choice, values: [a, b]}");
+        return fail(p, err,
+                    "needs a map with a 'type', e.g. {type: loguniform, min: 1e-5, "
+                    "max: 0.1} or {type: choice, values: [a, b]}");
     char *what = rwf_xasprintf("space '%s'", p->key);
     int i = tune__pick(what, json_string_value(type), names, err);
     free(what);
@@ -158,21 +162,23 @@ static int read_type(struct tune_param *p, const json_t *spec, struct rwf_err *e
     return i < 0 ? -1 : 0;
 }
 
-static int check_keys(const struct tune_param *p, const json_t *spec, struct rwf_err *err)
+static int check_keys(const struct tune_param *p, const json_t *spec,
+                      struct rwf_err *err)
 {
     const char *key;
     json_t *value;
     unsigned allowed = types[p->type].needs | types[p->type].may;
     json_object_foreach((json_t *)spec, key, value) {
         size_t i = 0;
-        while (i < RWF_COUNT(keys)
-               && (strcmp(keys[i].name, key) || !(keys[i].bit & allowed)))
+        while (i < RWF_COUNT(keys) &&
+               (strcmp(keys[i].name, key) || !(keys[i].bit & allowed)))
             i++;
         if (i == RWF_COUNT(keys) && strcmp(key, "type") && strcmp(key, "when"))
             return unknown_key(p, key, allowed, err);
     }
     for (size_t i = 0; i < RWF_COUNT(keys); i++)
-        if ((keys[i].bit & types[p->type].needs) && !json_object_get(spec, keys[i].name))
+        if ((keys[i].bit & types[p->type].needs) &&
+            !json_object_get(spec, keys[i].name))
             return fail(p, err, "%s needs '%s'", types[p->type].name, keys[i].name);
     return 0;
 }
@@ -187,12 +193,15 @@ static int number(const struct tune_param *p, const json_t *spec, const char *ke
     return 0;
 }
 
-static int whole(const struct tune_param *p, const char *key, double x, struct rwf_err *err)
+static int whole(const struct tune_param *p, const char *key, double x,
+                 struct rwf_err *err)
 {
     if (x == floor(x) && fabs(x) <= LARGEST_INT)
         return 0;
-    return fail(p, err, "'%s' of %s must be a whole number, but is %.12g; for real values use "
-                        "%s", key, types[p->type].name, x,
+    return fail(p, err,
+                "'%s' of %s must be a whole number, but is %.12g; for real values use "
+                "%s",
+                key, types[p->type].name, x,
                 p->type == TUNE_LOGINT ? "loguniform" : "uniform or quniform");
 }
 
@@ -225,12 +234,13 @@ static int count_levels(struct tune_param *p, const char *step_key, struct rwf_e
         return fail(p, err, "'%s' must be above 0, but is %.12g", step_key, p->step);
     double k = (p->max - p->min) / p->step;
     if (k >= LARGEST_INT)
-        return fail(p, err, "'%s' of %.12g is too small for the range: use uniform", step_key,
-                    p->step);
+        return fail(p, err, "'%s' of %.12g is too small for the range: use uniform",
+                    step_key, p->step);
     double n = round(k);
     if (fabs(k - n) > 1e-9 * (1 + n))
-        return fail(p, err, "max %.12g is not min %.12g plus a multiple of '%s' %.12g, and "
-                            "ranges include both ends: write max: %.12g or %.12g",
+        return fail(p, err,
+                    "max %.12g is not min %.12g plus a multiple of '%s' %.12g, and "
+                    "ranges include both ends: write max: %.12g or %.12g",
                     p->max, p->min, step_key, p->step, p->min + floor(k) * p->step,
                     p->min + ceil(k) * p->step);
     p->levels = (uint64_t)n + 1;
@@ -255,24 +265,31 @@ static int read_int(struct tune_param *p, const json_t *spec, struct rwf_err *er
 static int read_range(struct tune_param *p, const json_t *spec, struct rwf_err *err)
 {
     bool logs = p->type == TUNE_LOGUNIFORM || p->type == TUNE_LOGINT;
-    if (number(p, spec, "min", 0, &p->min, err) || number(p, spec, "max", 0, &p->max, err))
+    if (number(p, spec, "min", 0, &p->min, err) ||
+        number(p, spec, "max", 0, &p->max, err))
         return -1;
     if (p->min > p->max)
-        return fail(p, err, "the range is empty: min %.12g is above max %.12g; exchange them",
+        return fail(p, err,
+                    "the range is empty: min %.12g is above max %.12g; exchange them",
                     p->min, p->max);
     if (logs && p->min <= 0)
-        return fail(p, err, "min is %.12g, and the logarithm of that does not exist: %s needs "
-                            "min above 0; raise it, or use %s",
-                    p->min, types[p->type].name, p->type == TUNE_LOGINT ? "int" : "uniform");
+        return fail(p, err,
+                    "min is %.12g, and the logarithm of that does not exist: %s needs "
+                    "min above 0; raise it, or use %s",
+                    p->min, types[p->type].name,
+                    p->type == TUNE_LOGINT ? "int" : "uniform");
     if (p->type == TUNE_INT || p->type == TUNE_LOGINT)
         return read_int(p, spec, err);
     if (p->type == TUNE_QUNIFORM)
         return number(p, spec, "q", 0, &p->step, err) ? -1 : count_levels(p, "q", err);
     if (p->min == p->max)
-        return fail(p, err, "the range is empty: min and max are both %.12g; for one value "
-                            "use {type: choice, values: [%.12g]}", p->min, p->min);
+        return fail(p, err,
+                    "the range is empty: min and max are both %.12g; for one value "
+                    "use {type: choice, values: [%.12g]}",
+                    p->min, p->min);
     if (!isfinite(p->max - p->min))
-        return fail(p, err, "the range from %.12g to %.12g is too wide", p->min, p->max);
+        return fail(p, err, "the range from %.12g to %.12g is too wide", p->min,
+                    p->max);
     if (logs) {
         p->low = log(p->min);
         p->width = log(p->max) - p->low;
@@ -284,7 +301,8 @@ static int read_normal(struct tune_param *p, const json_t *spec, struct rwf_err 
 {
     p->min = -INFINITY;
     p->max = INFINITY;
-    if (number(p, spec, "mean", 0, &p->mean, err) || number(p, spec, "std", 0, &p->std, err))
+    if (number(p, spec, "mean", 0, &p->mean, err) ||
+        number(p, spec, "std", 0, &p->std, err))
         return -1;
     if (!(p->std > 0))
         return fail(p, err, "'std' must be above 0, but is %.12g", p->std);
@@ -313,22 +331,26 @@ static int unknown_parent(const struct tune_space *s, const struct tune_param *p
         if (&s->params[i] != p)
             rwf_suggest_try(&near, s->params[i].key);
     if (rwf_suggest_best(&near))
-        return fail(p, err, "'when' names '%s', which is not in the space: did you mean '%s'?",
+        return fail(p, err,
+                    "'when' names '%s', which is not in the space: did you mean '%s'?",
                     key, rwf_suggest_best(&near));
-    return fail(p, err, "'when' names '%s', which is not in the space: name another "
-                        "parameter of it", key);
+    return fail(p, err,
+                "'when' names '%s', which is not in the space: name another "
+                "parameter of it",
+                key);
 }
 
-static int read_condition(const struct tune_space *s, struct tune_param *p, const char *key,
-                          const json_t *wanted, struct rwf_err *err)
+static int read_condition(const struct tune_space *s, struct tune_param *p,
+                          const char *key, const json_t *wanted, struct rwf_err *err)
 {
     int64_t parent = tune_space_find(s, key);
     if (parent < 0)
         return unknown_parent(s, p, key, err);
     const struct tune_param *of = &s->params[parent];
     if (!of->levels)
-        return fail(p, err, "'when' names '%s', which is %s and never takes one value: use "
-                            "choice, grid, int, logint or quniform there",
+        return fail(p, err,
+                    "'when' names '%s', which is %s and never takes one value: use "
+                    "choice, grid, int, logint or quniform there",
                     key, types[of->type].name);
     struct tune_condition *c = &p->when[p->when_count++];
     size_t n = json_is_array(wanted) ? json_array_size(wanted) : 1;
@@ -337,23 +359,25 @@ static int read_condition(const struct tune_space *s, struct tune_param *p, cons
     if (!n)
         return fail(p, err, "'when' of '%s' lists no value", key);
     for (; c->count < n; c->count++) {
-        const json_t *v = json_is_array(wanted) ? json_array_get(wanted, c->count) : wanted;
+        const json_t *v =
+            json_is_array(wanted) ? json_array_get(wanted, c->count) : wanted;
         if (tune__param_read(of, v, &c->allowed[c->count], err))
             return rwf_wrap(err, "space '%s': 'when'", p->key);
     }
     return 0;
 }
 
-static int read_when(const struct tune_space *s, struct tune_param *p, const json_t *when,
-                     struct rwf_err *err)
+static int read_when(const struct tune_space *s, struct tune_param *p,
+                     const json_t *when, struct rwf_err *err)
 {
     const char *key;
     json_t *wanted;
     if (!when)
         return 0;
     if (!json_is_object(when) || !json_object_size(when))
-        return fail(p, err, "'when' must be a map of another parameter and its value, e.g. "
-                            "{when: {train.m.optimizer.type: sgd}}");
+        return fail(p, err,
+                    "'when' must be a map of another parameter and its value, e.g. "
+                    "{when: {train.m.optimizer.type: sgd}}");
     p->when = rwf_xcalloc(json_object_size(when), sizeof(*p->when));
     json_object_foreach((json_t *)when, key, wanted) {
         if (read_condition(s, p, key, wanted, err))
@@ -387,11 +411,13 @@ static int cycle(const struct tune_space *s, const bool *done, struct rwf_err *e
     for (uint32_t steps = 0; steps < s->count; steps++)
         i = undone_parent(&s->params[i], done);
     const struct tune_param *p = &s->params[i];
-    return fail(p, err, "'when' goes in a circle through '%s': remove one of the conditions",
+    return fail(p, err,
+                "'when' goes in a circle through '%s': remove one of the conditions",
                 s->params[undone_parent(p, done)].key);
 }
 
-/* Rounds over the parameters in their order, taking those whose parents are all taken. */
+/* Rounds over the parameters in their order, taking those whose parents are all taken.
+ */
 static int sort_by_dependence(struct tune_space *s, struct rwf_err *err)
 {
     bool *done = rwf_xcalloc(s->count + 1, sizeof(*done));
@@ -418,8 +444,8 @@ static bool same_conditions(const struct tune_param *a, const struct tune_param 
         return false;
     for (size_t c = 0; c < a->when_count; c++) {
         const struct tune_condition *x = &a->when[c], *y = &b->when[c];
-        if (x->parent != y->parent || x->count != y->count
-            || memcmp(x->allowed, y->allowed, x->count * sizeof(*x->allowed)))
+        if (x->parent != y->parent || x->count != y->count ||
+            memcmp(x->allowed, y->allowed, x->count * sizeof(*x->allowed)))
             return false;
     }
     return true;
@@ -498,8 +524,10 @@ static int read_all(struct tune_space *s, const json_t *spec, struct rwf_err *er
 struct tune_space *tune_space_create(const json_t *spec, struct rwf_err *err)
 {
     if (!json_is_object(spec) || !json_object_size(spec)) {
-        rwf_fail(err, RWF_E_RECIPE, "space: needs at least one parameter, e.g. "
-                 "{train.m.optimizer.learning_rate: {type: loguniform, min: 1e-5, max: 0.1}}");
+        rwf_fail(err, RWF_E_RECIPE,
+                 "space: needs at least one parameter, e.g. "
+                 "{train.m.optimizer.learning_rate: {type: loguniform, min: 1e-5, max: "
+                 "0.1}}");
         return NULL;
     }
     struct tune_space *s = rwf_xcalloc(1, sizeof(*s));

@@ -2,11 +2,13 @@
  *
  * How good the samplers are, and what a suggestion costs.
  *
- *   tune_quality best ALGORITHM SEEDS TRIALS [FUNCTION...]   lines "raywf FUNCTION SEED BEST"
- *   tune_quality suggest ALGORITHM OBSERVED                  milliseconds of a suggestion
- *   tune_quality report SCHEDULER TRIALS                     microseconds of a report
+ *   tune_quality best ALGORITHM SEEDS TRIALS [FUNCTION...]
+ *       lines "raywf FUNCTION SEED BEST"
+ *   tune_quality suggest ALGORITHM OBSERVED    milliseconds of a suggestion
+ *   tune_quality report SCHEDULER TRIALS       microseconds of a report
  *
- * ALGORITHM is JSON ({"type":"tpe"}) or its word. tune_quality.sh runs it beside Optuna.
+ * ALGORITHM is JSON ({"type":"tpe"}) or its word. tune_quality.sh runs it beside
+ * Optuna.
  */
 #include "config.h"
 
@@ -70,12 +72,14 @@ static const char mixed_space[] =
 
 static double mixed_value(const json_t *config)
 {
-    return fabs(fn_number(config, "a") - 0.3) + fabs(log10(fn_number(config, "b")) + 3)
-           + fabs(fn_number(config, "g") - 70) / 100;
+    return fabs(fn_number(config, "a") - 0.3) +
+           fabs(log10(fn_number(config, "b")) + 3) +
+           fabs(fn_number(config, "g") - 70) / 100;
 }
 
-/* Half of the trials are suggested by random numbers, half by the sampler itself at every
- * 10th, so that the observations lie as a search leaves them: dense near the optimum. */
+/* Half of the trials are suggested by random numbers, half by the sampler itself at
+ * every 10th, so that the observations lie as a search leaves them: dense near the
+ * optimum. */
 static int suggest(json_t *algorithm, int observed)
 {
     struct rwf_err err = RWF_ERR_INIT;
@@ -118,14 +122,17 @@ static int suggest(json_t *algorithm, int observed)
     return 0;
 }
 
-/* All trials report step after step, and paused ones are resumed, until all have ended. */
+/* All trials report step after step, and paused ones are resumed, until all have ended.
+ */
 static int report(json_t *scheduler, int trials)
 {
     struct rwf_err err = RWF_ERR_INIT;
-    json_t *spec = json_loads("{\"x\":{\"type\":\"uniform\",\"min\":0,\"max\":1}}", 0, NULL);
+    json_t *spec =
+        json_loads("{\"x\":{\"type\":\"uniform\",\"min\":0,\"max\":1}}", 0, NULL);
     json_t *config = json_pack("{s:f}", "x", 0.5);
     struct tune_space *space = tune_space_create(spec, &err);
-    struct tune_scheduler_options o = {.scheduler = scheduler, .space = space, .max_steps = 81};
+    struct tune_scheduler_options o = {
+        .scheduler = scheduler, .space = space, .max_steps = 81};
     struct tune_scheduler *s = tune_scheduler_create(&o, &err);
     bool *runs = rwf_xcalloc((size_t)trials + 1, sizeof(*runs)), any = s != NULL;
     int64_t *t = rwf_xcalloc((size_t)trials + 1, sizeof(*t)), reports = 0;
@@ -144,7 +151,8 @@ static int report(json_t *scheduler, int trials)
                 continue;
             any = true;
             reports++;
-            tune_scheduler_report(s, (uint64_t)i, ++t[i], tune_rng_uniform(&rng), &d, &err);
+            tune_scheduler_report(s, (uint64_t)i, ++t[i], tune_rng_uniform(&rng), &d,
+                                  &err);
             runs[i] = d.action == TUNE_CONTINUE || d.action == TUNE_CLONE;
             t[i] = d.action == TUNE_CLONE ? d.source_step : t[i];
             if (d.config)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Samplers: random numbers and Sobol' points against published values, grids, points to evaluate,
- * the same sequence after a resume whatever the order of results, pending and failed trials, and
- * how good they are (the table that tests/bench/tune_quality measures at length).
+ * Samplers: random numbers and Sobol' points against published values, grids, points to
+ * evaluate, the same sequence after a resume whatever the order of results, pending and
+ * failed trials, and how good they are (the table that tests/bench/tune_quality
+ * measures at length).
  */
 #include "config.h"
 
@@ -21,7 +22,8 @@
 static const char mixed_text[] =
     "{\"lr\": {\"type\": \"loguniform\", \"min\": 1e-5, \"max\": 1},"
     " \"opt\": {\"type\": \"choice\", \"values\": [\"sgd\", \"adam\"]},"
-    " \"mom\": {\"type\": \"uniform\", \"min\": 0, \"max\": 1, \"when\": {\"opt\": \"sgd\"}},"
+    " \"mom\": {\"type\": \"uniform\", \"min\": 0, \"max\": 1, \"when\": {\"opt\": "
+    "\"sgd\"}},"
     " \"layers\": {\"type\": \"int\", \"min\": 1, \"max\": 9},"
     " \"width\": {\"type\": \"logint\", \"min\": 8, \"max\": 2048},"
     " \"drop\": {\"type\": \"quniform\", \"min\": 0, \"max\": 0.5, \"q\": 0.05},"
@@ -80,24 +82,26 @@ END_TEST
 START_TEST(quantile_inverts_cdf)
 {
     for (double x = -8; x < 6; x += 0.01)
-        ck_assert_double_eq_tol(tune_normal_quantile(tune_normal_cdf(x)), x, 1e-6 + 1e-9);
+        ck_assert_double_eq_tol(tune_normal_quantile(tune_normal_cdf(x)), x,
+                                1e-6 + 1e-9);
     for (double x = -30; x < 3; x += 0.1)
         ck_assert_double_eq_tol(tune_normal_quantile(tune_normal_cdf(x)), x, 1e-9);
     ck_assert_double_eq_tol(tune_normal_quantile(0.975), 1.959963984540054, 1e-13);
 }
 END_TEST
 
-/* Scrambling keeps what makes the points a net: of any 2^k in a row (from a multiple), each of
- * the 2^k equal intervals of each dimension holds one; and in the first two dimensions, each
- * of the elementary boxes. */
+/* Scrambling keeps what makes the points a net: of any 2^k in a row (from a multiple),
+ * each of the 2^k equal intervals of each dimension holds one; and in the first two
+ * dimensions, each of the elementary boxes. */
 START_TEST(sobol_is_a_net)
 {
     json_t *wide = json_object();
     for (int i = 0; i < 64; i++) {
         char key[16];
         snprintf(key, sizeof(key), "x%02d", i);
-        json_object_set_new(wide, key, json_pack("{s:s, s:i, s:i}", "type", "uniform", "min",
-                                                 0, "max", 1));
+        json_object_set_new(
+            wide, key,
+            json_pack("{s:s, s:i, s:i}", "type", "uniform", "min", 0, "max", 1));
     }
     char *text = json_dumps(wide, 0);
     use_space(text);
@@ -124,7 +128,8 @@ START_TEST(sobol_is_a_net)
 }
 END_TEST
 
-/* The first points unscrambled agree with those of others; this is what is left to compare. */
+/* The first points unscrambled agree with those of others; this is what is left to
+ * compare. */
 START_TEST(sobol_stays_the_same)
 {
     use_mixed();
@@ -135,8 +140,8 @@ START_TEST(sobol_stays_the_same)
         tune_space_read(space, config, false, x, NULL);
         for (uint32_t i = 0; i < tune_space_count(space); i++)
             if (!isnan(x[i]))
-                sum += (double)(trial + 1) * (i + 1)
-                       * tune_param_unit(tune_space_param(space, i), x[i]);
+                sum += (double)(trial + 1) * (i + 1) *
+                       tune_param_unit(tune_space_param(space, i), x[i]);
         json_decref(config);
     }
     ck_assert_msg(fabs(sum - SOBOL_SUM) < 1e-6, "%.9f", sum);
@@ -175,9 +180,11 @@ static double factor(const struct tune_param *p, double value, double mu, double
     return exp(-z * z / 2) / width / inside;
 }
 
-/* The density with a kernel of each observation, plainly; us is (dims, n), sorted in no way. */
-static double plain_log(const struct tune_param *const *params, uint32_t dims, uint32_t n,
-                        const double *us, double least, const double *values)
+/* The density with a kernel of each observation, plainly; us is (dims, n), sorted in no
+ * way. */
+static double plain_log(const struct tune_param *const *params, uint32_t dims,
+                        uint32_t n, const double *us, double least,
+                        const double *values)
 {
     double total = 0, weights = 0;
     for (uint32_t k = 0; k <= n; k++) {
@@ -195,17 +202,20 @@ static double plain_log(const struct tune_param *const *params, uint32_t dims, u
             }
             ck_assert(!twin || params[d]->values);
             if (k < n)
-                width = fmax(below < 0 ? 0 : u[k] - below, above > 1 ? 0 : above - u[k]);
+                width =
+                    fmax(below < 0 ? 0 : u[k] - below, above > 1 ? 0 : above - u[k]);
             width = fmin(fmax(width, least), 1);
-            product *= factor(params[d], values[d], k < n ? u[k] : 0.5, width, n + 1, k == n);
+            product *=
+                factor(params[d], values[d], k < n ? u[k] : 0.5, width, n + 1, k == n);
         }
         total += product;
     }
     return log(total / weights);
 }
 
-/* Of real, listed and whole numbers: the estimator and the plain sum differ by a constant. With
- * many observations of one parameter it merges, and may be off by a hundredth. */
+/* Of real, listed and whole numbers: the estimator and the plain sum differ by a
+ * constant. With many observations of one parameter it merges, and may be off by a
+ * hundredth. */
 static const struct parzen_case {
     const char *space;
     uint32_t n;
@@ -220,7 +230,8 @@ static const struct parzen_case {
     {"{\"a\": {\"type\": \"uniform\", \"min\": 0, \"max\": 1},"
      " \"b\": {\"type\": \"choice\", \"values\": [1, 2, 3]},"
      " \"c\": {\"type\": \"int\", \"min\": 1, \"max\": 300},"
-     " \"d\": {\"type\": \"loguniform\", \"min\": 1, \"max\": 300}}", 60, 0.02, 1e-9},
+     " \"d\": {\"type\": \"loguniform\", \"min\": 1, \"max\": 300}}",
+     60, 0.02, 1e-9},
 };
 
 START_TEST(parzen_is_the_plain_sum)
@@ -229,7 +240,8 @@ START_TEST(parzen_is_the_plain_sum)
     use_space(c->space);
     uint32_t dims = tune_space_count(space), n = c->n;
     const struct tune_param *params[4];
-    double *us = rwf_xcalloc((size_t)dims * n, sizeof(*us)), values[4], offset = 0, drawn[4];
+    double *us = rwf_xcalloc((size_t)dims * n, sizeof(*us)), values[4], offset = 0,
+           drawn[4];
     struct tune__kernel_value *sorted = rwf_xcalloc(n, sizeof(*sorted));
     struct tune_rng rng;
     tune_rng_init(&rng, 1, TUNE_FOR_USER, 0);
@@ -314,7 +326,8 @@ START_TEST(points_come_first)
 {
     struct rwf_err err = RWF_ERR_INIT;
     use_mixed();
-    json_t *points = json_loads("[{\"lr\": 0.01, \"opt\": \"sgd\"}, {\"layers\": 3}]", 0, NULL);
+    json_t *points =
+        json_loads("[{\"lr\": 0.01, \"opt\": \"sgd\"}, {\"layers\": 3}]", 0, NULL);
     struct tune_sampler_options o = {.points = points};
     struct tune_sampler *s = tune_sampler_create(space, &o, &err);
     json_t *first = tune_sampler_suggest(s, 0), *second = tune_sampler_suggest(s, 1);
@@ -329,7 +342,8 @@ START_TEST(points_come_first)
     points = json_loads("[{\"lr\": 0.01}, {\"lr\": 7}]", 0, NULL);
     o.points = points;
     ck_assert(!tune_sampler_create(space, &o, &err));
-    ck_assert_str_eq(err.text, "points_to_evaluate[1]: 'lr' is 7, outside of its range 1e-05 to 1");
+    ck_assert_str_eq(
+        err.text, "points_to_evaluate[1]: 'lr' is 7, outside of its range 1e-05 to 1");
     json_decref(points);
     points = json_loads("[{\"mom\": 0.5}]", 0, NULL);
     o.points = points;
@@ -346,11 +360,14 @@ static const struct bad {
     {"\"tpee\"", "did you mean 'tpe'?"},
     {"\"bayes\"", "there are: random, grid, sobol, tpe"},
     {"{\"type\": \"random\", \"sed\": 1}", "unknown key 'sed'"},
-    {"{\"type\": \"tpe\", \"seed\": -1}", "'seed' must be a whole number of at least 0"},
+    {"{\"type\": \"tpe\", \"seed\": -1}",
+     "'seed' must be a whole number of at least 0"},
     {"{\"type\": \"tpe\", \"startup\": 1}", "there are: startup_trials, candidates"},
     {"{\"type\": \"tpe\", \"startup_trial\": 1}", "did you mean 'startup_trials'?"},
-    {"{\"type\": \"tpe\", \"multivariate\": 1}", "'multivariate' must be true or false"},
-    {"{\"type\": \"tpe\", \"candidates\": 0}", "'candidates' must be a whole number from 1"},
+    {"{\"type\": \"tpe\", \"multivariate\": 1}",
+     "'multivariate' must be true or false"},
+    {"{\"type\": \"tpe\", \"candidates\": 0}",
+     "'candidates' must be a whole number from 1"},
     {"\"grid\"", "algorithm grid tries every value"},
 };
 
@@ -372,8 +389,9 @@ END_TEST
 
 static double score(const json_t *config)
 {
-    return fabs(log10(fn_number(config, "lr")) + 2) + fabs(fn_number(config, "layers") - 4)
-           + (json_object_get(config, "mom") ? fn_number(config, "mom") : 0.3);
+    return fabs(log10(fn_number(config, "lr")) + 2) +
+           fabs(fn_number(config, "layers") - 4) +
+           (json_object_get(config, "mom") ? fn_number(config, "mom") : 0.3);
 }
 
 static struct tune_result result_of(uint64_t trial, const json_t *config)
@@ -396,8 +414,8 @@ static const char *const algorithms[] = {
 
 enum { LENGTH = 80, WORKERS = 6 };
 
-/* A search with WORKERS trials at a time that end in a shuffled order. Its log is configs, and
- * the order of the ends. */
+/* A search with WORKERS trials at a time that end in a shuffled order. Its log is
+ * configs, and the order of the ends. */
 struct log {
     json_t *configs[LENGTH];
     uint64_t ends[LENGTH];
@@ -423,7 +441,8 @@ static void step(struct tune_sampler *s, struct log *log, struct tune_rng *rng)
     }
     uint64_t done = running[tune_rng_below(rng, n)];
     log->ends[log->ended++] = done;
-    ck_assert(!tune_sampler_observe(s, done, result_of(done, log->configs[done]), NULL));
+    ck_assert(
+        !tune_sampler_observe(s, done, result_of(done, log->configs[done]), NULL));
 }
 
 static void free_log(struct log *log)
@@ -440,7 +459,8 @@ static struct tune_sampler *resume(const char *algorithm, const struct log *log)
         ck_assert(!tune_sampler_add(s, i, log->configs[i], NULL));
     for (size_t k = log->ended; k-- > 0;) {
         uint64_t trial = log->ends[k];
-        ck_assert(!tune_sampler_observe(s, trial, result_of(trial, log->configs[trial]), NULL));
+        ck_assert(!tune_sampler_observe(s, trial, result_of(trial, log->configs[trial]),
+                                        NULL));
         struct tune_result again = {TUNE_COMPLETED, -100, 1};
         ck_assert(!tune_sampler_observe(s, trial, again, NULL));
     }
@@ -511,8 +531,8 @@ START_TEST(wrong_trials)
 }
 END_TEST
 
-/* Trials that wait for their results push the next suggestions elsewhere: eight at once spread
- * more than eight suggestions of the same state do. */
+/* Trials that wait for their results push the next suggestions elsewhere: eight at once
+ * spread more than eight suggestions of the same state do. */
 START_TEST(pending_trials_spread)
 {
     use_space("{\"x\": {\"type\": \"uniform\", \"min\": 0, \"max\": 1}}");
@@ -523,8 +543,9 @@ START_TEST(pending_trials_spread)
             struct tune_sampler *s = make("\"tpe\"", 0);
             double x, sum = 0, squares = 0;
             for (uint64_t i = 0; i < 48; i++) {
-                json_t *config = i < 40 ? json_pack("{s:f}", "x", fmod((double)i * 0.618, 1))
-                                        : tune_sampler_suggest(s, i + 100u * (unsigned)seed);
+                json_t *config =
+                    i < 40 ? json_pack("{s:f}", "x", fmod((double)i * 0.618, 1))
+                           : tune_sampler_suggest(s, i + 100u * (unsigned)seed);
                 x = fn_number(config, "x");
                 struct tune_result r = {TUNE_COMPLETED, fabs(x - 0.7), 1};
                 if (i < 40 || add)
@@ -565,12 +586,13 @@ START_TEST(failures_are_avoided)
 }
 END_TEST
 
-/* With thousands of observations kernels are merged: the sampler still finds the place. */
+/* With thousands of observations kernels are merged: the sampler still finds the place.
+ */
 START_TEST(many_observations)
 {
     use_mixed();
-    struct tune_sampler *s = make(_i ? "{\"type\": \"tpe\", \"multivariate\": false}" : "\"tpe\"",
-                                  0);
+    struct tune_sampler *s =
+        make(_i ? "{\"type\": \"tpe\", \"multivariate\": false}" : "\"tpe\"", 0);
     struct tune_sampler *random = make("\"random\"", 0);
     double mean = 0;
     for (uint64_t i = 0; i < 1540; i++) {
@@ -612,8 +634,8 @@ static double median(const struct fn *f, const char *algorithm, int seeds, int t
 /* 50 seeds, 100 trials: the acceptance of the offline table. */
 START_TEST(tpe_finds_optima)
 {
-    const char *algorithm = _i ? "{\"type\": \"tpe\", \"multivariate\": false}"
-                               : "{\"type\": \"tpe\"}";
+    const char *algorithm =
+        _i ? "{\"type\": \"tpe\", \"multivariate\": false}" : "{\"type\": \"tpe\"}";
     double branin = median(&fn_boxes[0], algorithm, 50, 100);
     double hartmann = median(&fn_boxes[1], algorithm, 50, 100);
     ck_assert_msg(branin <= 0.45, "Branin: %g", branin);
@@ -621,15 +643,16 @@ START_TEST(tpe_finds_optima)
 }
 END_TEST
 
-/* Quartiles of the best of N random trials, from 20,000 seeds: what must lie below each. A sample
- * of 400 leaves the expected share by more than 0.082 once in 100 (Kolmogorov-Smirnov). */
+/* Quartiles of the best of N random trials, from 20,000 seeds: what must lie below
+ * each. A sample of 400 leaves the expected share by more than 0.082 once in 100
+ * (Kolmogorov-Smirnov). */
 static const struct column {
     int function, trials;
     double quartile[3];
 } columns[] = {
-    {0, 25, {1.000, 1.831, 3.258}},    {0, 50, {0.699, 1.120, 1.828}},
-    {0, 100, {0.548, 0.762, 1.123}},   {0, 200, {0.475, 0.582, 0.762}},
-    {1, 25, {-1.812, -1.380, -1.032}}, {1, 50, {-2.116, -1.725, -1.376}},
+    {0, 25, {1.000, 1.831, 3.258}},     {0, 50, {0.699, 1.120, 1.828}},
+    {0, 100, {0.548, 0.762, 1.123}},    {0, 200, {0.475, 0.582, 0.762}},
+    {1, 25, {-1.812, -1.380, -1.032}},  {1, 50, {-2.116, -1.725, -1.376}},
     {1, 100, {-2.360, -2.033, -1.720}}, {1, 200, {-2.569, -2.301, -2.029}},
 };
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Trial schedulers against slow, plain models of their published rules. A world of trials makes
- * random calls: starts, reports in any order with jumps, repetitions and reports that come too
- * late, failures, the end of the search. Each model looks at the whole history anew for every
- * decision. The history is then replayed, whole and from a cut, and must decide the same.
+ * Trial schedulers against slow, plain models of their published rules. A world of
+ * trials makes random calls: starts, reports in any order with jumps, repetitions and
+ * reports that come too late, failures, the end of the search. Each model looks at the
+ * whole history anew for every decision. The history is then replayed, whole and from a
+ * cut, and must decide the same.
  */
 #include "config.h"
 
@@ -23,7 +24,7 @@ struct call {
     enum op op;
     uint64_t trial;
     int64_t t;
-    double metric; /* lower is better */
+    double metric;          /* lower is better */
     struct tune_decision d; /* the answer to REPORT and NEXT */
     bool any;               /* NEXT: there was one */
     bool counted;           /* REPORT: of a running trial, a later step */
@@ -55,8 +56,10 @@ static struct tune_scheduler *make(const struct world *w)
 {
     struct rwf_err err = RWF_ERR_INIT;
     json_t *spec = json_loads(w->spec, 0, NULL);
-    struct tune_scheduler_options o = {.scheduler = spec, .space = w->space,
-                                       .seed = (uint64_t)w->round, .maximize = w->maximize};
+    struct tune_scheduler_options o = {.scheduler = spec,
+                                       .space = w->space,
+                                       .seed = (uint64_t)w->round,
+                                       .maximize = w->maximize};
     struct tune_scheduler *s = tune_scheduler_create(&o, &err);
     ck_assert_msg(s, "%s", err.text);
     json_decref(spec);
@@ -80,8 +83,8 @@ static void make_call(const struct world *w, struct tune_scheduler *s, struct ca
     if (c->op == START)
         ck_assert_msg(!tune_scheduler_start(s, c->trial, config, &err), "%s", err.text);
     else if (c->op == REPORT)
-        ck_assert(!tune_scheduler_report(s, c->trial, c->t,
-                                         w->maximize ? -c->metric : c->metric, &c->d, &err));
+        ck_assert(!tune_scheduler_report(
+            s, c->trial, c->t, w->maximize ? -c->metric : c->metric, &c->d, &err));
     else if (c->op == FAIL)
         tune_scheduler_end(s, c->trial);
     else if (c->op == CLOSE)
@@ -115,7 +118,8 @@ static struct call choose(struct world *w)
         return c;
     }
     c.trial = w->started ? below(w, w->started) : 0;
-    /* Whole numbers make ties; with a real one they are never at the edge of rounding. */
+    /* Whole numbers make ties; with a real one they are never at the edge of rounding.
+     */
     c.metric = w->whole ? (double)below(w, 9) : tune_rng_uniform(&w->rng);
     c.t = w->t[c.trial] + (int64_t)below(w, 4) - (below(w, 8) == 0);
     c.t = c.t < 1 ? 1 : c.t;
@@ -195,7 +199,8 @@ static void run_world(const char *spec, int round, model_fn model)
     tune_rng_init(&w->rng, (uint64_t)round, TUNE_FOR_USER, 1);
     while (w->count < CALLS) {
         struct call c = choose(w);
-        c.counted = c.op == REPORT && w->state[c.trial] == RUNNING && c.t > w->t[c.trial];
+        c.counted =
+            c.op == REPORT && w->state[c.trial] == RUNNING && c.t > w->t[c.trial];
         make_call(w, w->s, &c);
         check_answer(w, &c);
         model(w, &c);
@@ -276,7 +281,8 @@ static void model_asha_stop(const struct world *w, const struct call *c)
     if (c->t >= MAX_T) {
         expect = TUNE_STOP;
     } else if (k >= 0 && !seen) {
-        /* As numpy.percentile(metrics, 100 (1 - 1/4)) of the negatives: interpolated. */
+        /* As numpy.percentile(metrics, 100 (1 - 1/4)) of the negatives: interpolated.
+         */
         size_t n = recorded(w, k, metrics, trials);
         qsort(metrics, n, sizeof(*metrics), by_number);
         size_t quarters = n ? n - 1 : 0, i = quarters / FACTOR;
@@ -285,8 +291,8 @@ static void model_asha_stop(const struct world *w, const struct call *c)
         if (n && c->metric > metrics[i] + part * (next - metrics[i]))
             expect = TUNE_STOP;
     }
-    ck_assert_msg((int)c->d.action == expect, "trial %d at %d: %d, not %d", (int)c->trial,
-                  (int)c->t, (int)c->d.action, expect);
+    ck_assert_msg((int)c->d.action == expect, "trial %d at %d: %d, not %d",
+                  (int)c->trial, (int)c->t, (int)c->d.action, expect);
 }
 
 START_TEST(asha_stops_as_the_model)
@@ -295,8 +301,8 @@ START_TEST(asha_stops_as_the_model)
 }
 END_TEST
 
-/* Algorithm 2, get_job: the highest rung with a candidate among its best n / 4 that was not
- * promoted from it; of these the best. -1: none. */
+/* Algorithm 2, get_job: the highest rung with a candidate among its best n / 4 that was
+ * not promoted from it; of these the best. -1: none. */
 static int64_t get_job(const struct world *w, int *ret_rung)
 {
     double metrics[TRIALS];
@@ -307,13 +313,13 @@ static int64_t get_job(const struct world *w, int *ret_rung)
             for (size_t i = 0; i < n; i++) {
                 size_t better = 0;
                 for (size_t j = 0; j < n; j++)
-                    better += metrics[j] < metrics[i]
-                              || (metrics[j] == metrics[i] && trials[j] < trials[i]);
+                    better += metrics[j] < metrics[i] ||
+                              (metrics[j] == metrics[i] && trials[j] < trials[i]);
                 bool promoted = false;
                 for (size_t p = 0; p < w->count; p++)
-                    promoted |= w->calls[p].op == NEXT && w->calls[p].any
-                                && w->calls[p].d.trial == trials[i]
-                                && milestone(w->calls[p].d.rung) >= k;
+                    promoted |= w->calls[p].op == NEXT && w->calls[p].any &&
+                                w->calls[p].d.trial == trials[i] &&
+                                milestone(w->calls[p].d.rung) >= k;
                 if (better != place || promoted || w->state[trials[i]] != PAUSED)
                     continue;
                 *ret_rung = k;
@@ -332,7 +338,7 @@ static void model_asha_promote(const struct world *w, const struct call *c)
         bool seen = false;
         for (int j = k; j <= 3; j++)
             seen |= j >= 0 && is_in(w, c->trial, j);
-        ck_assert_int_eq(c->d.action, c->t >= MAX_T ? TUNE_STOP
+        ck_assert_int_eq(c->d.action, c->t >= MAX_T     ? TUNE_STOP
                                       : k >= 0 && !seen ? TUNE_PAUSE
                                                         : TUNE_CONTINUE);
     }
@@ -411,8 +417,8 @@ static int64_t hb_end(const struct hb *b)
     return end;
 }
 
-/* When the stage is over: who goes on gets 1, who does not 0. Returns how many go on, -1 when
- * it is not over. `entered` counts the failed, too. */
+/* When the stage is over: who goes on gets 1, who does not 0. Returns how many go on,
+ * -1 when it is not over. `entered` counts the failed, too. */
 static int hb_halve(struct hb *b, bool closed, int *entered)
 {
     int goes[9] = {0}, left = 0;
@@ -425,9 +431,9 @@ static int hb_halve(struct hb *b, bool closed, int *entered)
     for (int i = 0; i < b->count; i++) {
         int better = 0;
         for (int j = 0; j < b->count; j++)
-            better += b->alive[j] == 2
-                      && (b->metric[j] < b->metric[i]
-                          || (b->metric[j] == b->metric[i] && b->trial[j] < b->trial[i]));
+            better += b->alive[j] == 2 &&
+                      (b->metric[j] < b->metric[i] ||
+                       (b->metric[j] == b->metric[i] && b->trial[j] < b->trial[i]));
         goes[i] = b->alive[i] == 2 && better < keep;
     }
     for (int i = 0; i < b->count; i++) {
@@ -440,7 +446,8 @@ static int hb_halve(struct hb *b, bool closed, int *entered)
 }
 
 /* Plays the history again; *expect[trial]: what has been decided of it by now. */
-static void hb_play(const struct world *w, const struct call *last, int *expect, int *answer)
+static void hb_play(const struct world *w, const struct call *last, int *expect,
+                    int *answer)
 {
     struct hb b[TRIALS] = {{.count = 0}};
     int entered[TRIALS] = {0}, n = 0, of[TRIALS];
@@ -503,8 +510,8 @@ static void model_hyperband(const struct world *w, const struct call *c)
         return;
     hb_play(w, c, expect, &answer);
     if (c->op == REPORT)
-        ck_assert_msg((int)c->d.action == answer, "trial %d at %d: %d, not %d", (int)c->trial,
-                      (int)c->t, (int)c->d.action, answer);
+        ck_assert_msg((int)c->d.action == answer, "trial %d at %d: %d, not %d",
+                      (int)c->trial, (int)c->t, (int)c->d.action, answer);
     if (c->op != NEXT)
         return;
     for (int i = 0; i < TRIALS; i++)
@@ -529,7 +536,8 @@ START_TEST(hyperband_ends)
     tune_rng_init(&w->rng, (uint64_t)_i, TUNE_FOR_USER, 2);
     uint64_t trials = 1 + below(w, TRIALS - 1);
     for (int calls = 0; calls < 20000; calls++) {
-        struct call c = {.op = NEXT, .trial = below(w, trials), .metric = (double)calls};
+        struct call c = {
+            .op = NEXT, .trial = below(w, trials), .metric = (double)calls};
         if (w->started < trials && below(w, 3) == 0)
             c = (struct call){.op = START, .trial = w->started};
         else if (w->started == trials && !w->closed)
@@ -603,15 +611,16 @@ static void model_median(const struct world *w, const struct call *c)
     int expect = TUNE_CONTINUE;
     if (c->t >= 40)
         expect = TUNE_STOP;
-    else if (c->t >= 3 && n >= 4
-             && best > (n % 2 ? means[n / 2] : (means[n / 2 - 1] + means[n / 2]) / 2))
+    else if (c->t >= 3 && n >= 4 &&
+             best > (n % 2 ? means[n / 2] : (means[n / 2 - 1] + means[n / 2]) / 2))
         expect = TUNE_STOP;
     ck_assert_int_eq((int)c->d.action, expect);
 }
 
 START_TEST(median_stops_as_the_model)
 {
-    run_world("{\"type\": \"median\", \"max_t\": 40, \"grace_period\": 3, \"min_samples\": 4}",
+    run_world("{\"type\": \"median\", \"max_t\": 40, \"grace_period\": 3, "
+              "\"min_samples\": 4}",
               _i, model_median);
 }
 END_TEST
@@ -627,15 +636,16 @@ static double number(const json_t *config, const char *key)
 static json_t *current(const struct world *w, uint64_t trial)
 {
     for (size_t i = w->count; i-- > 0;)
-        if (w->calls[i].op == REPORT && w->calls[i].trial == trial && w->calls[i].d.config)
+        if (w->calls[i].op == REPORT && w->calls[i].trial == trial &&
+            w->calls[i].d.config)
             return json_incref(w->calls[i].d.config);
     return config_of(trial);
 }
 
 static bool is_step(double was, double is, double min, double max)
 {
-    return fabs(is - fmin(fmax(was * 1.2, min), max)) < 1e-12
-           || fabs(is - fmin(fmax(was * 0.8, min), max)) < 1e-12;
+    return fabs(is - fmin(fmax(was * 1.2, min), max)) < 1e-12 ||
+           fabs(is - fmin(fmax(was * 0.8, min), max)) < 1e-12;
 }
 
 static int perturbed, drawn;
@@ -653,7 +663,8 @@ static void check_explored(const struct world *w, const struct call *c)
     json_decref(was);
 }
 
-/* Score, step of the last interval, and kept checkpoint of each trial, from the history. */
+/* Score, step of the last interval, and kept checkpoint of each trial, from the
+ * history. */
 struct pbt_trial {
     bool has;
     double score;
@@ -697,8 +708,8 @@ static void model_pbt(const struct world *w, const struct call *c)
         n++;
         rank[i] = 0;
         for (int j = 0; j < TRIALS; j++)
-            rank[i] += w->state[j] == RUNNING && p[j].has
-                       && (p[j].score < p[i].score || (p[j].score == p[i].score && j < i));
+            rank[i] += w->state[j] == RUNNING && p[j].has &&
+                       (p[j].score < p[i].score || (p[j].score == p[i].score && j < i));
     }
     int k = n < 2 ? 0 : (n + 3) / 4 < n / 2 ? (n + 3) / 4 : n / 2;
     for (int i = 0; i < TRIALS; i++)
@@ -716,7 +727,8 @@ static void model_pbt(const struct world *w, const struct call *c)
 START_TEST(pbt_copies_as_the_model)
 {
     run_world("{\"type\": \"pbt\", \"perturbation_interval\": 3, \"burn_in\": 2, "
-              "\"max_t\": 60}", _i, model_pbt);
+              "\"max_t\": 60}",
+              _i, model_pbt);
     /* A quarter is drawn anew: 0.75 of some hundreds. */
     ck_assert_int_gt(drawn, 100);
     ck_assert_double_eq_tol((double)perturbed / drawn, 0.75, 0.15);
@@ -739,12 +751,14 @@ static json_t *preview(const char *spec, uint64_t trials)
 START_TEST(preview_counts_rungs)
 {
     json_t *p = preview("{\"type\": \"hyperband\", \"max_t\": 9}", 17);
-    char *text = json_dumps(json_object_get(p, "rungs"), JSON_COMPACT | JSON_REAL_PRECISION(3));
-    ck_assert_str_eq(
-        text,
-        "[{\"bracket\":0,\"step\":1,\"trials\":9.0},{\"bracket\":0,\"step\":3,\"trials\":3.0},"
-        "{\"bracket\":0,\"step\":9,\"trials\":1.0},{\"bracket\":1,\"step\":3,\"trials\":5.0},"
-        "{\"bracket\":1,\"step\":9,\"trials\":1.0},{\"bracket\":2,\"step\":9,\"trials\":3.0}]");
+    char *text =
+        json_dumps(json_object_get(p, "rungs"), JSON_COMPACT | JSON_REAL_PRECISION(3));
+    ck_assert_str_eq(text, "[{\"bracket\":0,\"step\":1,\"trials\":9.0},{\"bracket\":0,"
+                           "\"step\":3,\"trials\":3.0},"
+                           "{\"bracket\":0,\"step\":9,\"trials\":1.0},{\"bracket\":1,"
+                           "\"step\":3,\"trials\":5.0},"
+                           "{\"bracket\":1,\"step\":9,\"trials\":1.0},{\"bracket\":2,"
+                           "\"step\":9,\"trials\":3.0}]");
     /* 9 + 3*2 + 6, 5*3 + 6, 3*9 */
     ck_assert_double_eq(json_real_value(json_object_get(p, "trial_steps")), 69);
     ck_assert_double_eq(json_real_value(json_object_get(p, "full_trial_steps")), 153);
@@ -791,16 +805,18 @@ static const struct bad {
     {"{\"type\": \"asah\"}", "did you mean 'asha'?", 0},
     {"{\"type\": \"bohb\"}", "there are: none, asha, hyperband, median, pbt", 0},
     {"{\"type\": 3}", "'type' must be a word", 0},
-    {"{\"type\": \"asha\", \"max_tt\": 3}", "unknown key 'max_tt': did you mean 'max_t'?", 0},
+    {"{\"type\": \"asha\", \"max_tt\": 3}",
+     "unknown key 'max_tt': did you mean 'max_t'?", 0},
     {"{\"type\": \"asha\", \"reduction_factor\": 1}",
      "'reduction_factor' must be a number from 1.0001", 0},
     {"{\"type\": \"asha\", \"max_t\": 1.5}", "'max_t' must be a whole number", 0},
-    {"{\"type\": \"asha\", \"grace_period\": 200}", "grace_period 200 is above max_t 100", 0},
+    {"{\"type\": \"asha\", \"grace_period\": 200}",
+     "grace_period 200 is above max_t 100", 0},
     {"{\"type\": \"asha\", \"max_t\": 16, \"brackets\": 4}",
      "4 brackets, but there are only 2 rungs below max_t 16: write brackets: 2", 0},
     {"{\"type\": \"asha\", \"variant\": \"promot\"}", "did you mean 'promote'?", 0},
-    {"{\"type\": \"asha\", \"max_t\": 81}", "max_t is 81, but the target ends after 50 steps",
-     50},
+    {"{\"type\": \"asha\", \"max_t\": 81}",
+     "max_t is 81, but the target ends after 50 steps", 50},
     {"{\"type\": \"pbt\"}", "needs 'perturbation_interval'", 0},
     {"{\"type\": \"pbt\", \"perturbation_interval\": 9, \"max_t\": 9}",
      "nothing would ever be copied", 0},
@@ -813,7 +829,8 @@ START_TEST(bad_schedulers)
 {
     struct rwf_err err = RWF_ERR_INIT;
     json_t *spec = json_loads(bads[_i].spec, 0, NULL);
-    struct tune_scheduler_options o = {.scheduler = spec, .max_steps = bads[_i].max_steps};
+    struct tune_scheduler_options o = {.scheduler = spec,
+                                       .max_steps = bads[_i].max_steps};
     ck_assert(!tune_scheduler_create(&o, &err));
     ck_assert_msg(strstr(err.text, bads[_i].text), "'%s' is not in: %s", bads[_i].text,
                   err.text);

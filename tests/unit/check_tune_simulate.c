@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Schedulers with a virtual clock, as in appendix A of the ASHA paper: 25 workers, 256 trials on
- * stored learning curves, workers that are slower by a factor of 1 + |z| with z normal, and
- * trials that are lost with some probability for each unit of time. Synchronous halving is
- * hyperband's bracket of just these 256.
+ * Schedulers with a virtual clock, as in appendix A of the ASHA paper: 25 workers, 256
+ * trials on stored learning curves, workers that are slower by a factor of 1 + |z| with
+ * z normal, and trials that are lost with some probability for each unit of time.
+ * Synchronous halving is hyperband's bracket of just these 256.
  */
 #include "config.h"
 
@@ -46,8 +46,8 @@ static double normal(uint64_t seed, uint64_t trial, uint64_t what)
 static double loss_at(uint64_t trial, int64_t t)
 {
     const struct curve *c = &curves[trial];
-    return (double)c->floor + (double)c->height * pow((double)t, -(double)c->rate)
-           + (double)c->noise * normal(77, trial, (uint64_t)t);
+    return (double)c->floor + (double)c->height * pow((double)t, -(double)c->rate) +
+           (double)c->noise * normal(77, trial, (uint64_t)t);
 }
 
 static void assign(struct world *w, uint64_t trial)
@@ -55,7 +55,8 @@ static void assign(struct world *w, uint64_t trial)
     int i = 0;
     while (w->worker[i].busy)
         i++;
-    w->slow[trial] = 1 + fabs(w->slowness * normal(w->seed, trial, (uint64_t)w->t[trial]));
+    w->slow[trial] =
+        1 + fabs(w->slowness * normal(w->seed, trial, (uint64_t)w->t[trial]));
     w->worker[i].busy = true;
     w->worker[i].trial = trial;
     w->worker[i].next = w->now + w->slow[trial];
@@ -91,7 +92,8 @@ static void fill(struct world *w)
 static bool is_lost(const struct world *w, uint64_t trial)
 {
     struct tune_rng r;
-    tune_rng_init(&r, w->seed * 31 + (uint64_t)w->t[trial], TUNE_FOR_USER, trial + 10000);
+    tune_rng_init(&r, w->seed * 31 + (uint64_t)w->t[trial], TUNE_FOR_USER,
+                  trial + 10000);
     return tune_rng_uniform(&r) > pow(1 - w->loss, w->slow[trial]);
 }
 
@@ -121,9 +123,13 @@ static void report(struct world *w, int i)
         tune_scheduler_end(w->s, trial);
 }
 
-static struct world simulate(const char *type, double slowness, double loss, uint64_t seed)
+static struct world simulate(const char *type, double slowness, double loss,
+                             uint64_t seed)
 {
-    struct world w = {.slowness = slowness, .loss = loss, .seed = seed, .best = INFINITY,
+    struct world w = {.slowness = slowness,
+                      .loss = loss,
+                      .seed = seed,
+                      .best = INFINITY,
                       .first = INFINITY};
     json_t *spec = json_loads(type, JSON_DECODE_ANY, NULL);
     struct tune_scheduler_options o = {.scheduler = spec, .max_steps = MAX_T};
@@ -131,7 +137,8 @@ static struct world simulate(const char *type, double slowness, double loss, uin
     for (fill(&w); busy(&w); fill(&w)) {
         int next = -1;
         for (int i = 0; i < WORKERS; i++)
-            if (w.worker[i].busy && (next < 0 || w.worker[i].next < w.worker[next].next))
+            if (w.worker[i].busy &&
+                (next < 0 || w.worker[i].next < w.worker[next].next))
                 next = i;
         report(&w, next);
     }
@@ -141,10 +148,12 @@ static struct world simulate(const char *type, double slowness, double loss, uin
 }
 
 #define ASHA "{\"type\": \"asha\", \"reduction_factor\": 4}"
-#define PROMOTE "{\"type\": \"asha\", \"reduction_factor\": 4, \"variant\": \"promote\"}"
+#define PROMOTE                                                                        \
+    "{\"type\": \"asha\", \"reduction_factor\": 4, \"variant\": \"promote\"}"
 #define ASHA_4 "{\"type\": \"asha\", \"reduction_factor\": 4, \"grace_period\": 4}"
-#define PROMOTE_4 \
-    "{\"type\": \"asha\", \"reduction_factor\": 4, \"grace_period\": 4, \"variant\": \"promote\"}"
+#define PROMOTE_4                                                                      \
+    "{\"type\": \"asha\", \"reduction_factor\": 4, \"grace_period\": 4, \"variant\": " \
+    "\"promote\"}"
 #define HALVING "{\"type\": \"hyperband\", \"reduction_factor\": 4}"
 
 /* Of all trained to the end, how many end at least as well. */
@@ -156,8 +165,9 @@ static int rank_of(double best)
     return better;
 }
 
-/* The very best is found, for a third of the work at most: of training all to the end; and of
- * training one after the other in any order until it comes, half of them on average. */
+/* The very best is found, for a third of the work at most: of training all to the end;
+ * and of training one after the other in any order until it comes, half of them on
+ * average. */
 START_TEST(asha_saves_work)
 {
     const char *type = _i ? PROMOTE_4 : ASHA_4;
@@ -166,8 +176,9 @@ START_TEST(asha_saves_work)
         struct world w = simulate(type, 0.3, 0, seed);
         int rank = rank_of(w.best);
         double to_reach = (TRIALS + 1.0) / (rank + 1) * MAX_T;
-        printf("asha%s: rank %d, %.1f %% of all work, %.1f %% of the work to reach it\n",
-               _i ? " promote" : "", rank, 100 * w.work / full, 100 * w.work / to_reach);
+        printf(
+            "asha%s: rank %d, %.1f %% of all work, %.1f %% of the work to reach it\n",
+            _i ? " promote" : "", rank, 100 * w.work / full, 100 * w.work / to_reach);
         ck_assert_int_eq(rank, 1);
         ck_assert_double_le(w.work / full, 1 / 3.0);
         ck_assert_double_le(w.work / to_reach, 1 / 3.0);
@@ -177,11 +188,13 @@ END_TEST
 
 static const struct weather {
     double slowness, loss;
-} weathers[] = {{0, 0}, {0.24, 0}, {0.56, 0}, {1.33, 0}, {0, 0.001}, {0.56, 0.001}, {1.33, 0.003}};
+} weathers[] = {{0, 0},     {0.24, 0},     {0.56, 0},    {1.33, 0},
+                {0, 0.001}, {0.56, 0.001}, {1.33, 0.003}};
 
-/* Mean times over 20 seeds until a trial was trained to the end; one that loses all counts the
- * end of its search, and does it again. */
-static void mean_times(const char *type, const struct weather *at, double *first, double *last)
+/* Mean times over 20 seeds until a trial was trained to the end; one that loses all
+ * counts the end of its search, and does it again. */
+static void mean_times(const char *type, const struct weather *at, double *first,
+                       double *last)
 {
     *first = *last = 0;
     for (uint64_t seed = 1; seed <= 20; seed++) {
@@ -203,11 +216,14 @@ START_TEST(asha_is_no_later_than_halving)
     mean_times(ASHA, at, &asha[0], &asha[1]);
     mean_times(PROMOTE, at, &promote[0], &promote[1]);
     mean_times(HALVING, at, &halving[0], &halving[1]);
-    printf("slow %.2f lost %.3f: first %4.0f, promote %4.0f, halving %4.0f; all over %4.0f, "
-           "%4.0f, %4.0f\n", at->slowness, at->loss, asha[0], promote[0], halving[0], asha[1],
-           promote[1], halving[1]);
-    /* Stopping trains several to the end, the first of them soon; promotion does as much as
-     * halving. Where most are lost on the way, the fate of its one last trial decides. */
+    printf("slow %.2f lost %.3f: first %4.0f, promote %4.0f, halving %4.0f; all over "
+           "%4.0f, "
+           "%4.0f, %4.0f\n",
+           at->slowness, at->loss, asha[0], promote[0], halving[0], asha[1], promote[1],
+           halving[1]);
+    /* Stopping trains several to the end, the first of them soon; promotion does as
+     * much as halving. Where most are lost on the way, the fate of its one last trial
+     * decides. */
     ck_assert_double_le(asha[0], halving[0]);
     if (at->slowness > 0 && at->loss < 0.002) {
         ck_assert_double_le(promote[0], halving[0]);

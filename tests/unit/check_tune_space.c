@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Search spaces: what is refused and how, values and their unit coordinates, conditions, grids.
+ * Search spaces: what is refused and how, values and their unit coordinates,
+ * conditions, grids.
  */
 #include "config.h"
 
@@ -31,26 +32,34 @@ static const struct bad {
     {"[]", "space: needs at least one parameter"},
     {"{'lr': 3}", "space 'lr': needs a map with a 'type'"},
     {"{'lr': {'min': 3}}", "space 'lr': needs a map with a 'type'"},
-    {"{'lr': {'type': 'logunifrom'}}", "space 'lr': unknown type 'logunifrom': did you mean "
-                                       "'loguniform'?"},
+    {"{'lr': {'type': 'logunifrom'}}",
+     "space 'lr': unknown type 'logunifrom': did you mean "
+     "'loguniform'?"},
     {"{'lr': {'type': 'qwertyuiop'}}", "there are: choice, grid, uniform"},
     {"{'lr': {'type': 'uniform', 'min': 0}}", "space 'lr': uniform needs 'max'"},
-    {"{'lr': {'type': 'uniform', 'mn': 0, 'max': 1}}", "unknown key 'mn': did you mean 'min'?"},
-    {"{'lr': {'type': 'uniform', 'min': 0, 'max': 1, 'q': 1}}", "uniform has no key 'q'"},
+    {"{'lr': {'type': 'uniform', 'mn': 0, 'max': 1}}",
+     "unknown key 'mn': did you mean 'min'?"},
+    {"{'lr': {'type': 'uniform', 'min': 0, 'max': 1, 'q': 1}}",
+     "uniform has no key 'q'"},
     {"{'lr': {'type': 'uniform', 'min': 2, 'max': 1}}",
      "the range is empty: min 2 is above max 1; exchange them"},
-    {"{'lr': {'type': 'uniform', 'min': 1, 'max': 1}}", "use {type: choice, values: [1]}"},
+    {"{'lr': {'type': 'uniform', 'min': 1, 'max': 1}}",
+     "use {type: choice, values: [1]}"},
     {"{'lr': {'type': 'uniform', 'min': '0', 'max': 1}}", "'min' must be a number"},
     {"{'lr': {'type': 'uniform', 'min': -1.7e308, 'max': 1.7e308}}", "is too wide"},
     {"{'lr': {'type': 'loguniform', 'min': 0, 'max': 1}}",
-     "min is 0, and the logarithm of that does not exist: loguniform needs min above 0; raise "
+     "min is 0, and the logarithm of that does not exist: loguniform needs min above "
+     "0; raise "
      "it, or use uniform"},
     {"{'n': {'type': 'logint', 'min': 0, 'max': 8}}", "or use int"},
-    {"{'n': {'type': 'int', 'min': 1.5, 'max': 8}}", "'min' of int must be a whole number"},
+    {"{'n': {'type': 'int', 'min': 1.5, 'max': 8}}",
+     "'min' of int must be a whole number"},
     {"{'n': {'type': 'int', 'min': 1, 'max': 10, 'step': 4}}", "write max: 9 or 13"},
-    {"{'n': {'type': 'int', 'min': 1, 'max': 10, 'step': 0}}", "'step' must be above 0"},
+    {"{'n': {'type': 'int', 'min': 1, 'max': 10, 'step': 0}}",
+     "'step' must be above 0"},
     {"{'d': {'type': 'quniform', 'min': 0, 'max': 1, 'q': -1}}", "'q' must be above 0"},
-    {"{'d': {'type': 'quniform', 'min': 0, 'max': 1, 'q': 0.3}}", "write max: 0.9 or 1.2"},
+    {"{'d': {'type': 'quniform', 'min': 0, 'max': 1, 'q': 0.3}}",
+     "write max: 0.9 or 1.2"},
     {"{'d': {'type': 'quniform', 'min': 0, 'max': 1, 'q': 1e-300}}", "is too small"},
     {"{'d': {'type': 'normal', 'mean': 0, 'std': 0}}", "'std' must be above 0"},
     {"{'d': {'type': 'normal', 'mean': 0}}", "normal needs 'std'"},
@@ -67,7 +76,8 @@ static const struct bad {
      " 'm': {'type': 'uniform', 'min': 0, 'max': 1, 'when': {'opt': 'sdg'}}}",
      "space 'm': 'when': 'opt' has no value \"sdg\": did you mean 'sgd'?"},
     {"{'opt': {'type': 'choice', 'values': ['sgd', 'adam']},"
-     " 'm': {'type': 'uniform', 'min': 0, 'max': 1, 'when': {'opt': []}}}", "lists no value"},
+     " 'm': {'type': 'uniform', 'min': 0, 'max': 1, 'when': {'opt': []}}}",
+     "lists no value"},
     {"{'n': {'type': 'int', 'min': 1, 'max': 3},"
      " 'm': {'type': 'uniform', 'min': 0, 'max': 1, 'when': {'n': 4}}}",
      "'n' is 4, outside of its range 1 to 3"},
@@ -76,7 +86,8 @@ static const struct bad {
      "'when' names 'a', which is uniform and never takes one value"},
     {"{'x': {'type': 'choice', 'values': [1], 'when': {'a': 1}},"
      " 'a': {'type': 'choice', 'values': [1], 'when': {'b': 1}},"
-     " 'b': {'type': 'choice', 'values': [1], 'when': {'a': 1}}}", "goes in a circle through"},
+     " 'b': {'type': 'choice', 'values': [1], 'when': {'a': 1}}}",
+     "goes in a circle through"},
     {"{'a': {'type': 'choice', 'values': [1], 'when': {'a': 1}}}",
      "space 'a': 'when' goes in a circle through 'a'"},
 };
@@ -115,8 +126,8 @@ static const char all_kinds[] =
     " \"b\": {\"type\": \"logint\", \"min\": 1, \"max\": 300},"
     " \"n\": {\"type\": \"normal\", \"mean\": 5, \"std\": 2}}";
 
-/* Every coordinate gives a value in range whose coordinate is in the same cell; JSON and back
- * changes nothing, through text, too. */
+/* Every coordinate gives a value in range whose coordinate is in the same cell; JSON
+ * and back changes nothing, through text, too. */
 START_TEST(coordinates_and_back)
 {
     struct tune_space *s = make(all_kinds);
@@ -160,7 +171,8 @@ START_TEST(ends_are_included)
     const struct tune_param *q = tune_space_param(s, (uint32_t)tune_space_find(s, "q"));
     ck_assert_uint_eq(q->levels, 9);
     ck_assert(tune_param_at(q, 0.3) == 0.3); /* not 0.30000000000000004 */
-    const struct tune_param *normal = tune_space_param(s, (uint32_t)tune_space_find(s, "n"));
+    const struct tune_param *normal =
+        tune_space_param(s, (uint32_t)tune_space_find(s, "n"));
     ck_assert_double_eq_tol(tune_param_at(normal, 0.9772498680518208), 9, 1e-9);
     tune_space_destroy(s);
 }
@@ -168,8 +180,10 @@ END_TEST
 
 static const char conditions[] =
     "{\"opt\": {\"type\": \"choice\", \"values\": [\"sgd\", \"adam\", \"lion\"]},"
-    " \"mom\": {\"type\": \"uniform\", \"min\": 0, \"max\": 1, \"when\": {\"opt\": \"sgd\"}},"
-    " \"nes\": {\"type\": \"choice\", \"values\": [true, false], \"when\": {\"opt\": \"sgd\"}},"
+    " \"mom\": {\"type\": \"uniform\", \"min\": 0, \"max\": 1, \"when\": {\"opt\": "
+    "\"sgd\"}},"
+    " \"nes\": {\"type\": \"choice\", \"values\": [true, false], \"when\": {\"opt\": "
+    "\"sgd\"}},"
     " \"beta\": {\"type\": \"uniform\", \"min\": 0, \"max\": 1,"
     "            \"when\": {\"opt\": [\"lion\", \"adam\"]}},"
     " \"beta2\": {\"type\": \"uniform\", \"min\": 0, \"max\": 1,"
@@ -206,10 +220,12 @@ END_TEST
 static const struct bad bad_configs[] = {
     {"[]", "a configuration is a map"},
     {"{'opt': 'adam', 'beta': 0.5}", "'beta2' has no value"},
-    {"{'opt': 'adam', 'beta': 2, 'beta2': 0}", "'beta' is 2, outside of its range 0 to 1"},
+    {"{'opt': 'adam', 'beta': 2, 'beta2': 0}",
+     "'beta' is 2, outside of its range 0 to 1"},
     {"{'opt': 'adam', 'bta': 2}", "did you mean 'beta'?"},
     {"{'opt': 'adam', 'zzzzzzzz': 2}", "is no parameter of the space: add it there"},
-    {"{'opt': 'adam', 'beta': 0.5, 'beta2': 0.5, 'mom': 0.5}", "its 'when' does not hold"},
+    {"{'opt': 'adam', 'beta': 0.5, 'beta2': 0.5, 'mom': 0.5}",
+     "its 'when' does not hold"},
     {"{'opt': 'adma'}", "did you mean 'adam'?"},
     {"{'opt': 'adam', 'beta': 'x'}", "'beta' must be a number"},
 };
@@ -244,12 +260,12 @@ END_TEST
 
 START_TEST(grid_lists_each_once)
 {
-    struct tune_space *s = make(
-        "{\"opt\": {\"type\": \"grid\", \"values\": [\"sgd\", \"adam\"]},"
-        " \"mom\": {\"type\": \"grid\", \"values\": [0.8, 0.9, 0.99],"
-        "           \"when\": {\"opt\": \"sgd\"}},"
-        " \"size\": {\"type\": \"choice\", \"values\": [1, 2]},"
-        " \"n\": {\"type\": \"logint\", \"min\": 3, \"max\": 4}}");
+    struct tune_space *s =
+        make("{\"opt\": {\"type\": \"grid\", \"values\": [\"sgd\", \"adam\"]},"
+             " \"mom\": {\"type\": \"grid\", \"values\": [0.8, 0.9, 0.99],"
+             "           \"when\": {\"opt\": \"sgd\"}},"
+             " \"size\": {\"type\": \"choice\", \"values\": [1, 2]},"
+             " \"n\": {\"type\": \"logint\", \"min\": 3, \"max\": 4}}");
     struct tune_grid *g = tune_grid_create(s, true, NULL);
     /* (sgd: 3, adam: 1) times 2 times 2 */
     ck_assert_uint_eq(tune_grid_count(g), 16);
@@ -277,7 +293,8 @@ END_TEST
 START_TEST(bad_grids)
 {
     struct rwf_err err = RWF_ERR_INIT;
-    struct tune_space *s = make("{\"lr\": {\"type\": \"uniform\", \"min\": 0, \"max\": 1}}");
+    struct tune_space *s =
+        make("{\"lr\": {\"type\": \"uniform\", \"min\": 0, \"max\": 1}}");
     ck_assert(!tune_grid_create(s, true, &err));
     ck_assert(strstr(err.text, "space 'lr': algorithm grid tries every value"));
     tune_space_destroy(s);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Functions to search in, with their spaces: for check_tune_quality and tests/bench/tune_quality.
- * Published test functions in their usual boxes, and a space with conditions of our own. A space's
- * parameters are numbered as their keys sort: x00, x01, …
+ * Functions to search in, with their spaces: for check_tune_quality and
+ * tests/bench/tune_quality. Published test functions in their usual boxes, and a space
+ * with conditions of our own. A space's parameters are numbered as their keys sort:
+ * x00, x01, …
  */
 #ifndef RWF_TUNE_FUNCTIONS_H
 #define RWF_TUNE_FUNCTIONS_H
@@ -83,14 +84,17 @@ static const struct fn {
     {"conditional", 0, {0, 0}, {0, 0}, NULL},
 };
 
-/* Three kinds of model: the second best is easy to find, the best has the most parameters. */
+/* Three kinds of model: the second best is easy to find, the best has the most
+ * parameters. */
 static const char fn_conditional_space[] =
     "{\"learning_rate\": {\"type\": \"loguniform\", \"min\": 1e-5, \"max\": 1},"
     " \"family\": {\"type\": \"choice\", \"values\": [\"linear\", \"mlp\", \"tree\"]},"
     " \"l2\": {\"type\": \"loguniform\", \"min\": 1e-6, \"max\": 1,"
     "          \"when\": {\"family\": \"linear\"}},"
-    " \"depth\": {\"type\": \"int\", \"min\": 1, \"max\": 12, \"when\": {\"family\": \"tree\"}},"
-    " \"layers\": {\"type\": \"int\", \"min\": 1, \"max\": 6, \"when\": {\"family\": \"mlp\"}},"
+    " \"depth\": {\"type\": \"int\", \"min\": 1, \"max\": 12, \"when\": {\"family\": "
+    "\"tree\"}},"
+    " \"layers\": {\"type\": \"int\", \"min\": 1, \"max\": 6, \"when\": {\"family\": "
+    "\"mlp\"}},"
     " \"width\": {\"type\": \"logint\", \"min\": 8, \"max\": 1024,"
     "             \"when\": {\"family\": \"mlp\"}},"
     " \"optimizer\": {\"type\": \"choice\", \"values\": [\"adam\", \"sgd\"],"
@@ -108,12 +112,13 @@ static double fn_conditional(const json_t *config)
     double x = log10(fn_number(config, "learning_rate"));
     const char *family = json_string_value(json_object_get(config, "family"));
     if (!strcmp(family, "linear"))
-        return 0.5 + 0.3 * pow(x + 1, 2)
-               + 0.05 * pow(log10(fn_number(config, "l2")) + 3, 2);
+        return 0.5 + 0.3 * pow(x + 1, 2) +
+               0.05 * pow(log10(fn_number(config, "l2")) + 3, 2);
     if (!strcmp(family, "tree"))
-        return 0.4 + 0.02 * pow(x + 2, 2) + 0.01 * pow(fn_number(config, "depth") - 7, 2);
-    double f = 0.2 + 0.3 * pow(x + 3, 2) + 0.1 * fabs(fn_number(config, "layers") - 3)
-               + 0.03 * pow(log2(fn_number(config, "width")) - 7, 2);
+        return 0.4 + 0.02 * pow(x + 2, 2) +
+               0.01 * pow(fn_number(config, "depth") - 7, 2);
+    double f = 0.2 + 0.3 * pow(x + 3, 2) + 0.1 * fabs(fn_number(config, "layers") - 3) +
+               0.03 * pow(log2(fn_number(config, "width")) - 7, 2);
     if (!strcmp(json_string_value(json_object_get(config, "optimizer")), "adam"))
         return f + 0.1;
     return f + 2 * pow(fn_number(config, "momentum") - 0.9, 2);
@@ -147,9 +152,10 @@ static double fn_value(const struct fn *f, const json_t *config)
     return f->call(x, f->n);
 }
 
-/* One search: the best value of `trials` trials, one at a time; best_at[i], when not NULL, is the
- * best of the first i + 1. */
-static double fn_search(const struct fn *f, json_t *algorithm, int trials, double *best_at)
+/* One search: the best value of `trials` trials, one at a time; best_at[i], when not
+ * NULL, is the best of the first i + 1. */
+static double fn_search(const struct fn *f, json_t *algorithm, int trials,
+                        double *best_at)
 {
     struct rwf_err err = RWF_ERR_INIT;
     json_t *spec = fn_space(f);

@@ -340,8 +340,9 @@ static struct operand operand_b(const struct product *p, int64_t j, int64_t colu
 {
     const struct kernel_matmul *m = p->m;
     if (p->pack_b) {
-        pack(p->b, NR, m->b, p->ldb, m->tb, l, k, j, columns, m->type);
-        return (struct operand){p->b, 0, NR};
+        int64_t wide = columns > LANES ? NR : LANES;
+        pack(p->b, wide, m->b, p->ldb, m->tb, l, k, j, columns, m->type);
+        return (struct operand){p->b, 0, wide};
     }
     return (struct operand){(const float *)m->b + l * p->ldb + j, 0, p->ldb};
 }

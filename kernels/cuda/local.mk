@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # raywf-cuda.so, opened at run time. It needs the driver alone; cuBLASLt and NCCL are opened by
-# it. Machine code for A100 and H100, PTX for later ones.
+# it. Machine code for A100 and H100, PTX for later ones. Objects are no FILE.o: make would link
+# them into FILE.cu when it looks for that source.
 cuda_host = comm context matmul memory attention table
 cuda_hopper = hopper_backward hopper_forward
 cuda_device = attention_backward attention_forward elementwise loss norm plain_attention \
@@ -10,7 +11,7 @@ cuda_headers = kernels/cuda/cuda.h kernels/cuda/cublaslt.h kernels/cuda/nccl.h \
 EXTRA_DIST += $(cuda_headers) \
 	%D%/comm.c %D%/context.c %D%/matmul.c %D%/memory.c %D%/attention.c %D%/table.c \
 	%D%/attention_backward.cu %D%/attention_forward.cu %D%/elementwise.cu %D%/hopper_backward.cu \
-	%D%/hopper_forward.cu 	%D%/loss.cu %D%/norm.cu %D%/plain_attention.cu %D%/plain_matmul.cu %D%/reduce.cu %D%/rope.cu \
+	%D%/hopper_forward.cu %D%/loss.cu %D%/norm.cu %D%/plain_attention.cu %D%/plain_matmul.cu %D%/reduce.cu %D%/rope.cu \
 	%D%/rows.cu %D%/update.cu
 if HAVE_CUDA
 CUDA_HOPPER = -gencode arch=compute_90a,code=sm_90a
@@ -18,17 +19,17 @@ CUDA_ARCH = -gencode arch=compute_80,code=[sm_80,compute_80] $(CUDA_HOPPER)
 NVCCFLAGS = -O3
 cuda_compile = $(NVCC) -std=c++17 $(NVCCFLAGS) -Xcompiler \
 	-fPIC,-fvisibility=hidden,-Wall,-Wextra -I$(top_srcdir)
-cuda_objects = $(cuda_host:%=kernels/cuda/%.c.o) $(cuda_device:%=kernels/cuda/%.cu.o) \
-	$(cuda_hopper:%=kernels/cuda/%.cu.o)
+cuda_objects = $(cuda_host:%=kernels/cuda/%.c.obj) $(cuda_device:%=kernels/cuda/%.cu.obj) \
+	$(cuda_hopper:%=kernels/cuda/%.cu.obj)
 cudalibdir = $(pkglibdir)
 cudalib_DATA = raywf-cuda.so
 CLEANFILES += raywf-cuda.so $(cuda_objects)
 
 # These use what no other architecture has, and are launched on 9.0 alone.
-$(cuda_hopper:%=kernels/cuda/%.cu.o): CUDA_ARCH = $(CUDA_HOPPER)
-kernels/cuda/%.cu.o: $(top_srcdir)/kernels/cuda/%.cu $(cuda_headers) kernels/kernels.h
+$(cuda_hopper:%=kernels/cuda/%.cu.obj): CUDA_ARCH = $(CUDA_HOPPER)
+kernels/cuda/%.cu.obj: $(top_srcdir)/kernels/cuda/%.cu $(cuda_headers) kernels/kernels.h
 	$(AM_V_CC)$(MKDIR_P) kernels/cuda && $(cuda_compile) $(CUDA_ARCH) -c -o $@ $<
-kernels/cuda/%.c.o: $(top_srcdir)/kernels/cuda/%.c $(cuda_headers) kernels/kernels.h
+kernels/cuda/%.c.obj: $(top_srcdir)/kernels/cuda/%.c $(cuda_headers) kernels/kernels.h
 	$(AM_V_CC)$(MKDIR_P) kernels/cuda && $(CC) -std=gnu11 -fPIC -fvisibility=hidden \
 		$(WARN_CFLAGS) $(HARDEN_CFLAGS) $(CFLAGS) -I$(top_srcdir) \
 		-isystem $(cuda_dir)/include -c -o $@ $<

@@ -171,6 +171,17 @@ static json_t *path_if(const char *dir, const char *name)
     return out;
 }
 
+/* A model that has no end of its own ends a text as the tokenizer does, so that generating
+ * ends, too. */
+static void set_ends(json_t *config, const json_t *end)
+{
+    static const char *const keys[] = {"bos_token_id", "eos_token_id"};
+
+    for (size_t i = 0; end != NULL && i < RWF_COUNT(keys); i++)
+        if (json_is_null(json_object_get(config, keys[i])))
+            json_object_set(config, keys[i], (json_t *)(uintptr_t)end);
+}
+
 /* The model's config.json. What the recipe says in names, the data has in numbers. */
 static json_t *make_config(const struct training *t, struct rwf_err *err)
 {
@@ -184,6 +195,8 @@ static json_t *make_config(const struct training *t, struct rwf_err *err)
     }
     config = model_config(said, (int)spec_int(t->info, "vocab", 0), err);
     json_decref(said);
+    if (config != NULL)
+        set_ends(config, spec_at(t->info, "end"));
     return config;
 }
 

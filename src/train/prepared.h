@@ -7,7 +7,7 @@
  *               "regression","classes":[names]?,"class_weights":[floats]?,
  *               "targets":[{"name","mean","std"}]?,
  *               "splits":{"train":{"rows":R},"val":{"rows":R}}}
- *              {"v":1,"kind":"tokens","vocab":V,"width":2|4,
+ *              {"v":1,"kind":"tokens","vocab":V,"end":id,"width":2|4,
  *               "splits":{"train":{"tokens":T},"val":{"tokens":T}}}
  *              both with "files": {name: bytes} and "made_of": a digest of what it is of
  *   SPLIT.x    float [R, F]        SPLIT.y   int32 [R] classes, or float [R, outputs],

@@ -320,6 +320,7 @@ int prepare__tokens(struct prepare *p, struct rwf_err *err)
     }
     json_object_set_new(p->info, "kind", json_string("tokens"));
     json_object_set_new(p->info, "vocab", json_integer(vocab));
+    json_object_set_new(p->info, "end", json_integer(end));
     json_object_set_new(p->info, "width", json_integer(wide ? 4 : 2));
     pool = tokens_pool_create(t, end, p->cores, err);
     if (pool != NULL)

@@ -4,6 +4,7 @@
  *
  *   tune_quality best ALGORITHM SEEDS TRIALS [FUNCTION...]   lines "raywf FUNCTION SEED BEST"
  *   tune_quality suggest ALGORITHM OBSERVED                  milliseconds of a suggestion
+ *   tune_quality report SCHEDULER TRIALS                     microseconds of a report
  *
  * ALGORITHM is JSON ({"type":"tpe"}) or its word. tune_quality.sh runs it beside Optuna.
  */
@@ -13,6 +14,8 @@
 #include <time.h>
 #include "tune_functions.h"
 #include "base/mem.h"
+#include "tune/rng.h"
+#include "tune/scheduler.h"
 
 static json_t *algorithm_of(const char *text)
 {
@@ -115,13 +118,65 @@ static int suggest(json_t *algorithm, int observed)
     return 0;
 }
 
+/* All trials report step after step, and paused ones are resumed, until all have ended. */
+static int report(json_t *scheduler, int trials)
+{
+    struct rwf_err err = RWF_ERR_INIT;
+    json_t *spec = json_loads("{\"x\":{\"type\":\"uniform\",\"min\":0,\"max\":1}}", 0, NULL);
+    json_t *config = json_pack("{s:f}", "x", 0.5);
+    struct tune_space *space = tune_space_create(spec, &err);
+    struct tune_scheduler_options o = {.scheduler = scheduler, .space = space, .max_steps = 81};
+    struct tune_scheduler *s = tune_scheduler_create(&o, &err);
+    bool *runs = rwf_xcalloc((size_t)trials + 1, sizeof(*runs)), any = s != NULL;
+    int64_t *t = rwf_xcalloc((size_t)trials + 1, sizeof(*t)), reports = 0;
+    struct tune_decision d;
+    struct tune_rng rng;
+    double began = now();
+    if (!s)
+        fprintf(stderr, "%s\n", err.text);
+    tune_rng_init(&rng, 1, TUNE_FOR_USER, 0);
+    for (int i = 0; s && i < trials; i++)
+        runs[i] = !tune_scheduler_start(s, (uint64_t)i, config, &err);
+    while (any) {
+        any = false;
+        for (int i = 0; i < trials; i++) {
+            if (!runs[i])
+                continue;
+            any = true;
+            reports++;
+            tune_scheduler_report(s, (uint64_t)i, ++t[i], tune_rng_uniform(&rng), &d, &err);
+            runs[i] = d.action == TUNE_CONTINUE || d.action == TUNE_CLONE;
+            t[i] = d.action == TUNE_CLONE ? d.source_step : t[i];
+            if (d.config)
+                json_decref(d.config);
+            while (tune_scheduler_next(s, &d))
+                runs[d.trial] = d.action == TUNE_RESUME;
+        }
+        if (!any)
+            tune_scheduler_close(s);
+        while (!any && tune_scheduler_next(s, &d))
+            runs[d.trial] = any = d.action == TUNE_RESUME;
+    }
+    printf("%d trials, %lld reports: %.2f us each\n", trials, (long long)reports,
+           (now() - began) * 1e3 / (double)reports);
+    tune_scheduler_destroy(s);
+    tune_space_destroy(space);
+    json_decref(spec);
+    json_decref(config);
+    free(runs);
+    free(t);
+    return !s;
+}
+
 int main(int argc, char **argv)
 {
     if (argc >= 5 && !strcmp(argv[1], "best"))
         return best(algorithm_of(argv[2]), atoi(argv[3]), atoi(argv[4]), argv + 5);
     if (argc == 4 && !strcmp(argv[1], "suggest"))
         return suggest(algorithm_of(argv[2]), atoi(argv[3]));
+    if (argc == 4 && !strcmp(argv[1], "report"))
+        return report(algorithm_of(argv[2]), atoi(argv[3]));
     fprintf(stderr, "usage: tune_quality best ALGORITHM SEEDS TRIALS [FUNCTION...] | "
-                    "suggest ALGORITHM OBSERVED\n");
+                    "suggest ALGORITHM OBSERVED | report SCHEDULER TRIALS\n");
     return 2;
 }

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # tune_quality.sh BUILDDIR: the samplers beside Optuna, same functions, budgets and seeds, then the
-# time of a suggestion. OPTUNA_PYTHON names a Python with Optuna (pip install optuna); without
+# time of a suggestion and of a report. OPTUNA_PYTHON names a Python with Optuna (pip install optuna); without
 # it only raywf's side is shown. SEEDS (50) and TRIALS (100) may be set. Exit 1 when raywf is worse
 # in the median of some function.
 set -eu
@@ -23,5 +23,10 @@ for n in 100 1000 10000; do
     "$build/tests/bench/tune_quality" suggest tpe $n
     printf 'tpe, multivariate: false, '
     "$build/tests/bench/tune_quality" suggest '{"type":"tpe","multivariate":false}' $n
+done
+for scheduler in asha '{"type":"asha","variant":"promote"}' hyperband median \
+    '{"type":"pbt","perturbation_interval":5}'; do
+    printf '%s: ' "$scheduler"
+    "$build/tests/bench/tune_quality" report "$scheduler" 1000
 done
 exit $rc

@@ -45,9 +45,10 @@ run 0 raywf run r.yaml --param workers=2
 says 'train.c  cached'
 
 # One of two is killed: the other ends, the gang starts again and goes on.
-run 0 raywf run r.yaml --no-cache --param workers=2 --param epochs=150
+long='--param epochs=500 --set train.c.model.hidden=[384,384] --set train.c.checkpoint.every.steps=100'
+run 0 raywf run r.yaml --no-cache --param workers=2 $long
 losses "$(output train.c metrics)" >whole
-raywf run r.yaml --no-cache --param workers=2 --param epochs=150 >/dev/null 2>.err &
+raywf run r.yaml --no-cache --param workers=2 $long >/dev/null 2>.err &
 head=$!
 wait_for has_checkpoint
 kill -9 "$(rank_pid 1)"
@@ -60,7 +61,7 @@ ok 'one was killed: the same losses' near resumed whole 1e-5
 ok 'nothing is left' no_ranks
 
 # Without a retry it fails, and says who and how; then on another number of workers.
-raywf run r.yaml --no-cache --param workers=2 --param epochs=150 --set train.c.retry=0 >/dev/null 2>.err &
+raywf run r.yaml --no-cache --param workers=2 --param epochs=20000 --set train.c.retry=0 >/dev/null 2>.err &
 head=$!
 wait_for has_checkpoint
 kill -ABRT "$(rank_pid 0)"

@@ -17,6 +17,7 @@ for file in model.safetensors config.json tokenizer.json; do
     ok "the checkpoint has $file" test -s "$c/$file"
 done
 ok 'it is a GPT-2' grep -q '"model_type": *"gpt2"' "$c/config.json"
+ok 'a text ends as the tokenizer ends it' grep -q '"eos_token_id": *[0-9]' "$c/config.json"
 losses "$(output train.lm metrics)" >one
 if command -v mpirun >/dev/null; then
     run 0 raywf run recipes/lm-tiny.yaml --no-cache --param steps=50 --set train.lm.workers=2 \

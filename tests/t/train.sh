@@ -23,14 +23,13 @@ near()
             if ($1 != $3 || d > part * $4) { print "step " $1 ": " $2 " and " $4; bad = 1 } }
             END { exit bad }'
 }
-# The process of a rank of this test: rank_pid NUMBER; raywf-rank itself, not what holds it.
+# The process of a rank of this test: rank_pid NUMBER; raywf-rank itself, not what holds it. Few
+# processes are looked into, for the rank may soon be done.
 rank_pid()
 {
-    for env in /proc/[0-9]*/environ; do
-        pid=${env#/proc/}
-        pid=${pid%/environ}
-        tr '\0' '\n' <"$env" | grep -qx "RANK=$1" || continue
-        tr '\0' ' ' <"/proc/$pid/cmdline" | grep -q "raywf-rank train $tmp/" && echo "$pid"
+    for pid in $(grep -lasz "raywf-rank" /proc/[0-9]*/cmdline | tr -dc '0-9\n'); do
+        tr '\0' ' ' <"/proc/$pid/cmdline" | grep -q "raywf-rank train $tmp/" &&
+            tr '\0' '\n' <"/proc/$pid/environ" | grep -qx "RANK=$1" && echo "$pid"
     done 2>/dev/null | head -n 1
 }
 # wait_for COMMAND...: until it succeeds, 20 seconds at most.

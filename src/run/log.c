@@ -51,6 +51,7 @@ struct run_log {
     bool threaded;
     pthread_mutex_t mutex;
     pthread_cond_t work, done;
+    bool idle; /* the thread waits for something to sync, and not for time to pass */
     int64_t written, synced;
     int waiting; /* callers in run_log_sync */
     bool quit;
@@ -217,8 +218,10 @@ static void *sync_thread(void *arg)
     struct run_log *log = arg;
     pthread_mutex_lock(&log->mutex);
     for (;;) {
+        log->idle = true;
         while (!log->quit && log->written == log->synced)
             pthread_cond_wait(&log->work, &log->mutex);
+        log->idle = false;
         if (log->written == log->synced)
             break;
         int64_t upto = log->written;
@@ -435,7 +438,8 @@ static void publish(struct run_log *log)
 {
     pthread_mutex_lock(&log->mutex);
     log->written = log->good;
-    pthread_cond_signal(&log->work);
+    if (log->idle)
+        pthread_cond_signal(&log->work);
     pthread_mutex_unlock(&log->mutex);
 }
 

@@ -148,7 +148,8 @@ static void print_next(const struct view_run *r, const char *report, FILE *out,
     fputc('\n', out);
     if (bad) {
         fprintf(out, "output   %sraywf logs %s %s%s\n", on, id, bad->address, off);
-        fprintf(out, "again    %sraywf retry %s --failed%s\n", on, id, off);
+        if (r->state->exit_code != 0) /* else they are trials whose search went well */
+            fprintf(out, "again    %sraywf retry %s --failed%s\n", on, id, off);
     } else if (strcmp(r->state->status, "stopped") == 0) {
         fprintf(out, "go on    %sraywf resume %s%s\n", on, id, off);
     }

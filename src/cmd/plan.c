@@ -235,6 +235,17 @@ static void print_fold(const char *entry, const struct fold *f, bool color)
     rwf_str_free(&facts);
 }
 
+static void fold_add(struct fold *f, const struct plan_step *step,
+                     const struct preview_step *s)
+{
+    if (!f->first)
+        f->first = step;
+    f->total++;
+    f->counts[s->verdict]++;
+    if (s->verdict == PREVIEW_RUN && !f->why)
+        f->why = s->why;
+}
+
 static void print_folded(const struct plan_graph *g, const struct preview *p,
                          bool color)
 {
@@ -246,30 +257,56 @@ static void print_folded(const struct plan_graph *g, const struct preview *p,
         struct fold *f = rwf_map_get(folds, step->entry);
         if (!f) {
             f = rwf_xcalloc(1, sizeof(*f));
-            f->first = step;
             rwf_map_set(folds, step->entry, f);
         }
-        f->total++;
-        f->counts[s->verdict]++;
-        if (s->verdict == PREVIEW_RUN && !f->why)
-            f->why = s->why;
+        fold_add(f, step, s);
     }
     for (size_t i = 0; i < rwf_map_count(folds); i++)
         print_fold(rwf_map_key_at(folds, i), rwf_map_value_at(folds, i), color);
     rwf_map_destroy(folds, free);
 }
 
-static void print_steps(const struct plan_graph *g, const struct preview *p, bool color)
+/* The trials of a search, of which `first` is the first: they differ in what is not known
+ * yet. */
+static void print_trials(const struct plan_graph *g, const struct preview *p,
+                         const struct plan_step *first, bool color)
 {
+    struct fold f = {0};
+
+    for (size_t i = first->index; i < plan_graph_count(g); i++) {
+        const struct plan_step *step = plan_graph_step(g, (uint32_t)i);
+        if (step->is_trial && step->entry == first->entry)
+            fold_add(&f, step, preview_at(p, (uint32_t)i));
+    }
+    print_fold(first->entry, &f, color);
+}
+
+static bool is_folded(const struct plan_step *step, bool all)
+{
+    return step->is_trial && !all;
+}
+
+static void print_steps(const struct plan_graph *g, const struct preview *p, bool all,
+                        bool color)
+{
+    const char *shown = NULL; /* the entry whose trials were printed last */
     size_t width = 0;
 
     for (size_t i = 0; i < plan_graph_count(g); i++) {
-        size_t len = strlen(plan_graph_step(g, (uint32_t)i)->address);
+        const struct plan_step *step = plan_graph_step(g, (uint32_t)i);
+        size_t len = is_folded(step, all) ? 0 : strlen(step->address);
         if (len > width)
             width = len;
     }
-    for (size_t i = 0; i < plan_graph_count(g); i++)
-        print_step(g, p, plan_graph_step(g, (uint32_t)i), width, color);
+    for (size_t i = 0; i < plan_graph_count(g); i++) {
+        const struct plan_step *step = plan_graph_step(g, (uint32_t)i);
+        if (!is_folded(step, all))
+            print_step(g, p, step, width, color);
+        else if (step->entry != shown)
+            print_trials(g, p, step, color);
+        if (is_folded(step, all))
+            shown = step->entry;
+    }
 }
 
 static void print_plan(struct cmd_call *call, const struct cmd_compiled *c,
@@ -283,7 +320,7 @@ static void print_plan(struct cmd_call *call, const struct cmd_compiled *c,
     if (count > FOLD_ABOVE && !call->verbose)
         print_folded(c->graph, p, call->color);
     else
-        print_steps(c->graph, p, call->color);
+        print_steps(c->graph, p, call->verbose, call->color);
     print_searches(c->graph, call->color);
     printf("\n%zu step%s", count, count == 1 ? "" : "s");
     for (int v = 0; v < PREVIEW_VERDICT_COUNT; v++)

@@ -48,9 +48,13 @@ suggested()
 # --- before it runs ---
 run 0 raywf check r.yaml
 run 0 raywf plan r.yaml
+has 'tune.s[…]  12 steps: 12 to run'
+hasnt 'trial=5'
 has 'tune.s  the lowest loss of 12 trials of tasks.bowl; algorithm tpe, scheduler asha'
 has '12 trials to report 1'
 has 'expected work: about'
+run 0 raywf plan -v r.yaml
+has 'tune.s[trial=5]'
 bad()
 {
     sed "$1" r.yaml >bad.yaml

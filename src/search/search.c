@@ -30,6 +30,7 @@ struct trial {
     size_t count, cap;
     int64_t source; /* whose steps it goes on from, with its next report; -1: its own */
     int64_t reports; /* of this attempt */
+    bool stepped;    /* one had a step */
     bool at_max;     /* stopped because it is long enough */
     bool ending;     /* STOP or FAIL was decided */
 };
@@ -418,8 +419,9 @@ static int64_t time_of(struct search *s, struct trial *t, const json_t *line,
     t->reports++;
     if (s->unit == UNIT_EPOCH)
         return json_is_number(epoch) ? (int64_t)json_number_value(epoch) : -1;
-    if (isnan(step))
-        return t->reports;
+    if (isnan(step)) /* after reports with a step it sums up: of no time of its own */
+        return t->stepped ? (int64_t)t->result.at : t->reports;
+    t->stepped = true;
     if (s->unit == UNIT_STEP)
         return (int64_t)step;
     if (t->source >= 0)

@@ -142,6 +142,10 @@ START_TEST(backwards_and_twice)
     expect(s, "");
     ck_assert_double_eq(search_result(s, 0).at, 2);
     ck_assert_double_eq(search_result(s, 0).value, 3);
+    report(s, 0, "{\"loss\":2.5}"); /* sums up */
+    expect(s, "");
+    ck_assert_double_eq(search_result(s, 0).at, 2);
+    ck_assert_double_eq(search_result(s, 0).value, 2.5);
     loss(s, 0, 30, 9);
     expect(s, "stop 0 ");
     loss(s, 0, 40, 1); /* after its stop */

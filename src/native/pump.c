@@ -291,6 +291,9 @@ static void rest(struct native__client *c, int64_t timer, int *quiet, uint64_t *
     bool needed = c->outstanding && c->leader == NATIVE__NOBODY;
     bool alone = c->turns == *turns;
     *turns = c->turns;
+    /* A thread that was let in meanwhile may have added one, and left it to this one. */
+    if (c->timer_count && c->timers[0].when < timer)
+        timer = c->timers[0].when;
     if (needed && (alone || c->ready) && !c->followers) {
         *quiet = 0;
         pump_lead(c, timer);
@@ -298,9 +301,6 @@ static void rest(struct native__client *c, int64_t timer, int *quiet, uint64_t *
     }
     *quiet = needed ? 0 : *quiet + 1;
     int64_t until = rwf_clock_mono() + TICK;
-    /* Timers that a leading thread has not run yet may be left to this one. */
-    if (c->timer_count && c->timers[0].when < timer)
-        timer = c->timers[0].when;
     if (*quiet > QUIET_TICKS) {
         c->deep = true;
         until = timer;

@@ -60,9 +60,10 @@ losses "$(output train.c metrics)" >again
 ok 'the same seed gives the same losses' cmp first again
 
 # The run is killed, and goes on from the newest checkpoint: the same losses as undisturbed.
-run 0 raywf run r.yaml --no-cache --param epochs=150
+long='--param epochs=600 --set train.c.model.hidden=[256,256]'
+run 0 raywf run r.yaml --no-cache $long
 losses "$(output train.c metrics)" >whole
-raywf run r.yaml --no-cache --param epochs=150 >/dev/null 2>&1 &
+raywf run r.yaml --no-cache $long >/dev/null 2>&1 &
 head=$!
 ok 'a checkpoint is there' wait_for has_checkpoint
 kill -9 $head
@@ -78,7 +79,7 @@ sed 's/target: species, hidden: \[16\], dropout: 0.1/target: [sepal_width], task
     r.yaml >reg.yaml
 run 0 raywf run reg.yaml
 says 'val_r2='
-raywf run r.yaml --no-cache --param epochs=1000 >/dev/null 2>.err &
+raywf run r.yaml --no-cache --param epochs=100000 >/dev/null 2>.err &
 head=$!
 wait_for has_checkpoint
 kill -TERM $head

@@ -559,6 +559,40 @@ START_TEST(idle_workers_go_back_after_a_wait)
 }
 END_TEST
 
+/* A timer that is set while the pump tells what is ready is not slept over: here by what it
+ * calls, which takes the last result, so that from then on the worker is idle. */
+static struct raywf_ref last_ref;
+
+static void take_the_last(void *ctx)
+{
+    struct raywf_value v;
+    if (atomic_fetch_add((atomic_int *)ctx, 1) != 0)
+        return;
+    atomic_store(&rig.gate, 2);
+    ok(raywf_get(last_ref, WAIT, &v, &err));
+    raywf_release(&v);
+}
+
+START_TEST(idle_workers_go_back_after_what_was_told)
+{
+    static const char *const env[] = {"OTHER=1", NULL};
+    const struct raywf_task_options apart = {.env = env};
+    static atomic_int times;
+    struct raywf_ref first, waiting;
+    rig.most = 1;
+    start();
+    native_client_on_ready(take_the_last, &times);
+    submit(task_of("gate", NULL), RAYWF_NO_ARGS, &first);
+    submit(task_of("gate2", NULL), RAYWF_NO_ARGS, &last_ref);
+    rig_wait(&rig, &rig.started, 1);
+    submit(task_of("gate", &apart), RAYWF_NO_ARGS, &waiting); /* for a worker of its own */
+    rig_wait(&rig, &rig.wants, 2);
+    atomic_store(&rig.gate, 1);
+    rig_wait(&rig, &rig.returns, 1);
+    stop();
+}
+END_TEST
+
 /* --- what is lost --- */
 
 START_TEST(lineage)
@@ -843,6 +877,7 @@ int main(void)
     tcase_add_test(t, recall);
     tcase_add_test(t, idle_workers_go_back);
     tcase_add_test(t, idle_workers_go_back_after_a_wait);
+    tcase_add_test(t, idle_workers_go_back_after_what_was_told);
     tcase_add_test(t, lineage);
     tcase_add_test(t, node_comes_back);
     tcase_add_test(t, node_never_comes_back);

@@ -173,10 +173,12 @@ static bool act(struct rig_worker *w, const struct native_call *m, struct reply 
         *ret = (struct reply){.code = RAYWF_E_FAILED, .text = "no such luck"};
     } else if (strcmp(name, "fail_first") == 0 && m->attempt == 1) {
         *ret = (struct reply){.code = RAYWF_E_FAILED, .text = "not at once"};
-    } else if (strcmp(name, "gate") == 0 || strcmp(name, "stall") == 0) {
+    } else if (strcmp(name, "gate") == 0 || strcmp(name, "gate2") == 0 ||
+               strcmp(name, "stall") == 0) {
+        int opened = strcmp(name, "gate2") == 0 ? 2 : 1;
         if (*name == 's')
             stall(w, &m->msg);
-        while (!atomic_load(&w->rig->gate) && !told_to_end(w, m->msg.task))
+        while (atomic_load(&w->rig->gate) < opened && !told_to_end(w, m->msg.task))
             usleep(100);
         if (atomic_load(&w->stop))
             return false;

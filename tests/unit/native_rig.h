@@ -49,7 +49,7 @@ struct rig {
     uint32_t wanted;
     int started, runs, wants, returns, ends, deaths, cancels, forgets, blocked, tells;
     atomic_int done; /* calls that were answered */
-    atomic_int gate; /* "gate" calls wait until it is not 0 */
+    atomic_int gate; /* "gate" calls wait until it is 1, "gate2" until it is 2 */
     int end_cause;
     Wire__Tell *told;
     const char *path; /* where it listens, for reconnects; NULL: a socketpair */

@@ -48,9 +48,8 @@ same()
 ranks()
 {
     local p
-    for p in /proc/[0-9]*; do
-        tr '\0' ' ' <"$p/cmdline" | grep -q "raywf-rank train $dir/" || continue
-        printf '%s %s\n' "$(tr '\0' '\n' <"$p/environ" | sed -n 's/^RANK=//p')" "${p#/proc/}"
+    for p in $(pgrep -f "raywf-rank train $dir/"); do
+        printf '%s %s\n' "$(tr '\0' '\n' <"/proc/$p/environ" | sed -n 's/^RANK=//p')" "$p"
     done 2>/dev/null | sort -n | cut -d' ' -f2
 }
 

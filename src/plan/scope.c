@@ -402,26 +402,23 @@ static int pick_item(struct plan__lookup *l, const char *index)
     return 0;
 }
 
-static int look_inputs(struct plan__lookup *l)
+/* Gives what `name` of a map of the entry (inputs, dataset) means: a value, or a path. What
+ * stands before and after the name in a message: where the map lacks it, and where the
+ * entry lacks the map. */
+static int look_member(struct plan__lookup *l, const struct recipe_node *map,
+                       const char *name, const char *before, const char *after,
+                       const char *before_map, bool globs)
 {
-    struct plan__entry *e = l->s->entry;
-    struct recipe_node *inputs = e ? recipe_get(e->body, "inputs") : NULL;
-    const char *name = l->ref->count > 1 ? l->ref->parts[1] : "";
-    struct recipe_node *node = recipe_get(inputs, name);
+    const struct recipe_node *node = recipe_get(map, name);
     struct plan__scope in = *l->s;
     struct rwf_suggest near;
 
-    if (l->ref->count != 3 && want_parts(l, 2, "inputs.NAME") < 0)
-        return -1;
     if (!node) {
         rwf_suggest_init(&near, name);
-        for (size_t i = 0; inputs && inputs->kind == RECIPE_MAP && i < inputs->count;
-             i++)
-            rwf_suggest_try(&near, inputs->pairs[i].key);
-        plan__lookup_fail(l, RECIPE_E0202,
-                          inputs ? "there is no input '%s' here"
-                                 : "there is no inputs: with '%s' here",
-                          name);
+        for (size_t i = 0; map && map->kind == RECIPE_MAP && i < map->count; i++)
+            rwf_suggest_try(&near, map->pairs[i].key);
+        plan__lookup_fail(l, RECIPE_E0202, "there is no %s'%s'%s here",
+                          map ? before : before_map, name, map ? after : "");
         plan__lookup_near(l, &near);
         return -1;
     }
@@ -429,46 +426,37 @@ static int look_inputs(struct plan__lookup *l)
     in.secrets = false;
     if (give_node(l, &in, node) < 0)
         return -1;
-    if (!in.target && l->ret->type != EXPR_LIST && l->ret->text) {
-        if (strpbrk(l->ret->text, "*?["))
-            give_glob(l, l->ret->text);
-        else
-            plan__lookup_give(l, EXPR_STRING, input_path(l, l->ret->text));
-    }
+    if (in.target || l->ret->type == EXPR_LIST || !l->ret->text)
+        return 0;
+    if (globs && strpbrk(l->ret->text, "*?["))
+        give_glob(l, l->ret->text);
+    else
+        plan__lookup_give(l, EXPR_STRING, input_path(l, l->ret->text));
+    return 0;
+}
+
+static int look_inputs(struct plan__lookup *l)
+{
+    const struct plan__entry *e = l->s->entry;
+    const char *name = l->ref->count > 1 ? l->ref->parts[1] : "";
+
+    if (l->ref->count != 3 && want_parts(l, 2, "inputs.NAME") < 0)
+        return -1;
+    if (look_member(l, e ? recipe_get(e->body, "inputs") : NULL, name, "input ", "",
+                    "inputs: with ", true) < 0)
+        return -1;
     return l->ref->count == 3 ? pick_item(l, l->ref->parts[2]) : 0;
 }
 
 /* The files of a train entry, for the program that trains. */
 static int look_dataset(struct plan__lookup *l)
 {
-    struct plan__entry *e = l->s->entry;
-    struct recipe_node *dataset = e ? recipe_get(e->body, "dataset") : NULL;
-    struct plan__scope in = *l->s;
-    struct rwf_suggest near;
+    const struct plan__entry *e = l->s->entry;
 
     if (want_parts(l, 2, "dataset.train} or ${dataset.val") < 0)
         return -1;
-    const char *name = l->ref->parts[1];
-    const struct recipe_node *node = recipe_get(dataset, name);
-    if (!node) {
-        rwf_suggest_init(&near, name);
-        for (size_t i = 0; dataset && dataset->kind == RECIPE_MAP && i < dataset->count;
-             i++)
-            rwf_suggest_try(&near, dataset->pairs[i].key);
-        plan__lookup_fail(l, RECIPE_E0202,
-                          dataset ? "there is no '%s' in dataset: here"
-                                  : "there is no dataset: with '%s' here",
-                          name);
-        plan__lookup_near(l, &near);
-        return -1;
-    }
-    in.target = NULL;
-    in.secrets = false;
-    if (give_node(l, &in, node) < 0)
-        return -1;
-    if (!in.target && l->ret->type != EXPR_LIST && l->ret->text)
-        plan__lookup_give(l, EXPR_STRING, input_path(l, l->ret->text));
-    return 0;
+    return look_member(l, e ? recipe_get(e->body, "dataset") : NULL, l->ref->parts[1], "",
+                       " in dataset:", "dataset: with ", false);
 }
 
 /* --- recipe, run, step --- */

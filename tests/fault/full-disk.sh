@@ -4,23 +4,10 @@
 # The disk below .raywf fills up: the run ends with exit code 7 and says so; when there is
 # room again, resume finishes it, and no finished step is repeated. Needs a small tmpfs, so
 # the right to mount one (or a user namespace): skipped without.
-if [ "${1:-}" != inside ]; then
-    if [ "$(id -u)" = 0 ] && unshare -m true 2>/dev/null; then
-        exec unshare -m "$0" inside
-    elif unshare -rm true 2>/dev/null; then
-        exec unshare -rm "$0" inside
-    fi
-    echo "skipped: no file system may be mounted here"
-    exit 77
-fi
-. "$(dirname "$0")/lib.sh" || exit 99
+. "$(dirname "$0")/disk.sh"
 
-mkdir disk
-if ! mount -t tmpfs -o size=4m tmpfs disk 2>err; then
-    skip "cannot mount a tmpfs: $(cat err)"
-    finish
-fi
-export RAYWF_DIR=$dir/disk/raywf SIDE=$dir/side
+small_disk 4m
+export SIDE=$dir/side
 log=$RAYWF_DIR/runs/last/events.ndjson
 
 # The steps write nothing to that disk themselves, so that what fails is raywf.

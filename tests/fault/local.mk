@@ -13,7 +13,7 @@ FAULT_TESTS = \
 	%D%/train-kill.sh \
 	%D%/train-data.sh \
 	%D%/train-disk.sh
-EXTRA_DIST += $(FAULT_TESTS) %D%/train.sh %D%/failn.c %D%/lib.sh %D%/native.sh %D%/native_plugin.c \
+EXTRA_DIST += $(FAULT_TESTS) %D%/train.sh %D%/failn.c %D%/lib.sh %D%/disk.sh %D%/native.sh %D%/native_plugin.c \
 	%D%/native_result.h %D%/native_kill.c %D%/native_bad.c %D%/native_clients.c
 CLEANFILES += failn.so
 

@@ -5,22 +5,8 @@
 # checkpoint could not be written, or the run ends with exit code 7 and says that there is no
 # space, and goes on when there is room again. The losses are those of an undisturbed run. Needs
 # a small tmpfs, as full-disk.sh does.
-if [ "${1:-}" != inside ]; then
-    if [ "$(id -u)" = 0 ] && unshare -m true 2>/dev/null; then
-        exec unshare -m "$0" inside
-    elif unshare -rm true 2>/dev/null; then
-        exec unshare -rm "$0" inside
-    fi
-    echo "skipped: no file system may be mounted here"
-    exit 77
-fi
-. "$(dirname "$0")/lib.sh" || exit 99
-mkdir disk
-if ! mount -t tmpfs -o size=16m tmpfs disk 2>err; then
-    skip "cannot mount a tmpfs: $(grep -m 1 ✗ err)"
-    finish
-fi
-export RAYWF_DIR=$dir/disk/raywf
+. "$(dirname "$0")/disk.sh"
+small_disk 16m
 . "$abs_top_srcdir/tests/fault/train.sh"
 
 fill()

@@ -22,7 +22,7 @@
 extern "C" {
 #endif
 
-#define KERNELS_VERSION 1 /* of this table: a module of another one is refused */
+#define KERNELS_VERSION 2 /* of this table: a module of another one is refused */
 
 enum kernel_type { KERNEL_F32, KERNEL_BF16 };
 enum kernel_activation {
@@ -140,6 +140,85 @@ struct kernel_update {
     float rate, beta1, beta2, epsilon, decay; /* decay: decoupled, 0 for what is not decayed */
     int64_t step;        /* from 1: for the bias correction of AdamW */
 };
+
+/* --- inference: a step over a mix of sequences --- */
+
+#define KERNEL_BLOCK 16 /* tokens of a block of a KV cache */
+
+/* The sequences of a step, their new tokens packed one after another: those of sequence s are
+ * rows first[s] to first[s + 1] - 1, and the last ones of its context. Arrays are the device's,
+ * so that a recorded step works with what they then hold; count, tokens, most and longest are
+ * the host's, and bounds of what the arrays say. A sequence of context 0 is padding: its rows
+ * of the attention become 0. Rows from first[count] on have no attention (out is not written
+ * there); positions and slots are valid for all tokens. */
+struct kernel_sequences {
+    int count, tokens;        /* sequences; rows of all of them */
+    const int32_t *first;     /* [count + 1] */
+    const int32_t *context;   /* [count] tokens of each, those of this step included */
+    const int32_t *positions; /* [tokens] of each token in its sequence */
+    const int32_t *slots;     /* [tokens] where its key and value go: block * KERNEL_BLOCK + place;
+                                 < 0: nowhere */
+    const int32_t *blocks;    /* [count, stride] numbers of blocks, in the order of the context */
+    int stride;
+    int most, longest;        /* new tokens of a sequence, tokens of a context: at most these */
+};
+
+/* Causal attention over a paged cache, and what goes before it. The caches of one layer are
+ * [blocks, kv_heads, KERNEL_BLOCK, size] of type each. */
+struct kernel_paged {
+    enum kernel_type type;
+    int heads, kv_heads, size; /* CUDA: size 64 or 128; heads a multiple of kv_heads */
+    float scale;
+    void *keys, *values;
+    const struct kernel_sequences *sequences;
+};
+
+/* Weights [n, k] of 4 bits in AWQ's way: w = (q - zero) * scale per group of k. How they are packed
+ * is the device's own business. */
+struct kernel_q4 {
+    int64_t n, k; /* n a multiple of 64, k of group */
+    int group;    /* 128; 32 and 64 work, too */
+};
+
+/* AWQ's arrays of rows first .. first + n - 1, in host memory: weights int32 [k, n / 8], zeros int32
+ * [k / group, n / 8], scales [k / group, n], nibbles in AWQ's order: row 8c + j is in the bits
+ * from 4 * {0, 4, 1, 5, 2, 6, 3, 7}[j] on of word c. */
+struct kernel_q4_source {
+    int64_t first, n; /* multiples of 8 */
+    const void *weights, *zeros, *scales;
+    bool bf16; /* scales are bf16, else IEEE half */
+};
+
+/* Row by row; all arrays but the logits and the mask are [rows], on the device. What is drawn: p =
+ * softmax(logits / temperature); of the tokens that mask allows stay the top_k largest, of these those
+ * with p >= min_p * largest p, of these the smallest set of largest ones whose p (scaled to sum 1)
+ * reach top_p; equal logits in the order of their ids. At least one stays. Of those left the one with
+ * the largest p / -log(u) (the first of equals), u = (word + 1/2) / 2^32 of Philox4x32-10 keyed by seed,
+ * counter = (id / 4, step), word id % 4. That is log(p) - log(-log(u)) in double, log(p) being (logit -
+ * largest logit) / temperature; for top_p each p / largest p is cut to a whole number of 2^-44, so that
+ * their sum does not depend on the order. A logit of -infinity is as one that is not allowed, NaN and
+ * +infinity are errors of the row, also where the mask does not allow them. */
+struct kernel_sample {
+    int rows;
+    int64_t vocab, stride;
+    const float *logits;      /* [rows, stride] */
+    const float *temperature; /* 0: the largest logit, the first of equals */
+    const float *top_p;       /* 1 and above: all */
+    const float *min_p;       /* 0: all */
+    const int32_t *top_k;     /* 0: all */
+    const uint64_t *seed, *step;
+    const int32_t *mask_row;  /* row of mask; < 0: all tokens are allowed; NULL: of all rows */
+    const uint32_t *mask;     /* [.., (vocab + 31) / 32] bit set: allowed */
+    int32_t *ids;             /* the result; -1 when no token is allowed, or for logits with an error */
+};
+
+/* One change of one logit: x > 0 ? x / repeat : x * repeat, rounded, then + add. */
+struct kernel_edit {
+    int32_t row, id;
+    float repeat, add;
+};
+
+struct kernel_graph; /* a recorded step */
 
 struct kernels {
     int version; /* KERNELS_VERSION */
@@ -274,6 +353,40 @@ struct kernels {
      * NaN in squares stays one. */
     void (*clip)(struct kernel_context *c, float *scale, const float *squares, float most);
 
+    /* --- inference --- */
+    /* Queries of qkv [tokens, (heads + 2 kv_heads) * size], normed and turned as rope does it, go
+     * to q [tokens, heads * size], keys and values to their slots of the caches. r: batch and length
+     * are not looked at; cosine and sine are [positions, size / 2]. */
+    void (*rope_paged)(struct kernel_context *c, const struct kernel_rope *r,
+                       const struct kernel_paged *a, void *q, const void *qkv);
+    /* out and q [tokens, heads * size]. scratch: paged_scratch bytes. */
+    void (*paged_attention)(struct kernel_context *c, const struct kernel_paged *a, void *out,
+                            const void *q, void *scratch);
+    size_t (*paged_scratch)(struct kernel_context *c, const struct kernel_paged *a);
+    /* Bytes of the packed weights; packing (waits); the product C[m,n] = A[m,k] W^T, A contiguous
+     * of type, C of c_type. scratch: q4_scratch bytes for up to m rows. */
+    size_t (*q4_bytes)(struct kernel_context *c, const struct kernel_q4 *w);
+    int (*q4_pack)(struct kernel_context *c, const struct kernel_q4 *w, void *packed,
+                   const struct kernel_q4_source *from, char *error, size_t size);
+    void (*q4_matmul)(struct kernel_context *c, const struct kernel_q4 *w, const void *packed,
+                      void *out, const void *x, int64_t m, enum kernel_type type,
+                      enum kernel_type c_type, void *scratch);
+    size_t (*q4_scratch)(struct kernel_context *c, const struct kernel_q4 *w, int64_t m);
+    /* Edits on the device; no two of them are of the same logit. */
+    void (*edit)(struct kernel_context *c, float *logits, int64_t stride,
+                 const struct kernel_edit *edits, int64_t count);
+    /* scratch: sample_scratch bytes. */
+    void (*sample)(struct kernel_context *c, const struct kernel_sample *s, void *scratch);
+    size_t (*sample_scratch)(struct kernel_context *c, int rows, int64_t vocab);
+    /* The calls between record and record_end are kept, not done; replay does them all, with the
+     * same pointers and numbers and with what memory then holds. No call that waits may be among
+     * them. record is NULL where a device gains nothing by it; record_end gives NULL when it could
+     * not be done (then do the calls themselves). */
+    void (*record)(struct kernel_context *c);
+    struct kernel_graph *(*record_end)(struct kernel_context *c);
+    void (*replay)(struct kernel_context *c, struct kernel_graph *g);
+    void (*graph_free)(struct kernel_context *c, struct kernel_graph *g);
+
     /* --- groups of devices (CUDA: NCCL; NULL on the CPU: comm_mpi.c does it) --- */
     /* id: 128 bytes made by one member and told to all. */
     int (*comm_id)(unsigned char id[128], char *error, size_t size);
@@ -292,8 +405,8 @@ struct kernels {
     int (*comm_check)(struct kernel_comm *m, char *error, size_t size);
 };
 
-/* The CPU's, with the best variant this processor has (RAYWF_CPU=plain|avx2|avx512 picks a
- * lower one). */
+/* The CPU's, with the best variant this processor has (RAYWF_CPU=plain|avx2|avx512|avx512bf16
+ * picks a lower one). */
 const struct kernels *kernels_cpu(void);
 /* The plain C one: what every other is held against. */
 const struct kernels *kernels_reference(void);

@@ -13,11 +13,12 @@
 void plain__fill(struct kernels *k);
 void avx2__fill(struct kernels *k);
 void avx512__fill(struct kernels *k);
+void avx512bf16__fill(struct kernels *k);
 
 static struct kernels tables[CPU_VARIANTS];
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-static const char *const names[] = {"plain", "avx2", "avx512"};
+static const char *const names[] = {"plain", "avx2", "avx512", "avx512bf16"};
 
 const char *cpu__variant_name(enum cpu_variant v)
 {
@@ -26,6 +27,10 @@ const char *cpu__variant_name(enum cpu_variant v)
 
 bool cpu__variant_runs(enum cpu_variant v)
 {
+#if defined RWF_CPU_BF16
+    if (v == CPU_AVX512BF16)
+        return cpu__variant_runs(CPU_AVX512) && __builtin_cpu_supports("avx512bf16");
+#endif
 #if defined RWF_CPU_X86
     if (v == CPU_AVX2)
         return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
@@ -48,6 +53,9 @@ OPEN(plain)
 OPEN(avx2)
 OPEN(avx512)
 #endif
+#if defined RWF_CPU_BF16
+OPEN(avx512bf16)
+#endif
 
 static void fill_tables(void)
 {
@@ -60,6 +68,10 @@ static void fill_tables(void)
     tables[CPU_AVX2].open = open_avx2;
     avx512__fill(&tables[CPU_AVX512]);
     tables[CPU_AVX512].open = open_avx512;
+#endif
+#if defined RWF_CPU_BF16
+    avx512bf16__fill(&tables[CPU_AVX512BF16]);
+    tables[CPU_AVX512BF16].open = open_avx512bf16;
 #endif
 }
 

@@ -11,4 +11,7 @@ void FAST(fill)(struct kernels *k)
     FAST(fill_layers)(k);
     FAST(fill_attention)(k);
     FAST(fill_losses)(k);
+    FAST(fill_q4)(k);
+    FAST(fill_paged)(k);
+    FAST(fill_sample)(k);
 }

@@ -35,12 +35,23 @@ static inline int64_t rows_grain(int64_t width)
 void FAST(matmul_mixed)(const struct kernel_matmul *m, enum kernel_type a_type,
                         float *pack);
 
+/* The product of a few rows with a matrix whose rows lie along k, which is read once;
+ * false: not one of these, nothing was done. */
+bool FAST(matmul_few)(struct kernel_context *c, const struct kernel_matmul *m);
+/* What follows the sums of rows i.. and columns j..: alpha is in them. */
+void FAST(matmul_finish)(const struct kernel_matmul *m, const float *sum,
+                         int64_t stride, int64_t i, int64_t j, int64_t rows,
+                         int64_t columns);
+
 /* Each part of the table fills in its operations. */
 void FAST(fill_matmul)(struct kernels *k);
 void FAST(fill_elements)(struct kernels *k);
 void FAST(fill_layers)(struct kernels *k);
 void FAST(fill_attention)(struct kernels *k);
 void FAST(fill_losses)(struct kernels *k);
+void FAST(fill_q4)(struct kernels *k);
+void FAST(fill_paged)(struct kernels *k);
+void FAST(fill_sample)(struct kernels *k);
 /* All of them; the variant's object files are reached through this one. */
 void FAST(fill)(struct kernels *k);
 

@@ -7,7 +7,7 @@
  * has one owner.
  */
 #include "kernels/cpu/fast.h"
-#include "kernels/cpu/fast_math.h"
+#include "kernels/cpu/fast_softmax.h"
 
 #define TILE 64
 /* A thread's room beyond its packed panels: tiles, and TILE rows of a head. */
@@ -98,29 +98,6 @@ static void add_weighted(const struct weighted *w, enum kernel_type type, float 
 
 /* --- forward --- */
 
-/* Turns scores of a query into weights against its largest one, of which `seen` count.
- */
-static void soften(float *score, int64_t seen, float *most, float *total, float *kept)
-{
-    vf top = vsplat(*most), sum = {0};
-    EACH(j, n, 0, seen) {
-        vf x = vget(score, j, n, KERNEL_F32);
-        /* A NaN is passed on by the sum. */
-        top = vmax(n < LANES ? vlanes(x, n, -INFINITY) : x, top);
-    }
-    float now = vmost(top);
-    EACH(j, n, 0, seen) {
-        vf e = vexp(vget(score, j, n, KERNEL_F32) - now);
-        sum += n < LANES ? vlanes(e, n, 0) : e;
-        vput(score, j, n, KERNEL_F32, e);
-    }
-    EACH(j, n, seen, TILE)
-        vput(score, j, n, KERNEL_F32, vsplat(0));
-    *kept = vexp(vsplat(*most - now))[0];
-    *total = *total * *kept + vsum(sum);
-    *most = now;
-}
-
 struct forward {
     float *scores, *sums; /* [TILE, TILE], [TILE, size] */
     float *most, *total;  /* [TILE] */
@@ -140,7 +117,7 @@ static void forward_tile(const struct attention *p, const struct forward *f,
     for (int64_t i = 0; i < rows; i++) {
         float kept, *sum = f->sums + i * a->size;
         int64_t seen = t + i - s + 1 < columns ? t + i - s + 1 : columns;
-        soften(f->scores + i * TILE, seen, &f->most[i], &f->total[i], &kept);
+        soften(f->scores + i * TILE, seen, TILE, &f->most[i], &f->total[i], &kept);
         EACH(j, n, 0, a->size)
             vput(sum, j, n, KERNEL_F32, vget(sum, j, n, KERNEL_F32) * kept);
     }

@@ -42,12 +42,24 @@ struct tile {
     int64_t stride;
     float alpha;
     bool add;
+    bool pairs; /* elements of A and B are two bfloat16 each */
 };
 
 /* --- the microkernel: mr rows, nv vectors, the last of which may be a part --- */
 
+INLINE vf multiply(vf a, vf b, vf sum, const bool pairs)
+{
+#if PAIRS
+    if (pairs)
+        return vpairs(a, b, sum);
+#else
+    (void)pairs;
+#endif
+    return vfma(a, b, sum);
+}
+
 INLINE void microkernel(const struct tile *t, const int mr, const int nv,
-                        const bool part, const bool close)
+                        const bool part, const bool close, const bool pairs)
 {
     const float *a = t->a.p, *b = t->b.p;
     const int64_t step = close ? 1 : t->a.step, a_next = t->a.next, b_next = t->b.next;
@@ -71,7 +83,7 @@ INLINE void microkernel(const struct tile *t, const int mr, const int nv,
             vf x = vsplat(a[i * step]);
 #pragma GCC unroll 4
             for (int v = 0; v < nv; v++)
-                sum[i][v] = vfma(x, row[v], sum[i][v]);
+                sum[i][v] = multiply(x, row[v], sum[i][v], pairs);
         }
         a += a_next;
         b += b_next;
@@ -94,10 +106,12 @@ typedef void (*tile_fn)(const struct tile *t);
 #define KERNEL(mr, nv, part)                                                           \
     static void tile_##mr##_##nv##_##part(const struct tile *t)                        \
     {                                                                                  \
-        if (t->a.step == 1)                                                            \
-            microkernel(t, mr, nv, part, true);                                        \
+        if (PAIRS && t->pairs) /* whose A is packed */                                 \
+            microkernel(t, mr, nv, part, true, true);                                  \
+        else if (t->a.step == 1)                                                       \
+            microkernel(t, mr, nv, part, true, false);                                 \
         else                                                                           \
-            microkernel(t, mr, nv, part, false);                                       \
+            microkernel(t, mr, nv, part, false, false);                                \
     }
 #define KERNELS(mr) KERNEL(mr, 1, 0) KERNEL(mr, 1, 1) KERNEL(mr, 2, 0) KERNEL(mr, 2, 1)
 #define ENTRIES(mr)                                                                    \
@@ -117,7 +131,8 @@ KERNELS(6)
 #endif
 #if MR >= 12
 KERNELS(7)
-KERNELS(8) KERNELS(9) KERNELS(10) KERNELS(11) KERNELS(12)
+KERNELS(8)
+KERNELS(9) KERNELS(10) KERNELS(11) KERNELS(12)
 #endif
 
     static const tile_fn kernels[MR][NV][2] = {
@@ -286,7 +301,8 @@ static void finish_tile(const struct finish *f, const float *sum, int64_t stride
 
 struct product {
     const struct kernel_matmul *m;
-    enum kernel_type a_type;
+    enum kernel_type a_type, b_type;
+    bool pairs; /* of bfloat16 are what A and B have as elements, of type float */
     int64_t lda, ldb;
     int64_t height; /* of tiles: at most MR, and alike */
     int64_t depth;  /* of sums: at most KC, and alike */
@@ -304,7 +320,7 @@ static void block(const struct product *p, struct operand a, struct operand b,
     const struct kernel_matmul *m = p->m;
     int64_t k = least(p->depth, m->k - l);
     bool last = l + k >= m->k && p->finish.wanted;
-    struct tile t = {.k = k, .stride = stride, .alpha = m->alpha};
+    struct tile t = {.k = k, .stride = stride, .alpha = m->alpha, .pairs = p->pairs};
     t.add = l > 0 || (m->accumulate && p->in_c);
     for (int64_t y = 0; y < columns; y += NR)
         for (int64_t x = 0; x < rows; x += p->height) {
@@ -341,7 +357,7 @@ static struct operand operand_b(const struct product *p, int64_t j, int64_t colu
     const struct kernel_matmul *m = p->m;
     if (p->pack_b) {
         int64_t wide = columns > LANES ? NR : LANES;
-        pack(p->b, wide, m->b, p->ldb, m->tb, l, k, j, columns, m->type);
+        pack(p->b, wide, m->b, p->ldb, m->tb, l, k, j, columns, p->b_type);
         return (struct operand){p->b, 0, wide};
     }
     return (struct operand){(const float *)m->b + l * p->ldb + j, 0, p->ldb};
@@ -367,11 +383,22 @@ static void region(const struct product *p, int64_t i, int64_t rows, int64_t j,
     } while (l < m->k);
 }
 
+/* Whether both operands lie along k in whole pairs. */
+static bool in_pairs(const struct kernel_matmul *m, enum kernel_type a_type,
+                     const struct product *p)
+{
+    return PAIRS && a_type == KERNEL_BF16 && m->type == KERNEL_BF16 && !m->ta &&
+           m->tb && m->k % 2 == 0 && p->lda % 2 == 0 && p->ldb % 2 == 0 &&
+           (uintptr_t)m->a % 4 == 0 && (uintptr_t)m->b % 4 == 0;
+}
+
 void FAST(matmul_mixed)(const struct kernel_matmul *m, enum kernel_type a_type,
                         float *room)
 {
+    struct kernel_matmul half;
     struct product p = {.m = m,
                         .a_type = a_type,
+                        .b_type = m->type,
                         .lda = m->lda != 0 ? m->lda
                                : m->ta     ? m->m
                                            : m->k,
@@ -384,10 +411,19 @@ void FAST(matmul_mixed)(const struct kernel_matmul *m, enum kernel_type a_type,
     p.pack_a = a_type == KERNEL_BF16 || m->n > 256;
     /* Rows of B are read where they lie unless they are spread over too many pages. */
     p.pack_b = m->type == KERNEL_BF16 || m->tb || (m->m > 64 && m->k * p.ldb > SPREAD);
-    p.height = even(m->m, MR);
-    p.depth = even(m->k, KC);
     p.in_c = m->c_type == KERNEL_F32;
     p.finish.m = m;
+    p.pairs = in_pairs(m, a_type, &p);
+    if (p.pairs) {
+        half = *m;
+        half.k /= 2;
+        p.lda /= 2;
+        p.ldb /= 2;
+        p.a_type = p.b_type = KERNEL_F32;
+        p.m = m = &half;
+    }
+    p.height = even(m->m, MR);
+    p.depth = even(m->k, KC);
     p.finish.stride = m->ldc != 0 ? m->ldc : m->n;
     p.finish.wanted =
         !p.in_c || (!m->accumulate &&
@@ -397,6 +433,14 @@ void FAST(matmul_mixed)(const struct kernel_matmul *m, enum kernel_type a_type,
     for (int64_t j = 0; j < m->n; j += columns)
         for (int64_t i = 0; i < m->m; i += rows)
             region(&p, i, least(rows, m->m - i), j, least(columns, m->n - j));
+}
+
+void FAST(matmul_finish)(const struct kernel_matmul *m, const float *sum,
+                         int64_t stride, int64_t i, int64_t j, int64_t rows,
+                         int64_t columns)
+{
+    struct finish f = {m, m->ldc != 0 ? m->ldc : m->n, true};
+    finish_tile(&f, sum, stride, i, j, rows, columns);
 }
 
 /* --- between threads --- */
@@ -459,6 +503,8 @@ static void matmul(struct kernel_context *c, const struct kernel_matmul *m)
     struct parts p = {m, c};
     int threads = pool_threads(c->pool);
     int64_t work = m->m * m->n * (m->k + 1);
+    if (FAST(matmul_few)(c, m))
+        return;
     if (work < threads * WORTH)
         threads = (int)(work / WORTH);
     if (threads <= 1)

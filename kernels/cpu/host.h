@@ -7,7 +7,7 @@
 #include "kernels/cpu/pool.h"
 #include "kernels/kernels.h"
 
-enum cpu_variant { CPU_PLAIN, CPU_AVX2, CPU_AVX512, CPU_VARIANTS };
+enum cpu_variant { CPU_PLAIN, CPU_AVX2, CPU_AVX512, CPU_AVX512BF16, CPU_VARIANTS };
 
 struct kernel_context {
     struct pool *pool;
@@ -21,7 +21,7 @@ struct kernel_context {
 #define CPU_PACK_BYTES ((size_t)3 << 20)
 #define CPU_ROOM_BYTES ((size_t)4 << 20)
 
-/* "plain", "avx2", "avx512". */
+/* "plain", "avx2", "avx512", "avx512bf16". */
 const char *cpu__variant_name(enum cpu_variant v);
 /* Whether this program has that variant and this processor can run it. */
 bool cpu__variant_runs(enum cpu_variant v);

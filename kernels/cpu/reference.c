@@ -47,6 +47,16 @@ static void fill(void)
     table.sum_squares = reference__sum_squares;
     table.sum = reference__sum;
     table.clip = reference__clip;
+    table.rope_paged = reference__rope_paged;
+    table.paged_attention = reference__paged_attention;
+    table.paged_scratch = reference__paged_scratch;
+    table.q4_bytes = reference__q4_bytes;
+    table.q4_pack = reference__q4_pack;
+    table.q4_matmul = reference__q4_matmul;
+    table.q4_scratch = reference__q4_scratch;
+    table.edit = reference__edit;
+    table.sample = reference__sample;
+    table.sample_scratch = reference__sample_scratch;
 }
 
 const struct kernels *kernels_reference(void)

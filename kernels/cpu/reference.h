@@ -86,5 +86,25 @@ void reference__sum_squares(struct kernel_context *c, float *into, const float *
 void reference__sum(struct kernel_context *c, float *into, const float *x, int64_t n);
 void reference__clip(struct kernel_context *c, float *scale, const float *squares,
                      float most);
+void reference__rope_paged(struct kernel_context *c, const struct kernel_rope *r,
+                           const struct kernel_paged *a, void *q, const void *qkv);
+void reference__paged_attention(struct kernel_context *c, const struct kernel_paged *a,
+                                void *out, const void *q, void *scratch);
+size_t reference__paged_scratch(struct kernel_context *c, const struct kernel_paged *a);
+size_t reference__q4_bytes(struct kernel_context *c, const struct kernel_q4 *w);
+int reference__q4_pack(struct kernel_context *c, const struct kernel_q4 *w,
+                       void *packed, const struct kernel_q4_source *from, char *error,
+                       size_t size);
+void reference__q4_matmul(struct kernel_context *c, const struct kernel_q4 *w,
+                          const void *packed, void *out, const void *x, int64_t m,
+                          enum kernel_type type, enum kernel_type c_type,
+                          void *scratch);
+size_t reference__q4_scratch(struct kernel_context *c, const struct kernel_q4 *w,
+                             int64_t m);
+void reference__edit(struct kernel_context *c, float *logits, int64_t stride,
+                     const struct kernel_edit *edits, int64_t count);
+void reference__sample(struct kernel_context *c, const struct kernel_sample *s,
+                       void *scratch);
+size_t reference__sample_scratch(struct kernel_context *c, int rows, int64_t vocab);
 
 #endif

@@ -12,6 +12,8 @@
 #include "kernels/kernels.h"
 #if defined __AVX2__
 #include <immintrin.h>
+#elif defined __SSE2__
+#include <emmintrin.h>
 #endif
 
 #if defined __AVX512F__
@@ -57,6 +59,17 @@ INLINE vf vfma(vf a, vf b, vf c)
     return a * b + c;
 #endif
 }
+
+/* Each lane as two bfloat16: sum + a[0] b[0] + a[1] b[1]. */
+#if defined __AVX512BF16__
+#define PAIRS 1
+INLINE vf vpairs(vf a, vf b, vf sum)
+{
+    return (vf)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b);
+}
+#else
+#define PAIRS 0
+#endif
 
 /* Picks a where the bits of mask (of a comparison) are set, else b. */
 INLINE vf vpick(vi mask, vf a, vf b)
@@ -160,9 +173,30 @@ INLINE void vhalf_store_part(uint16_t *p, vh h, int64_t n)
 #endif
 }
 
+/* Compilers widen and narrow in several steps what processors do in one. */
 INLINE vf vhalf_to_float(vh h)
 {
+#if LANES == 16
+    return (vf)_mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)h), 16);
+#elif LANES == 8
+    return (vf)_mm256_slli_epi32(_mm256_cvtepu16_epi32((__m128i)h), 16);
+#elif defined __SSE2__
+    int64_t bits;
+    memcpy(&bits, &h, sizeof(bits));
+    return (vf)_mm_unpacklo_epi16(_mm_setzero_si128(), _mm_cvtsi64_si128(bits));
+#else
     return (vf)(__builtin_convertvector(h, vu) << 16);
+#endif
+}
+
+/* The lower halves. */
+INLINE vh vnarrow(vu x)
+{
+#if LANES == 16
+    return (vh)_mm512_cvtepi32_epi16((__m512i)x);
+#else
+    return __builtin_convertvector(x, vh);
+#endif
 }
 
 INLINE vh vhalf_from_float(vf x)
@@ -170,7 +204,7 @@ INLINE vh vhalf_from_float(vf x)
     vu bits = (vu)x;
     vu nan = (vu)((bits & 0x7fffffffu) > 0x7f800000u);
     vu rounded = (bits + 0x7fffu + (bits >> 16 & 1)) >> 16;
-    return __builtin_convertvector((nan & (bits >> 16 | 0x40)) | (~nan & rounded), vh);
+    return vnarrow((nan & (bits >> 16 | 0x40)) | (~nan & rounded));
 }
 
 /* --- elements of either type: n of them from index i; zero beyond --- */
@@ -239,6 +273,7 @@ INLINE void vturn(vf row[LANES])
 /* --- across the lanes: halves upon halves --- */
 
 typedef float vf4 __attribute__((vector_size(16)));
+typedef float vf4_any __attribute__((vector_size(16), aligned(4), may_alias));
 
 INLINE float vsum(vf x)
 {
@@ -254,6 +289,32 @@ INLINE float vsum(vf x)
     vf4 z = x;
 #endif
     return (z[0] + z[2]) + (z[1] + z[3]);
+}
+
+/* The sums of four vectors. */
+INLINE vf4 vsum4(vf a, vf b, vf c, vf d)
+{
+#if LANES > 4
+#if LANES == 16
+    __m512 x = _mm512_add_ps(_mm512_unpacklo_ps((__m512)a, (__m512)b),
+                             _mm512_unpackhi_ps((__m512)a, (__m512)b));
+    __m512 y = _mm512_add_ps(_mm512_unpacklo_ps((__m512)c, (__m512)d),
+                             _mm512_unpackhi_ps((__m512)c, (__m512)d));
+    __m512 z = _mm512_add_ps((__m512)_mm512_unpacklo_pd((__m512d)x, (__m512d)y),
+                             (__m512)_mm512_unpackhi_pd((__m512d)x, (__m512d)y));
+    __m256 h = _mm256_add_ps(_mm512_castps512_ps256(z), _mm512_extractf32x8_ps(z, 1));
+#else
+    __m256 x = _mm256_add_ps(_mm256_unpacklo_ps((__m256)a, (__m256)b),
+                             _mm256_unpackhi_ps((__m256)a, (__m256)b));
+    __m256 y = _mm256_add_ps(_mm256_unpacklo_ps((__m256)c, (__m256)d),
+                             _mm256_unpackhi_ps((__m256)c, (__m256)d));
+    __m256 h = _mm256_add_ps((__m256)_mm256_unpacklo_pd((__m256d)x, (__m256d)y),
+                             (__m256)_mm256_unpackhi_pd((__m256d)x, (__m256d)y));
+#endif
+    return (vf4)_mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
+#else
+    return (vf4){vsum(a), vsum(b), vsum(c), vsum(d)};
+#endif
 }
 
 INLINE float larger(float a, float b)

@@ -64,7 +64,12 @@ static int streams_open(struct kernel_context *c)
                                      cudaEventDisableTiming | cudaEventBlockingSync))
             return -1;
     c->partials_size = CUDA_PARTIALS;
-    return cudaMalloc((void **)&c->partials, CUDA_PARTIALS) ? -1 : 0;
+    size_t counters = CUDA_COUNTERS * sizeof *c->counters;
+    return cudaMalloc((void **)&c->partials, CUDA_PARTIALS) ||
+                   cudaMalloc((void **)&c->counters, counters) ||
+                   cudaMemsetAsync(c->counters, 0, counters, c->stream)
+               ? -1
+               : 0;
 }
 
 static int device_choose(struct kernel_context *c, int device, char *error, size_t size)
@@ -148,6 +153,7 @@ void cuda__close(struct kernel_context *c)
     if (c->written)
         cudaEventDestroy(c->written);
     cudaFree(c->partials);
+    cudaFree(c->counters);
     if (c->side)
         cudaStreamDestroy(c->side);
     if (c->stream)

@@ -17,6 +17,7 @@ extern "C" {
 
 #define CUDA_MARKS 16
 #define CUDA_PARTIALS ((size_t)8 << 20) /* bytes, at least */
+#define CUDA_COUNTERS 65536
 
 struct cuda_products; /* matmul.c: cuBLASLt and what it chose */
 
@@ -30,6 +31,8 @@ struct kernel_context {
     bool marked[CUDA_MARKS];
     float *partials;
     size_t partials_size;
+    unsigned *counters; /* zeros between launches: a kernel that counts leaves them so */
+    bool recording;     /* calls are recorded: none may wait */
     struct cuda_products *products;
     char failed[192]; /* the first failure; "": none */
 };
@@ -159,6 +162,65 @@ void cuda__attention_back_plain(struct kernel_context *c,
 /* delta [batch, heads, length] = sums of dout * out over a head. */
 void cuda__attention_delta(struct kernel_context *c, const struct kernel_attention *a,
                            float *delta, const void *dout, const void *out);
+/* --- skinny.cu: products with few rows; false: not one of them --- */
+bool cuda__skinny_matmul(struct kernel_context *c, const struct kernel_matmul *m);
+/* --- paged_rope.cu --- */
+void cuda__rope_paged(struct kernel_context *c, const struct kernel_rope *r,
+                      const struct kernel_paged *a, void *q, const void *qkv);
+/* --- paged.c chooses: paged_decode.cu for sequences with one new token, and for those
+ * with more paged_prefill.cu or hopper_paged.cu; paged_plain.cu for other types and sizes
+ * --- */
+void cuda__paged_attention(struct kernel_context *c, const struct kernel_paged *a,
+                           void *out, const void *q, void *scratch);
+size_t cuda__paged_scratch(struct kernel_context *c, const struct kernel_paged *a);
+void cuda__paged_decode(struct kernel_context *c, const struct kernel_paged *a,
+                        void *out, const void *q, void *scratch);
+size_t cuda__paged_decode_scratch(struct kernel_context *c,
+                                  const struct kernel_paged *a);
+void cuda__paged_prefill(struct kernel_context *c, const struct kernel_paged *a,
+                         void *out, const void *q);
+/* Compute capability 9.0, heads of 128; false: not launched. */
+bool cuda__paged_prefill_hopper(struct kernel_context *c, const struct kernel_paged *a,
+                                void *out, const void *q);
+void cuda__paged_plain(struct kernel_context *c, const struct kernel_paged *a,
+                       void *out, const void *q);
+/* --- q4.c chooses: hopper_q4.cu or q4_small.cu for few rows, for more q4_pack.cu's
+ * dequantised weights --- */
+size_t cuda__q4_bytes(struct kernel_context *c, const struct kernel_q4 *w);
+int cuda__q4_pack(struct kernel_context *c, const struct kernel_q4 *w, void *packed,
+                  const struct kernel_q4_source *from, char *error, size_t size);
+void cuda__q4_matmul(struct kernel_context *c, const struct kernel_q4 *w,
+                     const void *packed, void *out, const void *x, int64_t m,
+                     enum kernel_type type, enum kernel_type c_type, void *scratch);
+size_t cuda__q4_scratch(struct kernel_context *c, const struct kernel_q4 *w, int64_t m);
+/* Arrays are the device's. */
+void cuda__q4_repack(struct kernel_context *c, const struct kernel_q4 *w, void *packed,
+                     const struct kernel_q4_source *from);
+/* weights [n, k] of bf16 */
+void cuda__q4_unpack(struct kernel_context *c, const struct kernel_q4 *w, void *weights,
+                     const void *packed);
+void cuda__q4_small(struct kernel_context *c, const struct kernel_q4 *w,
+                    const void *packed, void *out, const void *x, int64_t m,
+                    enum kernel_type c_type);
+/* Compute capability 9.0, rows of bf16. */
+void cuda__q4_hopper(struct kernel_context *c, const struct kernel_q4 *w,
+                     const void *packed, void *out, const void *x, int64_t m,
+                     enum kernel_type c_type);
+/* Rows of float. */
+void cuda__q4_plain(struct kernel_context *c, const struct kernel_q4 *w,
+                    const void *packed, void *out, const void *x, int64_t m,
+                    enum kernel_type c_type);
+/* --- sample.cu --- */
+void cuda__edit(struct kernel_context *c, float *logits, int64_t stride,
+                const struct kernel_edit *edits, int64_t count);
+void cuda__sample(struct kernel_context *c, const struct kernel_sample *s,
+                  void *scratch);
+size_t cuda__sample_scratch(struct kernel_context *c, int rows, int64_t vocab);
+/* --- graph.c --- */
+void cuda__record(struct kernel_context *c);
+struct kernel_graph *cuda__record_end(struct kernel_context *c);
+void cuda__replay(struct kernel_context *c, struct kernel_graph *g);
+void cuda__graph_free(struct kernel_context *c, struct kernel_graph *g);
 /* --- loss.cu --- */
 void cuda__cross_entropy(struct kernel_context *c, const struct kernel_loss *l,
                          float *losses, float *correct, void *logits);

@@ -29,6 +29,44 @@ static inline unsigned blocks_for(int64_t n, int64_t per_block)
     return (unsigned)(blocks > 0x7fffffff ? 0x7fffffff : blocks);
 }
 
+/* A kernel that may begin before the one in front of it has ended (compute capability
+ * 9.0): in a chain of short kernels the next one's start is hidden. It calls early_next
+ * first, and early_wait in all of its blocks before it reads what kernels write, or
+ * writes anything. Before that it may read weights, the arrays of kernel_sequences, and
+ * keys and values of steps before: a copy, which no kernel overtakes, lies between two
+ * steps. */
+template <typename... P, typename... A>
+static inline void launch_early(struct kernel_context *c, void (*kernel)(P...),
+                                dim3 grid, unsigned threads, size_t shared,
+                                A &&...arguments)
+{
+    cudaLaunchAttribute early = {};
+    early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    early.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchConfig_t config = {};
+    config.gridDim = grid;
+    config.blockDim = dim3(threads);
+    config.dynamicSmemBytes = shared;
+    config.stream = c->stream;
+    config.attrs = &early;
+    /* Later ones run code for 8.0, which does not wait. */
+    config.numAttrs = c->capable == 90 ? 1 : 0;
+    /* What it returns is the last error, which cuda__launched asks for. */
+    (void)cudaLaunchKernelEx(&config, kernel, static_cast<P>(arguments)...);
+}
+__device__ __forceinline__ void early_next()
+{
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+__device__ __forceinline__ void early_wait()
+{
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
 static inline bool aligned16(const void *p)
 {
     return ((uintptr_t)p & 15) == 0;
@@ -67,6 +105,16 @@ __device__ __forceinline__ float2 unpack2(unsigned pair)
 {
     return make_float2(__uint_as_float(pair << 16),
                        __uint_as_float(pair & 0xffff0000u));
+}
+
+/* 16 bytes that are read once. */
+__device__ __forceinline__ uint4 stream16(const void *p)
+{
+    uint4 v;
+    asm volatile("ld.global.nc.L1::no_allocate.L2::256B.v4.u32 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+                 : "l"(p));
+    return v;
 }
 
 /* Eight elements, 16-byte aligned (float: 32 bytes in two loads). */

@@ -13,6 +13,8 @@ template <typename Op>
 __global__ void __launch_bounds__(THREADS) each_kernel(Op op, int64_t n, bool wide)
 {
     int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
+    early_next();
+    early_wait();
     if (!wide) {
         if (i < n)
             op.one(i);
@@ -31,7 +33,8 @@ static void each(struct kernel_context *c, const char *what, const Op &op, int64
     if (n <= 0)
         return;
     int64_t threads = wide ? (n + 7) / 8 : n;
-    each_kernel<<<blocks_for(threads, THREADS), THREADS, 0, c->stream>>>(op, n, wide);
+    launch_early(c, each_kernel<Op>, blocks_for(threads, THREADS), THREADS, 0, op, n,
+                 wide);
     cuda__launched(c, what);
 }
 

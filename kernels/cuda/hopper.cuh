@@ -81,6 +81,26 @@ __device__ __forceinline__ void wgmma_32(float d[16], uint64_t a, uint64_t b, bo
                  : WGMMA_SUMS_32(d)
                  : "l"(a), "l"(b), "r"((int)add), "n"(A_T), "n"(B_T));
 }
+#define WGMMA_SUMS_HALF(d, i)                                                          \
+    "+f"(d[i + 0]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]),    \
+        "+f"(d[i + 5]), "+f"(d[i + 6]), "+f"(d[i + 7]), "+f"(d[i + 8]),                \
+        "+f"(d[i + 9]), "+f"(d[i + 10]), "+f"(d[i + 11]), "+f"(d[i + 12]),             \
+        "+f"(d[i + 13]), "+f"(d[i + 14]), "+f"(d[i + 15])
+
+/* d[64,128] = a[64,16] b[16,128] (+ d when add). */
+__device__ __forceinline__ void wgmma_128(float d[64], uint64_t a, uint64_t b, bool add)
+{
+    asm volatile(
+        "{\n.reg .pred p;\nsetp.ne.b32 p, %66, 0;\n"
+        "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 "
+        "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,"
+        "%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,%32,%33,%34,%35,%36,%37,%38,%39,"
+        "%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,"
+        "%59,%60,%61,%62,%63}, %64, %65, p, 1, 1, 0, 0;\n}"
+        : WGMMA_SUMS_HALF(d, 0), WGMMA_SUMS_HALF(d, 16), WGMMA_SUMS_HALF(d, 32),
+          WGMMA_SUMS_HALF(d, 48)
+        : "l"(a), "l"(b), "r"((int)add));
+}
 /* The same with a in registers, as sums_to_a makes it. */
 template <int B_T>
 __device__ __forceinline__ void wgmma_registers(float d[32], const unsigned a[4],
@@ -115,8 +135,18 @@ __device__ __forceinline__ void arrival_wait(unsigned barrier, unsigned parity)
                  "r"(parity)
                  : "memory");
 }
-/* 64 rows of 64 elements from (column, row) of a sequence; rows beyond its end are
- * zeros. */
+/* That many threads or warps have to arrive. */
+__device__ __forceinline__ void arrival_init_many(unsigned barrier, int count)
+{
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(count)
+                 : "memory");
+}
+__device__ __forceinline__ void arrival_arrive(unsigned barrier)
+{
+    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
+}
+/* The map's rows of 64 elements from (column, row) of a sequence; rows beyond its end
+ * are zeros. */
 __device__ __forceinline__ void fetch_tile(unsigned to, const CUtensorMap *map,
                                            int column, int row, int sequence,
                                            unsigned barrier)
@@ -138,9 +168,9 @@ __device__ __forceinline__ void fetch_bytes(unsigned to, const void *from,
         : "memory");
 }
 
-/* [sequences, length, columns] of bf16 for fetch_tile; false and a failure kept when
- * the driver does not take it. */
+/* [sequences, length, columns] of bf16 for fetch_tile, which gets `rows` rows; false
+ * and a failure kept when the driver does not take it. */
 bool cuda__tile_map(struct kernel_context *c, CUtensorMap *ret, const void *base,
-                    int columns, int length, int sequences);
+                    int columns, int length, int sequences, int rows);
 
 #endif

@@ -437,8 +437,9 @@ void cuda__attention_back_hopper(struct kernel_context *c,
     x.dq = rows + tiles_of(a) * 2 * QUERIES;
     x.turns = (int *)(x.dq + x.turn_count * 1024);
     if (!cuda__tile_map(c, &qkv_map, qkv, (a->heads + 2 * a->kv_heads) * SIZE,
-                        a->length, a->batch) ||
-        !cuda__tile_map(c, &dout_map, dout, a->heads * SIZE, a->length, a->batch))
+                        a->length, a->batch, 64) ||
+        !cuda__tile_map(c, &dout_map, dout, a->heads * SIZE, a->length, a->batch,
+                        64))
         return;
     rows_kernel<<<blocks_for(tiles_of(a) * QUERIES * 8, 256), 256, 0, c->stream>>>(
         *a, rows, (const bf16 *)dout, (const bf16 *)out, lse, tiles);

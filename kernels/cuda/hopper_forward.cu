@@ -97,6 +97,47 @@ write_out(unsigned char *shared, const struct kernel_attention &a, const float o
                 *(const uint4 *)(shared + tile_at<64>(row % QUERIES + i / 8, i % 8));
 }
 
+/* What a block reads: the queries of its head, and the keys and values that they share. */
+struct tiles {
+    const CUtensorMap *map;
+    unsigned base, arrival; /* in shared memory: tiles; arrivals of steps, then queries */
+    int head_column, key_column, value_column;
+    int q0, batch, count; /* count: of steps */
+};
+
+/* By one thread; nothing where there are no more. */
+__device__ __forceinline__ void fetch_step(const struct tiles &t, int i)
+{
+    unsigned stage = (unsigned)(i % STAGES), to = t.base + AT_STEPS + stage * 2 * TILE;
+    if (threadIdx.x != 0 || i >= t.count)
+        return;
+    arrival_expect(t.arrival + stage * 8, 2 * TILE);
+    fetch_tile(to, t.map, t.key_column, i * STEP, t.batch, t.arrival + stage * 8);
+    fetch_tile(to + TILE, t.map, t.value_column, i * STEP, t.batch,
+               t.arrival + stage * 8);
+}
+
+/* The queries, which it waits for, and the first steps. */
+__device__ __forceinline__ void fetch_first(const struct tiles &t)
+{
+    unsigned queries = t.arrival + STAGES * 8;
+    if (threadIdx.x == 0) {
+        for (int i = 0; i <= STAGES; i++)
+            arrival_init(t.arrival + i * 8);
+        shared_publish();
+    }
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        arrival_expect(queries, 2 * TILE);
+        fetch_tile(t.base, t.map, t.head_column, t.q0, t.batch, queries);
+        fetch_tile(t.base + TILE, t.map, t.head_column, t.q0 + 64, t.batch, queries);
+    }
+#pragma unroll
+    for (int i = 0; i < EARLY; i++)
+        fetch_step(t, i);
+    arrival_wait(queries, 0);
+}
+
 __global__ void __launch_bounds__(THREADS, 2)
     hopper_kernel(struct kernel_attention a, bf16 *out, float *lse,
                   const __grid_constant__ CUtensorMap map)
@@ -104,45 +145,21 @@ __global__ void __launch_bounds__(THREADS, 2)
     extern __shared__ unsigned char raw[];
     __shared__ uint64_t arrivals[STAGES + 1]; /* of the steps, and of the queries */
     unsigned char *shared = raw + (-shared_address(raw) & 1023);
-    unsigned base = shared_address(shared);
+    unsigned base = shared_address(shared), arrival = shared_address(arrivals);
     int group = threadIdx.x / 128, warp = threadIdx.x / 32;
     int head = blockIdx.y % a.heads, batch = blockIdx.y / a.heads;
     int q0 = (int)(gridDim.x - 1 - blockIdx.x) * QUERIES; /* the longest walks first */
     int row = q0 + warp * 16;                             /* the warp's first query */
     int key_column = (a.heads + head / (a.heads / a.kv_heads)) * SIZE;
     int value_column = key_column + a.kv_heads * SIZE;
-    unsigned arrival = shared_address(arrivals);
     int count = (min(q0 + QUERIES, a.length) + STEP - 1) / STEP;
     /* The last step's keys come after all of the first warpgroup's queries; by then
      * nothing is left to load. */
     int mine = min(count, q0 / STEP + group + 1);
     float factor = a.scale * LOG2E;
-
-    auto fetch_step = [&](int i) {
-        unsigned stage = (unsigned)(i % STAGES),
-                 to = base + AT_STEPS + stage * 2 * TILE;
-        if (threadIdx.x != 0 || i >= count)
-            return;
-        arrival_expect(arrival + stage * 8, 2 * TILE);
-        fetch_tile(to, &map, key_column, i * STEP, batch, arrival + stage * 8);
-        fetch_tile(to + TILE, &map, value_column, i * STEP, batch, arrival + stage * 8);
-    };
-    if (threadIdx.x == 0) {
-        for (int i = 0; i <= STAGES; i++)
-            arrival_init(arrival + i * 8);
-        shared_publish();
-    }
-    __syncthreads();
-    if (threadIdx.x == 0) {
-        arrival_expect(arrival + STAGES * 8, 2 * TILE);
-        fetch_tile(base, &map, head * SIZE, q0, batch, arrival + STAGES * 8);
-        fetch_tile(base + TILE, &map, head * SIZE, q0 + 64, batch,
-                   arrival + STAGES * 8);
-    }
-#pragma unroll
-    for (int i = 0; i < EARLY; i++)
-        fetch_step(i);
-    arrival_wait(arrival + STAGES * 8, 0);
+    const struct tiles tiles = {&map, base, arrival, head * SIZE, key_column,
+                                value_column, q0, batch, count};
+    fetch_first(tiles);
 
     float o[32] = {}, most[2] = {-INFINITY, -INFINITY}, sum[2] = {}, rescale[2];
     uint64_t queries = tile_desc(base + (unsigned)group * TILE);
@@ -150,7 +167,7 @@ __global__ void __launch_bounds__(THREADS, 2)
         arrival_wait(arrival + i % STAGES * 8, i / STAGES & 1);
         __syncthreads(); /* all have done the step that the next one to fetch replaces
                           */
-        fetch_step(i + EARLY);
+        fetch_step(tiles, i + EARLY);
         int ahead = i * STEP - row;
         uint64_t step = tile_desc(base + AT_STEPS + (unsigned)(i % STAGES) * 2 * TILE);
         float s[32];
@@ -184,13 +201,13 @@ __global__ void __launch_bounds__(THREADS, 2)
 
 /* The driver's function: this module links with the runtime alone. */
 bool cuda__tile_map(struct kernel_context *c, CUtensorMap *ret, const void *base,
-                    int columns, int length, int sequences)
+                    int columns, int length, int sequences, int rows)
 {
     static PFN_cuTensorMapEncodeTiled_v12000 encode;
     cuuint64_t sizes[3] = {(cuuint64_t)columns, (cuuint64_t)length,
                            (cuuint64_t)sequences};
     cuuint64_t strides[2] = {sizes[0] * 2, sizes[0] * 2 * sizes[1]};
-    cuuint32_t box[3] = {64, 64, 1}, steps[3] = {1, 1, 1};
+    cuuint32_t box[3] = {64, (cuuint32_t)rows, 1}, steps[3] = {1, 1, 1};
     enum cudaDriverEntryPointQueryResult found = cudaDriverEntryPointSymbolNotFound;
     void *function = nullptr;
     if (!encode) {
@@ -215,7 +232,7 @@ void cuda__attention_hopper(struct kernel_context *c, const struct kernel_attent
     dim3 grid(blocks_for(a->length, QUERIES), (unsigned)(a->batch * a->heads));
     CUtensorMap map;
     if (!cuda__tile_map(c, &map, qkv, (a->heads + 2 * a->kv_heads) * SIZE, a->length,
-                        a->batch))
+                        a->batch, 64))
         return;
     cuda__check(c, "attention",
                 cudaFuncSetAttribute(hopper_kernel,

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Products through cuBLASLt. What it takes for a shape (descriptors, the algorithm its
- * heuristics name first) is kept per shape, so that a call is one search in a short
- * list.
+ * heuristics name first) is kept per shape, so that a call is one search in a table.
  *
  * cuBLASLt's matrices are column-major: what lies there as C[m,n] row by row is for it
  * the transposed one, C'[n,m] = op(B)' op(A)'. So its A is our B.
  *
  * The same shape gives the same bits in every run: reductions that depend on the order
  * of arrival are not allowed, and the first answer of the heuristics is taken. Large
- * products try some more of its answers when they come first, but only those whose
- * result has the very bits of the first one's.
+ * products try some more of its answers once they have come often (a prompt's length
+ * may never come again), but only those whose result has the very bits of the first
+ * one's.
  */
 #include <dlfcn.h>
 #include <stdio.h>
@@ -20,10 +20,12 @@
 #include "cuda.h"
 
 #define WORKSPACE ((size_t)64 << 20)
-#define ENTRIES 256 /* shapes kept; then the list starts anew */
-#define ANSWERS 8   /* of the heuristics */
-#define LARGE 5e9   /* multiplications from which on they are tried */
-#define TRIES 4     /* calls on which this may happen: results of 0 say nothing */
+#define ENTRIES 1024     /* of the table, a power of two */
+#define MOST_ENTRIES 768 /* shapes kept; then the table starts anew */
+#define ANSWERS 8        /* of the heuristics */
+#define LARGE 5e9        /* multiplications from which on they are tried */
+#define OFTEN 100        /* calls after which they are */
+#define TRIES 4          /* calls on which this may happen: results of 0 say nothing */
 
 /* All that decides how a product is run. No padding: compared as bytes. */
 struct product_key {
@@ -36,8 +38,9 @@ struct product {
     struct product_key key;
     void *desc, *a, *b, *c;
     struct lt_algo algos[ANSWERS];
+    bool used;
     int count; /* 0: cuBLASLt has no kernel for it */
-    int chosen, tries;
+    int chosen, tries, calls;
 };
 
 struct cuda_products {
@@ -98,8 +101,11 @@ failed:
 
 static void entries_drop(struct cuda_products *p)
 {
-    for (int i = 0; i < p->count; i++) {
+    for (int i = 0; i < ENTRIES; i++) {
         struct product *e = &p->entries[i];
+        if (!e->used)
+            continue;
+        e->used = false;
         if (e->desc)
             p->lt.MatmulDescDestroy(e->desc);
         void *layouts[] = {e->a, e->b, e->c};
@@ -201,16 +207,33 @@ static int product_make(struct cuda_products *p, struct product *e, const void *
     return heuristic_ask(p, e);
 }
 
+/* Where the shape is in the table, or would be. */
+static struct product *product_place(struct cuda_products *p,
+                                     const struct product_key *key)
+{
+    const unsigned char *bytes = (const unsigned char *)key;
+    uint64_t hash = 14695981039346656037u; /* FNV-1a */
+    for (size_t i = 0; i < sizeof *key; i++)
+        hash = (hash ^ bytes[i]) * 1099511628211u;
+    for (size_t i = (size_t)(hash ^ hash >> 32);; i++) {
+        struct product *e = &p->entries[i % ENTRIES];
+        if (!e->used || memcmp(&e->key, key, sizeof *key) == 0)
+            return e;
+    }
+}
+
 static struct product *product_find(struct cuda_products *p,
                                     const struct product_key *key, const void *bias)
 {
-    for (int i = 0; i < p->count; i++)
-        if (memcmp(&p->entries[i].key, key, sizeof *key) == 0)
-            return &p->entries[i];
-    if (p->count == ENTRIES)
+    struct product *e = product_place(p, key);
+    if (e->used)
+        return e;
+    if (p->count == MOST_ENTRIES) {
         entries_drop(p);
-    struct product *e = &p->entries[p->count++];
-    *e = (struct product){.key = *key};
+        e = product_place(p, key);
+    }
+    p->count++;
+    *e = (struct product){.key = *key, .used = true};
     if (product_make(p, e, bias) < 0)
         e->count = 0;
     return e;
@@ -277,8 +300,12 @@ static void product_choose(struct kernel_context *c, const struct kernel_matmul 
 {
     uint64_t want = 0, bits = 0;
     cudaEvent_t timers[2] = {NULL, NULL};
-    if (m->accumulate || e->count < 2 || e->tries == TRIES || m->ldc % 2 != 0 ||
-        (double)m->m * (double)m->n * (double)m->k < LARGE)
+    if (e->calls < OFTEN) {
+        e->calls++;
+        return;
+    }
+    if (c->recording || m->accumulate || e->count < 2 || e->tries == TRIES ||
+        m->ldc % 2 != 0 || (double)m->m * (double)m->n * (double)m->k < LARGE)
         return;
     e->tries++;
     if (cudaEventCreate(&timers[0]) == cudaSuccess &&
@@ -355,6 +382,8 @@ void cuda__matmul(struct kernel_context *c, const struct kernel_matmul *argument
         cuda__activate(c, m.c, linear.c, m.m * m.n, m.act, m.c_type);
         return;
     }
+    if (cuda__skinny_matmul(c, &m))
+        return;
     int32_t epilogue = epilogue_choose(&m, &rest);
     if (product_run(c, &m, epilogue) == 0) {
         if (rest)

@@ -53,6 +53,8 @@ template <bool BLOCK> __device__ __forceinline__ float2 group_sum2(float a, floa
 template <typename T, bool RMS, bool BLOCK, int CHUNKS>
 __global__ void __launch_bounds__(THREADS) norm_kernel(struct norm_arrays a)
 {
+    early_next();
+    early_wait();
     constexpr int GROUP = BLOCK ? THREADS : 32;
     int me = threadIdx.x % GROUP;
     int64_t row = (int64_t)blockIdx.x * (THREADS / GROUP) + threadIdx.x / GROUP;
@@ -115,6 +117,8 @@ __global__ void __launch_bounds__(THREADS) norm_kernel(struct norm_arrays a)
 template <typename T, bool RMS>
 __global__ void __launch_bounds__(THREADS) norm_any_kernel(struct norm_arrays a)
 {
+    early_next();
+    early_wait();
     int64_t row = blockIdx.x;
     const T *x = (const T *)a.x + row * a.width,
             *add = (const T *)a.add + row * a.width;
@@ -304,19 +308,18 @@ static void norm_launch(struct kernel_context *c, const struct norm_arrays &a,
                         bool wide)
 {
     unsigned rows = (unsigned)a.rows, warps = blocks_for(a.rows, WARPS);
-    cudaStream_t s = c->stream;
     if (!wide || a.width > 8192)
-        norm_any_kernel<T, RMS><<<rows, THREADS, 0, s>>>(a);
+        launch_early(c, norm_any_kernel<T, RMS>, rows, THREADS, 0, a);
     else if (a.width <= 256)
-        norm_kernel<T, RMS, false, 1><<<warps, THREADS, 0, s>>>(a);
+        launch_early(c, norm_kernel<T, RMS, false, 1>, warps, THREADS, 0, a);
     else if (a.width <= 768)
-        norm_kernel<T, RMS, false, 3><<<warps, THREADS, 0, s>>>(a);
+        launch_early(c, norm_kernel<T, RMS, false, 3>, warps, THREADS, 0, a);
     else if (a.width <= 1024)
-        norm_kernel<T, RMS, false, 4><<<warps, THREADS, 0, s>>>(a);
+        launch_early(c, norm_kernel<T, RMS, false, 4>, warps, THREADS, 0, a);
     else if (a.width <= 2048)
-        norm_kernel<T, RMS, true, 1><<<rows, THREADS, 0, s>>>(a);
+        launch_early(c, norm_kernel<T, RMS, true, 1>, rows, THREADS, 0, a);
     else
-        norm_kernel<T, RMS, true, 4><<<rows, THREADS, 0, s>>>(a);
+        launch_early(c, norm_kernel<T, RMS, true, 4>, rows, THREADS, 0, a);
 }
 
 template <typename T, bool RMS>

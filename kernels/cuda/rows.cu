@@ -17,6 +17,8 @@ __global__ void __launch_bounds__(THREADS)
 {
     int64_t per_row = wide ? r.width / 8 : r.width;
     int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
+    early_next();
+    early_wait();
     if (i >= r.count * per_row)
         return;
     int64_t row = i / per_row, at = i % per_row * (wide ? 8 : 1);
@@ -46,8 +48,8 @@ void cuda__embed(struct kernel_context *c, const struct kernel_rows *r, void *ou
     if (threads <= 0)
         return;
     TYPED(r->type,
-          (embed_kernel<T><<<blocks_for(threads, THREADS), THREADS, 0, c->stream>>>(
-              *r, (T *)out, (const T *)table, (const T *)positions, length, wide)));
+          launch_early(c, embed_kernel<T>, blocks_for(threads, THREADS), THREADS, 0, *r,
+                       (T *)out, (const T *)table, (const T *)positions, length, wide));
     cuda__launched(c, "embed");
 }
 

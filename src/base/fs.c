@@ -194,6 +194,18 @@ char *rwf_fs_absolute(const char *path)
     return rwf_str_take(&out);
 }
 
+char *rwf_fs_expand(const char *text, const char *dir)
+{
+    const char *home = getenv("HOME");
+    bool of_home = text[0] == '~' && text[1] == '/' && home;
+    char *joined = of_home ? rwf_fs_join(home, text + 2)
+                   : dir   ? rwf_fs_join(dir, text)
+                           : NULL;
+    char *path = rwf_fs_absolute(joined ? joined : text);
+    free(joined);
+    return path;
+}
+
 bool rwf_fs_is_beneath(const char *path)
 {
     if (*path == '\0' || *path == '/')
@@ -207,9 +219,14 @@ bool rwf_fs_is_beneath(const char *path)
     return true;
 }
 
+/* A daemon may outlive its program on disk: what was installed instead stands for it. */
 char *rwf_fs_self(void)
 {
+    static const char gone[] = " (deleted)";
     char path[PATH_MAX];
     ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
+    ssize_t end = n - (ssize_t)(sizeof(gone) - 1);
+    if (end > 0 && memcmp(path + end, gone, sizeof(gone) - 1) == 0)
+        n = end;
     return n < 0 ? rwf_xstrdup("raywf") : rwf_xstrndup(path, (size_t)n);
 }

@@ -29,6 +29,9 @@ char *rwf_fs_dirname(const char *path);
 const char *rwf_fs_basename(const char *path);
 /* Absolute, without "." and ".." (textually; the file need not exist). */
 char *rwf_fs_absolute(const char *path);
+/* The same, of a text that no shell has seen: "~/…" is below HOME, what is relative below dir
+ * (NULL: the current one). */
+char *rwf_fs_expand(const char *text, const char *dir);
 /* True for a relative path that stays beneath its start: no "..", not empty, no NUL. */
 bool rwf_fs_is_beneath(const char *path);
 /* Path of this very program. */

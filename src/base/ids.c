@@ -45,7 +45,7 @@ static void resize(struct rwf_ids *t, size_t size)
 
 void rwf_ids_add(struct rwf_ids *t, uint64_t id, void *item)
 {
-    if ((t->count + 1) * 4 > t->size * 3)
+    if ((t->count + 1) * 2 > t->size) /* at most half full: few steps to a miss */
         resize(t, t->size ? t->size * 2 : 16);
     struct rwf_ids_row *r = row_of(t, id);
     rwf_assert(id != 0 && item && r->id == 0);

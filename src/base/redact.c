@@ -7,6 +7,7 @@
 #include "base/redact.h"
 
 #include <jansson.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,26 +18,70 @@ enum { SHORTEST = 4 };
 struct secret {
     char *name, *value;
     size_t len;
+    size_t uses;
+    bool derived; /* the JSON form of another */
 };
 
+static pthread_rwlock_t lock = PTHREAD_RWLOCK_INITIALIZER;
 static struct secret *secrets;
-static size_t count, cap, longest;
+static size_t count, cap, longest, added;
 
-static void keep(const char *name, const char *value, size_t len)
+static struct secret *find(const char *name, const char *value, size_t len)
 {
-    struct secret *s = RWF_PUSH(secrets, count, cap);
-    *s = (struct secret){ rwf_xstrdup(name), rwf_xstrndup(value, len), len };
+    for (size_t i = 0; i < count; i++) {
+        struct secret *s = &secrets[i];
+        if (s->len == len && memcmp(s->value, value, len) == 0 &&
+            strcmp(s->name, name) == 0)
+            return s;
+    }
+    return NULL;
+}
+
+static void keep(const char *name, const char *value, size_t len, bool derived)
+{
+    struct secret *s = find(name, value, len);
+    if (s) {
+        s->uses++;
+        return;
+    }
+    s = RWF_PUSH(secrets, count, cap);
+    *s = (struct secret){ rwf_xstrdup(name), rwf_xstrndup(value, len), len, 1, derived };
+    added++;
     if (len > longest)
         longest = len;
 }
 
+static void wipe(struct secret *s)
+{
+    explicit_bzero(s->value, s->len);
+    free(s->value);
+    free(s->name);
+}
+
+static void let_go(const char *name, const char *value, size_t len, bool derived)
+{
+    struct secret *s = find(name, value, len);
+    (void)derived;
+    if (!s || --s->uses > 0)
+        return;
+    wipe(s);
+    *s = secrets[--count];
+    longest = 0;
+    for (size_t i = 0; i < count; i++)
+        if (secrets[i].len > longest)
+            longest = secrets[i].len;
+}
+
+typedef void (*form_fn)(const char *name, const char *value, size_t len, bool derived);
+
 /* Inside JSON a value with quotes or backslashes looks different. */
-static void keep_json_form(const char *name, const char *value)
+static void both_forms(const char *name, const char *value, form_fn fn)
 {
     json_t *string = json_string(value);
     char *dump = string ? json_dumps(string, JSON_ENCODE_ANY) : NULL;
+    fn(name, value, strlen(value), false);
     if (dump && strlen(dump) != strlen(value) + 2)
-        keep(name, dump + 1, strlen(dump) - 2);
+        fn(name, dump + 1, strlen(dump) - 2, true);
     if (dump)
         explicit_bzero(dump, strlen(dump));
     free(dump);
@@ -51,19 +96,43 @@ int rwf_redact_add(const char *name, const char *value, struct rwf_err *err)
                         "secret '%s' has fewer than %d characters: too short to be kept "
                         "out of logs",
                         name, SHORTEST);
-    keep(name, value, len);
-    keep_json_form(name, value);
+    pthread_rwlock_wrlock(&lock);
+    both_forms(name, value, keep);
+    pthread_rwlock_unlock(&lock);
     return 0;
+}
+
+void rwf_redact_drop(const char *name, const char *value)
+{
+    pthread_rwlock_wrlock(&lock);
+    both_forms(name, value, let_go);
+    pthread_rwlock_unlock(&lock);
+}
+
+void rwf_redact_each(void (*fn)(void *ctx, const char *name, const char *value),
+                     void *ctx)
+{
+    pthread_rwlock_rdlock(&lock);
+    for (size_t i = 0; i < count; i++)
+        if (!secrets[i].derived)
+            fn(ctx, secrets[i].name, secrets[i].value);
+    pthread_rwlock_unlock(&lock);
 }
 
 size_t rwf_redact_count(void)
 {
-    return count;
+    pthread_rwlock_rdlock(&lock);
+    size_t n = added;
+    pthread_rwlock_unlock(&lock);
+    return n;
 }
 
 bool rwf_redact_active(void)
 {
-    return count > 0;
+    pthread_rwlock_rdlock(&lock);
+    bool active = count > 0;
+    pthread_rwlock_unlock(&lock);
+    return active;
 }
 
 /* The secret that starts first in text; of two at one place the longer. */
@@ -84,7 +153,7 @@ static const struct secret *find_first(const char *text, size_t len, size_t *ret
     return best;
 }
 
-void rwf_redact(struct rwf_str *out, const char *text, size_t len)
+static void redact(struct rwf_str *out, const char *text, size_t len)
 {
     const struct secret *s;
     size_t at = 0;
@@ -95,6 +164,13 @@ void rwf_redact(struct rwf_str *out, const char *text, size_t len)
         len -= at + s->len;
     }
     rwf_str_addn(out, text, len);
+}
+
+void rwf_redact(struct rwf_str *out, const char *text, size_t len)
+{
+    pthread_rwlock_rdlock(&lock);
+    redact(out, text, len);
+    pthread_rwlock_unlock(&lock);
 }
 
 /* True when all of text is the beginning of a longer secret. */
@@ -109,7 +185,7 @@ static bool begins_secret(const char *text, size_t len)
 /* How many last bytes of text could be the beginning of a secret. */
 static size_t open_end(const char *text, size_t len)
 {
-    size_t n = len < longest - 1 ? len : longest - 1;
+    size_t n = len < longest ? len : longest ? longest - 1 : 0;
     while (n > 0 && !begins_secret(text + len - n, n))
         n--;
     return n;
@@ -118,15 +194,13 @@ static size_t open_end(const char *text, size_t len)
 void rwf_redact_stream(struct rwf_str *held, struct rwf_str *out, const char *bytes,
                        size_t len, bool final)
 {
-    if (count == 0) {
-        rwf_str_addn(out, bytes, len);
-        return;
-    }
+    pthread_rwlock_rdlock(&lock);
     rwf_str_addn(held, bytes, len);
     /* What may still grow into a secret waits; what stands before it goes. A secret that is
      * itself the beginning of a longer one waits too. */
     size_t keep = final ? 0 : open_end(held->data, held->len);
-    rwf_redact(out, held->data, held->len - keep);
+    redact(out, held->data, held->len - keep);
+    pthread_rwlock_unlock(&lock);
     memmove(held->data, held->data + held->len - keep, keep);
     held->len = keep;
     held->data[keep] = '\0';
@@ -134,12 +208,11 @@ void rwf_redact_stream(struct rwf_str *held, struct rwf_str *out, const char *by
 
 void rwf_redact_clear(void)
 {
-    for (size_t i = 0; i < count; i++) {
-        explicit_bzero(secrets[i].value, secrets[i].len);
-        free(secrets[i].value);
-        free(secrets[i].name);
-    }
+    pthread_rwlock_wrlock(&lock);
+    for (size_t i = 0; i < count; i++)
+        wipe(&secrets[i]);
     free(secrets);
     secrets = NULL;
     count = cap = longest = 0;
+    pthread_rwlock_unlock(&lock);
 }

@@ -6,6 +6,8 @@
 #include <ctype.h>
 #include <string.h>
 
+#include "base/str.h"
+
 enum { LONGEST = 64, FAR = 1000 };
 
 static int min3(int a, int b, int c)
@@ -67,4 +69,20 @@ const char *rwf_suggest_best(const struct rwf_suggest *s)
     if (allowed > 4)
         allowed = 4;
     return s->distance <= allowed ? s->best : NULL;
+}
+
+char *rwf_suggest_choices(const char *name, const char *const *names, size_t count)
+{
+    struct rwf_str out = { 0 };
+    struct rwf_suggest s;
+    rwf_suggest_init(&s, name);
+    for (size_t i = 0; i < count; i++)
+        rwf_suggest_try(&s, names[i]);
+    const char *best = rwf_suggest_best(&s);
+    if (best != NULL)
+        rwf_str_addf(&out, "did you mean '%s'? ", best);
+    rwf_str_add(&out, best != NULL ? "One of " : "one of ");
+    for (size_t i = 0; i < count; i++)
+        rwf_str_addf(&out, "%s%s", i > 0 ? ", " : "", names[i]);
+    return rwf_str_take(&out);
 }

@@ -167,9 +167,8 @@ static int add_value(struct cmd_call *call, const struct cmd_option *o,
         if (check_value(what, o->type, o->metavar, text, err) < 0)
             return -1;
     }
-    struct cmd_value *v = RWF_PUSH(call->values, call->value_count, call->value_cap);
-    v->option = o;
-    v->text = text;
+    *RWF_PUSH(call->values, call->value_count, call->value_cap) =
+        (struct cmd_value){o, text};
     return 0;
 }
 
@@ -243,6 +242,13 @@ static int unknown_command(const char *name, struct rwf_err *err)
                     best ? "?" : "");
 }
 
+/* -tp, as vLLM has it: a name of two letters that is the command's own. */
+static bool is_short_long(const struct cmd_call *call, const char *word)
+{
+    return call->cmd && word[0] == '-' && (word[1] && word[2] && (!word[3] || word[3] == '=')) &&
+           find_in(call->cmd->options, word + 1, 2, 0) != NULL;
+}
+
 static int parse_word(struct cmd_call *call, struct cursor *at, char *word,
                       struct rwf_err *err)
 {
@@ -252,6 +258,8 @@ static int parse_word(struct cmd_call *call, struct cursor *at, char *word,
     }
     if (!at->ended && word[0] == '-' && word[1] == '-')
         return parse_long(call, at, word + 2, err);
+    if (!at->ended && is_short_long(call, word))
+        return parse_long(call, at, word + 1, err);
     if (!at->ended && word[0] == '-' && word[1])
         return parse_short(call, at, word + 1, err);
     if (call->cmd) {
@@ -412,6 +420,15 @@ const char **cmd_list(const struct cmd_call *call, const char *name, size_t *ret
 const char *cmd_operand(const struct cmd_call *call, size_t i, const char *fallback)
 {
     return i < call->operand_count ? call->operands[i] : fallback;
+}
+
+void cmd_give(struct cmd_call *call, const char *name, const char *text)
+{
+    const struct cmd_option *o = find_option(call, name, strlen(name), 0);
+
+    rwf_assert(o != NULL);
+    *RWF_PUSH(call->values, call->value_count, call->value_cap) =
+        (struct cmd_value){o, text};
 }
 
 int cmd_refuse(const struct cmd_call *call, const char *name, const char *why,

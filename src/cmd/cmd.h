@@ -127,6 +127,9 @@ int64_t cmd_duration(const struct cmd_call *call, const char *name, int64_t fall
  */
 const char **cmd_list(const struct cmd_call *call, const char *name, size_t *ret_count);
 const char *cmd_operand(const struct cmd_call *call, size_t i, const char *fallback);
+/* As if the option had been given, with this text (NULL of a flag), which lives as long as
+ * the call. */
+void cmd_give(struct cmd_call *call, const char *name, const char *text);
 /* RWF_E_USAGE when the option was given: "--x has no effect WHY". */
 int cmd_refuse(const struct cmd_call *call, const char *name, const char *why,
                struct rwf_err *err);

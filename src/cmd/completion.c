@@ -29,6 +29,16 @@ static void choices(const char *metavar)
         putchar(*metavar == '|' ? ' ' : *metavar);
 }
 
+/* "RUN|drain": a run, or one of these words. */
+static void other_words(const char *metavar)
+{
+    const char *more = metavar ? strchr(metavar, '|') : NULL;
+    if (more)
+        choices(more + 1);
+    if (more)
+        putchar(' ');
+}
+
 /* Calls fn for the command's options and the common ones it does not redefine. */
 static void each_option(const struct cmd *c, void (*fn)(const struct cmd_option *o))
 {
@@ -68,7 +78,9 @@ static void bash_reply(enum cmd_type type, const char *metavar)
         putchar('"');
         break;
     case CMD_RUN:
-        fputs("_raywf_words \"last $(raywf ps -q 2>/dev/null)\"", stdout);
+        fputs("_raywf_words \"", stdout);
+        other_words(metavar);
+        fputs("last $(raywf ps -q 2>/dev/null)\"", stdout);
         break;
     case CMD_COMMAND:
         fputs("_raywf_words \"exit-codes ", stdout);
@@ -100,7 +112,13 @@ static void bash_command(const struct cmd *c)
     puts("        esac");
     fputs("        if [[ $cur == -* ]]; then _raywf_words \"", stdout);
     each_option(c, bash_word);
-    fputs("\"\n        else ", stdout);
+    putchar('"');
+    if (c->operands[0].name && c->operands[0].type == CMD_CHOICE &&
+        c->operands[1].name) { /* what its verbs take */
+        fputs("\n        elif ((given > 0)); then ", stdout);
+        bash_reply(c->operands[1].type, c->operands[1].name);
+    }
+    fputs("\n        else ", stdout);
     bash_reply(c->operands[0].name ? c->operands[0].type : CMD_TEXT,
                c->operands[0].name);
     puts("; fi ;;");
@@ -114,9 +132,10 @@ static void bash(void)
          "mapfile -t COMPREPLY < <(compgen \"$1\" -- \"$cur\"); }\n"
          "_raywf() {\n"
          "    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} "
-         "word command=\n"
+         "word command= given=0\n"
          "    for word in \"${COMP_WORDS[@]:1:COMP_CWORD-1}\"; do\n"
-         "        if [[ $word != -* ]]; then command=$word; break; fi\n"
+         "        if [[ $word == -* ]]; then continue; fi\n"
+         "        if [[ $command ]]; then ((given++)); else command=$word; fi\n"
          "    done\n"
          "    case $command in");
     fputs("    '') _raywf_words \"", stdout);
@@ -160,7 +179,9 @@ static void zsh_action(enum cmd_type type, const char *metavar)
         putchar(')');
         break;
     case CMD_RUN:
-        fputs("{_raywf_runs}", stdout);
+        fputs("{_raywf_runs ", stdout);
+        other_words(metavar);
+        putchar('}');
         break;
     case CMD_COMMAND:
         fputs("(exit-codes ", stdout);
@@ -216,7 +237,7 @@ static void zsh_command(const struct cmd *c)
 static void zsh(void)
 {
     puts("#compdef raywf\n# zsh completion for raywf; made by: raywf completion zsh\n"
-         "_raywf_runs() { compadd last ${(f)\"$(raywf ps -q 2>/dev/null)\"} }\n"
+         "_raywf_runs() { compadd \"$@\" last ${(f)\"$(raywf ps -q 2>/dev/null)\"} }\n"
          "_raywf() {\n"
          "    local -a commands=(");
     for (size_t i = 0; cmd_all[i]; i++) {
@@ -267,7 +288,9 @@ static void fish_values(enum cmd_type type, const char *metavar)
         putchar('\'');
         break;
     case CMD_RUN:
-        fputs(" -a 'last (raywf ps -q 2>/dev/null)'", stdout);
+        fputs(" -a '", stdout);
+        other_words(metavar);
+        fputs("last (raywf ps -q 2>/dev/null)'", stdout);
         break;
     case CMD_COMMAND:
         fputs(" -a 'exit-codes ", stdout);

@@ -14,12 +14,20 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/fs.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "gang/gang.h"
+
+#define LOG_MAX (8 << 20)
+#define LOGS_KEPT 3
+
+#define ENDING (5 * RWF_NS_PER_S) /* so long a killed owner may take to be gone */
 
 char *cmd_daemon_dir(const char *given, struct rwf_err *err)
 {
@@ -49,6 +57,28 @@ static int open_pid(const char *folder, int flags, bool *ret_taken)
     return fd;
 }
 
+/* A process that was killed is gone for others before the kernel has closed its files;
+ * and who asks for the owner has the lock for a moment. */
+static bool is_ending(const char *folder)
+{
+    pid_t owner = cmd_daemon_owner(folder);
+    char state = owner > 0 ? gang_process_state(owner) : '?';
+    return state == 'Z' || state == 'X' || state == '?';
+}
+
+static int claim_pid(const char *folder, bool *ret_taken)
+{
+    const struct timespec pause = {.tv_nsec = 20 * RWF_NS_PER_MS};
+    int64_t end = rwf_clock_mono() + ENDING;
+    int fd = open_pid(folder, O_RDWR | O_CREAT, ret_taken);
+    while (fd >= 0 && *ret_taken && is_ending(folder) && rwf_clock_mono() < end) {
+        close(fd);
+        nanosleep(&pause, NULL);
+        fd = open_pid(folder, O_RDWR | O_CREAT, ret_taken);
+    }
+    return fd;
+}
+
 int cmd_daemon_claim(const char *folder, const char *what, struct rwf_err *err)
 {
     bool taken;
@@ -57,7 +87,7 @@ int cmd_daemon_claim(const char *folder, const char *what, struct rwf_err *err)
         return -1;
     if (chmod(folder, 0700))
         return rwf_fail(err, errno, "%s: %s", folder, strerror(errno));
-    int fd = open_pid(folder, O_RDWR | O_CREAT, &taken);
+    int fd = claim_pid(folder, &taken);
     if (fd < 0)
         return rwf_fail(err, errno, "%s/pid: %s", folder, strerror(errno));
     if (taken) {
@@ -147,14 +177,14 @@ static int background(const char *log, int keep, struct rwf_err *err)
     setsid();
     close_others(keep);
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-    int out = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (null < 0 || out < 0 || dup2(null, STDIN_FILENO) < 0 ||
-        dup2(null, STDOUT_FILENO) < 0 || dup2(out, STDERR_FILENO) < 0 || chdir("/"))
-        return rwf_fail(err, errno, "cannot go into the background: %s: %s", log,
+    if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0 ||
+        chdir("/"))
+        return rwf_fail(err, errno, "cannot go into the background: %s",
                         strerror(errno));
     close(null);
-    close(out);
-    return 0;
+    if (!getenv("RAYWF_LOG"))
+        rwf_log_set_level(RWF_LOG_INFO);
+    return rwf_log_to_file(log, LOG_MAX, LOGS_KEPT, err);
 }
 
 void cmd_daemon_say(int fd, const char *text)

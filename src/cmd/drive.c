@@ -14,8 +14,10 @@
 #include "base/mem.h"
 #include "base/redact.h"
 #include "cmd/opened.h"
+#include "cmd/preview.h"
 #include "cmd/resolve.h"
 #include "run/engine.h"
+#include "run/job_env.h"
 #include "run/layout.h"
 #include "view/github.h"
 #include "view/junit.h"
@@ -116,6 +118,42 @@ int cmd_drive_check(const struct cmd_call *call, struct rwf_err *err)
         return rwf_fail(err, RWF_E_USAGE,
                         "--quiet and --progress %s contradict each other", mode);
     return 0;
+}
+
+/* --- what a run that goes on is to know --- */
+
+/* What changes how it runs; what only looks at it (--report, --junit …) is of one call. */
+static const char *const kept[] = {"no-cache", "fail-fast", "timeout",       "address",
+                                   "key",      "priority",  "wait-for-nodes"};
+
+static json_t *kept_options(const struct cmd_call *call, const struct cmd_drive *d)
+{
+    json_t *out = json_object();
+
+    for (size_t i = 0; i < RWF_COUNT(kept); i++) {
+        const char *text = cmd_text(call, kept[i], NULL);
+        if (!cmd_given(call, kept[i]))
+            continue;
+        char *path = text && strcmp(kept[i], "key") == 0 ? rwf_fs_absolute(text) : NULL;
+        json_object_set_new(out, kept[i],
+                            text ? cmd_string(path ? path : text) : json_true());
+        free(path);
+    }
+    if (d->serve_control)
+        json_object_set_new(out, "control", cmd_string(d->serve_control));
+    return out;
+}
+
+void cmd_drive_take_over(struct cmd_call *call, const json_t *options)
+{
+    bool elsewhere = cmd_given(call, "address");
+
+    for (size_t i = 0; i < RWF_COUNT(kept); i++) {
+        const json_t *value = json_object_get(options, kept[i]);
+        bool where = strcmp(kept[i], "address") == 0 || strcmp(kept[i], "key") == 0;
+        if (value && !cmd_given(call, kept[i]) && !(where && elsewhere))
+            cmd_give(call, kept[i], json_string_value(value));
+    }
 }
 
 /* --- afterwards --- */
@@ -226,20 +264,65 @@ static json_t *notify_section(const struct recipe *r)
     return notify && notify->kind == RECIPE_LIST ? cmd_resolve(r, notify, true) : NULL;
 }
 
+/* Nothing of it would run. What cannot be told is for the run to say. */
+static bool is_cached(const struct cmd_call *call, const struct cmd_drive *d)
+{
+    const struct plan_graph *g = d->c->graph;
+    struct preview *p =
+        preview_create(d->c->graph, d->root, cmd_given(call, "no-cache"), NULL);
+    bool all = p && preview_count(p, PREVIEW_RUN) == 0;
+
+    for (uint32_t i = 0; all && i < plan_graph_count(g); i++) {
+        const struct op *op = plan_graph_step(g, i)->op;
+        all = !op->service && (op->decide || preview_at(p, i)->verdict != PREVIEW_DECIDE);
+    }
+    preview_destroy(p);
+    return all;
+}
+
+/* Where it runs. The recipe's own cluster is not brought up for what is all cached. */
+static int find_place(struct cmd_call *call, const struct cmd_drive *d,
+                      struct cmd_on_cluster *ret, bool *ret_cached, struct rwf_err *err)
+{
+    if (cmd_on_cluster_at(call, d->c->recipe, ret, err) < 0)
+        return -1;
+    *ret_cached = ret->later && !d->run && is_cached(call, d);
+    if (*ret_cached) {
+        cmd_on_cluster_sweep(call, d->root);
+        if (!call->quiet && !call->json)
+            fprintf(stderr, "all of it is cached: no cluster is brought up\n");
+        return 0;
+    }
+    cmd_on_cluster_free(ret);
+    return cmd_on_cluster(call, d->c->recipe, d->root, d->run, ret, err);
+}
+
 static int execute(struct cmd_call *call, const struct cmd_drive *d, struct audience *a,
                    char *id, struct rwf_err *err)
 {
-    json_t *notify = notify_section(d->c->recipe);
+    struct cmd_on_cluster on;
+    bool cached;
+    if (find_place(call, d, &on, &cached, err) < 0)
+        return -1;
+    json_t *notify = notify_section(d->c->recipe), *kept_here = kept_options(call, d);
     const struct engine_options options = {
         .root = d->root,
         .plan = d->plan,
         .keys = d->keys,
         .fail_fast = cmd_given(call, "fail-fast"),
-        .no_cache = d->no_cache,
+        .no_cache = cmd_given(call, "no-cache"),
+        .all_cached = cached,
         .timeout = cmd_duration(call, "timeout", 0),
         .on_event = on_event,
         .ctx = a,
         .notify = notify,
+        .stay = d->stay,
+        .serve_control = d->serve_control,
+        .asked = kept_here,
+        .cluster_address = on.address,
+        .cluster_key = on.key,
+        .cluster_grows = on.grows,
+        .cluster_priority = on.priority,
     };
     int code;
 
@@ -248,6 +331,8 @@ static int execute(struct cmd_call *call, const struct cmd_drive *d, struct audi
     else
         code = engine_run(d->c->graph, &options, id, err);
     json_decref(notify);
+    json_decref(kept_here);
+    cmd_on_cluster_free(&on);
     return code;
 }
 
@@ -263,6 +348,7 @@ int cmd_drive(struct cmd_call *call, const struct cmd_drive *d, struct rwf_err *
     signal(SIGPIPE, SIG_IGN);
     if (recipe_secrets_read(d->c->recipe, err) < 0)
         return -1;
+    run_job_env_hide();
     if (open_audience(call, d, &a, err) < 0) {
         close_audience(&a);
         run_state_destroy(a.state);

@@ -7,15 +7,24 @@
 #define RWF_CMD_DRIVE_H
 #include "cmd/cmd.h"
 #include "cmd/compile.h"
+#include "cmd/on_cluster.h"
 
 #define CMD_DRIVE_OPTIONS                                                                \
-    {"fail-fast",                                                                        \
+    CMD_ON_CLUSTER_OPTIONS,                                                              \
+    {"no-cache",                                                                         \
      0,                                                                                  \
      CMD_FLAG,                                                                           \
      NULL,                                                                               \
      false,                                                                              \
      NULL,                                                                               \
-     "stop everything at the first failure"},                                            \
+     "run everything; results are still kept"},                                          \
+        {"fail-fast",                                                                        \
+         0,                                                                              \
+         CMD_FLAG,                                                                       \
+         NULL,                                                                           \
+         false,                                                                          \
+         NULL,                                                                           \
+         "stop everything at the first failure"},                                        \
         {"timeout",                                                                      \
          0,                                                                              \
          CMD_DURATION,                                                                   \
@@ -57,10 +66,21 @@ struct cmd_drive {
     const char *run;
     json_t *plan;            /* borrowed */
     const char *const *keys; /* expected, or NULL */
-    bool no_cache, retry_failed;
+    bool retry_failed;
     size_t ended; /* steps that ended before */
+    bool stay;    /* for what it serves */
+    const char *serve_control; /* of another run's server, to deploy to; or NULL */
 };
 int cmd_drive(struct cmd_call *call, const struct cmd_drive *d, struct rwf_err *err);
+/* Compiles the recipe or plan at path and runs it anew (run.c): d says stay and
+ * serve_control. */
+int cmd_run_file(struct cmd_call *call, const char *path, const struct cmd_drive *d,
+                 struct rwf_err *err);
+/* Keys that a plan promised, in the order of its steps. The array is the caller's. */
+const char **cmd_drive_keys(const json_t *plan);
+/* Options that a run was started with (run_state.options) and that this call does not
+ * give; they live as long as the call. */
+void cmd_drive_take_over(struct cmd_call *call, const json_t *options);
 /* Refuses options that contradict each other; call it before anything is loaded. */
 int cmd_drive_check(const struct cmd_call *call, struct rwf_err *err);
 

@@ -17,15 +17,19 @@
 
 #define REF_DEPTH 16
 
-/* Follows local $refs: {"$ref":"#/$defs/expr"}. */
+/* Follows a local $ref: {"$ref":"#/$defs/expr"}; s itself when it has none. */
+static const json_t *deref_once(const json_t *s)
+{
+    const char *ref = json_string_value(json_object_get(s, "$ref"));
+    return ref && strncmp(ref, "#/$defs/", 8) == 0
+               ? json_object_get(json_object_get(recipe_schema(), "$defs"), ref + 8)
+               : s;
+}
+
 static const json_t *deref(const json_t *s)
 {
-    for (int i = 0; i < REF_DEPTH; i++) {
-        const char *ref = json_string_value(json_object_get(s, "$ref"));
-        if (!ref || strncmp(ref, "#/$defs/", 8) != 0)
-            break;
-        s = json_object_get(json_object_get(recipe_schema(), "$defs"), ref + 8);
-    }
+    for (int i = 0; i < REF_DEPTH && json_object_get(s, "$ref"); i++)
+        s = deref_once(s);
     return s;
 }
 
@@ -119,8 +123,8 @@ static void type_words(const json_t *schema, struct rwf_str *out)
     }
 }
 
-/* The nearest of a keyword in the schema itself, behind its $ref, and in its branches.
- */
+/* The nearest of a keyword in the schema itself, behind its $refs one by one, and in
+ * its branches. */
 static const json_t *keyword(const json_t *schema, const char *name)
 {
     static const char *const branches[] = {"anyOf", "oneOf"};
@@ -129,8 +133,11 @@ static const json_t *keyword(const json_t *schema, const char *name)
 
     if (found || !schema || is_expr(schema))
         return found;
-    const json_t *s = deref(schema);
-    found = json_object_get(s, name);
+    const json_t *s = schema;
+    for (int i = 0; !found && i < REF_DEPTH && json_object_get(s, "$ref"); i++) {
+        s = deref_once(s);
+        found = json_object_get(s, name);
+    }
     for (size_t i = 0; !found && i < RWF_COUNT(branches); i++)
         json_array_foreach(json_object_get(s, branches[i]), k, one)
             if (!found && !is_expr(one))
@@ -138,30 +145,77 @@ static const json_t *keyword(const json_t *schema, const char *name)
     return found;
 }
 
-static bool requires(const json_t *schema, const char *key)
+static bool lists(const json_t *required, const char *key)
 {
-    const json_t *list = keyword(schema, "required"), *one;
+    const json_t *one;
     size_t i;
 
-    json_array_foreach((json_t *)list, i, one)
+    json_array_foreach((json_t *)required, i, one)
         if (strcmp(json_string_value(one), key) == 0)
             return true;
     return false;
 }
 
+static bool requires(const json_t *schema, const char *key);
+
+/* Each of the alternatives that is a map asks for the key. */
+static bool all_require(const json_t *alternatives, const char *key)
+{
+    bool some = false;
+    const json_t *one;
+    size_t i;
+
+    json_array_foreach((json_t *)alternatives, i, one) {
+        if (is_expr(one) || (!keyword(one, "properties") && !keyword(one, "required")))
+            continue;
+        if (!requires(one, key))
+            return false;
+        some = true;
+    }
+    return some;
+}
+
+static bool requires(const json_t *schema, const char *key)
+{
+    const json_t *s = deref(schema);
+
+    return lists(json_object_get(schema, "required"), key) ||
+           lists(json_object_get(s, "required"), key) ||
+           all_require(json_object_get(s, "anyOf"), key) ||
+           all_require(json_object_get(s, "oneOf"), key);
+}
+
+/* The keys of a map, in whichever of its alternative forms. */
+static void add_keys(const json_t *schema, json_t *to)
+{
+    const json_t *s = deref(schema), *one;
+    size_t i;
+
+    json_object_update_missing(to, json_object_get(s, "properties"));
+    json_array_foreach(json_object_get(s, "anyOf"), i, one)
+        if (!is_expr(one))
+            add_keys(one, to);
+    json_array_foreach(json_object_get(s, "oneOf"), i, one)
+        if (!is_expr(one))
+            add_keys(one, to);
+}
+
 static void print_keys(const json_t *schema, bool color)
 {
-    json_t *keys = (json_t *)keyword(schema, "properties"), *value;
+    json_t *keys = json_object(), *value;
     const char *key, *title = "Keys";
 
-    if (!keys) {
+    add_keys(schema, keys);
+    if (json_object_size(keys) == 0) {
         /* A map of named things: what each of them takes. */
         schema = keyword(schema, "additionalProperties");
-        keys = (json_t *)keyword(schema, "properties");
+        add_keys(schema, keys);
         title = "Keys of each";
     }
-    if (!keys)
+    if (json_object_size(keys) == 0) {
+        json_decref(keys);
         return;
+    }
     printf("\n%s%s%s\n", view_on(color, VIEW_BOLD), title, view_off(color));
     json_object_foreach(keys, key, value) {
         struct rwf_str words = {0};
@@ -178,6 +232,7 @@ static void print_keys(const json_t *schema, bool color)
         }
         rwf_str_free(&words);
     }
+    json_decref(keys);
 }
 
 static void print_fact(const char *name, const json_t *value)
@@ -212,8 +267,6 @@ static void explain_key(struct cmd_call *call, const char *path, const json_t *s
     examples = keyword(schema, "examples");
     json_array_foreach((json_t *)examples, i, one)
         print_fact(i == 0 ? "example" : "", one);
-    if (keyword(schema, "x-later"))
-        puts("This section is part of the language, but not of this version of raywf.");
     print_keys(schema, call->color);
     rwf_str_free(&words);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "config.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,12 +81,55 @@ static void add_step(struct reader *r, const struct run_step_state *step)
                 add_source(r, step, attempt, streams[i]);
 }
 
+static void add_replica(struct reader *r, const struct run_step_state *step,
+                        const char *folder, const char *file)
+{
+    char *path = rwf_fs_join(folder, file);
+
+    if (rwf_map_get(r->sources, path)) {
+        free(path);
+        return;
+    }
+    struct source *s = rwf_xcalloc(1, sizeof(*s));
+    s->path = path;
+    s->address = rwf_xstrdup(step->address);
+    s->stream = "replica";
+    s->attempt = step->attempt;
+    s->title = rwf_xasprintf("%s replica %.*s", step->address,
+                             (int)(strlen(file) - strlen(".log")), file);
+    rwf_map_set(r->sources, path, s);
+}
+
+/* What the programs behind an application printed, both streams in one file:
+ * serve/log/APP.DEPLOYMENT.N.log. */
+static void add_replicas(struct reader *r, const struct run_step_state *step)
+{
+    const char *app = strchr(step->address, '.') + 1;
+    char *folder = rwf_fs_join(r->o->dir, "serve/log");
+    size_t len = strlen(app);
+    struct dirent **files;
+    int n = scandir(folder, &files, NULL, versionsort);
+
+    for (int i = 0; i < n; i++) {
+        const char *name = files[i]->d_name, *end = strrchr(name, '.');
+        if (strncmp(name, app, len) == 0 && name[len] == '.' && strcmp(end, ".log") == 0)
+            add_replica(r, step, folder, name);
+        free(files[i]);
+    }
+    if (n >= 0)
+        free(files);
+    free(folder);
+}
+
 static void find_sources(struct reader *r)
 {
     for (size_t i = 0; i < run_state_step_count(r->o->state); i++) {
         const struct run_step_state *s = run_state_step_at(r->o->state, i);
-        if (!r->step || strcmp(r->step, s->address) == 0)
-            add_step(r, s);
+        if (r->step && strcmp(r->step, s->address) != 0)
+            continue;
+        add_step(r, s);
+        if (strncmp(s->address, "serve.", 6) == 0 && r->wanted[0] && r->wanted[1])
+            add_replicas(r, s);
     }
 }
 
@@ -259,7 +303,8 @@ const struct cmd cmd_logs = {
     .group = CMD_OBSERVE,
     .summary = "print the output of steps",
     .details =
-        "Without STEP: the last attempt of every step. With it: all its attempts.",
+        "Without STEP: the last attempt of every step. With it: all its attempts. Of what "
+        "is served also what its programs print, replica by replica.",
     .examples =
         "raywf logs last tasks.train\nraywf logs -f\nraywf logs tasks.train -n 20",
     .exits = "0 2 12",

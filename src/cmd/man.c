@@ -106,6 +106,8 @@ static void tail(void)
         "the recipe.");
     puts(".TP\n.B RAYWF_CLUSTER\nFolder of the head and the nodes that raywf start "
          "starts; default: ~/.local/state/raywf.");
+    puts(".TP\n.B RAYWF_PEER_SPIN\nHow long a thread that carries calls between nodes "
+         "looks for more before it sleeps: 40us, say; 0s: not at all.");
     puts(".TP\n.B RAYWF_LOG\nMessages of raywf itself: error, warn, info or debug.");
     puts(".TP\n.B NO_COLOR\nNo colours when set.");
     puts(".TP\n.B RAYWF_REPORT\nSet for tasks: the file descriptor that takes metrics, "

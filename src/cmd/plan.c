@@ -14,6 +14,7 @@
 #include "base/units.h"
 #include "cmd/cmd.h"
 #include "cmd/compile.h"
+#include "cmd/on_cluster.h"
 #include "cmd/preview.h"
 #include "node/machine.h"
 #include "run/engine.h"
@@ -42,28 +43,32 @@ static void resources_words(const struct plan_policy *policy, struct rwf_str *ou
 {
     char size[RWF_UNITS_LEN];
 
-    rwf_str_addf(out, "%g cpu", policy->cpu);
+    int block = policy->block > 1 ? policy->block : 1, ranks = policy->ranks * block;
+
+    rwf_str_addf(out, "%g cpu", policy->cpu / block);
     if (policy->memory)
-        rwf_str_addf(out, ", %s", rwf_size_format(policy->memory, size));
+        rwf_str_addf(out, ", %s", rwf_size_format(policy->memory / block, size));
     if (policy->gpu > 0)
-        rwf_str_addf(out, ", %g gpu", policy->gpu);
+        rwf_str_addf(out, ", %g gpu", policy->gpu / block);
     for (size_t i = 0; i < policy->custom_count; i++)
-        rwf_str_addf(out, ", %g %s", policy->custom_amounts[i],
+        rwf_str_addf(out, ", %g %s", policy->custom_amounts[i] / block,
                      policy->custom_names[i]);
-    if (policy->ranks > 1)
-        rwf_str_addf(out, " for each of %d ranks", policy->ranks);
+    if (ranks > 1)
+        rwf_str_addf(out, " for each of %d ranks", ranks);
 }
 
 static json_t *resources_json(const struct plan_policy *policy)
 {
-    json_t *out = json_pack("{s:f, s:I, s:f}", "cpu", policy->cpu, "memory",
-                            (json_int_t)policy->memory, "gpu", policy->gpu);
+    int block = policy->block > 1 ? policy->block : 1, ranks = policy->ranks * block;
+    json_t *out =
+        json_pack("{s:f, s:I, s:f}", "cpu", policy->cpu / block, "memory",
+                  (json_int_t)(policy->memory / block), "gpu", policy->gpu / block);
 
     for (size_t i = 0; i < policy->custom_count; i++)
         json_object_set_new(out, policy->custom_names[i],
-                            json_real(policy->custom_amounts[i]));
-    if (policy->ranks > 1)
-        json_object_set_new(out, "ranks", json_integer(policy->ranks));
+                            json_real(policy->custom_amounts[i] / block));
+    if (ranks > 1)
+        json_object_set_new(out, "ranks", json_integer(ranks));
     return out;
 }
 
@@ -309,11 +314,36 @@ static void print_steps(const struct plan_graph *g, const struct preview *p, boo
     }
 }
 
+static void add_word(struct rwf_str *list, const char *word)
+{
+    rwf_str_addf(list, "%s%s", list->len ? ", " : "", word);
+}
+
+/* "; this machine has 2 cpu, 4 GiB" */
+static void print_place(const struct cmd_place *p)
+{
+    struct rwf_str has = {0}, later = {0};
+    char memory[RWF_UNITS_LEN], number[48];
+
+    snprintf(number, sizeof(number), "%g cpu", p->has.cpu);
+    add_word(p->has.cpu < 0 ? &later : &has, p->has.cpu < 0 ? "cpu" : number);
+    add_word(p->has.memory < 0 ? &later : &has,
+             p->has.memory < 0 ? "memory"
+                               : rwf_size_format((int64_t)p->has.memory, memory));
+    snprintf(number, sizeof(number), "%g gpu", p->has.gpu);
+    if (p->has.gpu != 0)
+        add_word(p->has.gpu < 0 ? &later : &has, p->has.gpu < 0 ? "gpu" : number);
+    printf("; %s%s%s%s%s\n", p->name ? p->name : "this machine", has.len ? " has " : "",
+           has.len ? has.data : "", later.len ? "; not known until it is up: " : "",
+           later.len ? later.data : "");
+    rwf_str_free(&has);
+    rwf_str_free(&later);
+}
+
 static void print_plan(struct cmd_call *call, const struct cmd_compiled *c,
-                       const struct preview *p, const struct schedule_machine *m)
+                       const struct preview *p, const struct cmd_place *place)
 {
     size_t count = plan_graph_count(c->graph);
-    char memory[RWF_UNITS_LEN];
 
     printf("%splan of %s%s (%s)\n\n", view_on(call->color, VIEW_BOLD),
            recipe_name(c->recipe), view_off(call->color), recipe_path(c->recipe));
@@ -326,10 +356,7 @@ static void print_plan(struct cmd_call *call, const struct cmd_compiled *c,
     for (int v = 0; v < PREVIEW_VERDICT_COUNT; v++)
         if (preview_count(p, v))
             printf(", %zu %s", preview_count(p, v), verdicts[v].words);
-    printf("; this machine has %g cpu, %s", m->cpu, rwf_size_format(m->memory, memory));
-    if (m->gpu_count)
-        printf(", %d gpu", m->gpu_count);
-    putchar('\n');
+    print_place(place);
 }
 
 /* --- JSON --- */
@@ -353,10 +380,16 @@ static json_t *step_json(const struct cmd_compiled *c, const struct preview *p,
     return out;
 }
 
+static json_t *whole(double amount)
+{
+    return amount < 0 ? json_null() : json_integer((json_int_t)amount);
+}
+
 static json_t *plan_json(const struct cmd_compiled *c, const struct preview *p,
-                         const struct schedule_machine *m)
+                         const struct cmd_place *place)
 {
     json_t *steps = json_array(), *totals = json_object();
+    const struct cluster_known *has = &place->has;
 
     for (size_t i = 0; i < plan_graph_count(c->graph); i++)
         json_array_append_new(steps,
@@ -364,10 +397,11 @@ static json_t *plan_json(const struct cmd_compiled *c, const struct preview *p,
     for (int v = 0; v < PREVIEW_VERDICT_COUNT; v++)
         json_object_set_new(totals, preview_verdict_name(v),
                             json_integer((json_int_t)preview_count(p, v)));
-    json_t *out = json_pack("{s:s, s:s, s:o, s:o, s:{s:f, s:I, s:i}}", "name",
+    json_t *out = json_pack("{s:s, s:s, s:o, s:o, s:{s:o, s:o, s:o}}", "name",
                      recipe_name(c->recipe), "recipe", recipe_path(c->recipe), "totals",
-                     totals, "steps", steps, "machine", "cpu", m->cpu, "memory",
-                     (json_int_t)m->memory, "gpu", m->gpu_count);
+                     totals, "steps", steps, "machine", "cpu",
+                     has->cpu < 0 ? json_null() : json_real(has->cpu), "memory",
+                     whole(has->memory), "gpu", whole(has->gpu));
     json_t *searches = json_array();
 
     for (uint32_t i = 0; i < plan_graph_count(c->graph); i++) {
@@ -395,27 +429,15 @@ static int write_plan(const struct cmd_compiled *c, const struct preview *p,
     return status;
 }
 
-static int fits(const struct plan_graph *g, const struct schedule_machine *m,
-                struct rwf_err *err)
-{
-    struct schedule_cluster *c = schedule_cluster_of(m);
-    struct schedule *s = schedule_create(g, c, err);
-    bool fit = s != NULL;
-
-    schedule_destroy(s);
-    schedule_cluster_destroy(c);
-    return fit ? 0 : -1;
-}
-
 static int show(struct cmd_call *call, struct cmd_compiled *c, const struct preview *p,
-                const struct schedule_machine *m, struct rwf_err *err)
+                const struct cmd_place *place, struct rwf_err *err)
 {
     const char *path = cmd_text(call, "output", NULL);
 
     if (call->json)
-        call->data = plan_json(c, p, m);
+        call->data = plan_json(c, p, place);
     else if (!path || strcmp(path, "-") != 0)
-        print_plan(call, c, p, m);
+        print_plan(call, c, p, place);
     if (path && write_plan(c, p, path, err) < 0)
         return -1;
     if (cmd_given(call, "exit-code") && preview_count(p, PREVIEW_RUN))
@@ -425,7 +447,7 @@ static int show(struct cmd_call *call, struct cmd_compiled *c, const struct prev
 
 static int plan_run(struct cmd_call *call, struct rwf_err *err)
 {
-    struct schedule_machine machine = {0};
+    struct cmd_place place = {0};
     struct cmd_compiled c;
     struct preview *p = NULL;
     char *root = NULL;
@@ -437,21 +459,22 @@ static int plan_run(struct cmd_call *call, struct rwf_err *err)
     if (code != 0)
         goto out;
     code = -1;
-    node_machine_for(c.graph, &machine);
-    if (fits(c.graph, &machine, err) < 0)
-        goto out;
     root = run_root(recipe_dir(c.recipe));
+    if (cmd_on_cluster_fits(call, c.graph, root, &place, err) < 0)
+        goto out;
     p = preview_create(c.graph, root, cmd_given(call, "no-cache"), err);
     if (p)
-        code = show(call, &c, p, &machine, err);
+        code = show(call, &c, p, &place, err);
 out:
     preview_destroy(p);
     free(root);
+    free(place.name);
     cmd_compiled_free(&c);
     return code;
 }
 
 static const struct cmd_option options[] = {
+    CMD_ON_CLUSTER_OPTIONS,
     {"output", 'o', CMD_FILE, "FILE", false, NULL,
      "keep the plan; raywf run FILE then runs exactly that"},
     CMD_PART_OPTIONS,

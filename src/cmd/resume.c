@@ -4,6 +4,7 @@
  */
 #include "config.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "cmd/cmd.h"
@@ -20,6 +21,7 @@ static size_t ended_steps(const struct run_state *s, bool retry)
 static int go_on(struct cmd_call *call, bool retry, struct rwf_err *err)
 {
     struct cmd_opened o;
+    const char **keys = NULL;
 
     if (cmd_drive_check(call, err) < 0)
         return -1;
@@ -33,15 +35,21 @@ static int go_on(struct cmd_call *call, bool retry, struct rwf_err *err)
         call->data = cmd_run_json(&o);
         goto out;
     }
+    cmd_drive_take_over(call, o.state->options);
+    keys = cmd_drive_keys(o.plan);
     code = cmd_drive(call,
                      &(struct cmd_drive){.c = &o.c,
                                          .root = o.root,
                                          .run = o.id,
                                          .plan = o.plan,
+                                         .keys = keys,
+                                         .serve_control = json_string_value(
+                                             json_object_get(o.state->options, "control")),
                                          .retry_failed = retry,
                                          .ended = ended_steps(o.state, retry)},
                      err);
 out:
+    free(keys);
     cmd_opened_free(&o);
     return code;
 }
@@ -72,7 +80,9 @@ const struct cmd cmd_resume = {
     .summary = "go on with a run that was stopped or killed",
     .details =
         "Replays the run's event log, keeps every finished step, and runs the rest "
-        "with the recipe as it was then.",
+        "with the recipe as it was then, and with the options that the run was started "
+        "with: --no-cache, --fail-fast, --timeout (it begins anew), --address, --key, "
+        "--priority and --wait-for-nodes. One that is given here holds from now on.",
     .examples = "raywf resume\nraywf resume 20261122-182000-3f9a1c",
     .exits = "0 1 2 7 8 9 11 12",
     .operands = {{"RUN", CMD_RUN, 0, 1}},
@@ -91,6 +101,7 @@ const struct cmd cmd_retry = {
     .name = "retry",
     .group = CMD_EXECUTE,
     .summary = "run the failed steps of a run again",
+    .details = "Options of the run stay, as with raywf resume.",
     .examples = "raywf retry last --failed",
     .exits = "0 1 2 7 8 9 11 12",
     .operands = {{"RUN", CMD_RUN, 0, 1}},

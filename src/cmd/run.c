@@ -10,8 +10,7 @@
 #include "cmd/drive.h"
 #include "run/layout.h"
 
-/* Keys that a plan promised, in the order of its steps. */
-static const char **promised(const json_t *plan)
+const char **cmd_drive_keys(const json_t *plan)
 {
     const json_t *steps = json_object_get(plan, "steps"), *step;
     const char **keys = rwf_xcalloc(json_array_size(steps) + 1, sizeof(*keys));
@@ -22,7 +21,16 @@ static const char **promised(const json_t *plan)
     return keys;
 }
 
-static int run_run(struct cmd_call *call, struct rwf_err *err)
+static bool serves(const struct plan_graph *g)
+{
+    for (size_t i = 0; i < plan_graph_count(g); i++)
+        if (plan_graph_step(g, (uint32_t)i)->op->service)
+            return true;
+    return false;
+}
+
+int cmd_run_file(struct cmd_call *call, const char *path, const struct cmd_drive *d,
+                 struct rwf_err *err)
 {
     struct cmd_compiled c;
     const char **keys = NULL;
@@ -30,12 +38,18 @@ static int run_run(struct cmd_call *call, struct rwf_err *err)
 
     if (cmd_drive_check(call, err) < 0)
         return -1;
-    int code = cmd_compile(call, call->operands[0], true, &c, err);
+    int code = cmd_compile(call, path, true, &c, err);
     if (code != 0)
         goto out;
+    if ((d->stay || d->serve_control) && !serves(c.graph)) {
+        code = rwf_fail(err, RWF_E_USAGE,
+                        "%s: nothing in it is to be served: it has no section `serve`",
+                        path);
+        goto out;
+    }
     root = run_root(recipe_dir(c.recipe));
     if (c.plan)
-        keys = promised(c.plan);
+        keys = cmd_drive_keys(c.plan);
     else
         c.plan = planfile_make(c.graph, &c.options, NULL);
     code = cmd_drive(call,
@@ -43,7 +57,8 @@ static int run_run(struct cmd_call *call, struct rwf_err *err)
                                          .root = root,
                                          .plan = c.plan,
                                          .keys = keys,
-                                         .no_cache = cmd_given(call, "no-cache")},
+                                         .stay = d->stay,
+                                         .serve_control = d->serve_control},
                      err);
 out:
     free(keys);
@@ -52,10 +67,13 @@ out:
     return code;
 }
 
+static int run_run(struct cmd_call *call, struct rwf_err *err)
+{
+    return cmd_run_file(call, call->operands[0], &(struct cmd_drive){0}, err);
+}
+
 static const struct cmd_option options[] = {
     CMD_PART_OPTIONS,
-    {"no-cache", 0, CMD_FLAG, NULL, false, NULL,
-     "run everything; results are still kept"},
     CMD_DRIVE_OPTIONS,
     CMD_RECIPE_OPTIONS,
     {0},

@@ -16,6 +16,10 @@ struct cmd_runtime_options {
     const char *connect;     /* of a node without a head here: the head's host */
     int port;
     const uint8_t *key;
+    int64_t orphan; /* ends when the head is away for so long, ns; 0: never */
+    int64_t idle;   /* of a head: all ends when nobody uses it for so long; 0: never */
+    int64_t drain;  /* told to end, what runs on the node may go on for so long */
+    size_t jobs;    /* of a head that listens: so many jobs run at once; 0: JOB_MOST */
     int driver; /* descriptor of a socket: ends with who is on it; -1: none */
     /* All of it is there. */
     int (*ready)(void *ctx, const char *address, int port, struct rwf_err *err);
@@ -24,15 +28,6 @@ struct cmd_runtime_options {
 
 int cmd_runtime_run(const struct cmd_runtime_options *o, struct rwf_err *err);
 
-/* Asks the head at host:port, once, for its nodes: NULL when it cannot be reached, or has
- * another key. */
-json_t *cmd_runtime_probe(const char *host, int port, const uint8_t *key,
-                          struct rwf_err *err);
-
-/* A new folder of ours alone, for what a runtime keeps while it runs; in
- * XDG_RUNTIME_DIR, else TMPDIR, else /tmp. Those of runtimes that were killed are
- * removed. The caller's to remove and to free. */
-char *cmd_runtime_folder(struct rwf_err *err);
 /* A size in bytes, plain or with a unit; 0 when it is not given. */
 int cmd_runtime_size(const struct cmd_call *call, const char *name, int64_t *ret,
                      struct rwf_err *err);

@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "base/fs.h"
+#include "base/scratch.h"
 #include "cmd/cmd.h"
 #include "cmd/runtime.h"
 
@@ -33,14 +33,13 @@ static int session_run(struct cmd_call *call, struct rwf_err *err)
         cmd_runtime_size(call, "store", &node.store, err) ||
         cmd_runtime_size(call, "spill-quota", &node.spill_quota, err))
         return -1;
-    char *folder = cmd_runtime_folder(err);
-    if (!folder)
+    struct rwf_scratch folder;
+    if (rwf_scratch_make(&folder, "raywf-session-", err))
         return -1;
-    node.folder = folder;
+    node.folder = folder.path;
     struct cmd_runtime_options o = {.node = &node, .head = true, .driver = DRIVER_FD};
     int rc = cmd_runtime_run(&o, err);
-    rwf_fs_rmtree(folder, NULL);
-    free(folder);
+    rwf_scratch_remove(&folder);
     return rc;
 }
 

@@ -349,16 +349,13 @@ static int synthetic_run(struct cmd_call *call, struct simulate_options *o,
     struct simulate_synthetic *s = simulate_synthetic_create(
         (uint32_t)count, (uint64_t)cmd_count(call, "seed", 1), largest);
     o->steps =
-        (struct schedule_steps){NULL, s, (uint32_t)count, simulate_synthetic_step, false};
+        (struct schedule_steps){.ctx = s,
+                                .count = (uint32_t)count,
+                                .at = simulate_synthetic_step};
     o->duration = d->all;
     int code = simulate(call, o, "tasks with mixed needs", err);
     simulate_synthetic_free(s);
     return code;
-}
-
-static const struct plan_step *graph_step(const void *ctx, uint32_t step)
-{
-    return plan_graph_step(ctx, step);
 }
 
 static int recipe_run(struct cmd_call *call, struct simulate_options *o,
@@ -372,9 +369,8 @@ static int recipe_run(struct cmd_call *call, struct simulate_options *o,
     d->graph = c.graph;
     if (read_durations(call, d, err) != 0)
         goto out;
-    o->steps = (struct schedule_steps){c.graph, c.graph,
-                                       (uint32_t)plan_graph_count(c.graph), graph_step,
-                                       false};
+    o->steps = schedule_steps_of(c.graph);
+    o->steps.leases = false;
     o->duration_of = duration_of;
     o->ctx = d;
     code = simulate(call, o, recipe_name(c.recipe), err);

@@ -9,6 +9,8 @@
 #include "cmd/cmd.h"
 #include "cmd/opened.h"
 #include "cmd/alive.h"
+#include "cmd/head_find.h"
+#include "cmd/status_cluster.h"
 #include "view/curve.h"
 #include "view/style.h"
 
@@ -31,6 +33,10 @@ static void print_step(const struct run_step_state *s, bool color)
            s->address);
     if (s->state == STEP_RUNNING && s->progress >= 0)
         printf("  %.0f%%", s->progress * 100);
+    if (s->node && !s->message) {
+        fputs("  on ", stdout);
+        view_print_safe(stdout, s->node);
+    }
     if (s->message) {
         fputs("  ", stdout);
         view_print_safe(stdout, s->message);
@@ -119,6 +125,8 @@ static json_t *steps_json(const struct run_state *state)
             (double)view_step_duration(s) / (double)RWF_NS_PER_S, "cause", s->cause,
             "message", s->message, "key", s->key, "origin", s->origin, "dir", s->dir,
             "metrics", s->metrics, "outputs", s->outputs, "usage", s->usage);
+        if (s->node)
+            json_object_set_new(item, "node", json_string(s->node));
         if (s->progress >= 0)
             json_object_set_new(item, "progress", json_real(s->progress));
         json_array_append_new(out, item);
@@ -139,6 +147,14 @@ static int wait_for_end(struct cmd_opened *o, struct rwf_err *err)
 static int status_run(struct cmd_call *call, struct rwf_err *err)
 {
     bool wait = cmd_given(call, "wait");
+    if (cmd_given(call, "cluster") || cmd_given(call, "address"))
+        return call->operand_count || wait
+                   ? rwf_fail(err, RWF_E_USAGE,
+                              "a run and --cluster contradict each other")
+                   : cmd_status_cluster(call, err);
+    if (cmd_refuse(call, "key", "without --cluster", err) ||
+        cmd_refuse(call, "dir", "without --cluster", err))
+        return -1;
     struct cmd_opened o;
     int code = cmd_open_run(call, cmd_operand(call, 0, "last"), false, &o, err);
 
@@ -166,15 +182,18 @@ static int status_run(struct cmd_call *call, struct rwf_err *err)
 static const struct cmd_option options[] = {
     {"wait", 'w', CMD_FLAG, NULL, false, NULL,
      "wait for the end of the run, and exit as it did"},
+    {"cluster", 0, CMD_FLAG, NULL, false, NULL,
+     "how the cluster stands that this machine is in, not a run"},
+    CMD_HEAD_OPTIONS,
     {0},
 };
 
 const struct cmd cmd_status = {
     .name = "status",
     .group = CMD_OBSERVE,
-    .summary = "show how a run stands, step by step",
-    .examples = "raywf status\nraywf status last --wait",
-    .exits = "0 1 2 8 9 11 12",
+    .summary = "show how a run stands, step by step, or a cluster",
+    .examples = "raywf status\nraywf status last --wait\nraywf status --cluster",
+    .exits = "0 1 2 7 8 9 11 12",
     .operands = {{"RUN", CMD_RUN, 0, 1}},
     .options = options,
     .run = status_run,

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "config.h"
 
+#include <string.h>
+
 #include "base/clock.h"
 #include "cmd/cmd.h"
 #include "cmd/opened.h"
@@ -18,9 +20,11 @@ static int stop_run(struct cmd_call *call, struct rwf_err *err)
         code = cmd_reload_run(&o, err);
     if (code == 0) {
         call->data = cmd_run_json(&o);
+        bool done = strcmp(cmd_run_status(&o), "succeeded") == 0;
         if (!call->json && !call->quiet)
-            fprintf(stderr, "run %s is %s; go on with: raywf resume %s\n", o.id,
-                    cmd_run_status(&o), o.id);
+            fprintf(stderr, "run %s %s%s%s%s\n", o.id, done ? "has " : "is ",
+                    cmd_run_status(&o), done ? "" : "; go on with: raywf resume ",
+                    done ? "" : o.id);
     }
     cmd_opened_free(&o);
     return code;

@@ -102,7 +102,9 @@ static void why_waits(struct question *q)
     }
     if (open > 5)
         rwf_str_addf(&text, " and %zu more", open - 5);
-    if (open == 0)
+    if (open == 0 && q->s && q->s->state == STEP_QUEUED && q->s->message)
+        rwf_str_addf(&text, "all it needs is done; on the cluster it %s", q->s->message);
+    else if (open == 0)
         rwf_str_add(&text, "all it needs is done; it waits for free resources");
     if (strcmp(cmd_run_status(q->o), "running") != 0)
         rwf_str_addf(&text, "; the run is %s", cmd_run_status(q->o));
@@ -222,6 +224,11 @@ static void print_answer(const struct question *q, bool color)
     }
     printf("%s  run     %s\n  recipe  %s\n", view_on(color, VIEW_DIM), q->o->id,
            field(q->data, "where"));
+    if (field(q->data, "node")) {
+        fputs("  node    ", stdout);
+        view_print_safe(stdout, field(q->data, "node"));
+        putchar('\n');
+    }
     if (compared)
         printf("  compared with run %s\n", compared);
     if (log)
@@ -249,9 +256,10 @@ static int why_run(struct cmd_call *call, struct rwf_err *err)
         struct view_run r = cmd_opened_view(&o);
         char *where = view_where(&r, step);
         q.data = json_pack(
-            "{s:s, s:s, s:s, s:s, s:i, s:s?}", "run", o.id, "step", step->address,
+            "{s:s, s:s, s:s, s:s, s:i, s:s?, s:s*}", "run", o.id, "step", step->address,
             "state", schedule_state_name(q.s ? q.s->state : STEP_PENDING), "where",
-            where, "attempts", q.s ? q.s->attempt : 0, "key", q.s ? q.s->key : NULL);
+            where, "attempts", q.s ? q.s->attempt : 0, "key", q.s ? q.s->key : NULL,
+            "node", q.s ? q.s->node : NULL);
         answer(&q);
         if (!call->json)
             print_answer(&q, call->color);

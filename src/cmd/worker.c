@@ -9,7 +9,9 @@
 #include <stdlib.h>
 
 #include "cmd/cmd.h"
+#include "native/plugin.h"
 #include "native/worker.h"
+#include "serve/class_builtin.h"
 
 static int worker_run(struct cmd_call *call, struct rwf_err *err)
 {
@@ -26,6 +28,7 @@ static int worker_run(struct cmd_call *call, struct rwf_err *err)
                         "worker: descriptor %d is not a socket: a node starts workers, "
                         "nobody else does",
                         NATIVE_WORKER_FD);
+    native_plugin_builtins(serve_builtins);
     return native_worker_run(NATIVE_WORKER_FD, number, err);
 }
 

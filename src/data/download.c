@@ -22,24 +22,6 @@
 #include "data/job.h"
 #include "wire/http.h"
 
-/* An attempt's folder is ROOT/runs/ID/steps/NAME; anywhere else the step's own. */
-static char *downloads_dir(const char *dir)
-{
-    char *at = rwf_fs_absolute(dir);
-    for (int i = 0; i < 3; i++) {
-        char *up = rwf_fs_dirname(at);
-        free(at);
-        at = up;
-    }
-    char *root = rwf_fs_dirname(at);
-    bool known = strcmp(rwf_fs_basename(at), "runs") == 0;
-    char *result = known ? rwf_fs_join(root, "cache/downloads")
-                         : rwf_fs_join(dir, "downloads");
-    free(at);
-    free(root);
-    return result;
-}
-
 /* The end of the URL's path, harmless: it tells the format. */
 static void add_file_name(struct rwf_str *out, const char *url)
 {
@@ -85,19 +67,6 @@ static void on_progress(void *ctx, int64_t got, int64_t total)
     json_decref(line);
 }
 
-/* "Name: value" lines, NULL-terminated; the caller frees lines and list. */
-static char **make_headers(const json_t *headers)
-{
-    char **list = rwf_xcalloc(json_object_size(headers) + 1, sizeof(*list));
-    const char *name;
-    json_t *value;
-    size_t n = 0;
-    json_object_foreach((json_t *)headers, name, value)
-        if (json_is_string(value))
-            list[n++] = rwf_xasprintf("%s: %s", name, json_string_value(value));
-    return list;
-}
-
 /* There already, whole, by its checksum. */
 static bool is_ready(const char *path, const char *sha256)
 {
@@ -114,15 +83,13 @@ static int fetch(struct job *j, const json_t *read, const char *path,
     char digest[RWF_DIGEST_LEN];
     if (is_ready(path, sha256))
         return 0;
-    char **headers = make_headers(json_object_get(read, "headers"));
+    char **headers = http_fetch_headers(json_object_get(read, "headers"));
     struct http_fetch f = { .url = json_string_value(json_object_get(read, "url")),
                             .path = path, .sha256 = sha256,
                             .headers = (const char *const *)headers,
                             .progress = on_progress, .ctx = j };
     int r = http_fetch(&f, err);
-    for (char **h = headers; *h != NULL; h++)
-        free(*h);
-    free(headers);
+    http_fetch_headers_free(headers);
     if (r == 0 && sha256 == NULL && rwf_digest_file(path, digest, NULL, NULL) == 0)
         fprintf(stderr,
                 "warning: %s: read.url has no checksum; to be sure of the data add\n"
@@ -177,7 +144,7 @@ static int get(struct job *j, const json_t *read, struct download *d,
 int download__get(struct job *j, const json_t *read, struct download *d,
                   struct rwf_err *err)
 {
-    char *dir = downloads_dir(j->run->dir);
+    char *dir = http_fetch_folder(j->run->dir);
     int r = rwf_fs_mkdirs(dir, err);
     d->lock = -1;
     d->path = download_path(dir, json_string_value(json_object_get(read, "url")),

@@ -19,6 +19,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "base/json_text.h"
 #include "base/clock.h"
 #include "base/digest.h"
 #include "base/fs.h"
@@ -397,7 +398,7 @@ static int make_rest(struct rows *x, struct rwf_err *err)
     if (!json_is_object(args))
         return rwf_fail(err, RWF_E_RECIPE,
                         "with rows, args is a map: the row is added to it");
-    char *text = json_dumps(args, JSON_COMPACT);
+    char *text = rwf_json_text(args);
     x->rest = rwf_xasprintf("%s%s", json_object_size(args) > 0 ? "," : "", text + 1);
     free(text);
     return 0;

@@ -12,6 +12,7 @@
 #include "head/inside.h"
 
 #define DEAD_AFTER (3 * RWF_NS_PER_S)
+#define LATE (100 * RWF_NS_PER_MS) /* our own timer: we could not run */
 /* Ids begin at the time of the start, in milliseconds since 2026: no head gives one that
  * an earlier one gave, and they stay below 2^53, for JSON, until 2043. */
 #define ID_EPOCH_MS INT64_C(1767225600000)
@@ -104,7 +105,10 @@ static void on_list(const struct head *h, struct wire_link *link, const Wire__Li
 
 static void on_beat(struct head__node *n, const Wire__Beat *m)
 {
-    HEAD__SEND(n, WIRE_BEAT, m);
+    Wire__Beat b = WIRE__BEAT__INIT;
+    b.sent = m->sent;
+    b.wall = rwf_clock_wall();
+    HEAD__SEND(n, WIRE_BEAT, &b);
 }
 
 static void on_blocked(struct head__node *n, const Wire__HeadBlocked *m)
@@ -118,6 +122,10 @@ static void on_member_message(struct head__node *n, const struct wire_message *m
     switch (m->type) {
     case WIRE_BEAT:
         on_beat(n, b);
+        break;
+    case WIRE_LISTED:
+    case WIRE_ERROR:
+        head__relay_answer(n, m);
         break;
     case WIRE_CLIENT_JOIN:
         head__on_client_join(n, b);
@@ -143,6 +151,9 @@ static void on_member_message(struct head__node *n, const struct wire_message *m
     case WIRE_ACTOR_FIND:
         head__on_actor_find(n, b);
         break;
+    case WIRE_ACTOR_CONNECT:
+        head__on_actor_connect(n, b);
+        break;
     case WIRE_ACTOR_KILL:
         head__on_actor_kill(n, b);
         break;
@@ -153,7 +164,7 @@ static void on_member_message(struct head__node *n, const struct wire_message *m
         head__on_group_create(n, b);
         break;
     case WIRE_GROUP_REMOVE:
-        head__on_group_remove(n, ((const Wire__GroupRemove *)b)->group);
+        head__on_group_remove(n, b);
         break;
     case WIRE_ASK:
         forward(n, ((const Wire__Ask *)b)->owner, m);
@@ -170,6 +181,22 @@ static void on_member_message(struct head__node *n, const struct wire_message *m
     }
 }
 
+static void release(struct head *h);
+
+/* A program that has the key and is no node: somebody else talks with it from now on. */
+static void hand_over(struct head__peer *p, struct wire_message *m)
+{
+    struct head *h = p->head;
+    if (!h->other || !h->other(h->other_ctx, p->link, m)) {
+        wire_link_close(p->link);
+        return;
+    }
+    LIST_REMOVE(p, all);
+    head__relay_peer_gone(p);
+    free(p);
+    release(h);
+}
+
 static void on_message(void *ctx, struct wire_link *link, struct wire_message *m)
 {
     struct head__peer *p = ctx;
@@ -180,10 +207,16 @@ static void on_message(void *ctx, struct wire_link *link, struct wire_message *m
         p->node->heard = rwf_clock_mono();
     if (m->type == WIRE_NODE_JOIN)
         head__on_join(p, (const Wire__NodeJoin *)m->body);
-    else if (m->type == WIRE_LIST)
-        on_list(h, link, (const Wire__List *)m->body);
+    else if (m->type == WIRE_LIST) {
+        if (!head__relay_list(p, (const Wire__List *)m->body))
+            on_list(h, link, (const Wire__List *)m->body);
+    }
+    else if (m->type == WIRE_NODE_DRAIN)
+        head__on_drain(p, (const Wire__NodeDrain *)m->body);
     else if (p->node)
         on_member_message(p->node, m);
+    else if (m->type == WIRE_JOB)
+        hand_over(p, m);
     else if (m->type != WIRE_HELLO)
         wire_link_close(link); /* a node whose place another has taken */
     head__decide(h);
@@ -192,13 +225,32 @@ static void on_message(void *ctx, struct wire_link *link, struct wire_message *m
 
 /* --- time --- */
 
+/* Nobody was listened to while this process could not run. */
+static void forgive(struct head *h, int64_t now)
+{
+    int64_t spent = now - h->due;
+    if (spent < LATE)
+        return;
+    h->due = INT64_MAX;
+    head__members_forgive(h, now, spent);
+    if (h->settled_at)
+        h->settled_at += spent;
+    if (h->returns_until)
+        h->returns_until += spent;
+}
+
 static void on_time(uv_timer_t *timer)
 {
     struct head *h = timer->data;
+    forgive(h, rwf_clock_mono());
     if (h->settled_at && rwf_clock_mono() >= h->settled_at) {
         h->settled_at = 0;
         head__actors_settle(h);
         head__groups_settle(h);
+    }
+    if (h->returns_until && rwf_clock_mono() >= h->returns_until) {
+        h->returns_until = 0;
+        head__asks_settle(h);
     }
     head__decide(h);
     head__timer_set(h);
@@ -209,12 +261,19 @@ void head__timer_set(struct head *h)
     int64_t now = rwf_clock_mono();
     if (h->closing)
         return;
+    forgive(h, now);
     int64_t next = head__members_check(h, now), actors = head__actors_check(h, now);
+    int64_t strays = head__strays_check(h, now);
     if (actors < next)
         next = actors;
+    if (strays < next)
+        next = strays;
+    if (h->returns_until && h->returns_until < next)
+        next = h->returns_until;
     if (h->settled_at && h->settled_at < next)
         next = h->settled_at;
     head__decide(h); /* what the checks have found */
+    h->due = next;
     if (next == INT64_MAX) {
         uv_timer_stop(&h->timer);
         return;
@@ -237,10 +296,11 @@ static void release(struct head *h)
         return;
     head__actors_free(h);
     head__groups_free(h);
+    head__strays_free(h);
     schedule_leases_destroy(h->leases);
     if (h->own_cluster)
         schedule_cluster_destroy(h->cluster);
-    head__journal_close(h->journal);
+    rwf_journal_close(h->journal);
     rwf_ids_free(&h->clients);
     rwf_ids_free(&h->asks);
     free(h->folder);
@@ -255,8 +315,10 @@ static void on_closed(void *ctx, struct wire_link *link, const struct rwf_err *e
     if (err)
         rwf_log(RWF_LOG_INFO, "head", "%s", err->text);
     LIST_REMOVE(p, all);
+    head__relay_peer_gone(p);
     if (!h->closing) {
         head__peer_closed(p);
+        head__end_check(h);
         head__decide(h);
         head__timer_set(h);
     }
@@ -300,7 +362,7 @@ static void add_group(void *ctx, void *item)
 
 static int open_journal(struct head *h, struct rwf_err *err)
 {
-    h->journal = head__journal_open(h->folder, replay, h, err);
+    h->journal = rwf_journal_open(h->folder, replay, h, err);
     if (!h->journal)
         return -1;
     json_t *records = json_array();
@@ -308,7 +370,7 @@ static int open_journal(struct head *h, struct rwf_err *err)
     rwf_ids_each(&h->groups, add_group, records);
     if (json_array_size(records))
         h->settled_at = h->started + h->dead_after;
-    int rc = head__journal_rewrite(h->journal, records, err);
+    int rc = rwf_journal_rewrite(h->journal, records, err);
     json_decref(records);
     return rc;
 }
@@ -317,19 +379,17 @@ static int open_journal(struct head *h, struct rwf_err *err)
 static int listen_at(struct head *h, const char *address, struct rwf_err *err)
 {
     uint8_t key[WIRE_KEY_LEN];
-    const char *colon = strrchr(address, ':');
-    if (!colon || !h->folder)
+    char *host = NULL;
+    int port;
+    if (!h->folder || wire_address_split(address, &host, &port))
         return rwf_fail(err, RWF_E_USAGE,
                         "%s: HOST:PORT is expected, and a folder for the "
                         "key",
                         address);
     char *path = rwf_fs_join(h->folder, "key");
-    bool brackets = *address == '[' && colon[-1] == ']';
-    char *host = rwf_xstrndup(address + brackets,
-                              (size_t)(colon - address) - 2 * (size_t)brackets);
     if (!wire_key_load(path, true, key, err))
         h->listener =
-            wire_listen_tcp(h->loop, host, atoi(colon + 1), key, accepted, h, err);
+            wire_listen_tcp(h->loop, host, port, key, accepted, h, err);
     explicit_bzero(key, sizeof(key));
     free(host);
     free(path);
@@ -345,6 +405,9 @@ struct head *head_create(uv_loop_t *loop, const struct head_options *o,
     h->started = rwf_clock_mono();
     h->folder = o->folder ? rwf_xstrdup(o->folder) : NULL;
     h->own_cluster = !o->cluster;
+    h->other = o->other;
+    h->end = o->end;
+    h->other_ctx = o->other_ctx;
     h->cluster = o->cluster ? o->cluster : schedule_cluster_create();
     h->leases = schedule_leases_create(h->cluster);
     h->last_id = (uint64_t)(rwf_clock_wall() / RWF_NS_PER_MS - ID_EPOCH_MS)
@@ -352,6 +415,7 @@ struct head *head_create(uv_loop_t *loop, const struct head_options *o,
     TAILQ_INIT(&h->dead);
     uv_timer_init(loop, &h->timer);
     h->timer.data = h;
+    h->due = INT64_MAX;
     h->open = 2;
     if ((h->folder && open_journal(h, err)) ||
         (o->listen && listen_at(h, o->listen, err))) {

@@ -19,6 +19,12 @@ struct head_options {
     /* Shared with the engine of a run in this process; NULL: its own. */
     struct schedule_cluster *cluster;
     int64_t dead_after;  /* a node that is silent for so long is dead; 0: 3 s */
+    /* A link that is no node's says something that is not the head's (JOB): true: it is
+     * taken over (wire_link_handle), and the head forgets it. NULL: no jobs here. */
+    bool (*other)(void *ctx, struct wire_link *link, struct wire_message *m);
+    /* Somebody has told all nodes and this head to end; the nodes have. NULL: it stays. */
+    void (*end)(void *ctx);
+    void *other_ctx;             /* of both */
 };
 
 struct head;
@@ -31,5 +37,9 @@ void head_attach(struct head *h, struct wire_link *link);
 json_t *head_list(const struct head *h, const char *what, const char *about);
 /* Something in a shared cluster was given back or taken by somebody else: decide again. */
 void head_poke(struct head *h);
+/* Tells all nodes to end, then calls `end`. */
+void head_end(struct head *h);
+/* Somebody uses it: a run, a program, an actor, a reservation. */
+bool head_in_use(const struct head *h);
 
 #endif

@@ -13,6 +13,10 @@
 #include "base/mem.h"
 #include "head/inside.h"
 
+/* More than these are a node that has lost its mind: each costs memory here. */
+#define CLIENTS_MAX 4096 /* of one node */
+#define LANES_MAX 4096   /* of one client */
+
 /* --- asks --- */
 
 struct head__ask *head__ask_add(struct head *h, struct schedule_ask *ask,
@@ -54,9 +58,15 @@ struct head__client *head__client_get(struct head__node *n, uint64_t id)
     struct head__client *c = rwf_ids_get(&h->clients, id);
     if (c || id == 0)
         return c && c->node == n ? c : NULL;
+    if (n->clients >= CLIENTS_MAX) {
+        rwf_log(RWF_LOG_INFO, "head", "node %s has more than %d clients: %llu is none",
+                n->name, CLIENTS_MAX, (unsigned long long)id);
+        return NULL;
+    }
     c = rwf_xcalloc(1, sizeof(*c));
     c->id = c->job = id;
     c->node = n;
+    n->clients++;
     rwf_ids_add(&h->clients, id, c);
     return c;
 }
@@ -132,6 +142,7 @@ void head__client_gone(struct head__client *c)
         schedule_leases_job_end(h->leases, id);
     rwf_ids_remove(&h->clients, id);
     rwf_ids_free(&c->lanes);
+    c->node->clients--;
     free(c->name);
     free(c);
     if (h->closing)
@@ -171,19 +182,26 @@ static struct head__ask *ask_for(struct head__client *c, uint64_t lane,
     struct head *h = c->node->head;
     struct head__need need;
     const Wire__Resources *r = shape->resources;
-    if (head__need_set(&need, r, c->node->name, err))
+    const char *home = head__node_is_open(c->node) ? NULL : c->node->name;
+    bool spread = r && r->placement == RAYWF_SPREAD;
+    if (c->lanes.count >= LANES_MAX) {
+        rwf_fail(err, RAYWF_E_ARGUMENT,
+                 "a process has more than %d kinds of tasks at once", LANES_MAX);
+        return NULL;
+    }
+    if (head__need_set(&need, r, home, err))
         return NULL;
     head__job_ensure(c);
-    struct schedule_ask ask = {
-        .job = c->job,
-        .need = need.need,
-        .placement = r && r->placement == RAYWF_SPREAD ? PLAN_SPREAD : PLAN_PACK,
-        .group = r ? r->group : 0,
-        .bundle = r && r->bundle ? (int)r->bundle - 1 : -1,
-        .priority = priority,
-        .retriable = retriable,
-        .wanted = wanted,
-        .prefer = c->node->number};
+    struct schedule_ask ask = {.job = c->job,
+                               .need = need.need,
+                               .placement = spread ? PLAN_SPREAD : PLAN_PACK,
+                               .group = r ? r->group : 0,
+                               .bundle = r && r->bundle ? (int)r->bundle - 1 : -1,
+                               .priority = priority,
+                               .retriable = retriable,
+                               .may_wait = h->returns_until != 0,
+                               .wanted = wanted,
+                               .prefer = spread ? SCHEDULE_NO_NODE : c->node->number};
     struct head__ask *a = head__ask_add(h, &ask, c, NULL, err);
     head__need_clear(&need);
     if (!a)
@@ -203,6 +221,30 @@ static void drop_if_idle(struct head *h, struct head__ask *a)
         head__ask_drop(h, a);
 }
 
+/* What was not refused since nodes might still come, and has nothing. */
+static void ask_anew(void *ctx, void *item)
+{
+    struct head *h = ctx;
+    struct head__ask *a = item;
+    struct head__client *c = a->client;
+    struct schedule_ask_view v;
+    struct rwf_err err = RWF_ERR_INIT;
+    if (!c || a->wanted == 0 ||
+        (schedule_leases_ask_view(h->leases, a->id, &v) && v.held > 0))
+        return;
+    const struct head__ask old = *a;
+    a->shape = NULL;
+    head__ask_drop(h, a);
+    if (!ask_for(c, old.lane, old.shape, old.wanted, old.priority, old.retriable, &err))
+        refuse(c->node, c->id, old.lane, &err);
+    head__free_message(old.shape);
+}
+
+void head__asks_settle(struct head *h)
+{
+    rwf_ids_each(&h->asks, ask_anew, h);
+}
+
 void head__on_want(struct head__node *n, const Wire__HeadWant *m)
 {
     struct rwf_err err = RWF_ERR_INIT;
@@ -211,14 +253,18 @@ void head__on_want(struct head__node *n, const Wire__HeadWant *m)
     if (!c || !w || w->lane == 0)
         return;
     struct head__ask *a = rwf_ids_get(&c->lanes, w->lane);
-    if (a) {
+    bool known = a != NULL;
+    if (!known && w->workers > 0 && w->shape) {
+        a = ask_for(c, w->lane, w->shape, w->workers, w->priority, w->retriable, &err);
+        if (!a)
+            refuse(n, c->id, w->lane, &err);
+    }
+    if (a) /* near 0: nowhere, SCHEDULE_NO_NODE */
+        schedule_leases_near(n->head->leases, a->id, w->near - 1);
+    if (known) {
         a->wanted = w->workers;
         schedule_leases_want(n->head->leases, a->id, w->workers, rwf_clock_mono());
         drop_if_idle(n->head, a);
-    } else if (w->workers > 0 && w->shape &&
-               !ask_for(c, w->lane, w->shape, w->workers, w->priority, w->retriable,
-                        &err)) {
-        refuse(n, c->id, w->lane, &err);
     }
 }
 
@@ -235,6 +281,7 @@ void head__on_return(struct head__node *n, uint64_t lease)
 {
     struct head *h = n->head;
     struct schedule_lease_view v;
+    head__stray_drop(n, lease);
     if (!schedule_leases_view(h->leases, lease, &v) || v.node != n->number)
         return; /* of an earlier head, or lost before */
     struct head__ask *a = ask_of(h, lease);
@@ -252,7 +299,8 @@ bool head__lease_restore(struct head__node *n, const Wire__Lease *l)
     struct schedule_lease_view v;
     if (schedule_leases_view(h->leases, l->lease, &v))
         return v.node == n->number;
-    struct head__client *c = head__client_get(n, l->client);
+    struct head__node *home = *l->home ? head__node_find(h, l->home) : n;
+    struct head__client *c = home ? head__client_get(home, l->client) : NULL;
     if (!c || !l->lane || !l->shape)
         return false;
     struct head__ask *a = rwf_ids_get(&c->lanes, l->lane);
@@ -273,6 +321,24 @@ void head__recall(struct head__node *n, uint64_t lease, bool kill, const char *t
 }
 
 /* --- decisions --- */
+
+static void send_grant(struct head__node *n, Wire__Lease *l)
+{
+    Wire__HeadGrant g = WIRE__HEAD_GRANT__INIT;
+    g.lease = l;
+    HEAD__SEND(n, WIRE_HEAD_GRANT, &g);
+}
+
+/* A worker of n for a client of home. */
+static void send_lend(struct head__node *n, const struct head__node *home,
+                      Wire__Lease *l)
+{
+    Wire__HeadLend m = WIRE__HEAD_LEND__INIT;
+    l->home = home->name;
+    m.lease = l;
+    m.node = home->number;
+    HEAD__SEND(n, WIRE_HEAD_LEND, &m);
+}
 
 static void grant(struct head *h, const struct schedule_lease_decision *d)
 {
@@ -297,9 +363,10 @@ static void grant(struct head *h, const struct schedule_lease_decision *d)
     l.gpus = gpus;
     l.retriable = a->retriable;
     l.priority = a->priority;
-    Wire__HeadGrant g = WIRE__HEAD_GRANT__INIT;
-    g.lease = &l;
-    HEAD__SEND(n, WIRE_HEAD_GRANT, &g);
+    if (n == a->client->node)
+        send_grant(n, &l);
+    else
+        send_lend(n, a->client->node, &l);
 }
 
 static void recall(struct head *h, const struct schedule_lease_decision *d)

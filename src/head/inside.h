@@ -2,14 +2,20 @@
  *
  * The inside of the head, shared by its parts:
  *
- *   head.c        life, the table of messages      member.c  nodes: join, beats, death
- *   head_lease.c  clients, what they want, who     head_actor.c  the directory of
- * actors gets what                        head_group.c  reservations journal.c     what
- * must not be lost            list.c    what `raywf status` shows need.c resources of
- * the wire as needs of the scheduler
+ *   head.c        life, the table of messages
+ *   member.c      nodes: join, beats, death
+ *   head_lease.c  clients, what they want, who gets what
+ *   head_stray.c  leases of clients that are still to come
+ *   head_actor*.c the directory of actors (actor.h)
+ *   head_group.c  reservations
+ *   head_drain.c  nodes that are emptied, and the end of all of them
+ *   base/journal  what must not be lost
+ *   need.c        resources of the wire as needs of the scheduler
+ *   list.c        what `raywf status` shows
  *
  * A node whose link is gone is kept for dead_after: it may come back with all it runs.
- * A client's leases and actors are on its own node, since rings are shared memory.
+ * A client gets workers and actors of any node, when others reach its own: see
+ * far/bridge.h.
  */
 #ifndef RWF_HEAD_INSIDE_H
 #define RWF_HEAD_INSIDE_H
@@ -20,7 +26,7 @@
 #include "base/map.h"
 #include "base/str.h"
 #include "head/head.h"
-#include "head/journal.h"
+#include "base/journal.h"
 #include "native/raywf.h" /* its error codes and causes */
 #include "schedule/lease.h"
 
@@ -40,8 +46,12 @@ struct head__node {
     uint64_t session;        /* a restarted node has another */
     uint32_t number;         /* in the cluster */
     bool ours;               /* we added it to the cluster */
+    Wire__Member *member;    /* what other nodes are told of it */
     struct head__peer *peer; /* NULL: away */
+    unsigned clients;        /* how many it has */
     int64_t heard;
+    bool leaving; /* it has said that it ends: when its link does, it is gone */
+    int64_t drain_until; /* then what is left there is ended; 0: it is not drained */
     int64_t sweep_at; /* after a join: then clients that were not said again are gone */
     LIST_ENTRY(head__node) all;
 };
@@ -87,7 +97,9 @@ struct head__actor {
     uint64_t id;
     enum head__actor_state state;
     Wire__ActorSpec *spec;
-    char *home;              /* name of the node of its creator; NULL: any */
+    char *home;              /* the node where it is, or was, or must be; NULL: any */
+    struct head__node **watchers; /* nodes whose processes call it */
+    size_t watcher_count, watcher_cap;
     struct head__ask *ask;   /* NULL: nothing is asked for */
     uint64_t lease;          /* 0: none */
     struct head__node *node; /* it runs there, or NULL */
@@ -95,8 +107,10 @@ struct head__actor {
     unsigned in_a_row; /* of them: since it last lived for longer than it had waited */
     bool started;   /* its constructor may have run */
     bool end;       /* it must not start again */
+    bool moves;     /* it was ended to start elsewhere: its node drains */
     unsigned cause; /* of its last death: enum raywf_cause */
     char *text;     /* the same in words; NULL: none yet */
+    uint64_t went_with; /* session of the node with which it and its creator went */
     int64_t since, restart_at;
     TAILQ_ENTRY(head__actor) dead;
 };
@@ -107,6 +121,7 @@ struct head__group {
     char *home;
     Wire__GroupCreate *wire;
     bool placed, ready;
+    bool kept; /* in the journal */
 };
 
 struct head {
@@ -117,10 +132,18 @@ struct head {
     struct wire_listener *listener;
     char *folder;
     int64_t dead_after, started, settled_at; /* when who is away is gone; 0: it was */
-    struct head__journal *journal;
+    int64_t returns_until; /* nodes of an earlier head come back; 0: no more */
+    struct rwf_journal *journal;
+    bool (*other)(void *ctx, struct wire_link *link, struct wire_message *m);
+    void *other_ctx;
+    void (*end)(void *ctx);
+    bool ending; /* when all other nodes have ended, end is called */
     uv_timer_t timer;
+    int64_t due; /* of the timer; INT64_MAX: never */
     LIST_HEAD(, head__peer) peers;
+    LIST_HEAD(, head__relay) relays;
     LIST_HEAD(, head__node) nodes;
+    LIST_HEAD(, head__stray) strays;
     struct rwf_ids clients, asks, actors, groups;
     struct rwf_ids made;   /* by who asked and its request: see head_actor.c */
     struct rwf_map *names; /* -> an actor that is not dead, or head__nobody */
@@ -151,7 +174,14 @@ struct head__node *head__node_find(struct head *h, const char *name);
 struct head__node *head__node_by_number(struct head *h, uint32_t number);
 /* Ends who is silent; returns when to look again. */
 int64_t head__members_check(struct head *h, int64_t now);
+/* For so long this head has heard nobody: that is nobody's silence, and there is time to
+ * read what was said. */
+void head__members_forgive(struct head *h, int64_t now, int64_t spent);
 void head__node_free(struct head__node *n);
+/* Other nodes can make links to it: its clients may have workers there. */
+bool head__node_is_open(const struct head__node *n);
+/* All nodes are told what has changed about n. */
+void head__member_say(struct head__node *n);
 
 /* --- head_lease.c --- */
 void head__on_client_join(struct head__node *n, const Wire__ClientJoin *m);
@@ -168,12 +198,26 @@ struct head__ask *head__ask_add(struct head *h, struct schedule_ask *a,
                                 struct head__client *c, struct head__actor *actor,
                                 struct rwf_err *err);
 void head__ask_drop(struct head *h, struct head__ask *a);
+/* Nodes had their time to come back: what none can hold is refused. */
+void head__asks_settle(struct head *h);
 void head__client_gone(struct head__client *c);
 void head__recall(struct head__node *n, uint64_t lease, bool kill, const char *text);
+
+/* --- head_stray.c --- */
+/* n runs it for a client of a node that may still come: true: it is kept until then. */
+bool head__stray_add(struct head__node *n, const Wire__Lease *l);
+/* It has ended. */
+void head__stray_drop(struct head__node *n, uint64_t lease);
+/* n has joined, or is gone. */
+void head__strays_node(struct head__node *n, bool gone);
+/* Ends those whose time is over; returns when to look again. */
+int64_t head__strays_check(struct head *h, int64_t now);
+void head__strays_free(struct head *h);
 
 /* --- head_actor.c --- */
 void head__on_actor(struct head__node *n, const Wire__HeadActor *m);
 void head__on_actor_find(struct head__node *n, const Wire__ActorFind *m);
+void head__on_actor_connect(struct head__node *n, const Wire__ActorConnect *m);
 void head__on_actor_state(struct head__node *n, const Wire__HeadActorState *m);
 void head__on_actor_kill(struct head__node *n, const Wire__ActorKill *m);
 void head__on_actor_drop(struct head__node *n, const Wire__ActorDrop *m);
@@ -184,6 +228,10 @@ void head__actor_lost(struct head__actor *a, unsigned cause, const char *text);
 /* A node that joins runs it: true, or it must end there. */
 bool head__actor_adopt(struct head__node *n, const Wire__ActorSpec *spec,
                        const Wire__Lease *lease);
+/* It may not go on there: ends it, and tells those there what has become of it. */
+void head__actor_refuse(struct head__node *n, uint64_t actor);
+/* n is about to be gone, and its clients: what came of both may come back with it. */
+void head__actors_going(struct head__node *n);
 /* All that ran on n and did not come back with it. */
 void head__actors_node(struct head__node *n, bool gone);
 void head__actors_client_gone(struct head *h, uint64_t client);
@@ -196,9 +244,16 @@ json_t *head__actor_record(const struct head__actor *a);
 void head__actors_free(struct head *h);
 const char *head__actor_state_name(enum head__actor_state s);
 
+/* Those that run on n and may restart do so, elsewhere; all: the others end. */
+void head__actors_drain(struct head__node *n, bool all);
+
 /* --- head_group.c --- */
+/* It is placed anew: nothing runs in it. */
+void head__group_move(struct head__group *g);
+/* Its client is told, and may ask for another. */
+void head__group_lost(struct head__group *g, const char *text);
 void head__on_group_create(struct head__node *n, const Wire__GroupCreate *m);
-void head__on_group_remove(struct head__node *n, uint64_t group);
+void head__on_group_remove(struct head__node *n, const Wire__GroupRemove *m);
 void head__group_ready(struct head *h, uint64_t group, bool ready);
 void head__groups_node(struct head__node *n, bool gone);
 void head__groups_client_gone(struct head *h, uint64_t client);
@@ -206,6 +261,22 @@ void head__groups_settle(struct head *h);
 void head__group_replay(struct head *h, const json_t *record);
 json_t *head__group_record(const struct head__group *g);
 void head__groups_free(struct head *h);
+
+/* --- head_drain.c --- */
+void head__on_drain(struct head__peer *p, const Wire__NodeDrain *m);
+void head__drain(struct head__node *n, int64_t timeout);
+/* Ends what is left when its time is over; returns when to look again. */
+int64_t head__drain_check(struct head__node *n, int64_t now);
+/* A node has gone: of those that were told to end perhaps the last. */
+void head__end_check(struct head *h);
+
+/* --- head_relay.c --- */
+/* False: it is the head's own to answer. */
+bool head__relay_list(struct head__peer *p, const Wire__List *m);
+void head__relay_answer(struct head__node *n, const struct wire_message *m);
+bool head__relay_waits(const struct head__peer *p);
+void head__relay_node_gone(struct head__node *n);
+void head__relay_peer_gone(struct head__peer *p);
 
 /* --- need.c --- */
 struct head__need {

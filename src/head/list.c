@@ -41,6 +41,7 @@ static json_t *gpu_rows(const struct head *h, const struct head__node *n,
     return list;
 }
 
+/* The oldest first. */
 static json_t *list_nodes(const struct head *h, const char *about)
 {
     json_t *list = json_array();
@@ -51,15 +52,22 @@ static json_t *list_nodes(const struct head *h, const char *about)
     {
         struct schedule_node_view v;
         schedule_cluster_view(h->cluster, n->number, &v);
-        json_array_append_new(
-            list, json_pack("{s:s, s:i, s:s, s:f, s:f, s:I, s:I, s:o, s:i, s:I, s:s}",
-                            "node", n->name, "number", (int)n->number, "state",
-                            n->peer ? "alive" : "away", "cpu", v.cpu, "cpu_free",
-                            v.cpu_free, "memory", (json_int_t)v.memory, "memory_free",
-                            (json_int_t)v.memory_free, "gpus", gpu_rows(h, n, &v),
-                            "leases", (int)v.grants, "heard_ns",
-                            (json_int_t)(n->peer && n->peer->near ? 0 : now - n->heard),
-                            "link", n->peer ? wire_link_name(n->peer->link) : ""));
+        bool draining = n->member->draining;
+        json_array_insert_new(
+            list, 0,
+            json_pack("{s:s, s:i, s:s, s:f, s:f, s:I, s:I, s:o, s:i, s:I, s:s, s:b}",
+                      "node", n->name, "number", (int)n->number, "state",
+                      !n->peer            ? "away"
+                      : n->member->driver ? "driver"
+                      : !draining         ? "alive"
+                      : v.grants          ? "draining"
+                                          : "drained",
+                      "cpu", v.cpu, "cpu_free", v.cpu_free, "memory",
+                      (json_int_t)v.memory, "memory_free", (json_int_t)v.memory_free,
+                      "gpus", gpu_rows(h, n, &v), "leases", (int)v.grants, "heard_ns",
+                      (json_int_t)(n->peer && n->peer->near ? 0 : now - n->heard),
+                      "link", n->peer ? wire_link_name(n->peer->link) : "", "driver",
+                      n->member->driver));
     }
     return list;
 }
@@ -233,10 +241,39 @@ static void add_why(void *ctx, void *item)
     free(why);
 }
 
+/* about: as above, or "CLIENT/REQUEST": that one reservation. */
+static bool is_group_about(const struct head *h, const struct head__group *g,
+                           const char *about)
+{
+    const struct head__client *c = rwf_ids_get(&h->clients, g->client);
+    char *end;
+    uint64_t id = strtoull(about, &end, 10);
+    if (*end == '/')
+        return g->client == id && g->request == strtoull(end + 1, NULL, 10);
+    return !*about || (!*end && g->client == id) ||
+           (c && c->name && strcmp(c->name, about) == 0);
+}
+
+static void add_group_why(void *ctx, void *item)
+{
+    struct listing *l = ctx;
+    const struct head__group *g = item;
+    const struct head *h = l->head;
+    char *why = schedule_leases_group_why(h->leases, g->id, rwf_clock_mono());
+    if (why && is_group_about(h, g, l->about))
+        json_array_append_new(
+            l->list,
+            json_pack("{s:I, s:I, s:I, s:i, s:i, s:s}", "client", (json_int_t)g->client,
+                      "group", (json_int_t)g->id, "actor", (json_int_t)0, "wanted",
+                      (int)g->wire->n_bundles, "held", 0, "why", why));
+    free(why);
+}
+
 static json_t *list_why(const struct head *h, const char *about)
 {
     struct listing l = {h, json_array(), about};
     rwf_ids_each(&h->asks, add_why, &l);
+    rwf_ids_each(&h->groups, add_group_why, &l);
     return l.list;
 }
 

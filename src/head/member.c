@@ -14,6 +14,9 @@
 #include "base/mem.h"
 #include "head/inside.h"
 
+#define TEXT_MAX 255  /* bytes of a name, an address, a label */
+#define ROWS_MAX 1024 /* custom resources, or labels, of one node */
+
 struct head__node *head__node_find(struct head *h, const char *name)
 {
     struct head__node *n;
@@ -30,6 +33,11 @@ struct head__node *head__node_by_number(struct head *h, uint32_t number)
     if (n->number == number)
         return n;
     return NULL;
+}
+
+bool head__node_is_open(const struct head__node *n)
+{
+    return n->member && *n->member->peer;
 }
 
 /* --- leaving --- */
@@ -77,9 +85,65 @@ void head__node_free(struct head__node *n)
 {
     struct head *h = n->head;
     rwf_ids_each(&h->clients, leave, n);
+    head__relay_node_gone(n);
     LIST_REMOVE(n, all);
+    head__free_message(n->member);
     free(n->name);
     free(n);
+}
+
+/* --- who is there, for the nodes --- */
+
+static void say_members(struct head__node *to, Wire__Member **members, size_t count,
+                        bool all)
+{
+    Wire__Members m = WIRE__MEMBERS__INIT;
+    m.members = members;
+    m.n_members = count;
+    m.all = all;
+    HEAD__SEND(to, WIRE_MEMBERS, &m);
+}
+
+void head__member_say(struct head__node *n)
+{
+    struct head__node *to;
+    LIST_FOREACH(to, &n->head->nodes, all)
+    say_members(to, &n->member, 1, false);
+}
+
+static void say_all(struct head__node *to)
+{
+    struct head__node *n;
+    Wire__Member **members = NULL;
+    size_t count = 0, cap = 0;
+    LIST_FOREACH(n, &to->head->nodes, all)
+    *RWF_PUSH(members, count, cap) = n->member;
+    say_members(to, members, count, true);
+    free(members);
+}
+
+/* What it says about itself; its lists are taken from m. */
+static void member_set(struct head__node *n, const Wire__NodeJoin *m)
+{
+    Wire__Member w = WIRE__MEMBER__INIT;
+    w.node = n->number;
+    w.name = n->name;
+    w.session = n->session;
+    w.peer = m->peer;
+    w.driver = m->driver;
+    w.folder = m->folder;
+    w.draining = m->draining || (n->member && n->member->draining);
+    w.cpu = m->cpu;
+    w.memory = m->memory;
+    w.n_gpus = m->n_gpus;
+    w.gpus = m->gpus;
+    w.n_custom = m->n_custom;
+    w.custom = m->custom;
+    w.n_labels = m->n_labels;
+    w.labels = m->labels;
+    w.interface = m->interface;
+    head__free_message(n->member);
+    n->member = head__copy(&w.base);
 }
 
 static void node_gone(struct head__node *n, const char *why)
@@ -91,10 +155,15 @@ static void node_gone(struct head__node *n, const char *why)
         wire_link_close(n->peer->link);
         n->peer = NULL;
     }
+    head__actors_going(n);
+    head__strays_node(n, true);
     head__actors_node(n, true);
     head__groups_node(n, true);
     rwf_ids_each(&h->clients, leave, n);
     end_leases(n, NULL);
+    n->member->gone = true;
+    n->member->text = rwf_xstrdup(why); /* it had none */
+    head__member_say(n);
     if (n->ours) {
         schedule_cluster_remove(h->cluster, n->number);
         schedule_leases_node_gone(h->leases, n->number, rwf_clock_mono());
@@ -110,7 +179,7 @@ void head__peer_closed(struct head__peer *p)
     n->peer = NULL;
     p->node = NULL;
     n->heard = rwf_clock_mono();
-    if (p->near)
+    if (p->near || n->leaving)
         node_gone(n, "it has ended");
     else
         schedule_cluster_close(n->head->cluster, n->number, true);
@@ -136,6 +205,9 @@ int64_t head__members_check(struct head *h, int64_t now)
         }
         if (n->sweep_at && n->sweep_at < next)
             next = n->sweep_at;
+        int64_t drained = head__drain_check(n, now);
+        if (drained < next)
+            next = drained;
         if (n->peer && n->peer->near)
             continue;
         if (now - n->heard >= h->dead_after)
@@ -145,7 +217,7 @@ int64_t head__members_check(struct head *h, int64_t now)
     }
     LIST_FOREACH(p, &h->peers, all)
     {
-        if (p->node || p->near)
+        if (p->node || p->near || head__relay_waits(p))
             continue;
         if (now - p->opened >= h->dead_after)
             wire_link_close(p->link);
@@ -155,11 +227,33 @@ int64_t head__members_check(struct head *h, int64_t now)
     return next;
 }
 
+static int64_t sooner(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+void head__members_forgive(struct head *h, int64_t now, int64_t spent)
+{
+    struct head__node *n;
+    struct head__peer *p;
+    LIST_FOREACH(n, &h->nodes, all)
+    {
+        n->heard = sooner(n->heard + spent + h->dead_after / 2, now);
+        if (n->sweep_at)
+            n->sweep_at += spent;
+    }
+    LIST_FOREACH(p, &h->peers, all)
+    p->opened = sooner(p->opened + spent + h->dead_after / 2, now);
+}
+
 /* --- joining --- */
 
+/* fmt has the name in it, of which a part is said. */
 static void refuse(struct head__peer *p, const char *fmt, const char *name)
 {
-    char *text = rwf_xasprintf(fmt, name);
+    char *part = rwf_xstrndup(name, strnlen(name, 64));
+    char *text = rwf_xasprintf(fmt, part);
+    free(part);
     Wire__Error e = WIRE__ERROR__INIT;
     e.code = RAYWF_E_ARGUMENT;
     e.text = text;
@@ -169,19 +263,30 @@ static void refuse(struct head__peer *p, const char *fmt, const char *name)
     free(text);
 }
 
+/* All other nodes are told of it, so what it may say has a bound. */
+static bool is_short(const char *text)
+{
+    size_t len = strlen(text);
+    return len <= TEXT_MAX && rwf_utf8_valid(text, len);
+}
+
 static bool is_valid(const Wire__NodeJoin *m)
 {
-    bool good = *m->name && strlen(m->name) <= 255 && isfinite(m->cpu) && m->cpu >= 0 &&
+    bool good = *m->name && is_short(m->name) && is_short(m->peer) &&
+                is_short(m->interface) && isfinite(m->cpu) && m->cpu >= 0 &&
                 m->cpu < 1e6 && m->memory <= INT64_MAX &&
-                m->n_gpus <= SCHEDULE_MAX_GPUS &&
-                rwf_utf8_valid(m->name, strlen(m->name));
-    for (size_t i = 0; i < m->n_gpus && good; i++)
-        good = m->gpus[i]->index == i && m->gpus[i]->memory <= INT64_MAX;
-    for (size_t i = 0; i < m->n_custom && good; i++)
-        good = *m->custom[i]->name && isfinite(m->custom[i]->amount) &&
-               m->custom[i]->amount >= 0 && m->custom[i]->amount < 1e12;
-    for (size_t i = 0; i < m->n_labels && good; i++)
-        good = *m->labels[i]->key != '\0';
+                m->n_gpus <= SCHEDULE_MAX_GPUS && m->n_custom <= ROWS_MAX &&
+                m->n_labels <= ROWS_MAX;
+    for (size_t i = 0; good && i < m->n_gpus; i++)
+        good = m->gpus[i]->index == i && m->gpus[i]->memory <= INT64_MAX &&
+               is_short(m->gpus[i]->name) && is_short(m->gpus[i]->uuid);
+    for (size_t i = 0; good && i < m->n_custom; i++)
+        good = *m->custom[i]->name && is_short(m->custom[i]->name) &&
+               isfinite(m->custom[i]->amount) && m->custom[i]->amount >= 0 &&
+               m->custom[i]->amount < 1e12;
+    for (size_t i = 0; good && i < m->n_labels; i++)
+        good = *m->labels[i]->key && is_short(m->labels[i]->key) &&
+               is_short(m->labels[i]->value);
     return good;
 }
 
@@ -248,13 +353,6 @@ static const Wire__ActorSpec *spec_of(const Wire__NodeJoin *m, uint64_t actor)
     return NULL;
 }
 
-static void kill_actor(struct head__node *n, uint64_t actor)
-{
-    Wire__ActorKill k = WIRE__ACTOR_KILL__INIT;
-    k.actor = actor;
-    HEAD__SEND(n, WIRE_ACTOR_KILL, &k);
-}
-
 /* What it runs becomes known again, or ends. */
 static void take_in(struct head__node *n, const Wire__NodeJoin *m)
 {
@@ -262,8 +360,8 @@ static void take_in(struct head__node *n, const Wire__NodeJoin *m)
         const Wire__Lease *l = m->leases[i];
         const Wire__ActorSpec *spec = l->actor ? spec_of(m, l->actor) : NULL;
         if (l->actor && !(spec && head__actor_adopt(n, spec, l)))
-            kill_actor(n, l->actor);
-        else if (!l->actor && !head__lease_restore(n, l))
+            head__actor_refuse(n, l->actor);
+        else if (!l->actor && !head__stray_add(n, l) && !head__lease_restore(n, l))
             head__recall(n, l->lease, true,
                          "its resources were given to somebody else");
     }
@@ -301,15 +399,23 @@ void head__on_join(struct head__peer *p, const Wire__NodeJoin *m)
     n->peer = p;
     p->node = n;
     n->heard = rwf_clock_mono();
+    n->leaving = false;
     n->sweep_at = n->heard + h->dead_after;
-    schedule_cluster_close(h->cluster, n->number, false);
     Wire__NodeWelcome w = WIRE__NODE_WELCOME__INIT;
     w.node = n->number;
     HEAD__SEND(n, WIRE_NODE_WELCOME, &w);
+    member_set(n, m);
+    /* A run's node lends nothing. */
+    schedule_cluster_close(h->cluster, n->number, m->driver || n->member->draining);
+    head__member_say(n);
+    say_all(n);
     /* Said again now by those who are still there. */
     rwf_ids_each(&h->clients, forget_said, n);
     end_leases(n, m);
+    if (m->again && rwf_clock_mono() < h->started + h->dead_after)
+        h->returns_until = h->started + h->dead_after;
     take_in(n, m);
+    head__strays_node(n, false);
     head__actors_node(n, false);
     head__groups_node(n, false);
 }

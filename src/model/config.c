@@ -14,8 +14,10 @@
 #include <string.h>
 
 #include "base/fs.h"
+#include "base/json_read.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/suggest.h"
 #include "model/inside.h"
 
 #define OWN_SLACK 1024 /* rows of a table that its own tokenizer may leave free */
@@ -32,49 +34,47 @@ static bool has(const json_t *o, const char *key)
 
 /* --- sizes --- */
 
-static void read_sizes(struct reader *r, struct sizes *s)
+static void read_sizes(struct rwf_reader *r, struct sizes *s)
 {
     bool qwen = strcmp(s->family, "qwen3") == 0;
-    s->layers = model__read_int(r, "layers", s->layers, 1, 10000);
-    s->hidden = model__read_int(r, "hidden_size", s->hidden, 1, 1 << 20);
-    s->heads = model__read_int(r, "heads", s->heads, 1, 1 << 16);
-    s->context = model__read_int(r, "context", s->context, 1, 1 << 30);
-    s->inner = model__read_int(r, "intermediate_size", s->inner, 1, 1 << 24);
-    s->epsilon = model__read_number(r, "norm_epsilon", s->epsilon, 0, 1);
-    s->dropout = model__read_number(r, "dropout", s->dropout, 0, 0.99);
-    s->tied = model__read_bool(r, "tie_embeddings", s->tied);
+    s->layers = rwf_read_int(r, "layers", s->layers, 1, 10000);
+    s->hidden = rwf_read_int(r, "hidden_size", s->hidden, 1, 1 << 20);
+    s->heads = rwf_read_int(r, "heads", s->heads, 1, 1 << 16);
+    s->context = rwf_read_int(r, "context", s->context, 1, 1 << 30);
+    s->inner = rwf_read_int(r, "intermediate_size", s->inner, 1, 1 << 24);
+    s->epsilon = rwf_read_number(r, "norm_epsilon", s->epsilon, 0, 1);
+    s->dropout = rwf_read_number(r, "dropout", s->dropout, 0, 0.99);
+    s->tied = rwf_read_bool(r, "tie_embeddings", s->tied);
     if (qwen) {
-        s->kv_heads = model__read_int(r, "kv_heads", s->kv_heads, 1, 1 << 16);
-        s->head_dim = model__read_int(r, "head_dim", s->head_dim, 2, 1 << 16);
-        s->theta = model__read_number(r, "rope_theta", s->theta, 1, 1e12);
+        s->kv_heads = rwf_read_int(r, "kv_heads", s->kv_heads, 1, 1 << 16);
+        s->head_dim = rwf_read_int(r, "head_dim", s->head_dim, 2, 1 << 16);
+        s->theta = rwf_read_number(r, "rope_theta", s->theta, 1, 1e12);
         if (s->dropout > 0)
-            model__read_fail(r,
-                             "'dropout' is not of qwen3, which has none: leave it out, "
+            rwf_read_fail(r, "'dropout' is not of qwen3, which has none: leave it out, "
                              "or take family: gpt2");
         return;
     }
     static const char *const rotary[] = {"kv_heads", "head_dim", "rope_theta"};
     for (size_t i = 0; i < RWF_COUNT(rotary); i++)
         if (has(r->object, rotary[i]))
-            model__read_fail(r,
-                             "'%s' is not of gpt2: leave it out, or take family: qwen3",
-                             rotary[i]);
+            rwf_read_fail(r, "'%s' is not of gpt2: leave it out, or take family: qwen3",
+                          rotary[i]);
 }
 
 /* What follows from other sizes, and what must fit together. */
-static void finish_sizes(struct reader *r, struct sizes *s)
+static void finish_sizes(struct rwf_reader *r, struct sizes *s)
 {
     static const char *const needed[] = {"layers", "hidden_size", "heads"};
     const int64_t values[] = {s->layers, s->hidden, s->heads};
     bool qwen = strcmp(s->family, "qwen3") == 0;
     for (size_t i = 0; i < RWF_COUNT(needed); i++)
         if (values[i] == 0)
-            model__read_fail(r, "'%s' is missing; or take a preset", needed[i]);
+            rwf_read_fail(r, "'%s' is missing; or take a preset", needed[i]);
     if (r->failed)
         return;
     if (s->head_dim == 0 && s->hidden % s->heads != 0)
-        model__read_fail(r, "'hidden_size' %lld is not a multiple of 'heads' %lld",
-                         (long long)s->hidden, (long long)s->heads);
+        rwf_read_fail(r, "'hidden_size' %lld is not a multiple of 'heads' %lld",
+                      (long long)s->hidden, (long long)s->heads);
     if (!qwen)
         return;
     if (s->head_dim == 0)
@@ -84,11 +84,11 @@ static void finish_sizes(struct reader *r, struct sizes *s)
     if (s->inner == 0)
         s->inner = 3 * s->hidden;
     if (s->heads % s->kv_heads != 0)
-        model__read_fail(r, "'heads' %lld is not a multiple of 'kv_heads' %lld",
-                         (long long)s->heads, (long long)s->kv_heads);
+        rwf_read_fail(r, "'heads' %lld is not a multiple of 'kv_heads' %lld",
+                      (long long)s->heads, (long long)s->kv_heads);
     if (s->head_dim % 2 != 0)
-        model__read_fail(r, "'head_dim' %lld is odd: rotary positions need pairs",
-                         (long long)s->head_dim);
+        rwf_read_fail(r, "'head_dim' %lld is odd: rotary positions need pairs",
+                      (long long)s->head_dim);
 }
 
 /* A table of `own` rows is kept for the tokenizer that it was made for. */
@@ -97,15 +97,15 @@ static int64_t choose_vocab(int64_t own, int64_t vocab)
     return vocab == 0 || (vocab <= own && own - vocab < OWN_SLACK) ? own : vocab;
 }
 
-static void read_vocab(struct reader *r, struct sizes *s, int vocab)
+static void read_vocab(struct rwf_reader *r, struct sizes *s, int vocab)
 {
-    int64_t said = model__read_int(r, "vocab_size", 0, 1, 1 << 30);
+    int64_t said = rwf_read_int(r, "vocab_size", 0, 1, 1 << 30);
     if (said > 0 && said < vocab)
-        model__read_fail(r, "'vocab_size' is %lld, but the tokenizer has %d ids",
-                         (long long)said, vocab);
+        rwf_read_fail(r, "'vocab_size' is %lld, but the tokenizer has %d ids",
+                      (long long)said, vocab);
     s->vocab = said > 0 ? said : s->vocab > 0 ? choose_vocab(s->vocab, vocab) : vocab;
     if (s->vocab == 0)
-        model__read_fail(r, "'vocab_size' is missing, and there is no tokenizer");
+        rwf_read_fail(r, "'vocab_size' is missing, and there is no tokenizer");
 }
 
 static const struct sizes free_sizes[] = {
@@ -113,34 +113,34 @@ static const struct sizes free_sizes[] = {
     {.family = "qwen3", .context = 32768, .epsilon = 1e-6, .theta = 1e6, .tied = true},
 };
 
-static void choose_family(struct reader *r, struct sizes *s)
+static void choose_family(struct rwf_reader *r, struct sizes *s)
 {
-    const char *name = model__read_text(r, "family", "");
+    const char *name = rwf_read_text(r, "family", "");
     for (size_t i = 0; i < RWF_COUNT(free_sizes); i++)
         if (strcmp(name, free_sizes[i].family) == 0) {
             *s = free_sizes[i];
             return;
         }
-    char *choices = model__choices(name, families, RWF_COUNT(families));
+    char *choices = rwf_suggest_choices(name, families, RWF_COUNT(families));
     if (has(r->object, "family"))
-        model__read_fail(r, "there is no family '%s'; %s", name, choices);
+        rwf_read_fail(r, "there is no family '%s'; %s", name, choices);
     else
-        model__read_fail(r, "one of 'preset', 'family' and 'from' says what it is");
+        rwf_read_fail(r, "one of 'preset', 'family' and 'from' says what it is");
     free(choices);
 }
 
 static json_t *config_of_sizes(const json_t *model, int vocab, struct rwf_err *err)
 {
-    struct reader r = {model, "model", RWF_E_RECIPE, err, false};
+    struct rwf_reader r = {model, "model", RWF_E_RECIPE, err, false};
     struct sizes s = {0};
-    const char *preset = model__read_text(&r, "preset", NULL);
+    const char *preset = rwf_read_text(&r, "preset", NULL);
     if (preset != NULL) {
         const struct sizes *known = model__preset(preset, err);
         if (known == NULL)
             return NULL;
         s = *known;
         if (has(model, "family"))
-            model__read_fail(&r, "'family' is that of the preset: leave it out");
+            rwf_read_fail(&r, "'family' is that of the preset: leave it out");
     } else {
         choose_family(&r, &s);
     }
@@ -189,7 +189,7 @@ static json_t *read_config(const char *from, struct rwf_err *err)
 }
 
 /* Of a checkpoint only dropout is the recipe's to say. */
-static void check_from(struct reader *r, json_t *config, int vocab)
+static void check_from(struct rwf_reader *r, json_t *config, int vocab)
 {
     static const char *const sizes[] = {
         "preset",    "family",         "layers",     "hidden_size",
@@ -199,17 +199,17 @@ static void check_from(struct reader *r, json_t *config, int vocab)
     int64_t rows = json_integer_value(json_object_get(config, "vocab_size"));
     for (size_t i = 0; i < RWF_COUNT(sizes); i++)
         if (has(r->object, sizes[i]))
-            model__read_fail(r, "'%s' is given by 'from': leave it out", sizes[i]);
+            rwf_read_fail(r, "'%s' is given by 'from': leave it out", sizes[i]);
     if (rows > 0 && vocab > rows)
-        model__read_fail(r,
-                         "the tokenizer has %d ids, but the model of 'from' has a "
-                         "vocabulary of %lld: take its own tokenizer",
-                         vocab, (long long)rows);
+        rwf_read_fail(r,
+                      "the tokenizer has %d ids, but the model of 'from' has a "
+                      "vocabulary of %lld: take its own tokenizer",
+                      vocab, (long long)rows);
     if (!has(r->object, "dropout"))
         return;
-    double dropout = model__read_number(r, "dropout", 0, 0, 0.99);
+    double dropout = rwf_read_number(r, "dropout", 0, 0, 0.99);
     if (json_object_get(config, "n_embd") == NULL)
-        model__read_fail(r, "'dropout' is not of this model, which has none");
+        rwf_read_fail(r, "'dropout' is not of this model, which has none");
     json_object_set_new(config, "embd_pdrop", json_real(dropout));
     json_object_set_new(config, "resid_pdrop", json_real(dropout));
 }
@@ -225,8 +225,8 @@ static bool is_model(const json_t *config, struct rwf_err *err)
 
 static json_t *config_of_from(const json_t *model, int vocab, struct rwf_err *err)
 {
-    struct reader r = {model, "model", RWF_E_RECIPE, err, false};
-    const char *from = model__read_text(&r, "from", NULL);
+    struct rwf_reader r = {model, "model", RWF_E_RECIPE, err, false};
+    const char *from = rwf_read_text(&r, "from", NULL);
     json_t *config = from != NULL ? read_config(from, err) : NULL;
     if (config == NULL)
         return NULL;
@@ -254,8 +254,8 @@ static json_t *config_of_transformer(const json_t *model, int vocab,
         "heads",      "text",         "kv_heads",  "head_dim", "intermediate_size",
         "context",    "adapter",      "dropout",   "from",     "tie_embeddings",
         "rope_theta", "norm_epsilon", "vocab_size"};
-    struct reader r = {model, "model", RWF_E_RECIPE, err, false};
-    model__read_known(&r, keys, RWF_COUNT(keys));
+    struct rwf_reader r = {model, "model", RWF_E_RECIPE, err, false};
+    rwf_read_known(&r, keys, RWF_COUNT(keys));
     if (r.failed)
         return NULL;
     json_t *config = has(model, "from") ? config_of_from(model, vocab, err)
@@ -277,8 +277,8 @@ static json_t *config_of_mlp(const json_t *model, struct rwf_err *err)
     static const char *const kept[] = {"features",     "hidden",  "outputs",
                                        "activation",   "dropout", "task",
                                        "class_weights"};
-    struct reader r = {model, "model", RWF_E_RECIPE, err, false};
-    model__read_known(&r, recipe, RWF_COUNT(recipe));
+    struct rwf_reader r = {model, "model", RWF_E_RECIPE, err, false};
+    rwf_read_known(&r, recipe, RWF_COUNT(recipe));
     if (r.failed)
         return NULL;
     json_t *config =
@@ -296,7 +296,7 @@ json_t *model_config(const json_t *model, int vocab, struct rwf_err *err)
     bool mlp = type != NULL && strcmp(type, types[0]) == 0;
     if (!mlp && (type == NULL || strcmp(type, types[1]) != 0)) {
         char *choices =
-            model__choices(type != NULL ? type : "", types, RWF_COUNT(types));
+            rwf_suggest_choices(type != NULL ? type : "", types, RWF_COUNT(types));
         rwf_fail(err, RWF_E_RECIPE, "model: 'type' is '%s'; %s",
                  type != NULL ? type : "", choices);
         free(choices);
@@ -318,13 +318,13 @@ json_t *model_config(const json_t *model, int vocab, struct rwf_err *err)
 int model_config_adapter(json_t *config, const json_t *adapter, struct rwf_err *err)
 {
     static const char *const keys[] = {"type", "rank", "alpha", "targets"};
-    struct reader r = {adapter, "adapter", RWF_E_RECIPE, err, false};
-    model__read_known(&r, keys, RWF_COUNT(keys));
-    const char *type = model__read_text(&r, "type", "lora");
+    struct rwf_reader r = {adapter, "adapter", RWF_E_RECIPE, err, false};
+    rwf_read_known(&r, keys, RWF_COUNT(keys));
+    const char *type = rwf_read_text(&r, "type", "lora");
     if (strcmp(type, "lora") != 0)
-        model__read_fail(&r, "'type' is '%s'; there is lora alone", type);
-    int64_t rank = model__read_int(&r, "rank", 8, 1, 4096);
-    double alpha = model__read_number(&r, "alpha", 2.0 * (double)rank, 1e-6, 1e6);
+        rwf_read_fail(&r, "'type' is '%s'; there is lora alone", type);
+    int64_t rank = rwf_read_int(&r, "rank", 8, 1, 4096);
+    double alpha = rwf_read_number(&r, "alpha", 2.0 * (double)rank, 1e-6, 1e6);
     if (r.failed)
         return -1;
     json_t *targets = json_object_get(adapter, "targets");

@@ -12,6 +12,7 @@
 
 #include <string.h>
 
+#include "base/json_read.h"
 #include "base/mem.h"
 #include "model/transformer.h"
 
@@ -38,43 +39,41 @@ static const struct family gpt2 = {
 };
 
 /* What would change the arithmetic is refused by name. */
-static void refuse(struct reader *r)
+static void refuse(struct rwf_reader *r)
 {
-    const char *act = model__read_text(r, "activation_function", "gelu_new");
+    const char *act = rwf_read_text(r, "activation_function", "gelu_new");
     if (strcmp(act, "gelu_new") != 0 && strcmp(act, "gelu_pytorch_tanh") != 0)
-        model__read_fail(r, "'activation_function' is '%s'; only gelu_new is done",
-                         act);
-    if (!model__read_bool(r, "scale_attn_weights", true))
-        model__read_fail(r, "'scale_attn_weights': false is not done");
+        rwf_read_fail(r, "'activation_function' is '%s'; only gelu_new is done", act);
+    if (!rwf_read_bool(r, "scale_attn_weights", true))
+        rwf_read_fail(r, "'scale_attn_weights': false is not done");
     static const char *const flags[] = {"scale_attn_by_inverse_layer_idx",
                                         "add_cross_attention"};
     for (size_t i = 0; i < RWF_COUNT(flags); i++)
-        if (model__read_bool(r, flags[i], false))
-            model__read_fail(r, "'%s': true is not done", flags[i]);
+        if (rwf_read_bool(r, flags[i], false))
+            rwf_read_fail(r, "'%s': true is not done", flags[i]);
     if (json_object_get(r->object, "quantization_config") != NULL)
-        model__read_fail(r,
-                         "'quantization_config': quantised weights cannot be trained");
+        rwf_read_fail(r, "'quantization_config': quantised weights cannot be trained");
 }
 
 int model__gpt2_create(struct model *m, struct rwf_err *err)
 {
-    struct reader r = {m->config, "config.json", RWF_E_INPUT, err, false};
+    struct rwf_reader r = {m->config, "config.json", RWF_E_INPUT, err, false};
     struct transformer_shape s = {.norm = KERNEL_LAYERNORM};
-    s.width = model__read_int(&r, "n_embd", 768, 1, 1 << 20);
-    s.layers = (int)model__read_int(&r, "n_layer", 12, 1, 10000);
-    s.heads = s.kv_heads = (int)model__read_int(&r, "n_head", 12, 1, 1 << 16);
-    s.context = (int)model__read_int(&r, "n_positions", 1024, 1, 1 << 30);
-    s.vocab = model__read_int(&r, "vocab_size", 50257, 1, 1 << 30);
-    s.inner = model__read_int(&r, "n_inner", 4 * s.width, 1, 1 << 24);
-    s.epsilon = (float)model__read_number(&r, "layer_norm_epsilon", 1e-5, 0, 1);
-    s.std = model__read_number(&r, "initializer_range", 0.02, 0, 10);
-    s.embedding_dropout = model__read_number(&r, "embd_pdrop", 0.1, 0, 0.99);
-    s.residual_dropout = model__read_number(&r, "resid_pdrop", 0.1, 0, 0.99);
-    s.tied = model__read_bool(&r, "tie_word_embeddings", true);
+    s.width = rwf_read_int(&r, "n_embd", 768, 1, 1 << 20);
+    s.layers = (int)rwf_read_int(&r, "n_layer", 12, 1, 10000);
+    s.heads = s.kv_heads = (int)rwf_read_int(&r, "n_head", 12, 1, 1 << 16);
+    s.context = (int)rwf_read_int(&r, "n_positions", 1024, 1, 1 << 30);
+    s.vocab = rwf_read_int(&r, "vocab_size", 50257, 1, 1 << 30);
+    s.inner = rwf_read_int(&r, "n_inner", 4 * s.width, 1, 1 << 24);
+    s.epsilon = (float)rwf_read_number(&r, "layer_norm_epsilon", 1e-5, 0, 1);
+    s.std = rwf_read_number(&r, "initializer_range", 0.02, 0, 10);
+    s.embedding_dropout = rwf_read_number(&r, "embd_pdrop", 0.1, 0, 0.99);
+    s.residual_dropout = rwf_read_number(&r, "resid_pdrop", 0.1, 0, 0.99);
+    s.tied = rwf_read_bool(&r, "tie_word_embeddings", true);
     refuse(&r);
     if (!r.failed && s.width % s.heads != 0)
-        model__read_fail(&r, "'n_embd' %lld is not a multiple of 'n_head' %d",
-                         (long long)s.width, s.heads);
+        rwf_read_fail(&r, "'n_embd' %lld is not a multiple of 'n_head' %d",
+                      (long long)s.width, s.heads);
     if (r.failed)
         return -1;
     s.head_size = (int)(s.width / s.heads);

@@ -5,11 +5,12 @@
  *   model.c        the functions of model.h, each passed on through struct model_ops
  *   layout.c       parameters placed in units
  *   linear.c       one linear map, with LoRA beside it, forward and backward
- *   read.c         checked values of a JSON object
  *   config.c       recipe -> config.json; presets.c: the sizes that have names
- *   family.c       names and shapes of a transformer's parameters; gpt2.c, qwen3.c: the
- * facts transformer.c  a transformer's memory and passes; layer.c: one layer; head.c:
- * the loss mlp.c          rows of features lora.c         targets, names, merging
+ *   family.c       names and shapes of a transformer's parameters
+ *   gpt2.c, qwen3.c: the facts
+ *   transformer.c  a transformer's memory and passes; layer.c: one layer; head.c: loss
+ *   mlp.c          rows of features
+ *   lora.c         targets, names, merging
  */
 #ifndef RWF_MODEL_INSIDE_H
 #define RWF_MODEL_INSIDE_H
@@ -135,35 +136,6 @@ void model__linear_forward(const struct linear *l, const struct linear_run *r, v
 /* dx NULL: not wanted. */
 void model__linear_backward(const struct linear *l, const struct linear_run *r,
                             void *dx, const void *dy, const void *x);
-
-/* --- read.c --- */
-
-/* The first failure stays; what is read after it are fallbacks. */
-struct reader {
-    const json_t *object;
-    const char *what; /* "config.json", "model" */
-    int code;         /* RWF_E_INPUT, RWF_E_RECIPE */
-    struct rwf_err *err;
-    bool failed;
-};
-
-#define READ_REQUIRED INT64_MIN
-
-/* Missing or null: fallback. */
-int64_t model__read_int(struct reader *r, const char *key, int64_t fallback,
-                        int64_t min, int64_t max);
-double model__read_number(struct reader *r, const char *key, double fallback,
-                          double min, double max);
-bool model__read_bool(struct reader *r, const char *key, bool fallback);
-const char *model__read_text(struct reader *r, const char *key, const char *fallback);
-void model__read_fail(struct reader *r, const char *fmt, ...)
-    __attribute__((format(printf, 2, 3)));
-/* Fails for a key that is not in names, with the nearest one, and for what has no keys.
- */
-void model__read_known(struct reader *r, const char *const *names, size_t count);
-/* "one of a, b, c", with a did-you-mean for name where there is one; the caller frees.
- */
-char *model__choices(const char *name, const char *const *names, size_t count);
 
 /* --- config.c, presets.c --- */
 

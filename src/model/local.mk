@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 noinst_LIBRARIES += libmodel.a
-libmodel_a_SOURCES = %D%/model.h %D%/inside.h %D%/model.c %D%/layout.c %D%/linear.c %D%/read.c
+libmodel_a_SOURCES = %D%/model.h %D%/inside.h %D%/model.c %D%/layout.c %D%/linear.c
 # Recipe to config.json.
 libmodel_a_SOURCES += %D%/config.c %D%/presets.c
 # Tokens.

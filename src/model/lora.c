@@ -11,7 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json_read.h"
 #include "base/mem.h"
+#include "base/suggest.h"
 #include "model/inside.h"
 
 /* "q_proj" and "self_attn.q_proj" both mean self_attn.q_proj. */
@@ -31,13 +33,13 @@ bool model__lora_targets(const struct lora *l, const char *module)
     return false;
 }
 
-static void check_target(struct reader *r, const json_t *target,
+static void check_target(struct rwf_reader *r, const json_t *target,
                          const char *const *modules, size_t count)
 {
     const char *name = json_string_value(target);
     const char *shorts[16];
     if (name == NULL) {
-        model__read_fail(r, "'targets' has something that is not text");
+        rwf_read_fail(r, "'targets' has something that is not text");
         return;
     }
     if (strcmp(name, "all") == 0)
@@ -51,8 +53,8 @@ static void check_target(struct reader *r, const json_t *target,
             shorts[n++] = dot != NULL ? dot + 1 : modules[i];
     }
     shorts[n++] = "all";
-    char *choices = model__choices(name, shorts, n);
-    model__read_fail(r, "'targets': there is no '%s'; %s", name, choices);
+    char *choices = rwf_suggest_choices(name, shorts, n);
+    rwf_read_fail(r, "'targets': there is no '%s'; %s", name, choices);
     free(choices);
 }
 
@@ -62,12 +64,12 @@ int model__lora_create(struct model *m, const char *const *modules, size_t count
     const json_t *adapter = json_object_get(m->config, "adapter");
     if (adapter == NULL || json_is_null(adapter))
         return 0;
-    struct reader r = {adapter, "adapter", RWF_E_RECIPE, err, false};
-    int rank = (int)model__read_int(&r, "rank", 8, 1, 4096);
-    double alpha = model__read_number(&r, "alpha", 2.0 * rank, 1e-6, 1e6);
+    struct rwf_reader r = {adapter, "adapter", RWF_E_RECIPE, err, false};
+    int rank = (int)rwf_read_int(&r, "rank", 8, 1, 4096);
+    double alpha = rwf_read_number(&r, "alpha", 2.0 * rank, 1e-6, 1e6);
     const json_t *targets = json_object_get(adapter, "targets");
     if (json_array_size(targets) == 0)
-        model__read_fail(&r, "'targets' is not a list of names");
+        rwf_read_fail(&r, "'targets' is not a list of names");
     for (size_t i = 0; i < json_array_size(targets); i++)
         check_target(&r, json_array_get(targets, i), modules, count);
     if (r.failed)

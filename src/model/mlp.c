@@ -15,7 +15,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json_read.h"
 #include "base/mem.h"
+#include "base/suggest.h"
 #include "model/inside.h"
 
 #define LAYERS_MAX 1000
@@ -51,30 +53,30 @@ struct mlp {
 
 /* --- from the config --- */
 
-static size_t read_choice(struct reader *r, const char *key, const char *fallback,
+static size_t read_choice(struct rwf_reader *r, const char *key, const char *fallback,
                           const char *const *names, size_t count)
 {
-    const char *name = model__read_text(r, key, fallback);
+    const char *name = rwf_read_text(r, key, fallback);
     for (size_t i = 0; i < count; i++)
         if (strcmp(name, names[i]) == 0)
             return i;
-    char *choices = model__choices(name, names, count);
-    model__read_fail(r, "'%s' is '%s'; %s", key, name, choices);
+    char *choices = rwf_suggest_choices(name, names, count);
+    rwf_read_fail(r, "'%s' is '%s'; %s", key, name, choices);
     free(choices);
     return 0;
 }
 
-static void read_class_weights(struct reader *r, struct mlp *p)
+static void read_class_weights(struct rwf_reader *r, struct mlp *p)
 {
     const json_t *list = json_object_get(r->object, "class_weights");
     if (list == NULL || json_is_null(list))
         return;
     if (!json_is_array(list) || (int64_t)json_array_size(list) != p->outputs ||
         p->regression) {
-        model__read_fail(r,
-                         "'class_weights' is not a list of one number for each of %lld "
-                         "classes",
-                         (long long)p->outputs);
+        rwf_read_fail(r,
+                      "'class_weights' is not a list of one number for each of %lld "
+                      "classes",
+                      (long long)p->outputs);
         return;
     }
     p->class_weights = rwf_xcalloc((size_t)p->outputs, sizeof(float));
@@ -82,38 +84,37 @@ static void read_class_weights(struct reader *r, struct mlp *p)
         const json_t *v = json_array_get(list, i);
         p->class_weights[i] = (float)json_number_value(v);
         if (!json_is_number(v) || !(p->class_weights[i] >= 0))
-            model__read_fail(r, "'class_weights' has something that is no weight");
+            rwf_read_fail(r, "'class_weights' has something that is no weight");
     }
 }
 
-static void read_config(struct reader *r, struct mlp *p)
+static void read_config(struct rwf_reader *r, struct mlp *p)
 {
     static const char *const keys[] = {"model_type", "architectures", "features",
                                        "hidden",     "outputs",       "activation",
                                        "dropout",    "task",          "class_weights"};
-    model__read_known(r, keys, RWF_COUNT(keys));
-    p->features = model__read_int(r, "features", READ_REQUIRED, 1, 1 << 24);
-    p->outputs = model__read_int(r, "outputs", READ_REQUIRED, 1, 1 << 24);
+    rwf_read_known(r, keys, RWF_COUNT(keys));
+    p->features = rwf_read_int(r, "features", RWF_READ_REQUIRED, 1, 1 << 24);
+    p->outputs = rwf_read_int(r, "outputs", RWF_READ_REQUIRED, 1, 1 << 24);
     p->act = activation_of[read_choice(r, "activation", "relu", activations,
                                        RWF_COUNT(activations))];
-    p->dropout = model__read_number(r, "dropout", 0, 0, 0.99);
+    p->dropout = rwf_read_number(r, "dropout", 0, 0, 0.99);
     p->regression = read_choice(r, "task", "classification", tasks, 2) == 1;
     read_class_weights(r, p);
 }
 
-static void read_hidden(struct reader *r, struct mlp *p, const json_t *hidden)
+static void read_hidden(struct rwf_reader *r, struct mlp *p, const json_t *hidden)
 {
     if (hidden != NULL && !json_is_array(hidden))
-        model__read_fail(r, "'hidden' is not a list of sizes");
+        rwf_read_fail(r, "'hidden' is not a list of sizes");
     size_t count = json_array_size(hidden);
     if (count >= LAYERS_MAX)
-        model__read_fail(r, "'hidden' has %zu layers; at most %d", count,
-                         LAYERS_MAX - 1);
+        rwf_read_fail(r, "'hidden' has %zu layers; at most %d", count, LAYERS_MAX - 1);
     for (size_t i = 0; i < count; i++) {
         const json_t *v = json_array_get(hidden, i);
         if (!json_is_integer(v) || json_integer_value(v) < 1 ||
             json_integer_value(v) > 1 << 24)
-            model__read_fail(r, "'hidden' has a size that is not 1 to %d", 1 << 24);
+            rwf_read_fail(r, "'hidden' has a size that is not 1 to %d", 1 << 24);
     }
     p->layers = (int)count + 1;
 }
@@ -147,7 +148,7 @@ static const struct model_ops ops;
 
 int model__mlp_create(struct model *m, struct rwf_err *err)
 {
-    struct reader r = {m->config, "config.json", RWF_E_INPUT, err, false};
+    struct rwf_reader r = {m->config, "config.json", RWF_E_INPUT, err, false};
     struct mlp *p = m->own = rwf_xcalloc(1, sizeof(*p));
     struct layout l = {.arena = m->arena};
     const json_t *hidden = json_object_get(m->config, "hidden");
@@ -155,7 +156,7 @@ int model__mlp_create(struct model *m, struct rwf_err *err)
     read_config(&r, p);
     read_hidden(&r, p, hidden);
     if (json_object_get(m->config, "adapter") != NULL)
-        model__read_fail(&r, "an adapter is for transformers");
+        rwf_read_fail(&r, "an adapter is for transformers");
     if (r.failed)
         return -1;
     p->layer = rwf_xcalloc((size_t)p->layers, sizeof(*p->layer));

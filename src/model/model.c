@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/suggest.h"
 #include "model/inside.h"
 
 static const struct kind {
@@ -29,7 +30,8 @@ static const struct kind *find_kind(const json_t *config, struct rwf_err *err)
         if (type != NULL && strcmp(type, names[i]) == 0)
             return &kinds[i];
     }
-    char *choices = model__choices(type != NULL ? type : "", names, RWF_COUNT(names));
+    char *choices =
+        rwf_suggest_choices(type != NULL ? type : "", names, RWF_COUNT(names));
     rwf_fail(err, RWF_E_INPUT, "config.json: 'model_type' is %s%s%s; %s",
              type != NULL ? "'" : "", type != NULL ? type : "missing",
              type != NULL ? "'" : "", choices);

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/suggest.h"
 #include "model/inside.h"
 
 #define GPT2(n, l, h, a)                                                               \
@@ -44,7 +45,7 @@ const struct sizes *model__preset(const char *name, struct rwf_err *err)
         if (strcmp(name, names[i]) == 0)
             return &presets[i];
     }
-    char *choices = model__choices(name, names, RWF_COUNT(names));
+    char *choices = rwf_suggest_choices(name, names, RWF_COUNT(names));
     rwf_fail(err, RWF_E_RECIPE, "model: there is no preset '%s'; %s", name, choices);
     free(choices);
     return NULL;

@@ -10,6 +10,7 @@
 
 #include <string.h>
 
+#include "base/json_read.h"
 #include "base/mem.h"
 #include "model/transformer.h"
 
@@ -36,97 +37,92 @@ static const struct family qwen3 = {
 };
 
 /* "default" positions only. rope_scaling is version 4's key, rope_parameters 5's. */
-static void refuse_scaling(struct reader *r, const char *key)
+static void refuse_scaling(struct rwf_reader *r, const char *key)
 {
-    const json_t *rope = json_object_get(r->object, key);
-    struct reader inside = {rope, r->what, r->code, r->err, r->failed};
-    if (rope == NULL || json_is_null(rope))
+    const json_t *rope = rwf_read_object(r, key);
+    struct rwf_reader inside = {rope, r->what, r->code, r->err, r->failed};
+    if (rope == NULL)
         return;
-    if (!json_is_object(rope)) {
-        model__read_fail(r, "'%s' is not an object", key);
-        return;
-    }
-    const char *type = model__read_text(&inside, "rope_type", NULL);
+    const char *type = rwf_read_text(&inside, "rope_type", NULL);
     if (type == NULL)
-        type = model__read_text(&inside, "type", "default");
+        type = rwf_read_text(&inside, "type", "default");
     if (strcmp(type, "default") != 0)
-        model__read_fail(&inside, "'%s' asks for %s: scaled positions are not done",
-                         key, type);
-    if (model__read_number(&inside, "partial_rotary_factor", 1, 0, 1) != 1)
-        model__read_fail(&inside, "'%s': partial rotation is not done", key);
+        rwf_read_fail(&inside, "'%s' asks for %s: scaled positions are not done", key,
+                      type);
+    if (rwf_read_number(&inside, "partial_rotary_factor", 1, 0, 1) != 1)
+        rwf_read_fail(&inside, "'%s': partial rotation is not done", key);
     r->failed = inside.failed;
 }
 
-static void refuse_windows(struct reader *r)
+static void refuse_windows(struct rwf_reader *r)
 {
     const json_t *types = json_object_get(r->object, "layer_types");
     for (size_t i = 0; i < json_array_size(types); i++) {
         const char *type = json_string_value(json_array_get(types, i));
         if (type == NULL || strcmp(type, "full_attention") != 0)
-            model__read_fail(r, "'layer_types' has '%s'; only full_attention is done",
-                             type != NULL ? type : "something that is not text");
+            rwf_read_fail(r, "'layer_types' has '%s'; only full_attention is done",
+                          type != NULL ? type : "something that is not text");
     }
-    if (model__read_bool(r, "use_sliding_window", false))
-        model__read_fail(r, "'use_sliding_window': sliding windows are not done");
+    if (rwf_read_bool(r, "use_sliding_window", false))
+        rwf_read_fail(r, "'use_sliding_window': sliding windows are not done");
 }
 
 /* What would change the arithmetic is refused by name. */
-static void refuse(struct reader *r)
+static void refuse(struct rwf_reader *r)
 {
-    const char *act = model__read_text(r, "hidden_act", "silu");
+    const char *act = rwf_read_text(r, "hidden_act", "silu");
     if (strcmp(act, "silu") != 0)
-        model__read_fail(r, "'hidden_act' is '%s'; only silu is done", act);
-    if (model__read_bool(r, "attention_bias", false))
-        model__read_fail(r, "'attention_bias': true is not done");
-    if (model__read_number(r, "attention_dropout", 0, 0, 1) != 0)
-        model__read_fail(r, "'attention_dropout' is not done: set it to 0");
+        rwf_read_fail(r, "'hidden_act' is '%s'; only silu is done", act);
+    if (rwf_read_bool(r, "attention_bias", false))
+        rwf_read_fail(r, "'attention_bias': true is not done");
+    if (rwf_read_number(r, "attention_dropout", 0, 0, 1) != 0)
+        rwf_read_fail(r, "'attention_dropout' is not done: set it to 0");
     if (json_object_get(r->object, "quantization_config") != NULL)
-        model__read_fail(r,
-                         "'quantization_config': quantised weights cannot be trained");
+        rwf_read_fail(r, "'quantization_config': quantised weights cannot be trained");
     refuse_scaling(r, "rope_scaling");
     refuse_scaling(r, "rope_parameters");
     refuse_windows(r);
 }
 
-static double theta(struct reader *r)
+static double theta(struct rwf_reader *r)
 {
     const json_t *rope = json_object_get(r->object, "rope_parameters");
-    double top = model__read_number(r, "rope_theta", 10000, 1, 1e12);
+    double top = rwf_read_number(r, "rope_theta", 10000, 1, 1e12);
     if (!json_is_object(rope))
         return top;
-    struct reader inside = {rope, r->what, r->code, r->err, r->failed};
-    double value = model__read_number(&inside, "rope_theta", top, 1, 1e12);
+    struct rwf_reader inside = {rope, r->what, r->code, r->err, r->failed};
+    double value = rwf_read_number(&inside, "rope_theta", top, 1, 1e12);
     r->failed = inside.failed;
     return value;
 }
 
-static void check(struct reader *r, const struct transformer_shape *s)
+static void check(struct rwf_reader *r, const struct transformer_shape *s)
 {
     if (!r->failed && s->heads % s->kv_heads != 0)
-        model__read_fail(
+        rwf_read_fail(
             r, "'num_attention_heads' %d is not a multiple of 'num_key_value_heads' %d",
             s->heads, s->kv_heads);
     if (!r->failed && s->head_size % 2 != 0)
-        model__read_fail(r, "'head_dim' %d is odd: rotary positions need pairs",
-                         s->head_size);
+        rwf_read_fail(r, "'head_dim' %d is odd: rotary positions need pairs",
+                      s->head_size);
 }
 
 int model__qwen3_create(struct model *m, struct rwf_err *err)
 {
-    struct reader r = {m->config, "config.json", RWF_E_INPUT, err, false};
+    struct rwf_reader r = {m->config, "config.json", RWF_E_INPUT, err, false};
     struct transformer_shape s = {.norm = KERNEL_RMSNORM, .gated = true};
-    s.width = model__read_int(&r, "hidden_size", READ_REQUIRED, 1, 1 << 20);
-    s.layers = (int)model__read_int(&r, "num_hidden_layers", READ_REQUIRED, 1, 10000);
+    s.width = rwf_read_int(&r, "hidden_size", RWF_READ_REQUIRED, 1, 1 << 20);
+    s.layers = (int)rwf_read_int(&r, "num_hidden_layers", RWF_READ_REQUIRED, 1, 10000);
     s.heads =
-        (int)model__read_int(&r, "num_attention_heads", READ_REQUIRED, 1, 1 << 16);
-    s.kv_heads = (int)model__read_int(&r, "num_key_value_heads", s.heads, 1, 1 << 16);
-    s.head_size = (int)model__read_int(&r, "head_dim", 128, 1, 1 << 16);
-    s.inner = model__read_int(&r, "intermediate_size", READ_REQUIRED, 1, 1 << 24);
-    s.context = (int)model__read_int(&r, "max_position_embeddings", 32768, 1, 1 << 30);
-    s.vocab = model__read_int(&r, "vocab_size", READ_REQUIRED, 1, 1 << 30);
-    s.epsilon = (float)model__read_number(&r, "rms_norm_eps", 1e-6, 0, 1);
-    s.std = model__read_number(&r, "initializer_range", 0.02, 0, 10);
-    s.tied = model__read_bool(&r, "tie_word_embeddings", false);
+        (int)rwf_read_int(&r, "num_attention_heads", RWF_READ_REQUIRED, 1, 1 << 16);
+    s.kv_heads = (int)rwf_read_int(&r, "num_key_value_heads", s.heads, 1, 1 << 16);
+    s.head_size = (int)rwf_read_int(&r, "head_dim", 128, 1, 1 << 16);
+    s.inner = rwf_read_int(&r, "intermediate_size", RWF_READ_REQUIRED, 1, 1 << 24);
+    s.context = (int)rwf_read_int(&r, "max_position_embeddings", 32768, 1, 1 << 30);
+    s.vocab = rwf_read_int(&r, "vocab_size", RWF_READ_REQUIRED, 1, 1 << 30);
+    s.epsilon = (float)rwf_read_number(&r, "rms_norm_eps", 1e-6, 0, 1);
+    s.std = rwf_read_number(&r, "initializer_range", 0.02, 0, 10);
+    s.tied = rwf_read_bool(&r, "tie_word_embeddings", false);
     refuse(&r);
     s.theta = theta(&r);
     check(&r, &s);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The functions of raywf.h that a plugin calls while a call of it runs, and what the
- * worker does before and after.
+ * worker does before and after. What goes back to the client is in reply.c.
  *
  * Small values lie in scratch memory until the reply is written, large ones in objects
  * of the store. Memory that a function fills itself (raywf_return_create) is followed
@@ -9,7 +9,7 @@
  */
 #include "config.h"
 
-#include "native/call.h"
+#include "native/call_impl.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -118,6 +118,15 @@ static int pin_args(struct raywf_call *c)
     return 0;
 }
 
+/* From another node: what its objects are called here. */
+static int rename_args(struct raywf_call *c, const char *at, size_t rest)
+{
+    for (size_t i = 0; i < c->arg_count; i++)
+        if (c->args[i].object && native_moved(&at, &rest, &c->args[i].object) < 0)
+            return -1;
+    return 0;
+}
+
 static int open_packed(struct raywf_call *c, const char *at, size_t len,
                        bool *ret_broken)
 {
@@ -133,7 +142,9 @@ static int open_packed(struct raywf_call *c, const char *at, size_t len,
     if (!data)
         return -1;
     c->packed = item.object;
-    if (parse_items(c, data, data + size, c->arg_count) < 0) {
+    if (parse_items(c, data, data + size, c->arg_count) < 0 ||
+        (c->msg.flags & NATIVE_MOVED &&
+         rename_args(c, at + sizeof(item), len - sizeof(item)) < 0)) {
         *ret_broken = true;
         c->arg_count = 0;
         return -1;
@@ -151,6 +162,7 @@ int native__call_open(struct raywf_call *c, const struct native_call *frame,
     c->code = RAYWF_OK;
     c->yielded = 0;
     c->packed = 0;
+    c->replies = false;
     if (size < sizeof(*frame) || frame->arg_count > RAYWF_ARGS_MAX ||
         frame->returns < RAYWF_STREAM || frame->returns > RAYWF_RETURNS_MAX) {
         *ret_broken = true;
@@ -205,17 +217,17 @@ static void value_clear(struct raywf_call *c, struct native__given *v)
 /* The i-th value to be set, empty; NULL: there is none. */
 static struct native__given *value_slot(struct raywf_call *c, size_t i)
 {
-    if (c->returns == RAYWF_STREAM) {
+    if (c->returns == RAYWF_STREAM && !c->replies) {
         native__call_fail(c, RAYWF_E_ARGUMENT,
                           "%s: is called as a stream: it gives values with raywf_yield",
                           c->function);
         return NULL;
     }
-    if (i >= (size_t)c->returns) {
+    if (i >= (size_t)native__call_returned(c)) {
         native__call_fail(
             c, RAYWF_E_ARGUMENT,
             "%s: gives value %zu, but was submitted for %d (the first is 0)",
-            c->function, i, c->returns);
+            c->function, i, native__call_returned(c));
         return NULL;
     }
     while (c->value_cap <= i)
@@ -229,7 +241,7 @@ static struct native__given *value_slot(struct raywf_call *c, size_t i)
     return v;
 }
 
-static void *object_create(struct raywf_call *c, size_t size, store_object *ret)
+void *native__call_object(struct raywf_call *c, size_t size, store_object *ret)
 {
     struct rwf_err err = RWF_ERR_INIT;
     void *data = store_object_create(c->store, size, INT64_MAX, ret, &err);
@@ -251,7 +263,7 @@ static int overrun(struct raywf_call *c, size_t size)
         c->function, c->plugin, size);
 }
 
-static int object_seal(struct raywf_call *c, store_object o, size_t size)
+int native__call_object_seal(struct raywf_call *c, store_object o, size_t size)
 {
     struct rwf_err err = RWF_ERR_INIT;
 
@@ -269,7 +281,7 @@ int raywf_return(struct raywf_call *c, size_t i, const void *data, size_t size)
     if (!v)
         return -1;
     if (size > RAYWF_INLINE_MAX) {
-        v->data = object_create(c, size, &v->object);
+        v->data = native__call_object(c, size, &v->object);
         if (!v->data)
             return -1;
         native__copy(v->data, data, size);
@@ -283,6 +295,47 @@ int raywf_return(struct raywf_call *c, size_t i, const void *data, size_t size)
     return 0;
 }
 
+/* A type goes into a header: nothing in it may end that. */
+static bool is_type(const char *type)
+{
+    size_t len = strlen(type);
+
+    if (len == 0 || len > NATIVE_TYPE_MAX)
+        return false;
+    for (size_t i = 0; i < len; i++)
+        if (type[i] < ' ' || type[i] > '~')
+            return false;
+    return true;
+}
+
+int raywf_reply(struct raywf_call *c, size_t i, int status, const char *content_type,
+                const void *data, size_t size)
+{
+    if (status < 200 || status > 599)
+        return native__call_fail(c, RAYWF_E_ARGUMENT,
+                                 "%s: replies with status %d; 200 to 599 are possible",
+                                 c->function, status);
+    if (content_type && !is_type(content_type))
+        return native__call_fail(c, RAYWF_E_ARGUMENT,
+                                 "%s: the content type of a reply is 1 to %d printable "
+                                 "ASCII characters",
+                                 c->function, NATIVE_TYPE_MAX);
+    if (c->returns == RAYWF_STREAM && c->yielded > 0)
+        return native__call_fail(c, RAYWF_E_ARGUMENT,
+                                 "%s: replies, but has yielded: its status is sent",
+                                 c->function);
+    c->replies = true;
+    if (raywf_return(c, i, data, size) < 0)
+        return -1;
+    struct native__given *v = &c->values[i];
+    v->status = (uint16_t)status;
+    if (content_type) {
+        size_t len = strlen(content_type) + 1;
+        v->type = memcpy(scratch_take(&c->scratch, len), content_type, len);
+    }
+    return 0;
+}
+
 void *raywf_return_create(struct raywf_call *c, size_t i, size_t size)
 {
     struct native__given *v = value_slot(c, i);
@@ -290,7 +343,7 @@ void *raywf_return_create(struct raywf_call *c, size_t i, size_t size)
     if (!v)
         return NULL;
     if (size > RAYWF_INLINE_MAX) {
-        v->data = object_create(c, size, &v->object);
+        v->data = native__call_object(c, size, &v->object);
         if (!v->data)
             return NULL;
     } else {
@@ -322,7 +375,7 @@ void native__call_seal(struct raywf_call *c)
         if (!v->object) {
             if (!red_zone_whole(v))
                 overrun(c, v->size);
-        } else if (object_seal(c, v->object, v->size) < 0) {
+        } else if (native__call_object_seal(c, v->object, v->size) < 0) {
             v->object = 0; /* a damaged one is freed already */
         }
     }
@@ -366,188 +419,6 @@ void native__call_free(struct raywf_call *c)
     free(c->scratch.old);
     free(c->args);
     free(c->values);
-}
-
-/* --- the reply --- */
-
-/* Passes a reference of an object on to the client. */
-static store_object hand(struct raywf_call *c, store_object o)
-{
-    /* When the client is gone nobody reads the message either. */
-    (void)store_object_hand(c->store, o, c->peer->slot);
-    return o;
-}
-
-static size_t items_size(const struct raywf_call *c)
-{
-    size_t size = 0;
-
-    for (int32_t i = 0; i < c->returns; i++) {
-        size += sizeof(struct native_item);
-        if ((size_t)i < c->value_count && !c->values[i].object)
-            size += native_pad(c->values[i].size);
-    }
-    return size;
-}
-
-static char *put_item(char *at, const void *data, size_t size, store_object o)
-{
-    const struct native_item item = {size, o};
-
-    memcpy(at, &item, sizeof(item));
-    at += sizeof(item);
-    if (o == 0 && size > 0) {
-        memcpy(at, data, size);
-        at += native_pad(size);
-    }
-    return at;
-}
-
-static void put_items(struct raywf_call *c, char *at)
-{
-    for (int32_t i = 0; i < c->returns; i++) {
-        const struct native__given none = {0};
-        const struct native__given *v =
-            (size_t)i < c->value_count ? &c->values[i] : &none;
-        at = put_item(at, v->data, v->size, v->object ? hand(c, v->object) : 0);
-    }
-}
-
-static void reply_error(struct native__peer *p, const struct native_msg *m, int code,
-                        const char *text, uint64_t ns)
-{
-    size_t len = strlen(text);
-    struct native_done *d = native__peer_reserve(
-        p, sizeof(*d) + sizeof(struct native_item) + native_pad(len));
-
-    if (!d)
-        return;
-    *d = (struct native_done){
-        .msg = {NATIVE_DONE, 0, m->epoch, m->task}, .code = code, .count = 1, .ns = ns};
-    put_item((char *)(d + 1), text, len, 0);
-    store_ring_commit(p->ring);
-}
-
-void native__call_refuse(struct native__peer *p, const struct native_msg *m, int code,
-                         const char *text)
-{
-    reply_error(p, m, code, text, 0);
-}
-
-/* All values in one object, because they are too much for a frame. */
-static int reply_packed(struct raywf_call *c, size_t size, struct native_item *ret)
-{
-    char *data = object_create(c, size, &ret->object);
-
-    if (!data)
-        return -1;
-    ret->size = size;
-    put_items(c, data);
-    return object_seal(c, ret->object, size);
-}
-
-void native__call_reply(struct raywf_call *c, uint64_t ns)
-{
-    const size_t size = c->code == RAYWF_OK && c->returns > 0 ? items_size(c) : 0;
-    struct native_done done = {.msg = {NATIVE_DONE, 0, c->msg.epoch, c->msg.task},
-                               .count = c->returns > 0 ? (uint32_t)c->returns : 0,
-                               .ns = ns};
-    struct native_item packed;
-    const bool pack = sizeof(done) + size > STORE_FRAME_MAX / 2;
-
-    if (c->code == RAYWF_OK && pack && reply_packed(c, size, &packed) == 0)
-        done.msg.flags = NATIVE_PACKED;
-    if (c->code != RAYWF_OK) {
-        reply_error(c->peer, &c->msg, c->code, c->text, ns);
-        return;
-    }
-    char *room =
-        native__peer_reserve(c->peer, sizeof(done) + (pack ? sizeof(packed) : size));
-    if (room) {
-        memcpy(room, &done, sizeof(done));
-        if (pack)
-            put_item(room + sizeof(done), NULL, packed.size, hand(c, packed.object));
-        else
-            put_items(c, room + sizeof(done));
-        store_ring_commit(c->peer->ring);
-    }
-    if (pack)
-        store_object_drop(c->store, packed.object);
-}
-
-/* --- streams --- */
-
-static bool has_credit(struct raywf_call *c)
-{
-    native__peer_read_ahead(c->peer, SIZE_MAX);
-    return c->yielded < c->peer->credit;
-}
-
-static int await_credit(struct raywf_call *c)
-{
-    if (has_credit(c))
-        return 0;
-    store_ring_flush(c->peer->ring);
-    if (c->wait(c->worker, has_credit))
-        return 0;
-    return native__call_fail(c, RAYWF_E_CANCELLED,
-                             "%s: nobody reads its values any more", c->function);
-}
-
-static int send_yield(struct raywf_call *c, const void *data, size_t size,
-                      store_object o)
-{
-    const size_t inline_ = o ? 0 : native_pad(size);
-    struct native_yield *y = native__peer_reserve(
-        c->peer, sizeof(*y) + sizeof(struct native_item) + inline_);
-
-    if (!y)
-        return native__call_fail(c, RAYWF_E_CANCELLED, "%s: its client is gone",
-                                 c->function);
-    *y = (struct native_yield){.msg = {NATIVE_YIELD, 0, c->msg.epoch, c->msg.task},
-                               .index = ++c->yielded};
-    put_item((char *)(y + 1), data, size, o ? hand(c, o) : 0);
-    store_ring_commit(c->peer->ring);
-    store_ring_flush(c->peer->ring);
-    return 0;
-}
-
-static int yield(struct raywf_call *c, const void *data, size_t size)
-{
-    store_object o = 0;
-    int result;
-
-    if (await_credit(c) < 0)
-        return -1;
-    if (size > RAYWF_INLINE_MAX) {
-        void *copy = object_create(c, size, &o);
-        if (!copy)
-            return -1;
-        native__copy(copy, data, size);
-        if (object_seal(c, o, size) < 0)
-            return -1;
-    }
-    result = send_yield(c, data, size, o);
-    if (o)
-        store_object_drop(c->store, o);
-    return result;
-}
-
-int raywf_yield(struct raywf_call *c, const void *data, size_t size)
-{
-    if (c->returns != RAYWF_STREAM)
-        return native__call_fail(
-            c, RAYWF_E_ARGUMENT,
-            "%s: yields, but was not submitted as a stream (returns: "
-            "RAYWF_STREAM)",
-            c->function);
-    if (c->cancelled(c->worker))
-        return native__call_fail(c, RAYWF_E_CANCELLED, "%s: cancelled", c->function);
-    native__gate_return(c->gate);
-    int result = yield(c, data, size);
-    if (store_ring_dirty(c->peer->ring))
-        native__gate_leave(c->gate);
-    return result;
 }
 
 /* --- the rest --- */

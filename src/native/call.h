@@ -14,6 +14,8 @@ struct native__given {
     size_t size;
     store_object object; /* 0: in scratch memory */
     bool open;           /* an object that is not sealed yet; scratch with a red zone */
+    uint16_t status;     /* raywf_reply; 0: a plain value */
+    const char *type;    /* of it; in scratch memory, or NULL */
 };
 
 /* Memory for inline values until the call is done; what was given out never moves. */
@@ -41,6 +43,7 @@ struct raywf_call {
     store_object packed; /* holds the arguments */
     struct native__given *values;
     size_t value_count, value_cap;
+    bool replies; /* some of them are */
     struct native__scratch scratch;
     uint64_t yielded;
     int code; /* enum raywf_code */

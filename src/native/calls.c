@@ -206,7 +206,8 @@ int raywf_submit(struct raywf_task *task, const struct raywf_arg *args, size_t n
     struct native__lane *lane = task->lane;
     bool first = !lane->wanted && !lane->line_count;
     int rc =
-        native__submit(c, lane, task->function, task->policy, args, n, ret_refs, err);
+        native__submit(c, lane, task->function, task->policy, args, n, ret_refs, NULL,
+                        err);
     if (first || ++c->since_turn >= TURN_EVERY) {
         c->since_turn = 0;
         native__turn(c);
@@ -260,7 +261,8 @@ static void cancel_sent(struct native__client *c, struct native__task *t, int fl
     struct forgetting *f = rwf_xmalloc(sizeof(*f));
     *f = (struct forgetting){l->lease, t->id, t->epoch};
     forget(c, f);
-    if (flags & RAYWF_CANCEL_FORCE && running == t->id)
+    /* Its node looks again whether it is that one which runs. */
+    if (flags & RAYWF_CANCEL_FORCE && (running == t->id || l->flight.first == t))
         end_by_force(c, t);
 }
 

@@ -169,6 +169,7 @@ static void destroy(struct native__client *c)
     native__lanes_free(c);
     native__borrows_free(c);
     native__streams->free(c);
+    native__watches_free(c);
     native__values_free(c);
     native__tasks_free(c);
     native__sessions_free(c);

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fs.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "native/calls.h"
@@ -40,6 +41,9 @@ struct raywf_actor {
     size_t method_count, method_cap;
     struct raywf_call_options options; /* of the last call, and what they mean */
     const struct native__policy *policy;
+    bool up; /* its constructor has returned, in this life of it */
+    void (*watch)(void *ctx, enum native_actor_event e, const char *text);
+    void *watch_ctx;
 };
 
 /* With the client's lock. */
@@ -86,10 +90,34 @@ static void granted(struct native__client *c, struct wire_message *m)
     if (a->lane->lines) /* it cannot have two lives at once */
         native__line_died(c, a->lane->lines, RAYWF_ON_EXIT, "was replaced");
     if (native__line_open(c, a->lane, m->fds[0], g->lease, g->worker, (int)g->slot,
-                          &err))
+                          g->far, g->node, &err))
         native__lane_fill(c, a->lane);
     else
         refuse(c, g->lease);
+}
+
+/* What to call it in texts: its class, or the file whose functions it runs. */
+static const char *name_of(const struct raywf_actor *a)
+{
+    return *a->class_ ? a->class_ : rwf_fs_basename(a->plugin);
+}
+
+static void say(struct native__client *c, const struct raywf_actor *a,
+                enum native_actor_event e, const char *text)
+{
+    if (a->watch)
+        native__watch_actor(c, a->id, e, text);
+}
+
+static void became(struct native__client *c, struct raywf_actor *a,
+                   const Wire__ActorState *s)
+{
+    bool up = strcmp(s->state, "alive") == 0;
+
+    if (up == a->up || a->lane->code)
+        return;
+    a->up = up;
+    say(c, a, up ? NATIVE_ACTOR_UP : NATIVE_ACTOR_AWAY, s->text);
 }
 
 static void died(struct native__client *c, struct raywf_actor *a,
@@ -101,10 +129,11 @@ static void died(struct native__client *c, struct raywf_actor *a,
         return;
     /* An error of its constructor is the program's own; all else befell it. */
     lane->code = s->cause == RAYWF_ON_ERROR ? RAYWF_E_FAILED : RAYWF_E_ACTOR;
-    lane->text = rwf_xasprintf("actor %s is dead: %s", a->class_,
+    lane->text = rwf_xasprintf("actor %s is dead: %s", name_of(a),
                                *s->text ? s->text : "it was ended");
     native__lane_touch(c, lane);
     native__lane_fail(c, lane, lane->code, lane->text);
+    say(c, a, NATIVE_ACTOR_DEAD, lane->text);
     native__changed(c);
 }
 
@@ -122,6 +151,8 @@ static bool message(struct native__client *c, struct wire_message *m)
     struct raywf_actor *a = actor_find(s->actor);
     if (a && strcmp(s->state, "dead") == 0)
         died(c, a, s);
+    else if (a)
+        became(c, a, s);
     return true;
 }
 
@@ -303,10 +334,14 @@ static void fill_spec(Wire__ActorSpec *s, const struct raywf_actor_options *o)
 static int check(const char *plugin, const char *class_,
                  const struct raywf_actor_options *o, size_t n, struct raywf_error *err)
 {
-    if (!plugin || !*plugin || !class_ || !*class_)
-        return native__fail(
-            err, RAYWF_E_ARGUMENT,
-            "an actor needs a plugin and the name of one of its classes");
+    if (!plugin || !*plugin || (class_ && !*class_))
+        return native__fail(err, RAYWF_E_ARGUMENT,
+                            "an actor needs a plugin and the name of one of its "
+                            "classes, or NULL for its plain functions");
+    if (!class_ && n)
+        return native__fail(err, RAYWF_E_ARGUMENT,
+                            "an actor of plain functions has no constructor, and takes "
+                            "no arguments");
     if (n > RAYWF_ARGS_MAX)
         return native__fail(err, RAYWF_E_ARGUMENT, "%zu arguments; at most %d", n,
                             RAYWF_ARGS_MAX);
@@ -336,7 +371,7 @@ struct raywf_actor *raywf_actor_create(const char *plugin, const char *class_,
     spec.resources = native__resources(&o->resources);
     if (encode(args, n, &call, err) == 0) {
         fill_spec(&spec, o);
-        spec.class_ = (char *)(uintptr_t)class_;
+        spec.class_ = (char *)(uintptr_t)(class_ ? class_ : "");
         spec.args.data = (uint8_t *)call.data;
         spec.args.len = call.len;
         create.spec = &spec;
@@ -371,7 +406,7 @@ static uint32_t method_number(struct native__client *c, struct raywf_actor *a,
     for (size_t i = 0; i < a->method_count; i++)
         if (strcmp(a->methods[i].name, name) == 0)
             return a->methods[i].function;
-    char *full = rwf_xasprintf("%s.%s", a->class_, name);
+    char *full = rwf_xasprintf("%s%s%s", a->class_, *a->class_ ? "." : "", name);
     struct method *m = RWF_PUSH(a->methods, a->method_count, a->method_cap);
     *m = (struct method){rwf_xstrdup(name), native__function(c, full)};
     free(full);
@@ -407,9 +442,11 @@ static const struct native__policy *policy_of(struct native__client *c,
     return a->policy;
 }
 
-static int submit(struct native__client *c, struct raywf_actor *a, const char *method,
-                  const struct raywf_call_options *o, const struct raywf_arg *args,
-                  size_t n, struct raywf_ref *ret_refs, struct raywf_error *err)
+int native__actor_submit(struct native__client *c, struct raywf_actor *a,
+                         const char *method, const struct raywf_call_options *o,
+                         const struct raywf_arg *args, size_t n,
+                         struct raywf_ref *ret_refs, struct native_watch *w,
+                         struct raywf_error *err)
 {
     size_t waiting = a->lane->queue.count + a->lane->in_flight;
 
@@ -417,12 +454,12 @@ static int submit(struct native__client *c, struct raywf_actor *a, const char *m
         return native__fail(err, RAYWF_E_RUNTIME,
                             "actor %s: %zu calls wait already (max_pending): wait for "
                             "some of them first",
-                            a->class_, waiting);
+                            name_of(a), waiting);
     if (o && (o->returns < RAYWF_STREAM || o->returns > RAYWF_RETURNS_MAX))
         return native__fail(err, RAYWF_E_ARGUMENT, "returns: %d; at most %d",
                             o->returns, RAYWF_RETURNS_MAX);
     return native__submit(c, a->lane, method_number(c, a, method), policy_of(c, a, o),
-                          args, n, ret_refs, err);
+                          args, n, ret_refs, w, err);
 }
 
 int raywf_actor_call(struct raywf_actor *a, const char *method,
@@ -434,7 +471,7 @@ int raywf_actor_call(struct raywf_actor *a, const char *method,
     if (!c)
         return -1;
     native__lock(c);
-    int result = submit(c, a, method, o, args, n, ret_refs, err);
+    int result = native__actor_submit(c, a, method, o, args, n, ret_refs, NULL, err);
     native__unlock(c);
     return result;
 }
@@ -463,8 +500,42 @@ void raywf_actor_release(struct raywf_actor *a)
     native__lock(c);
     rwf_assert(a->handles > 0);
     if (--a->handles == 0) {
+        a->watch = NULL;
         native__lane_touch(c, a->lane);
         native__turn(c); /* at once when there is nothing to wait for */
     }
     native__unlock(c);
+}
+
+/* --- who watches --- */
+
+void native_client_watch(struct raywf_actor *a,
+                         void (*fn)(void *ctx, enum native_actor_event e,
+                                    const char *text),
+                         void *ctx)
+{
+    struct native__client *c = native__client(NULL);
+
+    if (!c)
+        return;
+    native__lock(c);
+    a->watch = fn;
+    a->watch_ctx = ctx;
+    if (a->lane->code)
+        say(c, a, NATIVE_ACTOR_DEAD, a->lane->text);
+    else if (a->up)
+        say(c, a, NATIVE_ACTOR_UP, "");
+    native__unlock(c);
+}
+
+void native__actor_tell(struct native__client *c, uint64_t actor,
+                        enum native_actor_event e, const char *text)
+{
+    native__lock(c);
+    const struct raywf_actor *a = actor_find(actor);
+    void (*fn)(void *, enum native_actor_event, const char *) = a ? a->watch : NULL;
+    void *ctx = a ? a->watch_ctx : NULL;
+    native__unlock(c);
+    if (fn)
+        fn(ctx, e, text);
 }

@@ -66,22 +66,24 @@ static void free_when_unused(struct native__client *c, struct native__stream *s)
     free(s);
 }
 
-/* Tells the worker how far it may go, when that is worth a message. */
-static void grant(struct native__stream *s)
+/* Tells the worker how far it may go, when that is worth a message. true: it should
+ * have been told, but its ring is full. */
+static bool grant(struct native__stream *s)
 {
     struct native__task *t = s->task;
     const uint64_t upto = s->taken + s->credit;
 
     if (!t || !t->line || upto < s->upto + (s->credit + 1u) / 2)
-        return;
+        return false;
     struct native_credit *m = store_ring_reserve(t->line->ring, sizeof(*m));
     if (!m)
-        return; /* full: whoever waits for the next value tries again */
+        return true; /* whoever waits for the next value tries again */
     *m = (struct native_credit){
         .msg = {.type = NATIVE_CREDIT, .epoch = t->epoch, .task = t->id}, .upto = upto};
     s->upto = upto;
     store_ring_commit(t->line->ring);
     native__flush(t->line);
+    return false;
 }
 
 /* --- what becomes of its task --- */
@@ -140,6 +142,8 @@ static void yield(struct native__client *c, struct native__task *t,
     else
         native__value_bytes(c, v, bytes, item.size);
     grant(s);
+    if (t->watch)
+        native__watch_flows(c, t->watch);
     native__changed(c);
 }
 
@@ -189,10 +193,6 @@ static void free_all(struct native__client *c)
     }
 }
 
-static const struct native__stream_ops ops = {open_stream, yield,  end,
-                                              drop,        unread, free_all};
-const struct native__stream_ops *native__streams = &ops;
-
 /* --- reading --- */
 
 static bool something_came(void *ctx)
@@ -215,6 +215,23 @@ static struct native__value *take(struct native__stream *s)
     grant(s);
     return v;
 }
+
+/* For who never waits. */
+static struct native__value *take_now(struct native__value *v, bool *ret_again)
+{
+    struct native__stream *s = find(v->id);
+
+    *ret_again = false;
+    if (s && s->first < s->last)
+        return take(s);
+    if (s)
+        *ret_again = grant(s);
+    return NULL;
+}
+
+static const struct native__stream_ops ops = {
+    open_stream, yield, end, drop, unread, take_now, free_all};
+const struct native__stream_ops *native__streams = &ops;
 
 static int next(struct native__client *c, struct native__stream *s, int64_t deadline,
                 struct raywf_ref *ret, struct raywf_error *err)

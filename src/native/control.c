@@ -123,7 +123,7 @@ static void on_grant(struct native__client *c, struct wire_message *m)
     struct rwf_err err = RWF_ERR_INIT;
     if (lane && m->fd_count == 1 &&
         native__line_open(c, lane, m->fds[0], g->lease, g->worker, (int)g->slot,
-                          &err)) {
+                          g->far, g->node, &err)) {
         native__lane_fill(c, lane);
         return;
     }
@@ -309,10 +309,8 @@ static int on_welcome(struct native__client *c, struct wire_message *m,
     if (!c->id)
         c->id = w->client;
     c->slot = (int)w->slot;
-    struct store_bell *old = c->bell;
+    native__wake_leader(c); /* who sleeps on the old one must move */
     c->bell = store_slot_bell(s, c->slot);
-    if (old && c->leader != NATIVE__NOBODY) /* who sleeps on the old one must move */
-        store_bell_ring(old);
     native__unlock(c);
     return 0;
 }

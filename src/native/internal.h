@@ -149,6 +149,7 @@ enum native__task_flags {
     NATIVE__GONE = 2,     /* cancelled or failed; is only waited for on its line */
     NATIVE__PACK = 4,     /* too large for a frame: `packed` holds the arguments */
     NATIVE__DOOMED = 8,   /* in the list of those whose arguments have failed */
+    NATIVE__RAN = 16,     /* its function was run, or may have been */
 };
 
 /* Behind it: uint32_t values[returns], padded to 8; then the arguments as they go into
@@ -164,6 +165,7 @@ struct native__task {
     struct native__line *line; /* SENT */
     const struct native__policy *policy;
     void *stream;      /* client_stream.c's */
+    struct native_watch *watch; /* watch.c's: is told how it ends, once */
     uint32_t function; /* of native__function */
     uint32_t value_count, arg_count, arg_bytes;
     uint32_t epoch;
@@ -192,11 +194,11 @@ const struct native__policy *native__policy(struct native__client *c,
 void native__retry_defaults(struct raywf_retry *ret, const struct raywf_retry *r);
 /* Makes a call of lane: copies arguments (large ones into the store: without the lock
  * meanwhile), and queues it, or holds it until its arguments are there. Called with the
- * lock; ret_refs: as many as policy->returns. */
+ * lock; ret_refs: as many as policy->returns. w may be NULL. */
 int native__submit(struct native__client *c, struct native__lane *lane,
                    uint32_t function, const struct native__policy *policy,
                    const struct raywf_arg *args, size_t n, struct raywf_ref *ret_refs,
-                   struct raywf_error *err);
+                   struct native_watch *w, struct raywf_error *err);
 /* Waits for those of its arguments that are pending, then queues it. */
 void native__hold(struct native__client *c, struct native__task *t);
 /* All its values fail, unless it is gone already. The task is freed, or (SENT) waits
@@ -224,7 +226,9 @@ struct native__lane {
     uint32_t line_count;
     size_t in_flight;
     uint32_t stalled; /* lines whose one call waits for others */
+    uint32_t far;     /* lines to other nodes */
     uint64_t average; /* ns that a call ran, of late; 0: not known */
+    unsigned passed;  /* near.c: times that the first of the queue was not taken */
     bool filling;
     bool dirty; /* is in the client's list of lanes to look at */
     struct native__lane *next_dirty;
@@ -256,6 +260,8 @@ struct native__line {
     struct native__list flight; /* as sent */
     uint32_t unflushed;
     bool recalled, full, broken;
+    bool far;     /* its worker is on another node */
+    struct native__near *at; /* that; NULL: ours, or not known */
     bool ended;   /* the node was told to kill its worker */
     bool stalled; /* its call waits for others: nothing is sent behind it */
     bool resume;  /* NATIVE_RESUME is to be sent before anything else */
@@ -282,6 +288,7 @@ void native__lane_fail(struct native__client *c, struct native__lane *lane, int 
 struct native__line *native__line_open(struct native__client *c,
                                        struct native__lane *lane, int fd,
                                        uint64_t lease, uint64_t worker, int slot,
+                                       bool far, uint32_t node,
                                        struct rwf_err *err);
 /* The worker is dead (retry.c): takes in what it had published, then decides about each
  * call: what had begun used up an attempt (or fails: policy), what had not is queued
@@ -321,6 +328,10 @@ struct native__stream_ops {
     void (*drop)(struct native__client *c, struct native__task *t);
     /* Its value is gone: nobody can read it. */
     void (*unread)(struct native__client *c, struct native__value *v);
+    /* The next value of the stream v that is there, its reference the caller's; or NULL.
+     * *ret_again: its worker waits to be told that more are wanted, and could not be
+     * told: ask again soon. */
+    struct native__value *(*take)(struct native__value *v, bool *ret_again);
     void (*free)(struct native__client *c);
 };
 extern const struct native__stream_ops *native__streams;
@@ -358,6 +369,29 @@ void native__again(struct native__client *c, struct native__task *t);
 void native__retry(struct native__client *c, struct native__task *t,
                    enum raywf_cause cause, int code, const char *text);
 
+/* --- calls that are told of (watch.c) --- */
+
+/* t->watch: the call has ended; what it returned are its values. */
+void native__watch_end(struct native__client *c, struct native__task *t, int code,
+                       const char *text);
+/* A value of its stream has come. */
+void native__watch_flows(struct native__client *c, struct native_watch *w);
+/* Value i is a reply. */
+void native__watch_reply(struct native_watch *w, uint32_t i,
+                         const struct native_reply *r);
+/* Something has become of an actor; text is copied. */
+void native__watch_actor(struct native__client *c, uint64_t actor,
+                         enum native_actor_event e, const char *text);
+void native__watches_free(struct native__client *c);
+/* client_actor.c: tells who watches it, without the lock. */
+void native__actor_tell(struct native__client *c, uint64_t actor,
+                        enum native_actor_event e, const char *text);
+int native__actor_submit(struct native__client *c, struct raywf_actor *a,
+                         const char *method, const struct raywf_call_options *o,
+                         const struct raywf_arg *args, size_t n,
+                         struct raywf_ref *ret_refs, struct native_watch *w,
+                         struct raywf_error *err);
+
 /* --- waiting (pump.c) --- */
 
 /* One turn: receives, runs timers, fills lanes, flushes. */
@@ -370,8 +404,16 @@ bool native__await(struct native__client *c, bool (*done)(void *ctx), void *ctx,
                    int64_t deadline, bool blocks);
 /* Something that an await may wait for has changed (with the lock). */
 void native__changed(struct native__client *c);
+/* Who sleeps on the bell wakes, also when it is muted. */
+void native__wake_leader(struct native__client *c);
 /* A call was submitted: the thread must not sleep deeply. */
 void native__stir(struct native__client *c);
+/* There is something to tell: a loop that rests is told that it is ready. */
+void native__news(struct native__client *c);
+/* A loop is awake, and takes results in by itself from now on; until rest. */
+void native__awake(struct native__client *c);
+void native__poll(struct native__client *c); /* a turn of it */
+bool native__rest(struct native__client *c); /* false: something has just come */
 int native__pump_start(struct native__client *c, struct rwf_err *err);
 void native__pump_stop(struct native__client *c);
 
@@ -461,6 +503,10 @@ struct native__client {
     struct native__line **lines; /* all */
     size_t line_count, line_cap;
 
+    /* near.c */
+    struct native__near *nears;
+    bool near; /* some of them have something */
+
     /* lineage.c */
     struct native__list kept; /* oldest first */
     size_t kept_bytes;
@@ -490,6 +536,17 @@ struct native__client {
     struct native__job *jobs, **jobs_end;
     void (*ready)(void *ctx);
     void *ready_ctx;
+    uint64_t ready_seen; /* progress when it was called last */
+    bool polling;        /* a loop takes results in by itself: nobody else does */
+    bool loops;          /* it has done so once: the pump sleeps on the bell for it, */
+    bool muted;          /* where nobody wakes it while the loop polls */
+    int64_t pump_until;  /* when the pump wakes by itself */
+
+    /* watch.c */
+    struct native_watch *told, **told_end; /* to be told, in order */
+    struct native_watch *watches;          /* not ended yet, or held */
+    struct native_watch *flowing;          /* streams of which values have come */
+    struct native_watch *spare_watches;
 
     /* control.c */
     int fd;

@@ -7,13 +7,15 @@
  */
 #include "config.h"
 #include "native/internal.h"
+#include "native/near.h"
 #include <stdlib.h>
 #include <string.h>
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 
-#define AHEAD_NS 200000 /* of work in a ring */
+#define AHEAD_NS 200000      /* of work in a ring */
+#define AHEAD_FAR_NS 1000000 /* the same when its worker is on another node */
 #define DEPTH_MAX 1024u
 #define FEED_NS 500 /* what one call costs us: no use for more workers than we feed */
 #define WANT_MAX 4096u
@@ -79,13 +81,13 @@ void native__lane_touch(struct native__client *c, struct native__lane *lane)
     c->dirty = lane;
 }
 
-static uint32_t depth(const struct native__lane *lane)
+static uint32_t depth(const struct native__lane *lane, bool far)
 {
     if (lane->ordered)
         return DEPTH_MAX;
     if (!lane->average)
         return 1;
-    uint64_t n = 1 + AHEAD_NS / lane->average;
+    uint64_t n = 1 + (far ? AHEAD_FAR_NS : AHEAD_NS) / lane->average;
     return n > DEPTH_MAX ? DEPTH_MAX : (uint32_t)n;
 }
 
@@ -93,9 +95,12 @@ static uint32_t depth(const struct native__lane *lane)
 static bool fill_line(struct native__client *c, struct native__line *l, size_t share)
 {
     struct native__lane *lane = l->lane;
-    bool idle = !l->flight.count;
+    /* A loop makes many calls in a turn, and the turn ends soon. */
+    bool idle = !l->flight.count && !c->polling;
+    bool choosy = l->at && c->near && !lane->ordered;
     while (l->flight.count < share && lane->queue.first) {
-        struct native__task *t = lane->queue.first;
+        struct native__task *t =
+            choosy ? native__near_pick(c, lane, l->at) : lane->queue.first;
         if (t->missing) /* of an ordered lane: all wait for its arguments */
             break;
         int rc = native__send(c, l, t);
@@ -115,19 +120,19 @@ void native__lane_fill(struct native__client *c, struct native__lane *lane)
 {
     if (!lane->line_count || !lane->queue.first || lane->filling)
         return;
-    uint32_t deep = depth(lane), waiting = lane->stalled;
-    uint32_t lines = lane->line_count - waiting;
+    uint32_t near = depth(lane, false), far = depth(lane, true);
+    uint32_t waiting = lane->stalled, lines = lane->line_count - waiting;
     size_t running = lane->in_flight - waiting;
-    if (running >= (size_t)deep * lines)
+    if (running >= (size_t)(lane->far ? far : near) * lines)
         return;
     size_t share = (lane->queue.count + running + lines - 1) / lines;
-    if (share > deep)
-        share = deep;
     /* Sending may queue what is to be made again first: the loops see it. */
     lane->filling = true;
     for (struct native__line *l = lane->lines; l && lane->queue.first; l = l->next)
-        if (!l->recalled && !l->full && !l->stalled)
-            fill_line(c, l, share);
+        if (!l->recalled && !l->full && !l->stalled) {
+            uint32_t deep = l->far ? far : near;
+            fill_line(c, l, share < deep ? share : deep);
+        }
     lane->filling = false;
 }
 
@@ -173,7 +178,7 @@ static void unindex_line(struct native__client *c, const struct native__line *l)
 struct native__line *native__line_open(struct native__client *c,
                                        struct native__lane *lane, int fd,
                                        uint64_t lease, uint64_t worker, int slot,
-                                       struct rwf_err *err)
+                                       bool far, uint32_t node, struct rwf_err *err)
 {
     struct store *store = native__store(c);
     struct store_bell *peer = store ? store_slot_bell(store, slot) : NULL;
@@ -185,6 +190,9 @@ struct native__line *native__line_open(struct native__client *c,
     l->ring = ring;
     l->lease = lease;
     l->worker = worker;
+    l->far = far;
+    l->at = native__near_node(c, node);
+    lane->far += far;
     l->idle_since = rwf_clock_mono();
     l->next = lane->lines;
     lane->lines = l;
@@ -210,6 +218,7 @@ void native__line_detach(struct native__client *c, struct native__line *l)
     *at = l->next;
     l->lane->line_count--;
     l->lane->stalled -= l->stalled;
+    l->lane->far -= l->far;
     unindex_line(c, l);
     native__lane_touch(c, l->lane);
 }
@@ -238,7 +247,9 @@ void native__line_return(struct native__client *c, struct native__line *l, bool 
 static uint32_t useful(const struct native__lane *lane)
 {
     size_t total = lane->queue.count + lane->in_flight;
-    size_t fed = lane->average ? 1 + lane->average / FEED_NS : WANT_MAX;
+    bool spread = lane->shape && lane->shape->resources &&
+                  lane->shape->resources->placement == RAYWF_SPREAD;
+    size_t fed = lane->average && !spread ? 1 + lane->average / FEED_NS : WANT_MAX;
     fed += lane->stalled;
     size_t n = total < fed ? total : fed;
     return n > WANT_MAX ? WANT_MAX : (uint32_t)n;
@@ -253,6 +264,7 @@ static void tell_want(struct native__client *c, struct native__lane *lane, uint3
     m.queued = lane->queue.count + lane->in_flight;
     m.priority = lane->priority;
     m.retriable = lane->retriable;
+    m.near = native__near_want(c, lane);
     lane->wanted = n;
     lane->told = true;
     lane->retell = false;
@@ -347,4 +359,5 @@ void native__lanes_free(struct native__client *c)
         free(lane->text);
         free(lane);
     }
+    native__near_free(c);
 }

@@ -3,12 +3,14 @@
  * Messages in the rings between a client and a worker. Fixed little structs, aligned to
  * 8, followed by their arguments or values; the ring knows the length of the frame.
  * What the other side wrote is input: check lengths before use, end the pair when wrong.
- * Processes of one node run the same program (the version is compared when a process
- * says hello), so the layout may change from version to version.
+ * Processes of one cluster run the same program (the version is compared when a process
+ * says hello), so the layout may change from version to version. Between nodes the frames
+ * travel as they are (far/span.h).
  */
 #ifndef RWF_NATIVE_MSG_H
 #define RWF_NATIVE_MSG_H
 #include <stdint.h>
+#include <string.h>
 #include "store/store.h"
 
 enum native_msg_type {
@@ -51,6 +53,20 @@ struct native_call {
 /* A call too large for a frame: arg_count items lie in one object (items, then bytes,
  * as they would in the frame), which follows as the only item. */
 #define NATIVE_PACKED 1 /* flags of NATIVE_CALL and of NATIVE_DONE */
+/* flags of NATIVE_DONE: some values are replies (raywf_reply). Behind the `count` items
+ * follow as many inline ones, in the same order: empty for a plain value, else a struct
+ * native_reply and its content type. */
+#define NATIVE_REPLIES 2
+/* flags of packed ones that came from another node: behind the one item follows one for
+ * each object that the packed items name, in their order: `size` there, `object` here. */
+#define NATIVE_MOVED 4
+
+/* What a value is as an answer; the bytes themselves are the value's. */
+struct native_reply {
+    uint32_t status; /* 200 to 599 */
+    uint32_t len;    /* of the content type that follows, not terminated; 0: none */
+};
+#define NATIVE_TYPE_MAX 255
 
 struct native_name {
     struct native_msg msg; /* task 0 */
@@ -76,6 +92,21 @@ struct native_yield {
     uint64_t index; /* from 1 */
     /* one struct native_item */
 };
+
+/* The next object of a packed frame, whose number is *object there: -1: it is not said. */
+static inline int native_moved(const char **at, size_t *rest, store_object *object)
+{
+    struct native_item item;
+    if (*rest < sizeof(item))
+        return -1;
+    memcpy(&item, *at, sizeof(item));
+    *at += sizeof(item);
+    *rest -= sizeof(item);
+    if (item.size != *object || !item.object)
+        return -1;
+    *object = item.object;
+    return 0;
+}
 
 static inline uint64_t native_pad(uint64_t size)
 {

@@ -108,10 +108,51 @@ static int check_table(const char *path, const struct raywf_plugin *t,
     return 0;
 }
 
+/* --- those of this program --- */
+
+#define BUILTIN "raywf:"
+
+static const struct native_builtin *builtins;
+
+void native_plugin_builtins(const struct native_builtin *table)
+{
+    builtins = table;
+}
+
+static struct native_plugin *make(const char *path, const struct raywf_plugin *table)
+{
+    struct native_plugin *p = rwf_xcalloc(1, sizeof(*p));
+
+    p->path = rwf_xstrdup(path);
+    p->table = table;
+    return p;
+}
+
+static struct native_plugin *open_builtin(const char *path, struct rwf_err *err)
+{
+    const char *name = path + strlen(BUILTIN);
+    struct rwf_suggest near;
+
+    rwf_suggest_init(&near, name);
+    for (const struct native_builtin *b = builtins; b && b->name; b++) {
+        if (strcmp(b->name, name) == 0)
+            return check_table(path, b->plugin, err) < 0 ? NULL : make(path, b->plugin);
+        rwf_suggest_try(&near, b->name);
+    }
+    const char *best = rwf_suggest_best(&near);
+    rwf_fail(err, RAYWF_E_PLUGIN,
+             "plugin %s: there is no built-in plugin of this name%s%s%s", path,
+             best ? "; did you mean '" BUILTIN : "", best ? best : "",
+             best ? "'?" : "");
+    return NULL;
+}
+
+/* --- files --- */
+
 struct native_plugin *native_plugin_open(const char *path, struct rwf_err *err)
 {
-    struct native_plugin *p = NULL;
-
+    if (strncmp(path, BUILTIN, strlen(BUILTIN)) == 0)
+        return open_builtin(path, err);
     if (strchr(path, '/') && look(path, err) < 0)
         return NULL;
     /* LOCAL: plugins of one process do not see each other's symbols. NOW: what is
@@ -132,10 +173,7 @@ struct native_plugin *native_plugin_open(const char *path, struct rwf_err *err)
         dlclose(so);
         return NULL;
     }
-    p = rwf_xcalloc(1, sizeof(*p));
-    p->path = rwf_xstrdup(path);
-    p->table = table;
-    return p;
+    return make(path, table);
 }
 
 void native_plugin_free(struct native_plugin *p)

@@ -17,6 +17,14 @@ struct native_plugin *native_plugin_open(const char *path, struct rwf_err *err);
 void native_plugin_free(struct native_plugin *p);
 const char *native_plugin_path(const struct native_plugin *p);
 
+/* A plugin that is part of this program, opened as "raywf:NAME". */
+struct native_builtin {
+    const char *name; /* NULL ends a table */
+    const struct raywf_plugin *plugin;
+};
+/* Before a worker runs: what there is. Borrowed. */
+void native_plugin_builtins(const struct native_builtin *table);
+
 raywf_fn native_plugin_function(const struct native_plugin *p, const char *name,
                                 struct rwf_err *err);
 const struct raywf_class *native_plugin_class(const struct native_plugin *p,

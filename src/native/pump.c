@@ -6,6 +6,10 @@
  * takes over when it leaves. While nobody waits a thread of our own looks after what is
  * outstanding: it ticks while the program keeps taking results in by itself, leads when
  * it does not, and sleeps deeply when there is nothing to do.
+ *
+ * For a loop (native_client_poll) it sleeps on the bell all the time. While the loop is
+ * awake the bell is muted: workers see nobody asleep and wake nobody, so that to and fro
+ * between loop and thread costs no system call.
  */
 #include "config.h"
 #include "native/internal.h"
@@ -81,20 +85,87 @@ void native__turn(struct native__client *c)
     turn(c);
 }
 
+void native__wake_leader(struct native__client *c)
+{
+    if (c->leader == NATIVE__NOBODY || !c->bell)
+        return;
+    if (c->muted)
+        store_bell_prepare(c->bell); /* or it would not be heard */
+    c->muted = false;
+    store_bell_ring(c->bell);
+}
+
 void native__changed(struct native__client *c)
 {
     if (c->followers)
         pthread_cond_broadcast(&c->changed);
-    if (c->leader != NATIVE__NOBODY && c->bell)
-        store_bell_ring(c->bell);
+    native__wake_leader(c);
+}
+
+static void wake_pump(struct native__client *c)
+{
+    c->deep = false;
+    pthread_cond_signal(&c->stir);
+    if (c->leader == NATIVE__THE_PUMP)
+        native__wake_leader(c);
 }
 
 void native__stir(struct native__client *c)
 {
-    if (!c->deep)
-        return;
-    c->deep = false;
-    pthread_cond_signal(&c->stir);
+    if (c->deep && !c->polling)
+        wake_pump(c);
+}
+
+void native__news(struct native__client *c)
+{
+    c->progress++;
+    if (c->ready && !c->polling)
+        wake_pump(c);
+}
+
+void native__awake(struct native__client *c)
+{
+    if (!c->polling && c->leader == NATIVE__THE_PUMP) {
+        store_bell_cancel(c->bell);
+        c->muted = true;
+    }
+    c->polling = c->loops = true;
+}
+
+void native__poll(struct native__client *c)
+{
+    native__awake(c);
+    turn(c);
+    c->ready_seen = c->progress;
+}
+
+static bool something_came(const struct native__client *c)
+{
+    size_t size;
+    for (size_t i = 0; i < c->line_count; i++)
+        if (store_ring_peek(c->lines[i]->ring, &size))
+            return true;
+    return false;
+}
+
+bool native__rest(struct native__client *c)
+{
+    c->polling = false;
+    if (!c->muted) { /* the pump is awake, or sleeps elsewhere */
+        if (c->outstanding || c->timer_count)
+            wake_pump(c);
+        return true;
+    }
+    c->muted = false;
+    store_bell_prepare(c->bell);
+    if (something_came(c)) {
+        store_bell_cancel(c->bell);
+        c->muted = c->polling = true;
+        return false;
+    }
+    if (c->timer_count && c->timers[0].when < c->pump_until)
+        wake_pump(c);
+    return true;
 }
 
 void native__job_add(struct native__client *c, struct native__job *j)
@@ -102,10 +173,7 @@ void native__job_add(struct native__client *c, struct native__job *j)
     j->next = NULL;
     *c->jobs_end = j;
     c->jobs_end = &j->next;
-    c->deep = true; /* whatever it does, wake it */
-    native__stir(c);
-    if (c->leader == NATIVE__THE_PUMP)
-        store_bell_ring(c->bell);
+    wake_pump(c); /* whatever it does */
 }
 
 /* --- sleeping --- */
@@ -118,15 +186,6 @@ static void timed_wait(struct native__client *c, pthread_cond_t *cond, int64_t d
     }
     struct timespec ts = {deadline / RWF_NS_PER_S, deadline % RWF_NS_PER_S};
     pthread_cond_timedwait(cond, &c->lock, &ts);
-}
-
-static bool something_came(const struct native__client *c)
-{
-    size_t size;
-    for (size_t i = 0; i < c->line_count; i++)
-        if (store_ring_peek(c->lines[i]->ring, &size))
-            return true;
-    return false;
 }
 
 /* With the lock, which is given up; the bell is ours. */
@@ -142,6 +201,19 @@ static void sleep_on_bell(struct native__client *c, bool (*done)(void *ctx), voi
     native__unlock(c);
     store_bell_wait(bell, seen, deadline);
     native__lock(c);
+}
+
+/* The same for a loop that polls; when it rests it lets the bell be heard again. */
+static void sleep_muted(struct native__client *c, int64_t deadline)
+{
+    struct store_bell *bell = c->bell;
+    uint32_t seen = store_bell_prepare(bell);
+    store_bell_cancel(bell);
+    c->muted = true;
+    native__unlock(c);
+    store_bell_wait(bell, seen, deadline);
+    native__lock(c);
+    c->muted = false;
 }
 
 /* true: done. Luck says whether spinning has paid of late; without it, it is tried only
@@ -201,7 +273,7 @@ static void lead(struct native__client *c, bool (*done)(void *ctx), void *ctx,
 static void follow(struct native__client *c, int64_t deadline)
 {
     if (c->leader == NATIVE__THE_PUMP) /* it makes way */
-        store_bell_ring(c->bell);
+        native__wake_leader(c);
     c->followers++;
     timed_wait(c, &c->changed, deadline);
     c->followers--;
@@ -266,40 +338,46 @@ static void run_jobs(struct native__client *c)
 static void pump_lead(struct native__client *c, int64_t timer)
 {
     c->leader = NATIVE__THE_PUMP;
-    if (!c->jobs && !c->followers)
+    c->pump_until = timer;
+    if (!c->jobs && !c->followers && c->polling)
+        sleep_muted(c, timer);
+    else if (!c->jobs && !c->followers)
         sleep_on_bell(c, NULL, NULL, timer);
+    c->muted = false;
     c->leader = NATIVE__NOBODY;
     if (c->followers)
         pthread_cond_broadcast(&c->changed);
 }
 
-static void tell_ready(struct native__client *c, uint64_t *seen)
+/* What comes while fn is called finds nobody to wake: so it is looked for afterwards. */
+static void tell_ready(struct native__client *c)
 {
-    if (!c->ready || *seen == c->progress)
-        return;
-    *seen = c->progress;
-    void (*fn)(void *ctx) = c->ready;
-    void *ctx = c->ready_ctx;
-    native__unlock(c);
-    fn(ctx);
-    native__lock(c);
+    while (c->ready && !c->polling && c->ready_seen != c->progress) {
+        c->ready_seen = c->progress;
+        void (*fn)(void *ctx) = c->ready;
+        void *ctx = c->ready_ctx;
+        native__unlock(c);
+        fn(ctx);
+        native__lock(c);
+    }
 }
 
 /* Sleeps until there is something for it to do. */
 static void rest(struct native__client *c, int64_t timer, int *quiet, uint64_t *turns)
 {
-    bool needed = c->outstanding && c->leader == NATIVE__NOBODY;
+    bool needed = c->outstanding && c->leader == NATIVE__NOBODY && !c->polling;
     bool alone = c->turns == *turns;
     *turns = c->turns;
     /* A thread that was let in meanwhile may have added one, and left it to this one. */
     if (c->timer_count && c->timers[0].when < timer)
         timer = c->timers[0].when;
-    if (needed && (alone || c->ready) && !c->followers) {
+    bool looped = c->loops && c->bell && c->leader == NATIVE__NOBODY;
+    if (((needed && (alone || c->ready)) || looped) && !c->followers) {
         *quiet = 0;
         pump_lead(c, timer);
         return;
     }
-    *quiet = needed ? 0 : *quiet + 1;
+    *quiet = needed ? 0 : c->polling ? QUIET_TICKS + 1 : *quiet + 1;
     int64_t until = rwf_clock_mono() + TICK;
     if (*quiet > QUIET_TICKS) {
         c->deep = true;
@@ -313,7 +391,7 @@ static void *pump_main(void *arg)
 {
     struct native__client *c = arg;
     int quiet = 0;
-    uint64_t turns = 0, seen = 0;
+    uint64_t turns = 0;
     prctl(PR_SET_NAME, "raywf-pump");
     native__lock(c);
     while (!c->stopping) {
@@ -324,7 +402,7 @@ static void *pump_main(void *arg)
             timer = turn(c);
             turns = fresh ? c->turns - 1 : c->turns;
         }
-        tell_ready(c, &seen);
+        tell_ready(c);
         if (c->session_count > 1)
             native__sessions_sweep(c);
         if (!c->stopping && !c->jobs)
@@ -349,8 +427,7 @@ void native__pump_stop(struct native__client *c)
     c->stopping = true;
     pthread_cond_broadcast(&c->stir);
     pthread_cond_broadcast(&c->changed);
-    if (c->bell)
-        store_bell_ring(c->bell);
+    native__wake_leader(c);
     native__unlock(c);
     if (c->pump_runs)
         pthread_join(c->pump, NULL);

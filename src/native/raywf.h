@@ -222,7 +222,8 @@ struct raywf_task_options {
 struct raywf_task; /* a function with its options; lives until raywf_shutdown */
 
 /* plugin: a path; with no '/' it is looked for as dlopen does. The plugin is first
- * looked at when a worker loads it: a wrong one fails the tasks with RAYWF_E_PLUGIN. */
+ * looked at when a worker loads it: a wrong one fails the tasks with RAYWF_E_PLUGIN. A
+ * node of a cluster that has no such file gets it from the one where it was submitted. */
 RAYWF_API struct raywf_task *raywf_task(const char *plugin, const char *function,
                                         const struct raywf_task_options *options,
                                         struct raywf_error *err);
@@ -265,7 +266,8 @@ struct raywf_call_options {
 struct raywf_actor; /* a handle of this process */
 
 /* Starts it; does not wait for the constructor: calls queue until it is done, and fail
- * with its error. */
+ * with its error. class_ NULL: its methods are the plain functions of the plugin (no
+ * constructor, so no arguments; raywf_state is NULL): a worker kept for oneself. */
 RAYWF_API struct raywf_actor *raywf_actor_create(const char *plugin, const char *class_,
                                                  const struct raywf_actor_options *o,
                                                  const struct raywf_arg *args, size_t n,
@@ -345,6 +347,20 @@ RAYWF_API int raywf_return(struct raywf_call *call, size_t i, const void *data,
                            size_t size);
 /* Memory for a return value, to be filled before the function returns. */
 RAYWF_API void *raywf_return_create(struct raywf_call *call, size_t i, size_t size);
+/* For functions that serve requests (`serve:` in a recipe). Argument i is the body of
+ * request i of a batch (raywf_arg_count of them: 1 unless batching is on), and return i
+ * its answer: plain bytes (raywf_return) are status 200 with the content type of the
+ * deployment; this says another status (200 to 599) or type (NULL: the deployment's).
+ * raywf_get gives the data alone.
+ * With `stream: true` a request is a call as a stream: each value that it yields goes to
+ * the client as it comes, as a piece of an answer with status 200; raywf_reply instead of
+ * the first one is the whole answer.
+ * A class that serves gets `args` of the recipe as one JSON text in its constructor
+ * ("{}": none), and user_config as one in its method "reconfigure", before the first
+ * request and whenever it changes. Its method "check_health", if there is one, is called
+ * for each health check, without arguments. */
+RAYWF_API int raywf_reply(struct raywf_call *call, size_t i, int status,
+                          const char *content_type, const void *data, size_t size);
 /* One more value of a stream; waits while the reader is `credit` behind. */
 RAYWF_API int raywf_yield(struct raywf_call *call, const void *data, size_t size);
 /* The error of this call; returns -1. */

@@ -85,22 +85,56 @@ static void commit_value(struct native__client *c, struct native__task *t, uint3
     native__value_unref(c, v); /* the task's own */
 }
 
-/* Items one by one; t NULL: only gives back what they hold. */
+/* What value i is as a reply; only who watches the call wants to know. */
+static int commit_reply(struct native__task *t, uint32_t i, const char **at,
+                        size_t *rest)
+{
+    struct native_item item;
+    const void *bytes;
+    if (native__item(at, rest, &item, &bytes) < 0 || item.object)
+        return -1;
+    if (!item.size)
+        return 0;
+    const struct native_reply *r = bytes;
+    if (item.size < sizeof(*r) || item.size != sizeof(*r) + r->len ||
+        r->len > NATIVE_TYPE_MAX || r->status < 200 || r->status > 599)
+        return -1;
+    if (t && t->watch)
+        native__watch_reply(t->watch, i, r);
+    return 0;
+}
+
+/* What packed items that came from another node are called here. */
+struct moved {
+    const char *at;
+    size_t rest;
+};
+
+/* Items one by one; t NULL: only gives back what they hold. moved: NULL: of this node.
+ */
 static int commit_items(struct native__client *c, struct native__task *t,
-                        const char *at, size_t rest, uint32_t count)
+                        const char *at, size_t rest, uint32_t count, bool replies,
+                        struct moved *moved)
 {
     for (uint32_t i = 0; i < count; i++) {
         struct native_item item;
         const void *bytes;
         if (native__item(&at, &rest, &item, &bytes) < 0)
             return -1;
+        if (moved && item.object &&
+            native_moved(&moved->at, &moved->rest, &item.object) < 0)
+            return -1;
         commit_value(c, t, i, &item, bytes);
     }
+    for (uint32_t i = 0; replies && i < count; i++)
+        if (commit_reply(t, i, &at, &rest) < 0)
+            return -1;
     return 0;
 }
 
 static int commit_packed(struct native__client *c, struct native__task *t,
-                         const struct native_item *item, uint32_t count)
+                         const struct native_item *item, uint32_t count, bool replies,
+                         struct moved *moved)
 {
     size_t size;
     struct rwf_err err;
@@ -110,7 +144,7 @@ static int commit_packed(struct native__client *c, struct native__task *t,
         rwf_log(RWF_LOG_WARN, "native", "packed results are gone: %s", err.text);
         return -1;
     }
-    int rc = commit_items(c, t, at, size, count);
+    int rc = commit_items(c, t, at, size, count, replies, moved);
     store_object_unpin(s, item->object);
     store_object_drop(s, item->object);
     return rc;
@@ -121,13 +155,16 @@ static int take_values(struct native__client *c, struct native__task *t,
 {
     const char *at = (const char *)(m + 1);
     size_t rest = size - sizeof(*m);
+    bool replies = m->msg.flags & NATIVE_REPLIES;
     if (!(m->msg.flags & NATIVE_PACKED))
-        return commit_items(c, t, at, rest, m->count);
+        return commit_items(c, t, at, rest, m->count, replies, NULL);
     struct native_item item;
     const void *bytes;
     if (native__item(&at, &rest, &item, &bytes) < 0 || !item.object)
         return -1;
-    return commit_packed(c, t, &item, m->count);
+    struct moved moved = {at, rest};
+    return commit_packed(c, t, &item, m->count, replies,
+                         m->msg.flags & NATIVE_MOVED ? &moved : NULL);
 }
 
 /* Each value that is still pending was not returned. */
@@ -148,6 +185,8 @@ static void finish(struct native__client *c, struct native__task *t)
             native__value_unref(c, v);
         }
     }
+    if (t->watch)
+        native__watch_end(c, t, RAYWF_OK, "");
     native__keep(c, t);
 }
 
@@ -161,6 +200,8 @@ static void failed(struct native__client *c, struct native__task *t,
     if (native__item(&at, &rest, &item, &bytes) < 0 || item.object)
         item.size = 0;
     char *text = rwf_xstrndup(bytes, item.size);
+    if (m->ns)
+        t->flags |= NATIVE__RAN;
     if (m->code == RAYWF_E_LOST && t->rebuilds++ < 3)
         native__again(c, t); /* its arguments are looked at when it is sent */
     else
@@ -216,7 +257,8 @@ static int yield(struct native__client *c, struct native__line *l,
         native__streams->yield(c, t, m, size);
         return 0;
     }
-    return commit_items(c, NULL, (const char *)(m + 1), size - sizeof(*m), 1);
+    return commit_items(c, NULL, (const char *)(m + 1), size - sizeof(*m), 1, false,
+                        NULL);
 }
 
 /* What was sent behind t is queued again: it has not begun, and will not there. */

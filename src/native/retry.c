@@ -28,8 +28,8 @@ void native__timer_add(struct native__client *c, int64_t when,
     if (i > 0)
         return;
     native__stir(c); /* who sleeps knows of a later one */
-    if (c->leader != NATIVE__NOBODY)
-        store_bell_ring(c->bell);
+    if (!c->polling) /* a loop sees to it itself */
+        native__wake_leader(c);
 }
 
 static struct native__timer pop(struct native__client *c)
@@ -151,6 +151,7 @@ static void bereft(struct native__client *c, struct native__task *t, bool begun,
         native__list_unshift(&t->lane->queue, t);
         return;
     }
+    t->flags |= NATIVE__RAN;
     char all[1024];
     snprintf(all, sizeof(all), "'%s': its %s %s", native__function_name(c, t->function),
              t->lane->ordered ? "actor" : "worker", text);

@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "native/args.h"
 #include "native/lineage.h"
+#include "native/near.h"
 #include "native/values.h"
 
 void native__flush(struct native__line *l)
@@ -242,6 +243,8 @@ static int send_plain(struct native__client *c, struct native__line *l,
     if (!m)
         return 0;
     write_items(c, t, (char *)(m + 1));
+    if (l->at && t->flags & NATIVE__HAS_REFS)
+        native__near_sent(c, l->at, t);
     return 1;
 }
 

@@ -43,22 +43,37 @@ void native__serve_flush(struct native__worker *w)
 
 /* --- names --- */
 
+/* What "?NAME" runs when there is a NAME. */
+static int there_is(struct raywf_call *call)
+{
+    (void)call;
+    return 0;
+}
+
+static raywf_fn resolve_method(struct native__worker *w, const char *name,
+                               struct rwf_err *err)
+{
+    return w->class_ ? native_plugin_method(w->plugin, w->class_, name, err)
+                     : native_plugin_function(w->plugin, name, err);
+}
+
 static raywf_fn resolve(struct native__worker *w, const char *name, struct rwf_err *err)
 {
-    size_t len;
+    size_t len = w->class_ ? strlen(w->class_->name) : 0;
 
     if (w->code) {
         rwf_fail(err, w->code, "%s", w->text);
         return NULL;
     }
-    if (!w->class_)
-        return native_plugin_function(w->plugin, name, err);
-    len = strlen(w->class_->name);
-    if (strncmp(name, w->class_->name, len) == 0 && name[len] == '.')
-        return native_plugin_method(w->plugin, w->class_, name + len + 1, err);
-    rwf_fail(err, RAYWF_E_PLUGIN, "'%s' is not a method of actor class %s", name,
-             w->class_->name);
-    return NULL;
+    if (w->class_ && (strncmp(name, w->class_->name, len) != 0 || name[len] != '.')) {
+        rwf_fail(err, RAYWF_E_PLUGIN, "'%s' is not a method of actor class %s", name,
+                 w->class_->name);
+        return NULL;
+    }
+    name += w->class_ ? len + 1 : 0;
+    if (*name != '?')
+        return resolve_method(w, name, err);
+    return resolve_method(w, name + 1, err) ? there_is : NULL;
 }
 
 static void name_function(struct native__worker *w, struct native__peer *p,
@@ -215,7 +230,7 @@ void native__serve_stall(struct native__worker *w)
 {
     struct native__peer *p = w->call.peer;
 
-    if (!p || p->stalled || p->gone || w->class_)
+    if (!p || p->stalled || p->gone || w->actor)
         return;
     native__gate_return(&w->gate);
     struct native_msg *m = store_ring_reserve(p->ring, sizeof(*m));

@@ -14,7 +14,8 @@ struct native__worker {
     struct native__client *client;
     struct store *store;
     struct native_plugin *plugin;
-    const struct raywf_class *class_; /* of its actor; NULL: none */
+    bool actor;                       /* it is one's */
+    const struct raywf_class *class_; /* of it; NULL: none, or of plain functions */
     void *state;
     bool began; /* a plugin was named, and loaded or not */
     int code;   /* not 0: no call can run, and text says why */

@@ -270,7 +270,7 @@ static void make_values(struct native__client *c, struct native__task *t,
 int native__submit(struct native__client *c, struct native__lane *lane,
                    uint32_t function, const struct native__policy *policy,
                    const struct raywf_arg *args, size_t n, struct raywf_ref *ret_refs,
-                   struct raywf_error *err)
+                   struct native_watch *w, struct raywf_error *err)
 {
     struct native__args a = {.args = args, .count = n};
     if (n && native__args_prepare(c, &a, err) < 0)
@@ -289,6 +289,7 @@ int native__submit(struct native__client *c, struct native__lane *lane,
     t->attempt = 1;
     t->parent = c->call;
     t->flags = a.flags;
+    t->watch = w;
     make_values(c, t, ret_refs);
     native__args_write(c, &a, native__task_args(t));
     c->outstanding++;
@@ -335,6 +336,8 @@ void native__task_fail(struct native__client *c, struct native__task *t, int cod
     c->outstanding--;
     char *copy = rwf_xstrdup(text); /* it may be the text of a value that goes */
     fail_values(c, t, code, copy);
+    if (t->watch)
+        native__watch_end(c, t, code, copy);
     free(copy);
     switch (t->place) {
     case NATIVE__QUEUED:

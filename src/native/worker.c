@@ -72,6 +72,7 @@ static void begin(struct native__worker *w, const Wire__Serve *s)
     struct rwf_err err = {RAYWF_E_PLUGIN, ""};
 
     w->began = true;
+    w->actor = a != NULL;
     w->max_calls = s->max_calls;
     if (!*path)
         rwf_fail(&err, RAYWF_E_PLUGIN, "the worker was told of no plugin to load");
@@ -80,12 +81,12 @@ static void begin(struct native__worker *w, const Wire__Serve *s)
     w->call.plugin = path;
     if (w->plugin) {
         w->call.plugin = native_plugin_path(w->plugin);
-        if (a)
+        if (a && *a->class_)
             w->class_ = native_plugin_class(w->plugin, a->class_, &err);
     }
-    if (!w->plugin || (a && !w->class_))
+    if (!w->plugin || (a && *a->class_ && !w->class_))
         fail(w, &err);
-    else if (a)
+    else if (w->class_)
         native__serve_construct(w, a->args.data, a->args.len);
     w->call.plugin = w->plugin ? native_plugin_path(w->plugin) : "";
     ready(w);

@@ -35,13 +35,13 @@ const Wire__ActorSpec *node__actor_spec(const struct node__actor *a)
 
 static struct node__actor *actor_of(struct node *n, uint64_t id)
 {
-    struct node__actor *a = node__table_get(&n->actors, id);
+    struct node__actor *a = rwf_ids_get(&n->actors, id);
     if (a)
         return a;
     a = rwf_xcalloc(1, sizeof(*a));
     a->node = n;
     a->id = id;
-    node__table_add(&n->actors, id, a);
+    rwf_ids_add(&n->actors, id, a);
     return a;
 }
 
@@ -90,6 +90,26 @@ static bool is_alive(const struct node__actor *a)
            a->lease->worker->state == WORKER_LEASED;
 }
 
+/* The head is to say what becomes of it. */
+static void ask_for(struct node__actor *a)
+{
+    Wire__ActorConnect m = WIRE__ACTOR_CONNECT__INIT;
+    m.actor = a->id;
+    node__head_send(a->node, WIRE_ACTOR_CONNECT, &m.base);
+}
+
+static bool is_elsewhere(const struct node__actor *a)
+{
+    return a->state && *a->state->node && strcmp(a->state->state, "alive") == 0 &&
+           strcmp(a->state->node, a->node->name) != 0;
+}
+
+static void lead_elsewhere(struct node__actor *a, struct node__client *c)
+{
+    if (is_elsewhere(a) && !c->proxy)
+        c->node->options.far->actor(c, a->id, a->state->node);
+}
+
 static bool wants(const struct node__actor *a, uint64_t client)
 {
     for (size_t i = 0; i < a->client_count; i++)
@@ -110,8 +130,12 @@ void node__on_actor_connect(struct node__client *c, struct wire_message *m)
         *RWF_PUSH(a->clients, a->client_count, a->client_cap) = c->id;
     if (a->state)
         NODE__SEND(c->link, WIRE_ACTOR_STATE, a->state);
+    else if (!is_alive(a) && !c->proxy)
+        ask_for(a);
     if (is_alive(a))
         lead_to(a, c);
+    else
+        lead_elsewhere(a, c);
 }
 
 /* --- its life here --- */
@@ -119,7 +143,7 @@ void node__on_actor_connect(struct node__client *c, struct wire_message *m)
 void node__actor_start(struct node *n, const Wire__HeadActorStart *m)
 {
     if (!m->lease || !m->spec || m->lease->lease == 0 || m->spec->actor == 0 ||
-        node__table_get(&n->leases, m->lease->lease)) {
+        rwf_ids_get(&n->leases, m->lease->lease)) {
         rwf_log(RWF_LOG_WARN, "node", "the head sent an actor that makes no sense");
         return;
     }
@@ -133,7 +157,7 @@ void node__actor_start(struct node *n, const Wire__HeadActorStart *m)
     l->actor = a;
     l->wire = node__copy(&m->lease->base);
     a->lease = l;
-    node__table_add(&n->leases, l->wire->lease, l);
+    rwf_ids_add(&n->leases, l->wire->lease, l);
     say_state(a, "starting", 0, "");
     node__lease_place(l);
 }
@@ -181,7 +205,7 @@ void node__actor_failed(struct node__lease *l, unsigned cause, const char *text)
 
 void node__actor_kill(struct node *n, const Wire__ActorKill *m)
 {
-    struct node__actor *a = node__table_get(&n->actors, m->actor);
+    struct node__actor *a = rwf_ids_get(&n->actors, m->actor);
     if (!a || !a->lease)
         return;
     if (a->lease->worker)
@@ -198,7 +222,7 @@ static void forget_dead(void *ctx, void *item)
     struct node *n = ctx;
     if (n->actors.count > DEAD_KEPT && !a->lease && a->state &&
         strcmp(a->state->state, "dead") == 0) {
-        node__table_remove(&n->actors, a->id);
+        rwf_ids_remove(&n->actors, a->id);
         release(a);
     }
 }
@@ -212,11 +236,13 @@ void node__actor_state(struct node *n, const Wire__ActorState *m)
     a->state = node__copy(&m->base);
     for (size_t i = 0; i < a->client_count; i++) {
         struct node__client *c = node__client_find(n, a->clients[i]);
-        if (c)
-            NODE__SEND(c->link, WIRE_ACTOR_STATE, a->state);
+        if (!c)
+            continue;
+        NODE__SEND(c->link, WIRE_ACTOR_STATE, a->state);
+        lead_elsewhere(a, c);
     }
     if (n->actors.count > 2 * DEAD_KEPT)
-        node__table_each(&n->actors, forget_dead, n);
+        rwf_ids_each(&n->actors, forget_dead, n);
 }
 
 struct said {
@@ -234,7 +260,7 @@ static void say_one(void *ctx, void *item)
 
 void node__actors_say(struct node *n, Wire__NodeJoin *join)
 {
-    node__table_each(&n->actors, say_one, &(struct said){join, 0});
+    rwf_ids_each(&n->actors, say_one, &(struct said){join, 0});
 }
 
 static void say_alive(void *ctx, void *item)
@@ -243,11 +269,28 @@ static void say_alive(void *ctx, void *item)
     (void)ctx;
     if (is_alive(a))
         say_state(a, "alive", 0, "");
+    else if (a->client_count > 0 && !a->lease)
+        ask_for(a);
 }
 
 void node__actors_said(struct node *n)
 {
-    node__table_each(&n->actors, say_alive, NULL);
+    rwf_ids_each(&n->actors, say_alive, NULL);
+}
+
+static void lead_again(void *ctx, void *item)
+{
+    struct node__actor *a = item;
+    for (size_t i = 0; is_elsewhere(a) && i < a->client_count; i++) {
+        struct node__client *c = node__client_find(ctx, a->clients[i]);
+        if (c)
+            lead_elsewhere(a, c);
+    }
+}
+
+void node__actors_again(struct node *n)
+{
+    rwf_ids_each(&n->actors, lead_again, n);
 }
 
 /* --- its clients --- */
@@ -262,14 +305,14 @@ static void forget_client(void *ctx, void *item)
             break;
         }
     if (!a->lease && !a->state && a->client_count == 0) {
-        node__table_remove(&a->node->actors, a->id);
+        rwf_ids_remove(&a->node->actors, a->id);
         release(a);
     }
 }
 
 void node__actor_client_gone(struct node__client *c)
 {
-    node__table_each(&c->node->actors, forget_client, c);
+    rwf_ids_each(&c->node->actors, forget_client, c);
 }
 
 static void release_one(void *ctx, void *item)
@@ -280,8 +323,8 @@ static void release_one(void *ctx, void *item)
 
 void node__actors_free(struct node *n)
 {
-    node__table_each(&n->actors, release_one, NULL);
-    node__table_free(&n->actors);
+    rwf_ids_each(&n->actors, release_one, NULL);
+    rwf_ids_free(&n->actors);
 }
 
 /* --- what is for the head --- */
@@ -294,6 +337,8 @@ void node__on_actor_create(struct node__client *c, struct wire_message *m)
         return;
     }
     node__client_announce(c);
+    if (!c->proxy)
+        c->node->options.far->offer_spec(c->node, create->spec);
     create->spec->owner = c->id;
     Wire__HeadActor h = WIRE__HEAD_ACTOR__INIT;
     h.client = c->id;

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What is written here is for people (and for `raywf why`, `report`), never read back
- * to decide anything, so it is not synced: the event log is the truth. Thousands of
- * steps pass through here, and a new inode is what costs most about a small file: so
- * what is the same for many steps is made once and linked.
+ * What is written here is for people (and for `raywf report`), never read back to decide
+ * anything, so it is not synced: the event log is the truth. Thousands of steps pass
+ * through here, and a new inode is what costs most about a small file: so what is the
+ * same for many steps is made once. What the step itself writes must not change it: what
+ * it inherits is kept beside its folder, and the one file that is in there from the
+ * start has a name that is ours.
  */
 #include "config.h"
 #include "node/attempt.h"
@@ -14,6 +16,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "base/digest.h"
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/redact.h"
@@ -207,10 +210,12 @@ static bool add_variable(struct rwf_str *out, const char *var)
 }
 
 static void make_command_text(struct rwf_str *s, const struct proc_spec *spec,
-                              const struct node__command *c)
+                              const struct node__command *c, const char *inherited)
 {
-    rwf_str_addf(s, "#!/bin/sh\n# %s of run %s, to be run again by hand\ncd ",
-                 spec->address, spec->run_id);
+    rwf_str_addf(s,
+                 "#!/bin/sh\n# %s of run %s, to be run again by hand\n"
+                 "# What it inherited: ../%s\ncd ",
+                 spec->address, spec->run_id, inherited);
     rwf_str_add_shell(s, spec->cwd);
     rwf_str_add(s, " || exit\n");
     for (size_t i = 0; i < c->own; i++) {
@@ -229,47 +234,6 @@ static void make_command_text(struct rwf_str *s, const struct proc_spec *spec,
     rwf_str_addc(s, '\n');
 }
 
-static int link_to(int fd, const char *path)
-{
-    char source[64];
-    snprintf(source, sizeof(source), "/proc/self/fd/%d", fd);
-    if (linkat(AT_FDCWD, source, AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0)
-        return 0;
-    if (errno != EEXIST)
-        return -1; /* removed meanwhile, elsewhere, or has all links it can have */
-    unlink(path);
-    return linkat(AT_FDCWD, source, AT_FDCWD, path, AT_SYMLINK_FOLLOW);
-}
-
-static int shared_make(struct node__shared *s, uint64_t stamp, const char *text,
-                       size_t len, mode_t mode, const char *path, struct rwf_err *err)
-{
-    unlink(path); /* never write into what may be linked elsewhere */
-    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
-    if (fd < 0)
-        return rwf_fail(err, errno, "cannot write %s: %s", path, strerror(errno));
-    if (rwf_fs_write_all(fd, text, len, err) < 0) {
-        close(fd);
-        return rwf_wrap(err, "%s", path);
-    }
-    if (s->fd >= 0)
-        close(s->fd);
-    s->fd = fd;
-    s->stamp = stamp;
-    return 0;
-}
-
-int node__shared_link(struct node__shared *s, uint64_t stamp, const char *text,
-                     size_t len, mode_t mode, const char *path, struct rwf_err *err)
-{
-    pthread_mutex_lock(&s->lock);
-    int rc = s->fd >= 0 && s->stamp == stamp ? link_to(s->fd, path) : -1;
-    if (rc < 0)
-        rc = shared_make(s, stamp, text, len, mode, path, err);
-    pthread_mutex_unlock(&s->lock);
-    return rc;
-}
-
 /* Changes with every setenv and every new secret (FNV-1a over the pointers). */
 static uint64_t environment_stamp(void)
 {
@@ -281,7 +245,8 @@ static uint64_t environment_stamp(void)
 
 static void make_env_text(struct rwf_str *s)
 {
-    rwf_str_add(s, "# What every step inherits; what it sets itself is in cmd.sh.\n");
+    rwf_str_add(s, "# What every step inherits; what it sets itself is in its folder, "
+                   "in " NODE__COMMAND_FILE ".\n");
     for (char **v = environ; v && *v; v++) {
         if (name_is_delicate(*v))
             rwf_str_addf(s, "%.*s[hidden]", (int)(strcspn(*v, "=") + 1), *v);
@@ -291,19 +256,45 @@ static void make_env_text(struct rwf_str *s)
     }
 }
 
-static int write_env(const struct proc_spec *spec, struct rwf_err *err)
+/* Named by its content: it is written once for all attempts beside it. */
+static char *inherited_name(const void *text, size_t len)
 {
-    static struct node__shared file = RUN__SHARED_INIT;
-    static struct rwf_str text; /* only touched by the loop's thread */
-    static uint64_t text_stamp;
+    char digest[RWF_DIGEST_LEN];
+    rwf_digest_bytes(text, len, digest);
+    return rwf_xasprintf("env-%.16s.txt", digest);
+}
+
+const struct node__inherited *node__attempt_inherited(void)
+{
+    static struct node__inherited now; /* only touched by the loop's thread */
+    static uint64_t known;
     uint64_t stamp = environment_stamp();
-    if (!text.data || text_stamp != stamp) {
-        rwf_str_clear(&text);
-        make_env_text(&text);
-        text_stamp = stamp;
+    if (now.name && known == stamp)
+        return &now;
+    rwf_str_clear(&now.text);
+    make_env_text(&now.text);
+    free(now.name);
+    now.name = inherited_name(now.text.data, now.text.len);
+    known = stamp;
+    return &now;
+}
+
+/* Other nodes may write it, too, where the file system is a shared one: hence the rename. */
+static int write_inherited(const char *folder, const char *name,
+                           const struct rwf_str *text, struct rwf_err *err)
+{
+    char *own = rwf_xasprintf("%s.%d", name, (int)getpid());
+    char *path = rwf_fs_join(folder, name), *from = rwf_fs_join(folder, own);
+    int rc = 0;
+    if (!rwf_fs_exists(path)) {
+        rc = write_file(folder, own, 0600, text, err);
+        if (rc == 0 && rename(from, path) < 0)
+            rc = rwf_fail(err, errno, "cannot write %s: %s", path, strerror(errno));
+        if (rc < 0)
+            unlink(from);
     }
-    char *path = rwf_fs_join(spec->dir, "env.txt");
-    int rc = node__shared_link(&file, stamp, text.data, text.len, 0600, path, err);
+    free(from);
+    free(own);
     free(path);
     return rc;
 }
@@ -311,11 +302,40 @@ static int write_env(const struct proc_spec *spec, struct rwf_err *err)
 int node__attempt_begin(const struct proc_spec *spec, const struct node__command *c,
                        struct rwf_err *err)
 {
+    const struct node__inherited *inherited = node__attempt_inherited();
     struct rwf_str s = { 0 };
-    make_command_text(&s, spec, c);
-    int rc = write_file(spec->dir, "cmd.sh", 0777, &s, err);
+    char *folder = rwf_fs_dirname(spec->dir);
+    make_command_text(&s, spec, c, inherited->name);
+    int rc = write_file(spec->dir, NODE__COMMAND_FILE, 0777, &s, err);
+    if (rc == 0)
+        rc = write_inherited(folder, inherited->name, &inherited->text, err);
+    free(folder);
     rwf_str_free(&s);
-    return rc < 0 ? -1 : write_env(spec, err);
+    return rc;
+}
+
+/* The name is that of the text as it came: the command's file says it. */
+int node__attempt_put_inherited(const char *dir, const void *text, size_t len,
+                                struct rwf_err *err)
+{
+    struct rwf_str clean = { 0 };
+    char *folder = rwf_fs_dirname(dir), *name = inherited_name(text, len);
+    rwf_redact(&clean, text, len);
+    int rc = write_inherited(folder, name, &clean, err);
+    rwf_str_free(&clean);
+    free(name);
+    free(folder);
+    return rc;
+}
+
+int node__attempt_put_command(const char *dir, const void *text, size_t len,
+                              struct rwf_err *err)
+{
+    struct rwf_str clean = { 0 };
+    rwf_redact(&clean, text, len);
+    int rc = write_file(dir, NODE__COMMAND_FILE, 0777, &clean, err);
+    rwf_str_free(&clean);
+    return rc;
 }
 
 int node__attempt_end(const char *dir, const struct proc_exit *result,

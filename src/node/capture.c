@@ -9,13 +9,14 @@
 #include "node/capture.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/redact.h"
-#include "node/attempt.h"
 
 #define KEEP 65536
 #define CHUNK 65536
@@ -24,11 +25,17 @@
 #define TAIL_BYTES 4096
 #define LINE_MAX_BYTES 65536
 
-static struct node__shared empty = RUN__SHARED_INIT;
+/* The file of all that print nothing: made once, then linked, for a new inode is what costs
+ * most about it. */
+static struct {
+    pthread_mutex_t lock;
+    int fd; /* of the newest, or -1 */
+} empty = {PTHREAD_MUTEX_INITIALIZER, -1};
 
 void node__capture_open(struct node__capture *c, int pipe, char *path, int64_t limit)
 {
     *c = (struct node__capture){.pipe = pipe, .file = -1, .path = path, .limit = limit};
+    c->failed = !path;
 }
 
 static int open_file(struct node__capture *c, struct rwf_err *err)
@@ -72,6 +79,8 @@ static void take_clean(struct node__capture *c, const char *bytes, size_t len)
         write_file(c, bytes, (int64_t)len < room ? len : (size_t)room);
     c->total += (int64_t)len;
     keep_last(c, bytes, len);
+    if (c->fn && len > 0)
+        c->fn(c->ctx, c->stream, bytes, len);
 }
 
 static void take(struct node__capture *c, const char *bytes, size_t len, bool final)
@@ -84,6 +93,11 @@ static void take(struct node__capture *c, const char *bytes, size_t len, bool fi
     rwf_redact_stream(&c->held, &out, bytes, len, final);
     take_clean(c, out.data, out.len);
     rwf_str_free(&out);
+}
+
+void node__capture_put(struct node__capture *c, const void *bytes, size_t len)
+{
+    take(c, bytes, len, false);
 }
 
 /* 1: bytes in buf, 0: nothing there now, -1: at its end. */
@@ -120,6 +134,32 @@ static void close_fd(int *fd)
     *fd = -1;
 }
 
+static int link_to(int fd, const char *path)
+{
+    char source[64];
+    snprintf(source, sizeof(source), "/proc/self/fd/%d", fd);
+    if (linkat(AT_FDCWD, source, AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0)
+        return 0;
+    if (errno != EEXIST)
+        return -1; /* removed meanwhile, elsewhere, or has all links it can have */
+    unlink(path);
+    return linkat(AT_FDCWD, source, AT_FDCWD, path, AT_SYMLINK_FOLLOW);
+}
+
+static void put_empty(const char *path)
+{
+    pthread_mutex_lock(&empty.lock);
+    if (empty.fd < 0 || link_to(empty.fd, path) < 0) {
+        unlink(path); /* never take what may be linked elsewhere */
+        int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0444);
+        if (fd >= 0 && empty.fd >= 0)
+            close(empty.fd);
+        if (fd >= 0)
+            empty.fd = fd;
+    }
+    pthread_mutex_unlock(&empty.lock);
+}
+
 void node__capture_close(struct node__capture *c)
 {
     take(c, "", 0, true);
@@ -136,8 +176,8 @@ void node__capture_close(struct node__capture *c)
         write_file(c, s.data, s.len);
         rwf_str_free(&s);
     }
-    if (c->total == 0)
-        node__shared_link(&empty, 0, "", 0, 0444, c->path, NULL);
+    if (c->total == 0 && c->path)
+        put_empty(c->path);
     close_fd(&c->file);
     close_fd(&c->pipe);
 }

@@ -11,7 +11,13 @@
 #include "base/err.h"
 #include "base/str.h"
 
+/* Output as it is kept: redacted. */
+typedef void (*node__output_fn)(void *ctx, int stream, const void *data, size_t size);
+
 struct node__capture {
+    node__output_fn fn;  /* NULL: nobody else wants it */
+    void *ctx;
+    int stream;          /* for fn: 1 stdout, 2 stderr */
     int pipe;            /* -1 when at its end */
     int file;            /* -1 until there is something to write */
     char *path;          /* of the file */
@@ -23,10 +29,12 @@ struct node__capture {
     struct rwf_str last; /* the newest bytes */
 };
 
-/* Takes the read end and path over. */
+/* Takes the read end and path over. path NULL: nothing is written. */
 void node__capture_open(struct node__capture *c, int pipe, char *path, int64_t limit);
 /* Reads what is there, at most a few buffers. true: the pipe is at its end. */
 bool node__capture_read(struct node__capture *c);
+/* The same with bytes that came another way (pipe -1). */
+void node__capture_put(struct node__capture *c, const void *bytes, size_t len);
 /* Writes what was kept back (an empty file, if there was nothing at all); closes the
  * file, and the pipe if it is still open. */
 void node__capture_close(struct node__capture *c);

@@ -24,38 +24,28 @@
 static void on_hello(struct node__client *c, struct wire_message *m);
 static void on_join(struct node__client *c, struct wire_message *m);
 
-enum { ANYTIME = 1, WORKERS = 2 };
-
-/* What clients may say. */
-static const struct {
-    void (*fn)(struct node__client *c, struct wire_message *m);
-    int flags; /* ANYTIME: without having joined */
-} handlers[WIRE_TYPE_COUNT] = {
-    [WIRE_HELLO] = {on_hello, ANYTIME},
-    [WIRE_JOIN] = {on_join, ANYTIME},
-    [WIRE_WANT] = {node__on_want, 0},
-    [WIRE_RETURN] = {node__on_return, 0},
-    [WIRE_READY] = {node__on_ready, WORKERS},
-    [WIRE_BLOCKED] = {node__on_blocked, WORKERS},
-    [WIRE_END] = {node__on_end, 0},
-    [WIRE_FULL] = {node__on_full, 0},
-    [WIRE_RESTORE] = {node__on_restore, 0},
-    [WIRE_ASK] = {node__on_ask, 0},
-    [WIRE_TELL] = {node__on_tell, 0},
-    [WIRE_CANCEL_OWNED] = {node__on_cancel_owned, 0},
-    [WIRE_ACTOR_CREATE] = {node__on_actor_create, 0},
-    [WIRE_ACTOR_FIND] = {node__on_actor_find, ANYTIME},
-    [WIRE_ACTOR_CONNECT] = {node__on_actor_connect, 0},
-    [WIRE_ACTOR_KILL] = {node__on_actor_kill, ANYTIME},
-    [WIRE_ACTOR_DROP] = {node__on_actor_drop, 0},
-    [WIRE_GROUP_CREATE] = {node__on_group_create, 0},
-    [WIRE_GROUP_REMOVE] = {node__on_group_remove, 0},
-    [WIRE_LIST] = {node__on_list, ANYTIME},
+/* What clients may say; what is for other nodes, too, is in node_far. */
+static const struct node__client_row handlers[WIRE_TYPE_COUNT] = {
+    [WIRE_HELLO] = {.fn = on_hello, .anytime = true},
+    [WIRE_JOIN] = {.fn = on_join, .anytime = true},
+    [WIRE_WANT] = {.fn = node__on_want},
+    [WIRE_RETURN] = {.fn = node__on_return},
+    [WIRE_READY] = {.fn = node__on_ready, .workers = true},
+    [WIRE_BLOCKED] = {.fn = node__on_blocked, .workers = true},
+    [WIRE_END] = {.fn = node__on_end},
+    [WIRE_FULL] = {.fn = node__on_full},
+    [WIRE_RESTORE] = {.fn = node__on_restore},
+    [WIRE_ACTOR_CREATE] = {.fn = node__on_actor_create},
+    [WIRE_ACTOR_FIND] = {.fn = node__on_actor_find, .anytime = true},
+    [WIRE_ACTOR_CONNECT] = {.fn = node__on_actor_connect},
+    [WIRE_ACTOR_KILL] = {.fn = node__on_actor_kill, .anytime = true},
+    [WIRE_ACTOR_DROP] = {.fn = node__on_actor_drop},
+    [WIRE_LIST] = {.fn = node__on_list, .anytime = true},
 };
 
 struct node__client *node__client_find(struct node *n, uint64_t id)
 {
-    return node__table_get(&n->clients, id);
+    return rwf_ids_get(&n->clients, id);
 }
 
 void node__client_close(struct node__client *c)
@@ -107,6 +97,16 @@ static bool floods(struct node__client *c)
     return ++c->messages > MESSAGES_PER_SECOND;
 }
 
+/* NULL: clients may not send it. */
+static const struct node__client_row *row_of(const struct node *n, unsigned type)
+{
+    if (type >= WIRE_TYPE_COUNT)
+        return NULL;
+    const struct node__client_row *row =
+        handlers[type].fn ? &handlers[type] : &n->options.far->client[type];
+    return row->fn ? row : NULL;
+}
+
 static void on_message(void *ctx, struct wire_link *link, struct wire_message *m)
 {
     struct node__client *c = ctx;
@@ -116,17 +116,17 @@ static void on_message(void *ctx, struct wire_link *link, struct wire_message *m
                           MESSAGES_PER_SECOND);
         return;
     }
-    int flags = m->type < WIRE_TYPE_COUNT ? handlers[m->type].flags : 0;
-    if (m->type >= WIRE_TYPE_COUNT || !handlers[m->type].fn)
+    const struct node__client_row *row = row_of(c->node, m->type);
+    if (!row)
         node__client_drop(c, "%s is not for clients to send", wire_type_name(m->type));
     else if (!c->greeted && m->type != WIRE_HELLO)
         node__client_drop(c, "%s came before HELLO", wire_type_name(m->type));
-    else if (!c->joined && !(flags & ANYTIME))
+    else if (!c->joined && !row->anytime)
         node__client_drop(c, "%s came before JOIN", wire_type_name(m->type));
-    else if ((flags & WORKERS) && !c->worker)
+    else if (row->workers && !c->worker)
         node__client_drop(c, "%s is for workers only", wire_type_name(m->type));
     else
-        handlers[m->type].fn(c, m);
+        row->fn(c, m);
 }
 
 static void on_hello(struct node__client *c, struct wire_message *m)
@@ -154,9 +154,9 @@ static void take_number(struct node__client *c, uint64_t wanted)
     struct node *n = c->node;
     if (wanted == 0 || wanted == c->id || c->worker || node__client_find(n, wanted))
         return;
-    node__table_remove(&n->clients, c->id);
+    rwf_ids_remove(&n->clients, c->id);
     c->id = wanted;
-    node__table_add(&n->clients, c->id, c);
+    rwf_ids_add(&n->clients, c->id, c);
 }
 
 static void welcome(struct node__client *c)
@@ -211,7 +211,7 @@ void node__client_announce(struct node__client *c)
 {
     uint64_t parent = 0;
     const char *job = c->job;
-    if (!c->joined)
+    if (!c->joined || c->proxy)
         return;
     if (c->worker && c->worker->lease && c->worker->lease->wire->client) {
         const struct node__client *of;
@@ -243,7 +243,7 @@ static void announce_one(void *ctx, void *item)
 
 void node__clients_announce(struct node *n)
 {
-    node__table_each(&n->clients, announce_one, NULL);
+    rwf_ids_each(&n->clients, announce_one, NULL);
 }
 
 /* --- its life --- */
@@ -271,8 +271,8 @@ static void on_closed(void *ctx, struct wire_link *link, const struct rwf_err *e
     node__wants_stop(c); /* else the head would lend it more while it goes */
     node__leases_client_gone(c);
     node__actor_client_gone(c);
-    node__table_remove(&n->clients, c->id);
-    node__forward_client_gone(c);
+    rwf_ids_remove(&n->clients, c->id);
+    n->options.far->client_gone(c);
     node__uplink_client_gone(c);
     if (c->announced) {
         Wire__ClientLeave l = WIRE__CLIENT_LEAVE__INIT;
@@ -282,7 +282,7 @@ static void on_closed(void *ctx, struct wire_link *link, const struct rwf_err *e
     if (c->worker) {
         c->worker->client = NULL;
         node__worker_socket_closed(c->worker);
-    } else if (c->slot >= 0) {
+    } else if (c->slot >= 0 && !c->proxy) {
         store_slot_release(n->store, c->slot);
         node__leases_retry(n);
     }
@@ -298,9 +298,19 @@ static struct node__client *create(struct node *n, struct wire_link *link, int p
     c->slot = -1;
     c->pid = pid;
     c->id = (uint64_t)n->boot << 32 | ++n->last_client;
-    node__table_add(&n->clients, c->id, c);
+    rwf_ids_add(&n->clients, c->id, c);
     n->open++;
     wire_link_handle(link, &(struct wire_handler){c, on_message, on_closed});
+    return c;
+}
+
+struct node__client *node__client_proxy(struct node *n, struct wire_link *link, int slot)
+{
+    struct node__client *c = create(n, link, (int)getpid());
+    c->greeted = c->joined = c->proxy = true;
+    c->slot = slot;
+    c->job = rwf_xstrdup("");
+    c->program = rwf_xstrdup("a client of another node");
     return c;
 }
 

@@ -268,6 +268,13 @@ void node_gpus_look(struct node_gpu_use *ret)
         node__nvml_look(gpus, count, ret);
 }
 
+int node_gpus_peers(bool *ret)
+{
+    const struct node_gpu *gpus;
+    size_t count = node_gpus(&gpus);
+    return here.fake || count == 0 ? -1 : node__nvml_peers(gpus, count, ret);
+}
+
 int node_gpus_guess(void)
 {
     const struct node_gpu *gpus;

@@ -10,6 +10,7 @@
  */
 #ifndef RWF_NODE_GPU_H
 #define RWF_NODE_GPU_H
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -40,6 +41,9 @@ const char *node_gpus_source(void);
 const char *node_gpus_problems(void);
 /* Asks the driver about all of them: ret has room for node_gpus(). */
 void node_gpus_look(struct node_gpu_use *ret);
+/* ret[i * COUNT + j]: GPU i reads the memory of GPU j without the CPU; ret has room for
+ * COUNT * COUNT. -1: the driver does not tell. */
+int node_gpus_peers(bool *ret);
 /* How many there may be, without opening anything: device files. For records only. */
 int node_gpus_guess(void);
 

@@ -24,9 +24,15 @@ const Wire__Resources *node__lease_resources(const struct node__lease *l)
     return l->wire->shape ? l->wire->shape->resources : NULL;
 }
 
+/* Number of the client that has it here: of another node's, its proxy. */
+static uint64_t holder(const struct node__lease *l)
+{
+    return l->proxy ? l->proxy : l->wire->client;
+}
+
 static struct node__client *client_of(const struct node__lease *l)
 {
-    return node__client_find(l->node, l->wire->client);
+    return node__client_find(l->node, holder(l));
 }
 
 static void give_back(struct node *n, uint64_t lease)
@@ -41,7 +47,7 @@ void node__lease_end(struct node__lease *l)
     struct node *n = l->node;
     if (!l->worker)
         TAILQ_REMOVE(&n->parked, l, parked);
-    node__table_remove(&n->leases, l->wire->lease);
+    rwf_ids_remove(&n->leases, l->wire->lease);
     give_back(n, l->wire->lease);
     node__free(l->wire);
     free(l);
@@ -130,20 +136,21 @@ void node__lease_place(struct node__lease *l)
     node__lease_ready(l);
 }
 
-void node__lease_granted(struct node *n, const Wire__Lease *wire)
+void node__lease_granted(struct node *n, const Wire__Lease *wire, uint64_t proxy)
 {
-    if (!wire || wire->lease == 0 || node__table_get(&n->leases, wire->lease)) {
+    if (!wire || wire->lease == 0 || rwf_ids_get(&n->leases, wire->lease)) {
         rwf_log(RWF_LOG_WARN, "node", "the head sent a lease that makes no sense");
         return;
     }
-    if (!wire->shape || !node__client_find(n, wire->client)) {
+    if (!wire->shape || !node__client_find(n, proxy ? proxy : wire->client)) {
         give_back(n, wire->lease); /* its client left meanwhile */
         return;
     }
     struct node__lease *l = rwf_xcalloc(1, sizeof(*l));
     l->node = n;
+    l->proxy = proxy;
     l->wire = node__copy(&wire->base);
-    node__table_add(&n->leases, wire->lease, l);
+    rwf_ids_add(&n->leases, wire->lease, l);
     node__lease_place(l);
 }
 
@@ -209,8 +216,10 @@ void node__on_return(struct node__client *c, struct wire_message *m)
 {
     const Wire__Return *r = (const Wire__Return *)m->body;
     struct node__ring *ring = node__ring_find(c->node, c, r->lease);
-    struct node__lease *l = node__table_get(&c->node->leases, r->lease);
-    if (l && !l->actor && l->wire->client == c->id)
+    struct node__lease *l = rwf_ids_get(&c->node->leases, r->lease);
+    if (c->node->options.far->returned(c, r))
+        return; /* its worker is elsewhere */
+    if (l && !l->actor && holder(l) == c->id)
         finish(l, r->broken);
     else if (ring)
         node__ring_end(ring, true); /* its handle on an actor */
@@ -219,7 +228,7 @@ void node__on_return(struct node__client *c, struct wire_message *m)
 
 void node__lease_recall(struct node *n, const Wire__HeadRecall *m)
 {
-    struct node__lease *l = node__table_get(&n->leases, m->lease);
+    struct node__lease *l = rwf_ids_get(&n->leases, m->lease);
     const char *text = m->text && *m->text ? m->text : "pre-empted";
     if (!l)
         return;
@@ -255,6 +264,8 @@ void node__on_end(struct node__client *c, struct wire_message *m)
     struct node *n = c->node;
     struct node__worker *w;
     struct node__ring *r = NULL;
+    if (n->options.far->ended(c, e))
+        return;
     LIST_FOREACH(w, &n->workers, link)
     if (w->id == e->worker)
         break;
@@ -278,7 +289,7 @@ static void lease_gone(void *ctx, void *item)
 {
     struct node__client *c = ((struct gone *)ctx)->client;
     struct node__lease *l = item;
-    if (l->actor || l->wire->client != c->id)
+    if (l->actor || holder(l) != c->id)
         return;
     struct node__worker *w = l->worker;
     bool quiet = true;
@@ -293,7 +304,8 @@ void node__leases_client_gone(struct node__client *c)
 {
     struct node__worker *w;
     struct node__ring *r, *next;
-    node__table_each(&c->node->leases, lease_gone, &(struct gone){c});
+    c->node->options.far->give_back(c);
+    rwf_ids_each(&c->node->leases, lease_gone, &(struct gone){c});
     LIST_FOREACH(w, &c->node->workers, link)
     for (r = LIST_FIRST(&w->rings); r; r = next) {
         next = LIST_NEXT(r, link);

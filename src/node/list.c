@@ -67,7 +67,10 @@ static json_t *list_tasks(struct node *n, const char *about)
         json_array_append_new(
             list,
             json_pack("{s:s, s:I, s:I, s:s, s:I, s:i, s:s, s:s, s:I}", "node", n->name,
-                      "task", (json_int_t)task, "client", (json_int_t)r->client->id,
+                      "task", (json_int_t)task, "client",
+                      (json_int_t)(r->client->proxy && client_of(w)
+                                       ? client_of(w) /* of another node */
+                                       : r->client->id),
                       "job", r->client->job ? r->client->job : "", "worker",
                       (json_int_t)w->id, "pid", (int)w->pid, "plugin", w->plugin,
                       "state", "running", "running_ns",
@@ -134,7 +137,7 @@ static json_t *list_clients(struct node *n, const char *about)
 {
     json_t *list = json_array();
     (void)about;
-    node__table_each(&n->clients, add_client, list);
+    rwf_ids_each(&n->clients, add_client, list);
     return list;
 }
 
@@ -171,6 +174,12 @@ void node__on_list(struct node__client *c, struct wire_message *m)
 {
     Wire__List *l = (Wire__List *)m->body;
     json_t *list = node_list(c->node, l->what, l->about);
+    char *away = list ? NULL : node__head_is_away(c->node);
+    if (away) {
+        node__client_error(c, l->request, 0, "%s", away);
+        free(away);
+        return;
+    }
     if (!list) {
         node__head_ask(c, l->request, WIRE_LIST, m->body, &l->request);
         return;

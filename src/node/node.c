@@ -21,7 +21,6 @@
 
 #define STORE_MAX ((int64_t)8 << 30)
 #define STORE_SHARE 0.3
-#define PREFAULT ((size_t)16 << 20)
 #define SPILL_QUOTA ((int64_t)10 << 30)
 #define IDLE (10 * RAYWF_S)
 #define PRESSURE 0.95
@@ -48,18 +47,22 @@ void node__free(void *message)
 
 static void release(struct node *n)
 {
+    n->options.far->free(n);
     node__service_free(n);
     node__uplink_free(n);
-    node__forward_free(n);
     node__actors_free(n);
     node__crashes_free(n);
-    node__table_free(&n->clients);
-    node__table_free(&n->leases);
+    rwf_ids_free(&n->clients);
+    rwf_ids_free(&n->leases);
     store_destroy(n->store);
     free(n->name);
     free(n->folder);
     free(n->address);
     free(n->spill);
+    free((char *)n->options.peer_host);
+    free((char *)n->options.peer_bind);
+    free((char *)n->options.interface);
+    explicit_bzero(n->key, sizeof(n->key));
     free(n);
 }
 
@@ -69,9 +72,14 @@ void node__closed(struct node *n)
         release(n);
 }
 
-static void on_timer_closed(uv_handle_t *h)
+static void on_handle_closed(uv_handle_t *h)
 {
     node__closed(h->data);
+}
+
+void node__close(void *handle)
+{
+    uv_close(handle, on_handle_closed);
 }
 
 void node__timer(struct node *n, uv_timer_t *t)
@@ -128,6 +136,10 @@ static void take_options(struct node *n, const struct node_options *o)
         mine->idle = IDLE;
     if (!(mine->pressure > 0))
         mine->pressure = pressure();
+    mine->peer_host = o->peer_host ? rwf_xstrdup(o->peer_host) : NULL;
+    mine->peer_bind = o->peer_bind ? rwf_xstrdup(o->peer_bind) : NULL;
+    mine->interface = o->interface ? rwf_xstrdup(o->interface) : NULL;
+    mine->key = o->key ? memcpy(n->key, o->key, sizeof(n->key)) : NULL;
     mine->folder = n->folder;
     mine->address = n->address;
     mine->spill = n->spill;
@@ -151,7 +163,6 @@ static int open_store(struct node *n, struct rwf_err *err)
     struct store_options s = {.arena = (size_t)o->store,
                               .spill_dir = o->spill,
                               .spill_quota = o->spill_quota};
-    s.prefault = PREFAULT < s.arena ? PREFAULT : s.arena;
     n->store = store_create(&s, err);
     return n->store ? 0 : -1;
 }
@@ -179,10 +190,13 @@ struct node *node_create(uv_loop_t *loop, const struct node_options *o,
     n->listener = wire_listen_unix(loop, n->address, node__client_accept, n, err);
     if (!n->listener)
         goto out;
+    if (o->far->create(n, err) < 0)
+        goto out;
     node__service_create(n);
     node__uplink_create(n);
     node__timer(n, &n->idle_timer);
     node__timer(n, &n->watch);
+    node__timer(n, &n->drain_timer);
     return n;
 out:
     release(n);
@@ -191,6 +205,7 @@ out:
 
 int node_attach_client(struct node *n, int fd, struct rwf_err *err)
 {
+    store_prefault(n->store, NODE__PREFAULT);
     return node__client_open(n, fd, NULL, err) ? 0 : -1;
 }
 
@@ -212,6 +227,7 @@ void node_stop(struct node *n, void (*done)(void *ctx), void *ctx)
     n->stopped = done;
     n->stopped_ctx = ctx;
     n->stopping = true;
+    n->options.far->stop(n);
     node__pool_stop(n);
 }
 
@@ -227,12 +243,15 @@ void node_destroy(struct node *n)
         next = LIST_NEXT(w, link);
         node__worker_kill(w, RAYWF_ON_NODE, "was ended: its node ends");
     }
+    n->options.far->ending(n);
     wire_listener_close(n->listener);
     n->listener = NULL;
-    node__table_each(&n->clients, close_client, NULL);
+    rwf_ids_each(&n->clients, close_client, NULL);
     node__uplink_close(n);
-    uv_close((uv_handle_t *)&n->idle_timer, on_timer_closed);
-    uv_close((uv_handle_t *)&n->watch, on_timer_closed);
+    n->options.far->close(n);
+    node__close(&n->idle_timer);
+    node__close(&n->watch);
+    node__close(&n->drain_timer);
     n->destroyed = true;
     node__closed(n);
 }

@@ -261,3 +261,36 @@ void node__nvml_look(const struct node_gpu *gpus, size_t count,
     if (rc == 0)
         api.shutdown();
 }
+
+/* --- who reaches whose memory --- */
+
+#define P2P_READ 0 /* which of the ways is asked about */
+
+static int load_peers(int (**ret)(nvml_device, nvml_device, int, int *))
+{
+    static int (*status)(nvml_device, nvml_device, int, int *);
+    const struct rwf_dl_symbol symbols[] = {{"nvmlDeviceGetP2PStatus", &status}};
+    const char *given = getenv("RAYWF_NVML");
+    const char *names[] = {given ? given : "libnvidia-ml.so.1", NULL};
+    int rc = rwf_dl_open(names, symbols, RWF_COUNT(symbols), NULL);
+    *ret = status;
+    return rc;
+}
+
+int node__nvml_peers(const struct node_gpu *gpus, size_t count, bool *ret)
+{
+    int (*status)(nvml_device, nvml_device, int, int *);
+    nvml_device a, b;
+    if (begin(NULL) < 0)
+        return -1;
+    int rc = load_peers(&status);
+    for (size_t i = 0; i < count * count && rc == 0; i++) {
+        int code = 1;
+        ret[i] = i / count == i % count ||
+                 (api.by_uuid(gpus[i / count].uuid, &a) == NVML_OK &&
+                  api.by_uuid(gpus[i % count].uuid, &b) == NVML_OK &&
+                  status(a, b, P2P_READ, &code) == NVML_OK && code == 0);
+    }
+    api.shutdown();
+    return rc;
+}

@@ -22,5 +22,7 @@ int node__nvml_find(struct node__nvml_found *ret, struct rwf_str *source,
                     struct rwf_str *problems, struct rwf_err *err);
 void node__nvml_look(const struct node_gpu *gpus, size_t count,
                      struct node_gpu_use *ret);
+/* ret[i * count + j]: GPU i can read the memory of GPU j itself. -1: not known. */
+int node__nvml_peers(const struct node_gpu *gpus, size_t count, bool *ret);
 
 #endif

@@ -302,10 +302,10 @@ void node__pool_retire_idle(struct node *n, const char *reason)
 
 /* --- the end --- */
 
-static void say_stopped(struct node *n)
+void node__pool_say_stopped(struct node *n)
 {
     void (*done)(void *ctx) = n->stopped;
-    if (n->worker_count > 0 || !done)
+    if (n->worker_count > 0 || n->options.far->busy(n) || !done)
         return;
     n->stopped = NULL;
     done(n->stopped_ctx);
@@ -313,7 +313,7 @@ static void say_stopped(struct node *n)
 
 static void on_stop_turn(uv_timer_t *t)
 {
-    say_stopped(t->data);
+    node__pool_say_stopped(t->data);
 }
 
 void node__pool_stop(struct node *n)
@@ -334,7 +334,7 @@ void node__pool_gone(struct node__worker *w)
     LIST_REMOVE(w, link);
     n->worker_count--;
     if (n->stopping)
-        say_stopped(n);
+        node__pool_say_stopped(n);
     else
         arm_idle(n);
 }

@@ -235,11 +235,37 @@ static void on_pipe_event(uv_poll_t *h, int status, int events)
     enum pipe_id id = (enum pipe_id)(h - p->pipe_poll);
     (void)status;
     (void)events;
-    if (!read_pipe(p, id))
+    /* Who is told of the output may have ended the process there and then. */
+    if (!read_pipe(p, id) || uv_is_closing((uv_handle_t *)h))
         return;
     pipe_ended(p, id);
     if (p->phase == DRAINS && p->open_pipes == 0)
         finish(p);
+}
+
+void proc_tap(struct proc *p,
+              void (*output)(void *ctx, int stream, const void *data, size_t size),
+              void *ctx)
+{
+    p->out.fn = p->err.fn = output;
+    p->out.ctx = p->err.ctx = ctx;
+    p->out.stream = 1;
+    p->err.stream = 2;
+}
+
+void proc_hold(struct proc *p, bool hold)
+{
+    if (p->phase != RUNS && p->phase != LINGERS)
+        return;
+    for (int id = 0; id < PIPE_COUNT; id++) {
+        uv_poll_t *h = &p->pipe_poll[id];
+        if (uv_is_closing((uv_handle_t *)h))
+            continue;
+        if (hold)
+            uv_poll_stop(h);
+        else
+            uv_poll_start(h, UV_READABLE, on_pipe_event);
+    }
 }
 
 /* --- asking it to end --- */

@@ -10,6 +10,7 @@
 #ifndef RWF_NODE_PROC_H
 #define RWF_NODE_PROC_H
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <uv.h>
 #include "base/err.h"
@@ -19,7 +20,7 @@ struct proc_spec {
     const json_t *argv;        /* array of strings; argv[0] is searched in PATH */
     const json_t *env;         /* {NAME: value} on top of ours */
     const char *cwd;
-    const char *dir;           /* attempt folder: cmd.sh env.txt stdout stderr exit.json */
+    const char *dir;           /* attempt folder: raywf-cmd.sh stdout stderr exit.json; ../env-DIGEST.txt */
     const char *run_id;        /* RAYWF_RUN_ID, by which leftovers are found */
     const char *address;
     int64_t memory;            /* bytes, 0: no limit */
@@ -59,6 +60,14 @@ struct proc_handler {
 /* NULL and *err (code ENOENT, EACCES, … with what to do) when it cannot start. */
 struct proc *proc_start(uv_loop_t *loop, const struct proc_spec *spec,
                         const struct proc_handler *handler, struct rwf_err *err);
+/* From now on its output is also told, as it is captured. Right after the start, so that
+ * nothing is missed. stream: 1 stdout, 2 stderr. */
+void proc_tap(struct proc *p,
+              void (*output)(void *ctx, int stream, const void *data, size_t size),
+              void *ctx);
+/* While it is held nothing is read of what it prints and reports, so that it has to wait;
+ * once it has ended, what is left is read all the same. */
+void proc_hold(struct proc *p, bool hold);
 int proc_pid(const struct proc *p);
 /* TERM now, KILL after the grace; exited follows with PLAN_CAUSE_STOPPED. */
 void proc_stop(struct proc *p);

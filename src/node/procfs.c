@@ -197,7 +197,7 @@ int64_t node__process_peak(pid_t pid)
 /* --- the sweep --- */
 
 struct sweep {
-    const char *want; /* "RAYWF_RUN_ID=…" */
+    const char *want[2]; /* "RAYWF_RUN_ID=…"; both, if there are two */
     pid_t spare[64];  /* ourselves and our ancestors */
     int spare_count;
     int killed;
@@ -245,7 +245,8 @@ static bool is_leftover(const void *ctx, pid_t pid)
         if (s->spare[i] == pid)
             return false;
     struct stat_line st;
-    return owned(pid) && environment_has(pid, s->want) && read_stat(pid, &st) == 0 &&
+    return owned(pid) && environment_has(pid, s->want[0]) &&
+           (!s->want[1] || environment_has(pid, s->want[1])) && read_stat(pid, &st) == 0 &&
            st.state != 'Z' && st.state != 'X';
 }
 
@@ -256,20 +257,36 @@ static void sweep_one(void *ctx, pid_t pid)
         s->killed += kill_if(pid, SIGKILL, is_leftover, s, SWEEP_WAIT_MS);
 }
 
+static int sweep_all(struct sweep *s)
+{
+    int total = 0;
+    spare_ancestors(s);
+    for (int pass = 0; pass < SWEEP_PASSES; pass++) {
+        s->killed = 0;
+        each_pid(sweep_one, s);
+        if (s->killed == 0)
+            break;
+        total += s->killed;
+    }
+    return total;
+}
+
+int node__sweep(const char *address, const char *name)
+{
+    char *socket = rwf_xasprintf("RAYWF_ADDRESS=%s", address);
+    char *node = rwf_xasprintf("RAYWF_NODE=%s", name);
+    struct sweep s = {.want = {socket, node}};
+    int total = sweep_all(&s);
+    free(socket);
+    free(node);
+    return total;
+}
+
 int proc_sweep(const char *run_id)
 {
-    struct sweep s = { 0 };
     char *want = rwf_xasprintf("RAYWF_RUN_ID=%s", run_id);
-    s.want = want;
-    spare_ancestors(&s);
-    int total = 0;
-    for (int pass = 0; pass < SWEEP_PASSES; pass++) {
-        s.killed = 0;
-        each_pid(sweep_one, &s);
-        if (s.killed == 0)
-            break;
-        total += s.killed;
-    }
+    struct sweep s = {.want = {want}};
+    int total = sweep_all(&s);
     node__limit_sweep(run_id);
     free(want);
     return total;

@@ -26,4 +26,8 @@ void node__sessions_private(struct node__session *sessions, size_t count);
 /* The most memory pid had at once since it started its program; 0 when it is gone. */
 int64_t node__process_peak(pid_t pid);
 
+/* Ends what a step of an earlier node with this socket and name left behind. Returns how
+ * many processes that were. */
+int node__sweep(const char *address, const char *name);
+
 #endif

@@ -17,6 +17,8 @@
 
 #define BEAT_MS 1000
 #define SILENCE (4 * RAYWF_S) /* of a head that should have answered beats */
+#define AWAY (2 * RAYWF_S)    /* started again at once it is back before */
+#define RTT_KEPT (30 * RAYWF_S)
 #define AGAIN_FIRST_MS 50
 #define AGAIN_MAX_MS 2000
 
@@ -43,14 +45,23 @@ struct node__uplink {
     bool keyed;
     uv_timer_t timer; /* beats, or the next try */
     uint64_t wait_ms;
-    int64_t heard;
-    uint32_t number; /* the head's for this node */
-    struct node__table requests;
+    int64_t heard, rtt, rtt_at, offset; /* of beats: see on_beat */
+    int64_t away;       /* since when there is no head; 0: it has welcomed us */
+    uint32_t number;    /* the head's for this node */
+    bool welcomed;      /* once, by some head */
+    bool joined;        /* it has said who is there, on this link or an earlier one */
+    struct rwf_err err; /* the last failure */
+    struct rwf_ids requests;
     uint64_t last_request;
     STAILQ_HEAD(, kept) kept;
 };
 
 static void open_link(struct node *n);
+
+int64_t node_head_away(const struct node *n)
+{
+    return n->uplink->away ? rwf_clock_mono() - n->uplink->away : 0;
+}
 
 bool node__head_is_far(const struct node *n)
 {
@@ -100,6 +111,13 @@ static void request_free(struct request *r)
     free(r);
 }
 
+char *node__head_is_away(const struct node *n)
+{
+    const struct node__uplink *u = n->uplink;
+    bool away = u->host && u->away && rwf_clock_mono() - u->away >= AWAY;
+    return away ? rwf_xasprintf("its head is away: %s", u->err.text) : NULL;
+}
+
 void node__head_ask(struct node__client *c, uint64_t request, enum wire_type type,
                     const ProtobufCMessage *m, uint64_t *number)
 {
@@ -110,7 +128,7 @@ void node__head_ask(struct node__client *c, uint64_t request, enum wire_type typ
     r->message = node__copy(m);
     if (type == WIRE_LIST)
         r->what = rwf_xstrdup(((const Wire__List *)m)->what);
-    node__table_add(&u->requests, r->number, r);
+    rwf_ids_add(&u->requests, r->number, r);
     if (u->link)
         wire_link_send(u->link, type, m, NULL, 0);
 }
@@ -128,19 +146,21 @@ static void forget_of(void *ctx, void *item)
     struct request *r = item;
     if (r->client != c->id)
         return;
-    node__table_remove(&c->node->uplink->requests, r->number);
+    rwf_ids_remove(&c->node->uplink->requests, r->number);
     request_free(r);
 }
 
 void node__uplink_client_gone(struct node__client *c)
 {
-    node__table_each(&c->node->uplink->requests, forget_of, c);
+    rwf_ids_each(&c->node->uplink->requests, forget_of, c);
 }
 
 /* The answers all begin with the number of the request. */
 static void on_answer(struct node *n, struct wire_message *m)
 {
     uint64_t *number;
+    if (n->options.far->answer(n, m))
+        return;
     switch (m->type) {
     case WIRE_ERROR:
         number = &((Wire__Error *)m->body)->request;
@@ -157,7 +177,7 @@ static void on_answer(struct node *n, struct wire_message *m)
     default:
         number = &((Wire__Listed *)m->body)->request;
     }
-    struct request *r = node__table_remove(&n->uplink->requests, *number);
+    struct request *r = rwf_ids_remove(&n->uplink->requests, *number);
     struct node__client *c = r ? node__client_find(n, r->client) : NULL;
     if (c) {
         *number = r->theirs;
@@ -173,8 +193,11 @@ static void on_answer(struct node *n, struct wire_message *m)
     }
     if (r)
         request_free(r);
-    else if (m->type == WIRE_ERROR)
-        rwf_log(RWF_LOG_WARN, "node", "the head: %s", ((Wire__Error *)m->body)->text);
+    else if (m->type == WIRE_ERROR) {
+        const Wire__Error *e = (const Wire__Error *)m->body;
+        rwf_log(RWF_LOG_WARN, "node", "the head: %s", e->text);
+        rwf_fail(&n->uplink->err, RWF_E_ENV, "%s", e->text);
+    }
 }
 
 /* --- what the head says --- */
@@ -182,7 +205,44 @@ static void on_answer(struct node *n, struct wire_message *m)
 static void on_welcome(struct node *n, struct wire_message *m)
 {
     n->uplink->number = ((const Wire__NodeWelcome *)m->body)->node;
+    n->uplink->welcomed = true;
     n->uplink->wait_ms = 0;
+    n->uplink->away = 0;
+}
+
+static void on_members(struct node *n, struct wire_message *m)
+{
+    const Wire__Members *w = (const Wire__Members *)m->body;
+    n->options.far->members(n, w);
+    n->uplink->joined |= w->all;
+}
+
+static void on_drain(struct node *n, struct wire_message *m)
+{
+    node__on_drain(n, (const Wire__NodeDrain *)m->body);
+}
+
+/* Of several round trips the shortest tells most about the clocks. */
+static void on_beat(struct node *n, struct wire_message *m)
+{
+    struct node__uplink *u = n->uplink;
+    const Wire__Beat *b = (const Wire__Beat *)m->body;
+    int64_t now = rwf_clock_mono(), rtt = now - (int64_t)b->sent;
+    if (!b->wall || rtt < 0 || (u->rtt && rtt > u->rtt && now - u->rtt_at < RTT_KEPT))
+        return;
+    u->rtt = rtt;
+    u->rtt_at = now;
+    u->offset = b->wall - (rwf_clock_wall() - rtt / 2);
+}
+
+int64_t node__clock_offset(const struct node *n)
+{
+    return n->uplink->offset;
+}
+
+int64_t node__head_rtt(const struct node *n)
+{
+    return n->uplink->rtt;
 }
 
 static void on_nothing(struct node *n, struct wire_message *m)
@@ -193,7 +253,7 @@ static void on_nothing(struct node *n, struct wire_message *m)
 
 static void on_grant(struct node *n, struct wire_message *m)
 {
-    node__lease_granted(n, ((const Wire__HeadGrant *)m->body)->lease);
+    node__lease_granted(n, ((const Wire__HeadGrant *)m->body)->lease, 0);
 }
 
 static void on_refuse(struct node *n, struct wire_message *m)
@@ -211,7 +271,10 @@ static void on_recall(struct node *n, struct wire_message *m)
 
 static void on_actor_start(struct node *n, struct wire_message *m)
 {
-    node__actor_start(n, (const Wire__HeadActorStart *)m->body);
+    const Wire__HeadActorStart *s = (const Wire__HeadActorStart *)m->body;
+    if (!s->lease || !s->spec ||
+        !n->options.far->bring(n, s->lease->home, s->spec->plugin, m->type, m->body))
+        node__actor_start(n, s);
 }
 
 static void on_actor_state(struct node *n, struct wire_message *m)
@@ -224,25 +287,10 @@ static void on_actor_kill(struct node *n, struct wire_message *m)
     node__actor_kill(n, (const Wire__ActorKill *)m->body);
 }
 
-static void on_ask(struct node *n, struct wire_message *m)
-{
-    node__forward_ask(n, (const Wire__Ask *)m->body);
-}
-
-static void on_tell(struct node *n, struct wire_message *m)
-{
-    node__forward_tell(n, (const Wire__Tell *)m->body);
-}
-
-static void on_cancel(struct node *n, struct wire_message *m)
-{
-    node__forward_cancel(n, (const Wire__CancelOwned *)m->body);
-}
-
-static void (*const handlers[WIRE_TYPE_COUNT])(struct node *n,
-                                               struct wire_message *m) = {
+/* What is for other nodes, too, is in node_far. */
+static const node__head_fn handlers[WIRE_TYPE_COUNT] = {
     [WIRE_HELLO] = on_nothing,
-    [WIRE_BEAT] = on_nothing, /* it was heard: that is all */
+    [WIRE_BEAT] = on_beat,
     [WIRE_NODE_WELCOME] = on_welcome,
     [WIRE_HEAD_GRANT] = on_grant,
     [WIRE_HEAD_REFUSE] = on_refuse,
@@ -255,9 +303,8 @@ static void (*const handlers[WIRE_TYPE_COUNT])(struct node *n,
     [WIRE_ACTOR_FOUND] = on_answer,
     [WIRE_GROUP_READY] = on_answer,
     [WIRE_LISTED] = on_answer,
-    [WIRE_ASK] = on_ask,
-    [WIRE_TELL] = on_tell,
-    [WIRE_CANCEL_OWNED] = on_cancel,
+    [WIRE_MEMBERS] = on_members,
+    [WIRE_NODE_DRAIN] = on_drain,
 };
 
 static void on_message(void *ctx, struct wire_link *link, struct wire_message *m)
@@ -265,8 +312,11 @@ static void on_message(void *ctx, struct wire_link *link, struct wire_message *m
     struct node *n = ctx;
     (void)link;
     n->uplink->heard = rwf_clock_mono();
-    if (m->type < WIRE_TYPE_COUNT && handlers[m->type])
-        handlers[m->type](n, m);
+    node__head_fn fn = NULL;
+    if (m->type < WIRE_TYPE_COUNT)
+        fn = handlers[m->type] ? handlers[m->type] : n->options.far->head[m->type];
+    if (fn)
+        fn(n, m);
     else
         rwf_log(RWF_LOG_WARN, "node", "the head sent %s, which is not for nodes",
                 wire_type_name(m->type));
@@ -337,11 +387,20 @@ static void join(struct node *n)
     j.cpu = n->machine.cpu;
     j.memory = (uint64_t)n->machine.memory;
     j.session = n->session;
+    const char *address = n->options.far->address(n);
+    if (address)
+        j.peer = (char *)address;
+    if (n->options.interface)
+        j.interface = (char *)n->options.interface;
+    j.driver = n->options.driver;
+    j.again = n->uplink->welcomed;
+    j.folder = n->folder;
+    j.draining = n->draining;
     add_gpus(n, &j);
     add_custom(n, &j);
     add_labels(n, &j);
     j.leases = rwf_xcalloc(n->leases.count + 1, sizeof(void *));
-    node__table_each(&n->leases, add_lease, &j);
+    rwf_ids_each(&n->leases, add_lease, &j);
     node__actors_say(n, &j);
     wire_link_send(n->uplink->link, WIRE_NODE_JOIN, &j.base, NULL, 0);
     for (size_t i = 0; i < j.n_gpus; i++)
@@ -383,9 +442,13 @@ static void on_closed(void *ctx, struct wire_link *link, const struct rwf_err *e
     struct node__uplink *u = n->uplink;
     if (u->link == link)
         u->link = NULL;
+    if (err)
+        u->err = *err;
+    if (!u->away)
+        u->away = rwf_clock_mono();
     uv_timer_stop(&u->timer);
     if (u->host && !n->stopping) {
-        if (u->wait_ms <= AGAIN_FIRST_MS)
+        if (!u->wait_ms && (u->welcomed || !n->options.driver)) /* the first of them */
             rwf_log(RWF_LOG_WARN, "node", "no head at %s:%d (%s): trying again",
                     u->host, u->port, err ? err->text : "it ended");
         u->wait_ms = u->wait_ms ? u->wait_ms * 2 : AGAIN_FIRST_MS;
@@ -408,8 +471,9 @@ void node_attach_head(struct node *n, struct wire_link *head)
     wire_link_handle(head, &(struct wire_handler){n, on_message, on_closed});
     join(n);
     node__clients_announce(n);
+    n->options.far->head_is_back(n);
     node__actors_said(n);
-    node__table_each(&u->requests, ask_again, u);
+    rwf_ids_each(&u->requests, ask_again, u);
     send_kept(n);
     if (u->far) {
         uv_update_time(n->loop);
@@ -428,6 +492,7 @@ static void open_link(struct node *n)
         return;
     }
     rwf_log(RWF_LOG_WARN, "node", "%s", err.text);
+    u->err = err;
     uv_update_time(n->loop);
     uv_timer_start(&u->timer, on_beat_time, AGAIN_MAX_MS, 0);
 }
@@ -445,28 +510,36 @@ void node_reconnect(struct node *n, const char *host, int port, const uint8_t *k
         open_link(n);
 }
 
+bool node_joined(const struct node *n, struct rwf_err *why)
+{
+    *why = n->uplink->err;
+    return n->uplink->joined;
+}
+
 /* --- life --- */
 
 void node__uplink_create(struct node *n)
 {
     struct node__uplink *u = rwf_xcalloc(1, sizeof(*u));
     n->uplink = u;
+    u->away = rwf_clock_mono();
     STAILQ_INIT(&u->kept);
     node__timer(n, &u->timer);
-}
-
-static void on_timer_closed(uv_handle_t *h)
-{
-    node__closed(h->data);
 }
 
 void node__uplink_close(struct node *n)
 {
     free(n->uplink->host);
     n->uplink->host = NULL;
-    if (n->uplink->link)
+    if (n->uplink->link) {
+        /* So that the head need not wait whether it comes back. */
+        Wire__NodeDrain d = WIRE__NODE_DRAIN__INIT;
+        d.name = n->name;
+        d.end = true;
+        NODE__SEND(n->uplink->link, WIRE_NODE_DRAIN, &d);
         wire_link_close(n->uplink->link);
-    uv_close((uv_handle_t *)&n->uplink->timer, on_timer_closed);
+    }
+    node__close(&n->uplink->timer);
 }
 
 static void free_one(void *ctx, void *item)
@@ -480,8 +553,8 @@ void node__uplink_free(struct node *n)
     struct node__uplink *u = n->uplink;
     if (!u)
         return;
-    node__table_each(&u->requests, free_one, NULL);
-    node__table_free(&u->requests);
+    rwf_ids_each(&u->requests, free_one, NULL);
+    rwf_ids_free(&u->requests);
     u->link = NULL;
     send_kept(n);
     free(u->host);

@@ -26,12 +26,12 @@ static void forget(struct node__want *want)
 
 static struct node__want *want_of(struct node__client *c, const Wire__Want *w)
 {
-    struct node__want *want = node__table_get(&c->wants, w->lane);
+    struct node__want *want = rwf_ids_get(&c->wants, w->lane);
     if (want || !w->shape)
         return want;
     want = rwf_xcalloc(1, sizeof(*want));
     want->lane = w->lane;
-    node__table_add(&c->wants, w->lane, want);
+    rwf_ids_add(&c->wants, w->lane, want);
     return want;
 }
 
@@ -49,21 +49,25 @@ void node__on_want(struct node__client *c, struct wire_message *m)
                           (unsigned long long)w->lane);
         return;
     }
+    if (w->shape)
+        c->node->options.far->offer(c->node, w->shape->plugin);
     if (!w->shape) {
         w->shape = want->said->shape;
         want->said->shape = NULL;
     }
     node__free(want->said);
     want->said = node__copy(&w->base);
-    if (w->workers > 0)
+    if (w->workers > 0) {
         node__client_announce(c);
+        store_prefault(c->node->store, NODE__PREFAULT);
+    }
     say(c, want);
 }
 
 void node__wants_refuse(struct node__client *c, uint64_t lane, int code,
                         const char *text)
 {
-    struct node__want *want = node__table_get(&c->wants, lane);
+    struct node__want *want = rwf_ids_get(&c->wants, lane);
     if (want && want->said->workers > 0) {
         /* Else the head would lend it the next one at once. */
         want->said->workers = 0;
@@ -86,7 +90,7 @@ static void say_one(void *ctx, void *item)
 
 void node__wants_say(struct node__client *c)
 {
-    node__table_each(&c->wants, say_one, c);
+    rwf_ids_each(&c->wants, say_one, c);
 }
 
 static void stop_one(void *ctx, void *item)
@@ -100,7 +104,7 @@ static void stop_one(void *ctx, void *item)
 
 void node__wants_stop(struct node__client *c)
 {
-    node__table_each(&c->wants, stop_one, c);
+    rwf_ids_each(&c->wants, stop_one, c);
 }
 
 static void forget_one(void *ctx, void *item)
@@ -111,6 +115,6 @@ static void forget_one(void *ctx, void *item)
 
 void node__wants_free(struct node__client *c)
 {
-    node__table_each(&c->wants, forget_one, NULL);
-    node__table_free(&c->wants);
+    rwf_ids_each(&c->wants, forget_one, NULL);
+    rwf_ids_free(&c->wants);
 }

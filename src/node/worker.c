@@ -86,6 +86,8 @@ static void env_build(struct environment *e, const struct node__worker *w,
         if (strchr(env[i], '=') && env[i][0] != '=')
             env_put(e, rwf_xstrdup(env[i]));
     env_set(e, "RAYWF_ADDRESS", w->node->address);
+    if (w->node->options.peer_host)
+        env_set(e, "RAYWF_NODE_HOST", w->node->options.peer_host);
     snprintf(text, sizeof(text), "%llu", (unsigned long long)w->id);
     env_set(e, "RAYWF_WORKER", text);
     *RWF_PUSH(e->vars, e->count, e->cap) = NULL;

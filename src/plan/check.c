@@ -19,6 +19,8 @@ enum {
     IS_STATIC = 8,   /* must be known when planning */
     IS_SKIPPED = 16, /* looked at elsewhere */
     IS_READ = 32,    /* secrets allowed beneath its headers */
+    IS_HTTP = 64,    /* secrets allowed beneath its api_keys; host and port are static */
+    IS_DEPLOYMENTS = 128, /* secrets allowed beneath the env of each */
 };
 
 static const struct {
@@ -30,6 +32,8 @@ static const struct {
     {"grace", IS_STATIC},     {"cache", IS_STATIC},    {"log_limit", IS_STATIC},
     {"matrix", IS_SKIPPED},   {"foreach", IS_SKIPPED}, {"read", IS_READ},
     {"outputs", IS_STATIC},   {"priority", IS_STATIC}, {"workers", IS_STATIC},
+    {"http", IS_HTTP},        {"deployments", IS_DEPLOYMENTS},
+    {"route_prefix", IS_STATIC},
 };
 
 struct walk {
@@ -241,7 +245,7 @@ static void fail_need(struct walk *w, const struct recipe_node *node)
     } else {
         recipe_diag_hint(d,
                          "write the address of an entry: tasks.NAME, datasets.NAME, "
-                         "train.NAME, actors.NAME or checks.NAME");
+                         "train.NAME, actors.NAME, serve.NAME or checks.NAME");
     }
 }
 
@@ -290,6 +294,29 @@ static void check_scalar(struct walk *w, const struct recipe_node *node)
     }
 }
 
+/* What more holds beneath a key of a key with flags. */
+static unsigned flags_beneath(const struct walk *w, const char *key)
+{
+    static const struct {
+        unsigned flag;
+        const char *key;
+        int depth; /* of the map that the key stands in */
+        unsigned flags;
+    } rules[] = {
+        {IS_READ, "headers", 0, IS_SECRET},
+        {IS_HTTP, "api_keys", 1, IS_SECRET},
+        {IS_HTTP, "host", 1, IS_STATIC},
+        {IS_HTTP, "port", 1, IS_STATIC},
+        {IS_DEPLOYMENTS, "env", 2, IS_SECRET},
+    };
+
+    for (size_t i = 0; i < RWF_COUNT(rules); i++)
+        if ((w->flags & rules[i].flag) && strcmp(rules[i].key, key) == 0 &&
+            (rules[i].depth == 0 || rules[i].depth == w->depth + 1))
+            return rules[i].flags;
+    return 0;
+}
+
 static void walk(struct walk *w, const struct recipe_node *node)
 {
     struct walk in = *w;
@@ -310,8 +337,7 @@ static void walk(struct walk *w, const struct recipe_node *node)
         }
         if (strncmp(node->pairs[i].key, "x-", 2) == 0)
             continue;
-        if ((w->flags & IS_READ) && strcmp(node->pairs[i].key, "headers") == 0)
-            in.flags |= IS_SECRET;
+        in.flags |= flags_beneath(w, node->pairs[i].key);
         walk(&in, node->pairs[i].value);
     }
 }
@@ -375,6 +401,23 @@ static void check_notify(struct plan__build *b, const struct recipe_node *list)
     }
 }
 
+/* A secret may stand in env, its own and each host's: it reaches a node over stdin. */
+static void walk_cluster(struct plan__build *b, const struct recipe_node *node)
+{
+    for (size_t i = 0; i < node->count; i++) {
+        bool map = node->kind == RECIPE_MAP;
+        const char *key = map ? node->pairs[i].key : "";
+        const struct recipe_node *value = map ? node->pairs[i].value : node->items[i];
+        struct walk w = {.b = b, .flags = strcmp(key, "env") == 0 ? IS_SECRET : 0};
+        if (strncmp(key, "x-", 2) == 0)
+            continue;
+        if (strcmp(key, "hosts") == 0 || (!map && value->kind == RECIPE_MAP))
+            walk_cluster(b, value);
+        else
+            walk(&w, value);
+    }
+}
+
 /* Sections whose strings stand for themselves, or which entries brought in already. */
 static bool is_elsewhere(const struct plan_graph *g, const char *key)
 {
@@ -400,6 +443,10 @@ void plan__check_rest(struct plan__build *b)
             walk_syntax(b, p->value, false, 0);
         else if (strcmp(p->key, "notify") == 0)
             check_notify(b, p->value);
+        else if (strcmp(p->key, "cluster") == 0) {
+            walk_cluster(b, p->value);
+            plan__check_cluster(b, p->value);
+        }
         else
             walk(&w, p->value);
     }

@@ -24,6 +24,7 @@ static const struct {
     {"checks", no_defaults},
     {"tune", no_defaults},
     {"actors", no_defaults},
+    {"serve", no_defaults},
 };
 
 static bool takes_default(const char *section, const char *key)
@@ -68,7 +69,7 @@ static struct recipe_node *merge(struct rwf_arena *a, struct recipe_node *under,
 static bool takes_env(const char *section)
 {
     return strcmp(section, "tasks") == 0 || strcmp(section, "actors") == 0 ||
-           strcmp(section, "train") == 0;
+           strcmp(section, "train") == 0 || strcmp(section, "serve") == 0;
 }
 
 /* The part of defaults: that a section takes, with env: beneath it where programs are. */

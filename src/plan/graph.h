@@ -46,8 +46,12 @@ struct plan_policy {
     const char **label_values;
     size_t label_count;
     enum plan_placement placement;
+    bool near;    /* same_node where one node can hold all ranks, else pack */
     int ranks;    /* processes that start and end together, each with these resources;
                      0 and 1: one */
+    int ranks_min; /* as many of them are enough where there is no room for all; 0: none less */
+    int block;    /* of a gang: each of these `ranks` is so many ranks of its, on one node,
+                     and the resources are those of all of them; 0 and 1: it is one */
     int priority; /* higher first */
     int retry_max;     /* attempts beyond the first */
     unsigned retry_on; /* bits of enum plan_cause */

@@ -156,7 +156,7 @@ const struct recipe_node *plan__binding(const struct plan__instance *i,
 /* The text by which two values of an axis are the same. */
 void plan__add_value(struct rwf_str *out, const struct recipe_node *value);
 
-/* --- scope.c, scope_steps.c --- */
+/* --- scope.c, scope_own.c, scope_steps.c --- */
 enum plan__stage {
     PLAN__CHECK,   /* types and names; what steps give is EXPR_PENDING */
     PLAN__STATIC,  /* values; what steps give is an error */
@@ -207,6 +207,8 @@ struct recipe_span plan__span_in(const struct recipe *r, const struct recipe_nod
 /* --- check.c --- */
 void plan__check_entry(struct plan__build *b, struct plan__entry *e);
 void plan__check_rest(struct plan__build *b);
+/* check_cluster.c */
+void plan__check_cluster(struct plan__build *b, const struct recipe_node *cluster);
 /* Evaluates a scalar; reports failure at the reference. False on failure. */
 bool plan__check_value(struct plan__build *b, struct plan__scope *s,
                        const struct recipe_node *node, struct expr_value *ret);

@@ -87,6 +87,28 @@ static json_t *make_files(const struct plan_graph *g, const struct plan_step *st
     return NULL;
 }
 
+/* What a step asks of a server depends on what is deployed there. */
+static int add_served(const struct plan_graph *g, const struct plan_step *step,
+                      plan_digest_fn digest, void *ctx, json_t *parts,
+                      struct rwf_err *err)
+{
+    json_t *served = NULL;
+    int rc = 0;
+
+    for (size_t i = 0; i < step->need_count && rc == 0; i++) {
+        const struct plan_step *n = plan_graph_step(g, step->needs[i]);
+        char key[RWF_DIGEST_LEN];
+        if (!n->op->service)
+            continue;
+        rc = plan_step_key(g, n, digest, ctx, key, NULL, err);
+        if (rc == 0 && !served)
+            json_object_set_new(parts, "served", served = json_object());
+        if (rc == 0)
+            json_object_set_new(served, n->address, json_string(key));
+    }
+    return rc;
+}
+
 int plan_step_key(const struct plan_graph *g, const struct plan_step *step,
                   plan_digest_fn digest, void *ctx, char out[RWF_DIGEST_LEN],
                   json_t **ret_parts, struct rwf_err *err)
@@ -102,6 +124,10 @@ int plan_step_key(const struct plan_graph *g, const struct plan_step *step,
     parts = json_pack("{si ss si so so}", "epoch", PLAN_KEY_EPOCH, "op", step->op->name,
                       "version", step->op->version, "spec", spec, "files", files);
     rwf_assert(parts != NULL);
+    if (add_served(g, step, digest, ctx, parts, err) < 0) {
+        json_decref(parts);
+        return -1;
+    }
     rwf_digest_json(parts, out);
     if (ret_parts)
         *ret_parts = parts;

@@ -2,7 +2,7 @@
  *
  * The key of a step's result: SHA-256 over the canonical JSON of its parts,
  *   {"epoch":1,"op":"task","version":1,"spec":{…},"files":{"path":"sha256:…"}}
- * with spec resolved in PLAN_KEY mode. Parts are kept with the result, so that
+ * and for what needs a service step "served": {ADDRESS: its key}, with spec resolved in PLAN_KEY mode. Parts are kept with the result, so that
  * `raywf why` can say which one changed. Names, order, comments, retries, timeouts and
  * resources are no part of it.
  */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One look-up of a reference: what scope.c and scope_steps.c share.
+ * One look-up of a reference: what scope.c, scope_own.c and scope_steps.c share.
  */
 #ifndef RWF_PLAN_LOOKUP_H
 #define RWF_PLAN_LOOKUP_H
@@ -23,9 +23,22 @@ void plan__lookup_hint(struct plan__lookup *l, const char *fmt, ...)
 /* "did you mean", when something is near enough. */
 void plan__lookup_near(struct plan__lookup *l, const struct rwf_suggest *near);
 int plan__lookup_give(struct plan__lookup *l, enum expr_type type, const char *text);
+/* Fails unless the reference has so many parts; shape: how it is written. */
+int plan__lookup_parts(struct plan__lookup *l, size_t count, const char *shape);
+/* A node of the recipe as a value: itself, or what its text evaluates to in scope in. */
+int plan__lookup_node(struct plan__lookup *l, struct plan__scope *in,
+                      const struct recipe_node *node);
 /* Names stand for what is not known, and nothing else may be asked. */
 bool plan__lookup_shows(const struct plan__lookup *l);
+/* The step is about to run: all is known. */
+bool plan__lookup_runs(const struct plan__lookup *l);
 
+/* ${matrix.AXIS}, ${item.NAME…}, ${inputs.NAME}, ${dataset.train}: what the entry itself
+ * has. */
+int plan__lookup_matrix(struct plan__lookup *l);
+int plan__lookup_item(struct plan__lookup *l);
+int plan__lookup_inputs(struct plan__lookup *l);
+int plan__lookup_dataset(struct plan__lookup *l);
 /* ${SECTION.NAME…}: what another step gives. */
 int plan__lookup_entry(struct plan__lookup *l);
 /* ${trial.NAME}: a parameter of a search; see search.c. */

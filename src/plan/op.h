@@ -37,6 +37,8 @@ struct op_run {
     int64_t memory;     /* limit in bytes, 0: none */
     double cpu;         /* cores granted; to a gang: to each of its ranks */
     const json_t *resources; /* all that its policy asks for: {"gpu":…,"custom":{…}} */
+    int ranks;             /* of a gang: how many this attempt has; 0: as its spec says */
+    const json_t *places;  /* of a gang: where each rank is (gang/places.h); NULL: here */
     /* To the head: {"progress":0.5,"rows":…,"bytes":…} or {"metric":value}. */
     void (*report)(const struct op_run *r, const json_t *line);
     int report_fd;
@@ -64,6 +66,12 @@ struct op_trials {
     const char *blame[4]; /* on failure: where in the body; NULL-terminated */
 };
 
+/* What serves holds for as long as it does. */
+struct op_held {
+    double cpu, gpu;
+    int64_t memory;
+};
+
 /* The outcome of decide. */
 struct op_outcome {
     bool ok;
@@ -84,11 +92,27 @@ struct op {
     /* Workers run it, and their leases take its resources (of each call); the step
      * itself takes none. */
     bool leased;
-    /* It starts ranks of its own, as many as the entry's `workers` says, each with the
-     * entry's resources and all on one node: the step gets all of them, with spec.dir (if
-     * there is one) as its working folder. Exit codes above 128 mean a signal, 124 that a
-     * rank gave no sign of life. */
+    /* It starts ranks of its own, as many as the entry's `workers` or gang.ranks says, each
+     * with the entry's resources: the step gets all of them, with spec.dir (if there is
+     * one) as its working folder, on the node of the first rank. Exit codes above 128 mean
+     * a signal, 124 that a rank gave no sign of life, 123 that a node was lost. */
     bool gang;
+
+    /* The step deploys to the run's server, which serves until the run ends: it is done
+     * when what it deployed is up, and is never cached. Its resources are those of each
+     * replica, which leases take; the entry's `timeout` is no time-out of the step. */
+    bool service;
+    /* Of a service: the least that its replicas hold, from its spec (in PLAN_SHOW mode:
+     * what is not known yet counts nothing). Optional. */
+    void (*holds)(const json_t *spec, struct op_held *ret);
+    /* Of a service: its address, from what its body says of {"host", "port", "tls": BOOL,
+     * "route_prefix"} under http and by itself, where it says so. It is known when planning:
+     * ${SECTION.NAME.url}. The caller frees. */
+    char *(*url)(const char *name, const json_t *said);
+    /* What the step leaves as its outputs are links to what stays where it is, too large to be
+     * copied: they stand for where they lead, are known by their files' names, sizes and times,
+     * and are never cached (finding them is quick). */
+    bool points;
 
     /* What the schema cannot say, for one entry. Optional. */
     void (*validate)(const struct recipe *r, const char *name,

@@ -135,22 +135,41 @@ static void find_program(const struct plan_graph *g, const struct plan_step *ste
     free(joined);
 }
 
-/* In a train entry it is called command. */
+/* In a train entry it is called command; of a gang both stand in gang. */
 static const struct recipe_node *argv_of(const struct recipe_node *body)
 {
     const struct recipe_node *argv = recipe_get(body, "argv");
-    return argv ? argv : recipe_get(body, "command");
+    const struct recipe_node *gang = recipe_get(body, "gang");
+    return argv ? argv : recipe_get(gang ? gang : body, "command");
+}
+
+static const struct recipe_node *run_of(const struct recipe_node *body)
+{
+    const struct recipe_node *gang = recipe_get(body, "gang");
+    return recipe_get(gang ? gang : body, "run");
+}
+
+/* A program of raywf's own, for a gang: gang/program.c knows where it is. */
+static json_t *builtin_argv(const struct plan_graph *g, const struct plan_step *step,
+                            const struct recipe_node *builtin, struct rwf_err *err)
+{
+    json_t *name = plan_resolve(g, step, builtin, err);
+
+    return name ? json_pack("[s, o]", "raywf-rank", name) : NULL;
 }
 
 static json_t *make_argv(const struct plan_graph *g, const struct plan_step *step,
                          struct rwf_err *err)
 {
-    const struct recipe_node *run = recipe_get(step->body, "run");
+    const struct recipe_node *run = run_of(step->body);
     const struct recipe_node *argv = argv_of(step->body);
+    const struct recipe_node *builtin = recipe_at(step->body, "gang.builtin");
     json_t *out = NULL;
 
     if (run)
         out = shell_argv(g, step, run, err);
+    else if (builtin)
+        out = builtin_argv(g, step, builtin, err);
     else if (argv)
         out = plan_resolve(g, step, argv, err);
     else
@@ -346,7 +365,7 @@ static void add_code(const struct plan_graph *g, const struct plan_step *step,
     const json_t *argv = json_object_get(spec, "argv"), *item;
     const char *dir = json_string_value(json_object_get(spec, "dir"));
     size_t i, last = json_array_size(argv) - 1;
-    bool shell = recipe_get(step->body, "run") != NULL;
+    bool shell = run_of(step->body) != NULL;
 
     json_array_foreach((json_t *)argv, i, item) {
         const char *word = json_string_value(item);

@@ -220,8 +220,16 @@ static void read_labels(struct reader *r, const struct recipe_node *node)
     }
 }
 
+/* What the recipe's cluster says for steps that say nothing. */
+static const struct recipe_node *usual_placement(const struct reader *r)
+{
+    return recipe_at(recipe_root(r->b->g->recipe), "cluster.placement");
+}
+
 static void read_placement(struct reader *r, const struct recipe_node *node)
 {
+    if (node == NULL)
+        node = usual_placement(r);
     const char *name = read_text(r, node);
     int placement = name == NULL ? PLAN_PACK : plan_placement_parse(name);
 
@@ -247,16 +255,45 @@ static void read_resources(struct reader *r, const struct recipe_node *node)
     read_placement(r, recipe_get(node, "placement"));
 }
 
-/* Of a gang that starts its own ranks: on the machine where it runs itself. */
-static void read_workers(struct reader *r, const struct recipe_node *node)
+/* A gang of a task: as many blocks as it has nodes, where per_node says how many ranks
+ * one has. They go to nodes of their own while there are enough of those. */
+static void read_gang(struct reader *r, const struct recipe_node *gang,
+                      const struct recipe_node *placement)
+{
+    struct plan_policy *p = r->p;
+    const struct recipe_node *ranks = recipe_get(gang, "ranks");
+    bool range = ranks && ranks->kind == RECIPE_MAP;
+    int each = clamp_int(read_whole(r, recipe_get(gang, "per_node"), 1));
+
+    p->block = each < 1 ? 1 : each;
+    p->ranks = clamp_int(read_whole(r, range ? recipe_get(ranks, "max") : ranks, 1));
+    p->ranks = (p->ranks + p->block - 1) / p->block;
+    if (range)
+        p->ranks_min = clamp_int(read_whole(r, recipe_get(ranks, "min"), 1)) / p->block;
+    if (range && p->ranks_min < 1)
+        p->ranks_min = 1;
+    p->cpu *= p->block;
+    p->memory *= p->block;
+    p->gpu *= p->block;
+    for (size_t i = 0; i < p->custom_count; i++)
+        p->custom_amounts[i] *= p->block;
+    if (recipe_get(gang, "per_node") && !placement)
+        p->placement = PLAN_SPREAD;
+}
+
+/* Those who train together are best off on one node. */
+static void read_workers(struct reader *r, const struct recipe_node *node,
+                         const struct recipe_node *placement)
 {
     r->p->ranks = clamp_int(read_whole(r, node, 1));
-    if (r->p->ranks > 1)
+    r->p->near = r->p->ranks > 1 && !placement;
+    if (r->p->near)
         r->p->placement = PLAN_SAME_NODE;
 }
 
-static const char *const policy_keys[] = {
-    "resources", "retry", "timeout", "grace", "cache", "log_limit", "priority", "workers"};
+static const char *const policy_keys[] = {"resources", "retry",   "timeout",
+                                          "grace",     "cache",   "log_limit",
+                                          "priority",  "workers", "gang"};
 
 /* True when a node beneath refers to what differs between instances. */
 static bool varies(struct plan_graph *g, const struct recipe_node *node)
@@ -288,18 +325,25 @@ static const struct plan_policy *read_policy(struct plan__build *b,
 
     r.p = rwf_arena_alloc(b->g->arena, sizeof(*r.p));
     *r.p = language_defaults;
+    if (e->op->service)
+        r.p->cpu = 0; /* what serves for long must not keep all else from running */
     plan__scope_enter(&r.scope, e, instance);
     read_resources(&r, recipe_get(body, "resources"));
-    if (e->op->gang)
-        read_workers(&r, recipe_get(body, "workers"));
+    if (e->op->gang && recipe_get(body, "gang"))
+        read_gang(&r, recipe_get(body, "gang"), recipe_at(body, "resources.placement"));
+    else if (e->op->gang)
+        read_workers(&r, recipe_get(body, "workers"),
+                     recipe_at(body, "resources.placement"));
     read_retry(&r, recipe_get(body, "retry"));
-    r.p->timeout = read_whole(&r, recipe_get(body, "timeout"), 0);
+    if (!e->op->service)
+        r.p->timeout = read_whole(&r, recipe_get(body, "timeout"), 0);
     r.p->grace = read_whole(&r, recipe_get(body, "grace"), r.p->grace);
-    r.p->cache = read_bool(&r, recipe_get(body, "cache"), r.p->cache);
+    r.p->cache = !e->op->service && !e->op->points &&
+                 read_bool(&r, recipe_get(body, "cache"), r.p->cache);
     r.p->log_limit = read_whole(&r, recipe_get(body, "log_limit"), r.p->log_limit);
     r.p->max_parallel = e->by_rows ? 0 : e->max_parallel;
     r.p->priority = (int)read_whole(&r, recipe_get(body, "priority"), 0);
-    r.p->leased = e->op->leased;
+    r.p->leased = e->op->leased || e->op->service;
     r.p->late = plan__is_trials(e);
     return r.p;
 }

@@ -2,16 +2,15 @@
  *
  * What a reference means: one row per first part of a name. The same rows serve the
  * three stages: checking (types only), planning (values that need no step), resolving
- * (all of them, by the graph's mode).
+ * (all of them, by the graph's mode). What needs more than a few lines is in scope_own.c
+ * and scope_steps.c.
  */
 #include "config.h"
 #include "plan/lookup.h"
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include "base/fs.h"
 #include "base/mem.h"
 
 int plan__lookup_fail(struct plan__lookup *l, enum recipe_code code, const char *fmt,
@@ -48,7 +47,7 @@ int plan__lookup_give(struct plan__lookup *l, enum expr_type type, const char *t
     return 0;
 }
 
-static int want_parts(struct plan__lookup *l, size_t count, const char *shape)
+int plan__lookup_parts(struct plan__lookup *l, size_t count, const char *shape)
 {
     if (l->ref->count == count)
         return 0;
@@ -62,7 +61,7 @@ bool plan__lookup_shows(const struct plan__lookup *l)
     return l->s->stage != PLAN__RESOLVE || l->s->g->mode == PLAN_SHOW;
 }
 
-static bool running(const struct plan__lookup *l)
+bool plan__lookup_runs(const struct plan__lookup *l)
 {
     return l->s->stage == PLAN__RESOLVE && l->s->g->mode == PLAN_RUN;
 }
@@ -91,10 +90,8 @@ struct expr_value plan__scalar_value(const struct recipe_node *node)
     return v;
 }
 
-/* A node of the recipe as a value: itself, or what its text evaluates to in scope in.
- */
-static int give_node(struct plan__lookup *l, struct plan__scope *in,
-                     const struct recipe_node *node)
+int plan__lookup_node(struct plan__lookup *l, struct plan__scope *in,
+                      const struct recipe_node *node)
 {
     struct expr_scope scope;
     const struct expr_template *t;
@@ -158,11 +155,11 @@ static int look_params(struct plan__lookup *l)
     const char *name, *known;
     struct rwf_suggest near;
 
-    if (want_parts(l, 2, "params.NAME") < 0)
+    if (plan__lookup_parts(l, 2, "params.NAME") < 0)
         return -1;
     name = l->ref->parts[1];
     const struct recipe_node *node = recipe_param(r, name);
-    if (node && give_node(l, &in, node) < 0)
+    if (node && plan__lookup_node(l, &in, node) < 0)
         return -1;
     if (node) {
         if (l->ret->type == EXPR_STRING && node->type != RECIPE_ANY)
@@ -191,7 +188,7 @@ static int look_env(struct plan__lookup *l)
 {
     const char *value;
 
-    if (want_parts(l, 2, "env.NAME") < 0)
+    if (plan__lookup_parts(l, 2, "env.NAME") < 0)
         return -1;
     value = recipe_getenv(l->s->g->recipe, l->ref->parts[1]);
     if (!value)
@@ -211,7 +208,7 @@ static int look_secrets(struct plan__lookup *l)
     struct recipe_node *secrets = recipe_get(recipe_root(r), "secrets");
     struct rwf_suggest near;
 
-    if (want_parts(l, 2, "secrets.NAME") < 0)
+    if (plan__lookup_parts(l, 2, "secrets.NAME") < 0)
         return -1;
     const char *name = l->ref->parts[1];
     if (!recipe_get(secrets, name)) {
@@ -229,7 +226,7 @@ static int look_secrets(struct plan__lookup *l)
         plan__lookup_hint(l, "put it in env: and use \"$%s\" in the command", name);
         return -1;
     }
-    if (running(l)) {
+    if (plan__lookup_runs(l)) {
         const char *value = recipe_secret(r, name);
         if (!value)
             return plan__lookup_fail(l, RECIPE_E0211, "the secret '%s' was not read",
@@ -242,236 +239,19 @@ static int look_secrets(struct plan__lookup *l)
                          name));
 }
 
-/* --- matrix, item, inputs --- */
-
-bool plan__has_axis(const struct plan__entry *e, const char *name)
-{
-    for (size_t i = 0; i < e->axis_count; i++)
-        if (strcmp(e->axes[i], name) == 0)
-            return true;
-    return false;
-}
-
-static bool names_extra(const struct plan__entry *e, const char *name)
-{
-    for (size_t i = 0; i < e->extra_count; i++)
-        if (strcmp(e->extras[i], name) == 0)
-            return true;
-    return false;
-}
-
-static int fail_axis(struct plan__lookup *l, const struct plan__entry *e,
-                     const char *name)
-{
-    struct rwf_suggest near;
-
-    rwf_suggest_init(&near, name);
-    for (size_t i = 0; i < e->axis_count; i++)
-        rwf_suggest_try(&near, e->axes[i]);
-    for (size_t i = 0; i < e->extra_count; i++)
-        rwf_suggest_try(&near, e->extras[i]);
-    plan__lookup_fail(l, RECIPE_E0202, "the matrix of %s has no axis '%s'", e->address,
-                      name);
-    plan__lookup_near(l, &near);
-    return -1;
-}
-
-static int look_matrix(struct plan__lookup *l)
-{
-    const struct plan__entry *e = l->s->entry;
-    const struct recipe_node *value;
-
-    if (want_parts(l, 2, "matrix.AXIS") < 0)
-        return -1;
-    if (!e || !recipe_get(e->body, "matrix"))
-        return plan__lookup_fail(l, RECIPE_E0202, "there is no matrix here");
-    const char *name = l->ref->parts[1];
-    if (!l->s->instance && e->count == 0)
-        return l->s->stage == PLAN__CHECK
-                   ? plan__lookup_give(l, EXPR_PENDING, NULL)
-                   : plan__lookup_fail(l, RECIPE_E0303,
-                                       "the matrix is not known yet at this place");
-    if (!plan__has_axis(e, name) && !names_extra(e, name))
-        return fail_axis(l, e, name);
-    value = l->s->instance ? plan__binding(l->s->instance, name) : NULL;
-    if (value) {
-        *l->ret = plan__scalar_value(value);
-        return 0;
-    }
-    if (l->ref->fallback)
-        return plan__lookup_give(l, EXPR_STRING, l->ref->fallback);
-    if (l->s->stage == PLAN__CHECK)
-        return plan__lookup_give(l, EXPR_PENDING, NULL);
-    plan__lookup_fail(l, RECIPE_E0303,
-                      "this instance of %s has no '%s', only others have", e->address,
-                      name);
-    plan__lookup_hint(l, "give a default: ${matrix.%s ?? \"…\"}", name);
-    return -1;
-}
-
-static int look_item(struct plan__lookup *l)
-{
-    const struct plan__entry *e = l->s->entry;
-    const struct recipe_node *value;
-
-    if (!e || !recipe_get(e->body, "foreach"))
-        return plan__lookup_fail(l, RECIPE_E0202, "there is no foreach here");
-    if (e->by_rows) {
-        plan__lookup_fail(l, RECIPE_E0202, "there is no item: %s goes through rows",
-                          e->address);
-        plan__lookup_hint(l, "the function finds each row as row in its argument");
-        return -1;
-    }
-    if (!l->s->instance || !(value = plan__binding(l->s->instance, "item")))
-        return l->s->stage == PLAN__CHECK
-                   ? plan__lookup_give(l, EXPR_PENDING, NULL)
-                   : plan__lookup_fail(l, RECIPE_E0303,
-                                       "the items are not known yet at this place");
-    for (size_t i = 1; i < l->ref->count; i++) {
-        const struct recipe_node *next = recipe_get(value, l->ref->parts[i]);
-        struct rwf_suggest near;
-        rwf_suggest_init(&near, l->ref->parts[i]);
-        for (size_t k = 0; !next && value->kind == RECIPE_MAP && k < value->count; k++)
-            rwf_suggest_try(&near, value->pairs[k].key);
-        if (!next && l->ref->fallback)
-            return plan__lookup_give(l, EXPR_STRING, l->ref->fallback);
-        if (!next) {
-            plan__lookup_fail(l, RECIPE_E0202, "the item has no '%s'",
-                              l->ref->parts[i]);
-            plan__lookup_near(l, &near);
-            return -1;
-        }
-        value = next;
-    }
-    if (value->kind != RECIPE_SCALAR)
-        return plan__lookup_fail(l, RECIPE_E0203,
-                                 "'${%s}' is a map or a list: name one of its values, "
-                                 "as in ${item.name}",
-                                 l->ref->text);
-    *l->ret = plan__scalar_value(value);
-    if (e->by_file && running(l)) {
-        char *path = rwf_fs_join(recipe_dir(l->s->g->recipe), value->text);
-        l->ret->text = rwf_arena_strdup(l->a, path);
-        free(path);
-    }
-    return 0;
-}
-
-/* A path of an input: absolute when the step runs, as written otherwise. */
-static const char *input_path(struct plan__lookup *l, const char *path)
-{
-    char *joined;
-    const char *out;
-
-    if (!running(l))
-        return path;
-    joined = rwf_fs_join(recipe_dir(l->s->g->recipe), path);
-    out = rwf_arena_strdup(l->a, joined);
-    free(joined);
-    return out;
-}
-
-static void give_glob(struct plan__lookup *l, const char *pattern)
-{
-    const json_t *paths = recipe_glob(l->s->g->recipe, pattern);
-    struct expr_value *items =
-        rwf_arena_alloc(l->a, (json_array_size(paths) + 1) * sizeof(*items));
-    json_t *path;
-    size_t i;
-
-    json_array_foreach(paths, i, path)
-        items[i] = (struct expr_value){
-            .type = EXPR_STRING,
-            .text = input_path(l, rwf_arena_strdup(l->a, json_string_value(path)))};
-    *l->ret = (struct expr_value){
-        .type = EXPR_LIST, .items = items, .count = json_array_size(paths)};
-}
-
-static int pick_item(struct plan__lookup *l, const char *index)
-{
-    size_t i = (size_t)strtoul(index, NULL, 10);
-
-    if (l->ret->type != EXPR_LIST)
-        return plan__lookup_fail(
-            l, RECIPE_E0203, "'${%s}': this is one value, not a list", l->ref->text);
-    if (i >= l->ret->count)
-        return plan__lookup_fail(l, RECIPE_E0203,
-                                 "'${%s}': the list has %zu items, counted from 0",
-                                 l->ref->text, l->ret->count);
-    *l->ret = l->ret->items[i];
-    return 0;
-}
-
-/* Gives what `name` of a map of the entry (inputs, dataset) means: a value, or a path. What
- * stands before and after the name in a message: where the map lacks it, and where the
- * entry lacks the map. */
-static int look_member(struct plan__lookup *l, const struct recipe_node *map,
-                       const char *name, const char *before, const char *after,
-                       const char *before_map, bool globs)
-{
-    const struct recipe_node *node = recipe_get(map, name);
-    struct plan__scope in = *l->s;
-    struct rwf_suggest near;
-
-    if (!node) {
-        rwf_suggest_init(&near, name);
-        for (size_t i = 0; map && map->kind == RECIPE_MAP && i < map->count; i++)
-            rwf_suggest_try(&near, map->pairs[i].key);
-        plan__lookup_fail(l, RECIPE_E0202, "there is no %s'%s'%s here",
-                          map ? before : before_map, name, map ? after : "");
-        plan__lookup_near(l, &near);
-        return -1;
-    }
-    in.target = NULL;
-    in.secrets = false;
-    if (give_node(l, &in, node) < 0)
-        return -1;
-    if (in.target || l->ret->type == EXPR_LIST || !l->ret->text)
-        return 0;
-    if (globs && strpbrk(l->ret->text, "*?["))
-        give_glob(l, l->ret->text);
-    else
-        plan__lookup_give(l, EXPR_STRING, input_path(l, l->ret->text));
-    return 0;
-}
-
-static int look_inputs(struct plan__lookup *l)
-{
-    const struct plan__entry *e = l->s->entry;
-    const char *name = l->ref->count > 1 ? l->ref->parts[1] : "";
-
-    if (l->ref->count != 3 && want_parts(l, 2, "inputs.NAME") < 0)
-        return -1;
-    if (look_member(l, e ? recipe_get(e->body, "inputs") : NULL, name, "input ", "",
-                    "inputs: with ", true) < 0)
-        return -1;
-    return l->ref->count == 3 ? pick_item(l, l->ref->parts[2]) : 0;
-}
-
-/* The files of a train entry, for the program that trains. */
-static int look_dataset(struct plan__lookup *l)
-{
-    const struct plan__entry *e = l->s->entry;
-
-    if (want_parts(l, 2, "dataset.train} or ${dataset.val") < 0)
-        return -1;
-    return look_member(l, e ? recipe_get(e->body, "dataset") : NULL, l->ref->parts[1], "",
-                       " in dataset:", "dataset: with ", false);
-}
-
 /* --- recipe, run, step --- */
 
 static int look_recipe(struct plan__lookup *l)
 {
     const struct recipe *r = l->s->g->recipe;
 
-    if (want_parts(l, 2, "recipe.name} or ${recipe.dir") < 0)
+    if (plan__lookup_parts(l, 2, "recipe.name} or ${recipe.dir") < 0)
         return -1;
     if (strcmp(l->ref->parts[1], "name") == 0)
         return plan__lookup_give(l, EXPR_STRING, recipe_name(r));
     if (strcmp(l->ref->parts[1], "dir") == 0)
         return plan__lookup_give(l, EXPR_STRING,
-                                 l->s->stage == PLAN__RESOLVE && !running(l) &&
+                                 l->s->stage == PLAN__RESOLVE && !plan__lookup_runs(l) &&
                                          !plan__lookup_shows(l)
                                      ? "<recipe.dir>"
                                      : recipe_dir(r));
@@ -486,7 +266,7 @@ static int give_at_run(struct plan__lookup *l, const char *value)
     if (l->s->stage == PLAN__STATIC)
         return plan__lookup_fail(
             l, RECIPE_E0203, "'${%s}' is known only when the step runs", l->ref->text);
-    if (!running(l))
+    if (!plan__lookup_runs(l))
         return plan__lookup_give(l, EXPR_STRING,
                                  rwf_arena_printf(l->a, "<%s>", l->ref->text));
     if (!value)
@@ -497,7 +277,7 @@ static int give_at_run(struct plan__lookup *l, const char *value)
 
 static int look_run(struct plan__lookup *l)
 {
-    if (want_parts(l, 2, "run.id") < 0)
+    if (plan__lookup_parts(l, 2, "run.id") < 0)
         return -1;
     if (strcmp(l->ref->parts[1], "id") != 0) {
         plan__lookup_fail(l, RECIPE_E0202, "there is no run.%s", l->ref->parts[1]);
@@ -512,7 +292,7 @@ static int look_step(struct plan__lookup *l)
     const struct plan_results *results = &l->s->g->results;
     const char *dir = NULL;
 
-    if (want_parts(l, 2, "step.dir") < 0)
+    if (plan__lookup_parts(l, 2, "step.dir") < 0)
         return -1;
     if (strcmp(l->ref->parts[1], "dir") != 0 || !l->s->entry) {
         plan__lookup_fail(l, RECIPE_E0202, "there is no step.%s here",
@@ -520,10 +300,32 @@ static int look_step(struct plan__lookup *l)
         plan__lookup_hint(l, "there is step.dir, in tasks and datasets");
         return -1;
     }
-    if (running(l) && results->dir)
+    if (plan__lookup_runs(l) && results->dir)
         dir = results->dir(results->ctx,
                            plan__step_number(l->s->g, l->s->entry, l->s->number));
     return give_at_run(l, dir);
+}
+
+/* Where a program is to listen: known only to the replica, so the words stay. */
+static int look_replica(struct plan__lookup *l)
+{
+    const struct plan__entry *e = l->s->entry;
+
+    if (!e || !e->op->service) {
+        plan__lookup_fail(l, RECIPE_E0202, "there is no replica here");
+        plan__lookup_hint(l, "programs in serve: have replica.socket and replica.port");
+        return -1;
+    }
+    if (plan__lookup_parts(l, 2, "replica.socket} or ${replica.port") < 0)
+        return -1;
+    if (strcmp(l->ref->parts[1], "socket") != 0 &&
+        strcmp(l->ref->parts[1], "port") != 0) {
+        plan__lookup_fail(l, RECIPE_E0202, "there is no replica.%s", l->ref->parts[1]);
+        plan__lookup_hint(l, "there are replica.socket and replica.port");
+        return -1;
+    }
+    return plan__lookup_give(l, EXPR_STRING,
+                             rwf_arena_printf(l->a, "${replica.%s}", l->ref->parts[1]));
 }
 
 /* --- the table --- */
@@ -532,10 +334,18 @@ static const struct {
     const char *name;
     int (*look)(struct plan__lookup *l);
 } roots[] = {
-    {"params", look_params}, {"env", look_env},   {"secrets", look_secrets},
-    {"matrix", look_matrix}, {"item", look_item}, {"inputs", look_inputs},
-    {"recipe", look_recipe}, {"run", look_run},   {"step", look_step},
-    {"dataset", look_dataset}, {"trial", plan__lookup_trial},
+    {"params", look_params},
+    {"env", look_env},
+    {"secrets", look_secrets},
+    {"matrix", plan__lookup_matrix},
+    {"item", plan__lookup_item},
+    {"inputs", plan__lookup_inputs},
+    {"recipe", look_recipe},
+    {"run", look_run},
+    {"step", look_step},
+    {"dataset", plan__lookup_dataset},
+    {"trial", plan__lookup_trial},
+    {"replica", look_replica},
 };
 
 static bool gives_something(const struct op *op)
@@ -556,8 +366,8 @@ static int fail_root(struct plan__lookup *l)
     plan__lookup_fail(
         l, RECIPE_E0202,
         "'${%s}' is unknown: a reference starts with params, env, secrets, "
-        "matrix, item, inputs, dataset, trial, recipe, run, step, datasets, actors, "
-        "tasks, train or tune",
+        "matrix, item, inputs, dataset, trial, recipe, run, step, replica, datasets, "
+        "actors, tasks, train, tune or serve",
         ref->text);
     if (ref->count == 1)
         plan__lookup_hint(l, "for a variable of the shell write $%s or $${%s}",

@@ -7,6 +7,7 @@
 #include "plan/lookup.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include "base/mem.h"
 
@@ -52,7 +53,9 @@ static const char *output_name(struct plan__lookup *l, const struct plan__entry 
             return target->main_output;
         plan__lookup_fail(l, RECIPE_E0202, "%s is a step, not a value",
                           target->address);
-        if (first)
+        if (target->op->url)
+            plan__lookup_hint(l, "its address is ${%s.url}", target->address);
+        else if (first)
             plan__lookup_hint(l, "name one of its outputs: ${%s.outputs.%s}",
                               target->address, first);
         else
@@ -204,6 +207,51 @@ static int give_results(struct plan__lookup *l, struct plan__entry *target, bool
     return 0;
 }
 
+/* said[key] = the value of node, when it has one; it must be known now. */
+static int take_said(struct plan__scope *s, const struct recipe_node *node,
+                     const char *key, json_t *said, struct rwf_err *err)
+{
+    json_t *value;
+
+    if (!node || node->kind != RECIPE_SCALAR || node->null)
+        return 0;
+    value = plan__resolve_in(s, node, err);
+    return value ? json_object_set_new(said, key, value) : -1;
+}
+
+/* ${SECTION.NAME.url} of a service. */
+static int give_url(struct plan__lookup *l, struct plan__entry *target)
+{
+    struct plan__scope in = {
+        .g = l->s->g, .stage = PLAN__STATIC, .depth = l->s->depth + 1};
+    const struct recipe_node *http = recipe_get(target->body, "http");
+    const struct recipe_node *tls = recipe_get(http, "tls");
+    json_t *said = json_pack("{s:b}", "tls", tls && tls->kind == RECIPE_MAP);
+    char *url = NULL;
+
+    plan__scope_enter(&in, target, 0);
+    if (l->s->depth >= PLAN__DEPTH_MAX)
+        plan__lookup_fail(l, RECIPE_E0201, "'${%s}' refers to itself", l->ref->text);
+    else if (take_said(&in, recipe_get(http, "host"), "host", said, l->err) == 0 &&
+             take_said(&in, recipe_get(http, "port"), "port", said, l->err) == 0 &&
+             take_said(&in, recipe_get(target->body, "route_prefix"), "route_prefix", said,
+                       l->err) == 0)
+        url = target->op->url(target->name, said);
+    json_decref(said);
+    if (!url) { /* an address that is wrong is told of where it stands */
+        l->s->elsewhere = in.failed != NULL;
+        return -1;
+    }
+    plan__lookup_give(l, EXPR_STRING, rwf_arena_strdup(l->a, url));
+    free(url);
+    return 0;
+}
+
+static bool is_url(const struct plan__lookup *l, const struct plan__entry *target)
+{
+    return target->op->url && l->ref->count == 3 && strcmp(l->ref->parts[2], "url") == 0;
+}
+
 int plan__lookup_entry(struct plan__lookup *l)
 {
     struct plan__scope *s = l->s;
@@ -218,14 +266,22 @@ int plan__lookup_entry(struct plan__lookup *l)
     }
     if (!target)
         return fail_entry(l, ref->parts[0]);
+    if (is_url(l, target)) {
+        s->target = target;
+        s->metric = false;
+        return give_url(l, target);
+    }
     s->metric = ref->count > 3 && strcmp(ref->parts[2], "metrics") == 0;
     if (ref->count == 3 ||
         (ref->count > 3 && !s->metric &&
          (ref->count > 4 || strcmp(ref->parts[2], "outputs") != 0))) {
         plan__lookup_fail(l, RECIPE_E0202, "'${%s}' is not how a step is referred to",
                           ref->text);
-        plan__lookup_hint(l, "write ${%s.outputs.NAME} or ${%s.metrics.NAME}",
-                          target->address, target->address);
+        if (target->op->url)
+            plan__lookup_hint(l, "its address is ${%s.url}", target->address);
+        else
+            plan__lookup_hint(l, "write ${%s.outputs.NAME} or ${%s.metrics.NAME}",
+                              target->address, target->address);
         return -1;
     }
     name = s->metric ? metric_name(l) : output_name(l, target);

@@ -14,6 +14,7 @@
 
 #include "base/mem.h"
 #include "rank/rank.h"
+#include "wire/tls.h"
 
 enum { EXIT_TERMINATED = 143 };
 
@@ -23,6 +24,7 @@ static const struct {
 } ways[] = {
     { "train", "train JOB", rank_train },
     { "exec", "exec GANG", rank_exec },
+    { "allreduce", "allreduce", rank_allreduce },
 };
 
 static int usage(void)
@@ -49,6 +51,7 @@ static int leave(int code)
     if (getenv("OMPI_COMM_WORLD_RANK") == NULL)
         return code;
     fflush(NULL);
+    wire_tls_settle();
     _exit(code);
 }
 

@@ -17,6 +17,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "rank/rank.h"
+#include "rank/spread.h"
 #include "tensor/comm.h"
 #include "tensor/device.h"
 #include "train/job.h"
@@ -61,20 +62,35 @@ int __lsan_is_turned_off(void)
 }
 #endif
 
-static int open_group(struct comm *c, struct device *d, bool many, struct rwf_err *err)
+static int start_mpi(struct rwf_err *err)
 {
     int level;
-    if (!many) {
-        comm_alone(c, d);
-        return 0;
-    }
 #ifdef RWF_SANITIZED
     has_mpi = true;
 #endif
     if (MPI_Init_thread(NULL, NULL, MPI_THREAD_SERIALIZED, &level) != MPI_SUCCESS ||
         level < MPI_THREAD_SERIALIZED)
         return rwf_fail(err, RWF_E_ENV, "MPI does not start with threads (level %d)", level);
+    return 0;
+}
+
+static int open_group(struct comm *c, struct device *d, bool many, struct rwf_err *err)
+{
+    if (!many) {
+        comm_alone(c, d);
+        return 0;
+    }
+    if (!rank_is_spread() && start_mpi(err) != 0)
+        return -1;
     return comm_mpi_open(c, d, err);
+}
+
+/* Over several nodes it comes over MPI. */
+static json_t *find_job(const char *path, bool many, struct rwf_err *err)
+{
+    if (!many || !rank_is_spread())
+        return read_job(path, err);
+    return start_mpi(err) != 0 ? NULL : rank_spread_job(path, err);
 }
 
 int rank_train(int argc, char **argv, struct rwf_err *err)
@@ -84,7 +100,7 @@ int rank_train(int argc, char **argv, struct rwf_err *err)
     bool many = environment("OMPI_COMM_WORLD_SIZE", 1) > 1;
     if (argc != 2)
         return rwf_fail(err, RWF_E_USAGE, "usage: raywf-rank train JOB");
-    json_t *job = read_job(argv[1], err);
+    json_t *job = find_job(argv[1], many, err);
     int rc = job != NULL ? open_device(&device, job, err) : -1;
     if (rc == 0)
         rc = open_group(&comm, &device, many, err);

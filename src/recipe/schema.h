@@ -3,9 +3,8 @@
  * schemas/recipe.schema.json (JSON Schema 2020-12), embedded and interpreted. It is the
  * one authority: keys, types, enums, ranges, defaults and help texts come from it.
  * Keywords beyond the standard that we use are annotations, prefixed "x-":
- * "x-unit": "size"|"duration" on strings, "x-later": true on sections that come with a
- * later version, "x-since": "1.0", "x-look": true where the look of a scalar decides
- * its type, "x-hint": what to do when the value is wrong.
+ * "x-unit": "size"|"duration" on strings, "x-since": "1.0", "x-look": true where the look
+ * of a scalar decides its type, "x-hint": what to do when the value is wrong.
  */
 #ifndef RWF_RECIPE_SCHEMA_H
 #define RWF_RECIPE_SCHEMA_H

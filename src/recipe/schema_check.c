@@ -286,8 +286,7 @@ static bool check_pair(struct recipe__check *c, const struct schema *s,
     if (value == NULL)
         return ok;
     if (value->never)
-        return value->later ? recipe__say_later(c, pair)
-                            : recipe__say_unknown(c, s, n, pair, at);
+        return recipe__say_unknown(c, s, n, pair, at);
     remember(c, value, pair->value);
     return check(c, value, pair->value, &inner) && ok;
 }

@@ -48,6 +48,5 @@ bool recipe__say_missing(struct recipe__check *c, const struct recipe_node *n,
 bool recipe__say_unknown(struct recipe__check *c, const struct schema *s,
                          const struct recipe_node *n, const struct recipe_pair *pair,
                          const struct recipe__place *at);
-bool recipe__say_later(struct recipe__check *c, const struct recipe_pair *pair);
 
 #endif

@@ -269,7 +269,6 @@ TAKE(take_max_length, max_length, json_integer_value(value))
 TAKE(take_min_keys, min_keys, json_integer_value(value))
 TAKE(take_max_keys, max_keys, json_integer_value(value))
 TAKE(take_unique, unique, json_is_true(value))
-TAKE(take_later, later, json_is_true(value))
 TAKE(take_look, look, json_is_true(value))
 TAKE(take_title, title, json_string_value(value))
 TAKE(take_hint, hint, json_string_value(value))
@@ -312,7 +311,6 @@ static const struct keyword {
     {"type", take_type},
     {"uniqueItems", take_unique},
     {"x-hint", take_hint},
-    {"x-later", take_later},
     {"x-look", take_look},
     {"x-since", NULL},
     {"x-unit", take_unit},

@@ -39,7 +39,7 @@ struct schema {
     const json_t *json;
     const struct schema *ref;
     unsigned types;
-    bool never, later, look;
+    bool never, look;
     struct schema_property *properties; /* sorted by key */
     size_t property_count;
     struct schema_key_pattern *key_patterns;

@@ -423,17 +423,6 @@ bool recipe__say_missing(struct recipe__check *c, const struct recipe_node *n,
     return false;
 }
 
-bool recipe__say_later(struct recipe__check *c, const struct recipe_pair *pair)
-{
-    if (c->quiet > 0)
-        return false;
-    recipe_diag_hint(recipe_diag_add(c->diags, RECIPE_E0110, pair->key_span,
-                                     "'%s' is not in this version of raywf", pair->key),
-                     "remove the section, or rename it to x-%s to keep it for later",
-                     pair->key);
-    return false;
-}
-
 /* --- unknown keys --- */
 
 #define PLACES_MAX 64

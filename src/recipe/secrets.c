@@ -194,10 +194,11 @@ static int read_one(struct recipe *r, const struct recipe_pair *pair,
     if (value == NULL)
         return -1;
     strip_newline(value);
-    if (rwf_redact_add(pair->key, value, err) < 0) {
+    if (rwf_redact_add(pair->key, value, NULL) < 0) {
         explicit_bzero(value, strlen(value));
         free(value);
-        return -1;
+        return rwf_fail(err, RWF_E_INPUT,
+                        "it is too short to be kept out of logs: use a longer one");
     }
     rwf_map_set(r->secrets, pair->key, value);
     return 0;

@@ -13,7 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include "run/away.h"
 #include "run/layout.h"
+#include "run/service.h"
 
 #define POLL_EVERY (20 * RWF_NS_PER_MS)
 
@@ -32,7 +34,7 @@ static void log_stopped(struct engine *e)
 
 void engine__stop(struct engine *e, const char *reason, int exit_code)
 {
-    struct engine__attempt *a;
+    struct engine__attempt *a, *next;
     if (e->stopping)
         return;
     e->stopping = true;
@@ -40,12 +42,20 @@ void engine__stop(struct engine *e, const char *reason, int exit_code)
     run_log_append(e->log, RUN_RUN_STOPPING, json_pack("{s:s}", "reason", reason));
     log_stopped(e);
     schedule_stop(e->schedule);
-    LIST_FOREACH(a, &e->running, link)
-    {
-        if (a->proc != NULL)
-            proc_stop(a->proc);
-        engine__call_stop(a, false);
+    for (a = LIST_FIRST(&e->running); a != NULL; a = next) {
+        next = LIST_NEXT(a, link);
+        engine__attempt_stop(a);
     }
+}
+
+void engine__attempt_stop(struct engine__attempt *a)
+{
+    if (a->proc != NULL)
+        proc_stop(a->proc);
+    else if (a->away != NULL)
+        engine__away_stop(a, false);
+    else
+        engine__call_stop(a, false);
 }
 
 void engine__preempt(struct engine *e, uint32_t step, uint32_t because)
@@ -53,31 +63,36 @@ void engine__preempt(struct engine *e, uint32_t step, uint32_t because)
     struct engine__attempt *a;
     (void)because;
     LIST_FOREACH(a, &e->running, link)
-    if (a->step->index == step && a->proc != NULL) {
+    if (a->step->index == step && a->call == NULL) {
         a->preempted = true;
-        proc_stop(a->proc);
+        engine__attempt_stop(a);
+        return;
     }
 }
 
 void engine__kill_all(struct engine *e)
 {
-    struct engine__attempt *a;
-    LIST_FOREACH(a, &e->running, link)
-    {
+    struct engine__attempt *a, *next;
+    for (a = LIST_FIRST(&e->running); a != NULL; a = next) {
+        next = LIST_NEXT(a, link);
         if (a->proc != NULL)
             proc_kill(a->proc);
-        engine__call_stop(a, true);
+        else if (a->away != NULL)
+            engine__away_stop(a, true);
+        else
+            engine__call_stop(a, true);
     }
+    engine__service_kill(e);
 }
 
 static void on_signal(uv_signal_t *handle, int signum)
 {
     struct engine *e = handle->data;
-    if (e->stop_signals++ == 0)
-        engine__stop(e, signum == SIGTERM ? "stop" : "signal",
-                     RWF_E_STOPPED - RWF_E_BASE);
-    else
+    const char *reason = signum == SIGTERM ? "stop" : "signal";
+    if (e->stop_signals++ > 0)
         engine__kill_all(e);
+    else if (!engine__service_leave(e, reason))
+        engine__stop(e, reason, RWF_E_STOPPED - RWF_E_BASE);
 }
 
 static void on_deadline(uv_timer_t *timer)

@@ -19,8 +19,10 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "run/away.h"
 #include "run/layout.h"
 #include "run/notify.h"
+#include "run/service.h"
 
 /* Decisions in a turn, so that signals and ended processes are seen in time. */
 #define TURN 64
@@ -84,11 +86,11 @@ static int refuse_ranks(const struct plan_graph *g, struct rwf_err *err)
         const struct recipe_node *at = recipe_at(p->body, "resources.ranks");
         char *where = recipe_where(recipe_sources(plan_graph_recipe(g)),
                                    at != NULL ? at->span : p->body->span);
-        rwf_fail(err, RWF_E_RECIPE,
-                 "%s: %s asks for %d ranks, and steps of more than one rank are not in "
-                 "this version; programs that train are: train.NAME.command with "
-                 "workers; or set ranks to 1, or look at it with raywf simulate",
-                 where, p->address, p->policy->ranks);
+        rwf_fail(
+            err, RWF_E_RECIPE,
+            "%s: %s asks for %d ranks, and its command is one process: write gang: "
+            "{ranks: %d, command: […]} instead, or set ranks to 1",
+            where, p->address, p->policy->ranks, p->policy->ranks);
         free(where);
         return -1;
     }
@@ -98,6 +100,14 @@ static int refuse_ranks(const struct plan_graph *g, struct rwf_err *err)
 static int schedule_it(struct engine *e, struct rwf_err *err)
 {
     struct schedule_cluster *c = e->options->cluster;
+    if (e->options->cluster_address != NULL) {
+        struct schedule_steps steps = schedule_steps_of(e->graph);
+        steps.may_wait = e->options->cluster_grows;
+        if (engine__away_join(e, err) != 0)
+            return -1;
+        e->schedule = schedule_create_over(&steps, e->cluster, err);
+        return e->schedule == NULL ? -1 : 0;
+    }
     if (e->options->machine != NULL)
         e->machine = *e->options->machine;
     else
@@ -105,7 +115,9 @@ static int schedule_it(struct engine *e, struct rwf_err *err)
     if (c == NULL)
         c = e->own_cluster = schedule_cluster_of(&e->machine);
     e->cluster = c;
-    e->schedule = schedule_create(e->graph, c, err);
+    struct schedule_steps steps = schedule_steps_of(e->graph);
+    steps.may_wait = e->options->all_cached;
+    e->schedule = schedule_create_over(&steps, c, err);
     return e->schedule == NULL ? -1 : 0;
 }
 
@@ -116,6 +128,7 @@ struct engine *engine__create(struct plan_graph *g,
     e->graph = g;
     e->options = options;
     e->root = options->root;
+    e->stay = options->stay;
     e->started = rwf_clock_mono();
     e->self = rwf_fs_self();
     LIST_INIT(&e->running);
@@ -123,8 +136,10 @@ struct engine *engine__create(struct plan_graph *g,
     e->steps = rwf_xcalloc(plan_graph_count(g) + 1, sizeof(*e->steps));
     e->is_native = engine__runtime_needed(g);
     engine__results_init(e);
-    if (refuse_ranks(g, err) != 0 || schedule_it(e, err) != 0 || prepare_root(e->root, err) != 0 ||
-        (e->cache = run_cache_open(e->root, err)) == NULL || engine__searches_open(e, err) != 0) {
+    if (refuse_ranks(g, err) != 0 || schedule_it(e, err) != 0 ||
+        engine__service_fits(e, err) != 0 || prepare_root(e->root, err) != 0 ||
+        (e->cache = run_cache_open(e->root, err)) == NULL ||
+        engine__searches_open(e, err) != 0) {
         engine__destroy(e);
         return NULL;
     }
@@ -144,16 +159,19 @@ void engine__destroy(struct engine *e)
 {
     if (e == NULL)
         return;
+    engine__away_free(e);
     if (e->has_loop) {
         uv_walk(&e->loop, close_handle, NULL);
         uv_run(&e->loop, UV_RUN_DEFAULT);
         int busy = uv_loop_close(&e->loop);
         rwf_assert(busy == 0);
     }
+    engine__service_free(e);
     for (size_t i = 0; i < plan_graph_count(e->graph); i++) {
         json_decref(e->steps[i].outputs);
         json_decref(e->steps[i].metrics);
         engine__ready_free(&e->steps[i]);
+        engine__away_made_free(&e->steps[i]);
     }
     engine__searches_close(e);
     run_log_close(e->log);
@@ -236,25 +254,39 @@ int engine__open_log(struct engine *e, struct rwf_err *err)
     return 0;
 }
 
-static void log_begin(struct engine *e)
+static json_t *machine(const struct engine *e)
 {
     struct schedule_machine here;
     const struct schedule_machine *m = e->options->machine;
-    const struct recipe *r = plan_graph_recipe(e->graph);
     if (m == NULL) {
         node_machine_for(e->graph, &here);
         m = &here;
     }
+    return json_pack("{s:o, s:f, s:I, s:i}", "name", run_text(m->name), "cpu", m->cpu,
+                     "memory", (json_int_t)m->memory, "gpu", m->gpu_count);
+}
+
+void engine__add_asked(const struct engine *e, json_t *event)
+{
+    if (json_object_size(e->options->asked) > 0)
+        json_object_set_new(event, "options", json_deep_copy(e->options->asked));
+}
+
+static void log_begin(struct engine *e)
+{
+    const struct recipe *r = plan_graph_recipe(e->graph);
     run_log_append(e->log, RUN_VERSION,
                    json_pack("{s:s, s:s, s:s, s:o, s:o, s:i}", "v", "1.0", "raywf",
                              PACKAGE_VERSION, "run", e->id, "recipe",
                              run_text(recipe_path(r)), "name", run_text(recipe_name(r)),
                              "pid", (int)getpid()));
-    run_log_append(e->log, RUN_RUN_STARTED,
-                   json_pack("{s:I, s:{s:o, s:f, s:I, s:i}}", "steps",
-                             (json_int_t)plan_graph_count(e->graph), "machine", "name",
-                             run_text(m->name), "cpu", m->cpu, "memory",
-                             (json_int_t)m->memory, "gpu", m->gpu_count));
+    json_t *event =
+        json_pack("{s:I, s:o}", "steps", (json_int_t)plan_graph_count(e->graph),
+                  "machine", e->away != NULL ? engine__away_machine(e) : machine(e));
+    if (e->stay)
+        json_object_set_new(event, "stay", json_true());
+    engine__add_asked(e, event);
+    run_log_append(e->log, RUN_RUN_STARTED, event);
 }
 
 /* --- the loop --- */
@@ -348,13 +380,14 @@ static void on_pump(uv_prepare_t *pump)
     else
         uv_idle_stop(&e->busy);
     set_wake(e, wake);
-    if (last == SCHEDULE_DONE && LIST_EMPTY(&e->running) && engine__runtime_gone(e))
+    if (last == SCHEDULE_DONE && LIST_EMPTY(&e->running) && !engine__service_stays(e) &&
+        engine__service_gone(e) && engine__runtime_gone(e))
         uv_stop(&e->loop);
 }
 
 static int loop_start(struct engine *e, struct rwf_err *err)
 {
-    int failed = uv_loop_init(&e->loop);
+    int failed = e->has_loop ? 0 : uv_loop_init(&e->loop);
     if (failed != 0)
         return rwf_fail(err, RWF_E_ENV, "cannot make an event loop: %s",
                         uv_strerror(failed));
@@ -430,6 +463,7 @@ int engine_run(struct plan_graph *g, const struct engine_options *options, char 
         return -1;
     int result = -1;
     if (make_dir(e, err) == 0 && write_plan(e, err) == 0 &&
+        (e->away == NULL || engine__away_remember(e, err) == 0) &&
         engine__open_log(e, err) == 0) {
         memcpy(ret_id, e->id, RWF_RUN_ID_LEN);
         link_last(e);
@@ -438,4 +472,15 @@ int engine_run(struct plan_graph *g, const struct engine_options *options, char 
     }
     engine__destroy(e);
     return result;
+}
+
+int engine_fits(struct plan_graph *g, const struct engine_options *options,
+                struct schedule_totals *ret, struct rwf_err *err)
+{
+    struct engine *e = engine__create(g, options, err);
+    if (e == NULL)
+        return -1;
+    schedule_cluster_totals(e->cluster, ret);
+    engine__destroy(e);
+    return 0;
 }

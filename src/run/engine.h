@@ -19,6 +19,8 @@ struct engine_options {
                                 key at run time ends the run with RWF_E_LOCK */
     bool fail_fast;          /* stop everything at the first failure */
     bool no_cache;           /* run all, still keep results */
+    bool all_cached;         /* nothing is to run, so that no step needs a place here: one
+                                that is not in the cache ends the run with RWF_E_ENV */
     int64_t timeout;         /* of the whole run, ns; 0: none; then exit code 8 */
     const struct schedule_machine *machine; /* NULL: this one */
     /* Shared with a head in this process: `machine` is its node 0, or not looked at.
@@ -27,6 +29,18 @@ struct engine_options {
     run_log_fn on_event;                    /* live views; may be NULL */
     void *ctx;
     const json_t *notify; /* resolved notify section, or NULL */
+    /* Once all has succeeded, the run stays for what it serves, until it is stopped (it
+     * has then succeeded) or its server is told to end. A resumed run does as before. */
+    bool stay;
+    /* What its caller is to know again when the run goes on; kept in its log. Or NULL. */
+    const json_t *asked;
+    /* The run is on a cluster: HOST:PORT of its head, and the file with its key. */
+    const char *cluster_address, *cluster_key;
+    int64_t cluster_wait; /* for its head to answer, ns; 0: 15 s */
+    int cluster_priority; /* among runs there */
+    bool cluster_grows;   /* nodes may still join: what none can hold now waits */
+    /* Service steps deploy to the server of another run, at this control socket. */
+    const char *serve_control;
 };
 
 /* Runs to the end. *ret_id (RWF_RUN_ID_LEN bytes) is filled as soon as the run exists.
@@ -35,6 +49,11 @@ struct engine_options {
  * kills. */
 int engine_run(struct plan_graph *g, const struct engine_options *options, char *ret_id,
                struct rwf_err *err);
+
+/* Whether every step can run on the cluster of the options, as it is now: RWF_E_FIT with the
+ * step and what is missing; RWF_E_ENV: it cannot be asked. Nothing runs. *ret: what there is. */
+int engine_fits(struct plan_graph *g, const struct engine_options *options,
+                struct schedule_totals *ret, struct rwf_err *err);
 
 /* Continues run id: replays its log, keeps what is finished, ends leftovers of the dead
  * head, runs the rest. retry_failed: failed, skipped and stopped steps are tried again,

@@ -13,6 +13,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "run/away.h"
 
 #define PROGRESS_EVERY (RWF_NS_PER_S / 4)
 
@@ -123,6 +124,8 @@ void engine__attempt_free(struct engine__attempt *a)
     }
     if (a->grace != NULL)
         uv_close((uv_handle_t *)a->grace, (uv_close_cb)free);
+    engine__away_attempt_free(a);
+    json_decref(a->places);
     json_decref(a->metrics);
     free(a->dir);
     free(a->cwd);
@@ -131,12 +134,13 @@ void engine__attempt_free(struct engine__attempt *a)
 
 static bool is_record(const char *name)
 {
-    static const char *const names[] = {".",      "..",     "cmd.sh",    "env.txt",
+    static const char *const names[] = {".",      "..",     "raywf-cmd.sh",
                                         "stdout", "stderr", "exit.json", "step.json"};
     for (size_t i = 0; i < RWF_COUNT(names); i++)
         if (strcmp(names[i], name) == 0)
             return true;
-    return false;
+    /* of a gang: what each rank has printed */
+    return rwf_starts_with(name, "rank.") && rwf_ends_with(name, ".log");
 }
 
 /* What a task left besides its outputs is of no use once they are kept. */
@@ -271,6 +275,11 @@ static void keep(struct engine__attempt *a, const struct proc_exit *result)
         memcpy(k->key, a->key, sizeof(k->key));
         k->parts = json_incref(e->steps[a->step->index].ready->parts);
     }
+    if (a->step->op->points) {
+        k->outputs = run__pointed(a->cwd, k->declared, &k->err);
+        keep_done(&k->work, 0);
+        return;
+    }
     k->recipe = recipe_name(plan_graph_recipe(e->graph));
     k->origin = rwf_xasprintf("%s/%s", e->id, a->step->address);
     if (!a->step->policy->cache && json_object_size(k->declared) == 0) {
@@ -359,7 +368,8 @@ void engine__failed(struct engine *e, uint32_t step, int number, enum plan_cause
         return;
     engine__ready_free(&e->steps[step]);
     if (p->is_trial && e->steps[step].trial != NULL) {
-        engine__trial_over(e, step, false, false, NULL); /* its search knows what that means */
+        engine__trial_over(e, step, false, false,
+                           NULL); /* its search knows what that means */
         return;
     }
     engine__blame(e, exit_code);
@@ -392,9 +402,9 @@ static void stopped(struct engine__attempt *a)
 static void preempted(struct engine__attempt *a)
 {
     struct engine *e = a->engine;
-    run_log_append(e->log, RUN_STEP_PREEMPTED,
-                   json_pack("{s:s, s:i}", "step", a->step->address, "attempt",
-                             a->number));
+    run_log_append(
+        e->log, RUN_STEP_PREEMPTED,
+        json_pack("{s:s, s:i}", "step", a->step->address, "attempt", a->number));
     schedule_event(e->schedule, a->step->index, SCHEDULE_EVENT_PREEMPTED, 0,
                    rwf_clock_mono());
 }
@@ -406,6 +416,8 @@ static enum plan_cause builtin_cause(const struct op *op, int exit_code)
         return PLAN_CAUSE_SIGNAL;
     if (op->gang && exit_code == 124)
         return PLAN_CAUSE_TIMEOUT;
+    if (op->gang && exit_code == 123)
+        return PLAN_CAUSE_NODE_LOST;
     return engine__cause_of(exit_code);
 }
 
@@ -419,10 +431,20 @@ static void failed_builtin(struct engine__attempt *a, const struct proc_exit *re
     const char *nl = end > 0 ? memrchr(tail, '\n', end) : NULL;
     const char *start = nl == NULL ? tail : nl + 1;
     size_t len = (size_t)(tail + end - start);
-    char *message = len > 0 ? rwf_xstrndup(start, len) : rwf_xstrdup(result->message);
+    /* A gang says itself which node it was. */
+    bool says_where = a->away != NULL && !a->step->op->gang;
+    const char *node = says_where ? engine__away_where(a) : NULL;
+    bool unseen = node != NULL && result->exit_code == RWF_E_INPUT - RWF_E_BASE &&
+                  !engine__away_is_shared(a);
+    char *message = len == 0 ? rwf_xstrdup(result->message)
+                    : node != NULL
+                        ? rwf_xasprintf("%.*s (on node %s%s)", (int)len, start, node,
+                                        unseen ? ", which does not see the files here" : "")
+                        : rwf_xstrndup(start, len);
     int code = rwf_exit_help(result->exit_code) != NULL ? result->exit_code : 1;
     engine__failed(a->engine, a->step->index, a->number,
-                   builtin_cause(a->step->op, result->exit_code), code, message, result);
+                   builtin_cause(a->step->op, result->exit_code), code, message,
+                   result);
     free(message);
 }
 

@@ -5,9 +5,11 @@
  *   engine.c   life of a run: begin, loop, end       prepare.c  `when`, key, cache
  *   launch.c   starting an attempt                   finish.c   what came of an attempt
  *   native.c   native steps and actors               runtime.c  head and node for those
+ *   service.h  the server of service steps
  *   resume.c   going on with a run                   control.c  stop, deadline, signals
  *   results.c  what finished steps gave              step.c     the other side:
  *   trials.h   searches: trials and what ends them              run-step
+ *   away.h     a run on a cluster
  *
  * All of it runs in one thread, in the callbacks of one loop. What happens to a step is
  * told in this order: cache, log, schedule. An error that ends the run is kept by
@@ -36,11 +38,15 @@ struct engine__step {
     struct engine__ready *ready;
     struct engine__trial *trial; /* of a search; else NULL */
     int deferred; /* times that somebody else held its key */
+    int refused;  /* times that the cluster's head had no place that could ever do */
+    bool nowhere; /* it has been said that no node can hold it yet */
+    struct engine__made *made; /* where its outputs lie on the cluster; or NULL */
 };
 
 struct engine;
 struct engine__trial;
 struct engine__search;
+struct engine__made;
 
 /* What the end of an attempt means that its search wanted to end. */
 enum engine__ending {
@@ -51,8 +57,11 @@ enum engine__ending {
     ENDING_FAIL,
 };
 
+struct engine__away;
+struct away_attempt;
 struct engine__keep;
 struct engine__runtime;
+struct engine__service;
 struct caller;
 struct caller_call;
 
@@ -61,8 +70,11 @@ struct engine__attempt {
     struct engine *engine;
     const struct plan_step *step;
     int number;
+    int ranks; /* of a gang; 0: it is none */
     struct proc *proc; /* NULL: gone, or a native step */
     struct caller_call *call; /* NULL: done, or no native step */
+    struct away_attempt *away; /* it is on a cluster; else NULL */
+    json_t *places;            /* of a gang on a cluster: where its ranks are; or NULL */
     int64_t started;          /* of call */
     uv_timer_t *grace;        /* until the worker of a stopped call is ended */
     char *dir, *cwd;   /* absolute; cwd may be the user's own folder */
@@ -91,8 +103,12 @@ struct engine {
     uv_timer_t wake, deadline;
     uv_signal_t signals[3];
 
+    struct engine__away *away;       /* NULL: it runs on this machine */
     bool is_native;                  /* the graph has native steps */
     struct engine__runtime *runtime; /* NULL: none of its steps has run */
+    struct engine__service *service; /* NULL: no service step has run */
+    /* It is to stay for what it serves; all is done, and it does; it was told to end. */
+    bool stay, staying, leaving;
 
     struct run_log *log;
     struct run_cache *cache;
@@ -126,6 +142,8 @@ struct engine *engine__create(struct plan_graph *g,
 void engine__destroy(struct engine *e);
 /* Of the run e->id; takes its lock. */
 int engine__open_log(struct engine *e, struct rwf_err *err);
+/* Adds options.asked to what begins a run, or goes on with it. */
+void engine__add_asked(const struct engine *e, json_t *event);
 /* Runs the loop until all is done, then ends the run in its log. */
 int engine__drive(struct engine *e, struct rwf_err *err);
 void engine__fatal(struct engine *e, const struct rwf_err *err);
@@ -194,6 +212,16 @@ void engine__search_finish(struct engine *e, const struct plan_step *p, int numb
 
 /* launch.c */
 void engine__launch(struct engine *e, const struct schedule_decision *d);
+/* Makes the folder of an attempt, and its command with all of its environment. */
+int engine__command(struct engine__attempt *a, struct op_command *ret,
+                    struct rwf_err *err);
+void engine__command_free(struct op_command *c);
+/* How to start it; borrows from all. gpus: of d. */
+void engine__proc_spec(const struct engine__attempt *a, const struct op_command *c,
+                       const struct schedule_decision *d, struct proc_spec *ret);
+/* It runs. node: where, or NULL. */
+void engine__log_started(struct engine__attempt *a, const struct schedule_decision *d,
+                         int pid, const char *node);
 /* What a step gets, as DIR/step.json, with marks for secrets (their values: env). */
 int engine__write_step(const struct engine *e, const struct engine__attempt *a,
                        json_t *spec, json_t *env, struct rwf_err *err);
@@ -211,6 +239,8 @@ int engine__runtime_wanted(struct engine *e, struct rwf_err *err);
 /* Adds what tells a program where the runtime is, if there is one. */
 void engine__runtime_env(const struct engine *e, json_t *env);
 struct caller *engine__runtime_caller(struct engine *e);
+/* Its folder: the path is short enough for sockets in it. */
+const char *engine__runtime_folder(const struct engine *e);
 /* A step gave back what it held in the cluster: a lease may wait for it. */
 void engine__runtime_poke(struct engine *e);
 /* The replica of an actor that is next in turn; they are made with the first call. */
@@ -246,7 +276,17 @@ int engine__exit_of(enum plan_cause cause);
 int engine__control_start(struct engine *e, struct rwf_err *err);
 void engine__stop(struct engine *e, const char *reason, int exit_code);
 void engine__kill_all(struct engine *e);
+/* False: it waits for a place in the cluster, or is on its way there. */
+bool engine__attempt_runs(const struct engine__attempt *a);
+/* TERM and its grace, or what comes nearest. */
+void engine__attempt_stop(struct engine__attempt *a);
 /* Ends a step's attempt for a step of higher priority. */
 void engine__preempt(struct engine *e, uint32_t step, uint32_t because);
+
+/* --- pointed.c --- */
+
+/* Outputs that are links, {name: path relative to dir}: {name: {"path": where it leads, "digest",
+ * "size", "files"}}, the digest being that of names, sizes and times. NULL: one leads nowhere. */
+json_t *run__pointed(const char *dir, const json_t *declared, struct rwf_err *err);
 
 #endif

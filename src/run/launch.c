@@ -15,11 +15,14 @@
 #include <sys/stat.h>
 #include "base/fs.h"
 #include "base/mem.h"
+#include "run/away.h"
 #include "run/layout.h"
 #include "run/secrets.h"
+#include "run/service.h"
 
 #define DEFER_FIRST (20 * RWF_NS_PER_MS)
 #define DEFER_MOST (250 * RWF_NS_PER_MS)
+#define SERVER_LOOK (5 * RWF_NS_PER_MS)
 
 /* --- steps that are decided in the head --- */
 
@@ -35,12 +38,11 @@ static int decide(struct engine *e, const struct plan_step *p, struct op_outcome
     return result;
 }
 
-/* a is NULL for what is decided in the head. */
+/* a is NULL for what is decided in the head; node for what is on this machine. */
 static void log_started(struct engine *e, const struct plan_step *p,
                         const struct engine__attempt *a,
-                        const struct schedule_decision *d)
+                        const struct schedule_decision *d, int pid, const char *node)
 {
-    int pid = a != NULL && a->proc != NULL ? proc_pid(a->proc) : 0;
     json_t *event = json_pack("{s:s, s:i, s:i}", "step", p->address, "attempt",
                               d->attempt, "pid", pid);
     if (a != NULL) {
@@ -48,6 +50,8 @@ static void log_started(struct engine *e, const struct plan_step *p,
         json_object_set_new(event, "dir", json_string(dir));
         free(dir);
     }
+    if (node != NULL)
+        json_object_set_new(event, "node", json_string(node));
     if (d->gpu_count > 0) {
         json_t *gpus = json_array();
         for (int i = 0; i < d->gpu_count; i++)
@@ -58,13 +62,19 @@ static void log_started(struct engine *e, const struct plan_step *p,
     schedule_event(e->schedule, p->index, SCHEDULE_EVENT_START, 0, rwf_clock_mono());
 }
 
+void engine__log_started(struct engine__attempt *a, const struct schedule_decision *d,
+                         int pid, const char *node)
+{
+    log_started(a->engine, a->step, a, d, pid, node);
+}
+
 static void launch_decide(struct engine *e, const struct plan_step *p,
                           const struct schedule_decision *d)
 {
     struct op_outcome out = {.ok = false};
     struct rwf_err err = RWF_ERR_INIT;
     if (p->op->trials != NULL) {
-        log_started(e, p, NULL, d);
+        log_started(e, p, NULL, d, 0, NULL);
         engine__search_finish(e, p, d->attempt);
         return;
     }
@@ -72,7 +82,7 @@ static void launch_decide(struct engine *e, const struct plan_step *p,
         engine__failed_early(e, p->index, d->attempt, &err);
         return;
     }
-    log_started(e, p, NULL, d);
+    log_started(e, p, NULL, d, 0, NULL);
     if (out.ok) {
         engine__decided(e, p->index, d->attempt, out.metrics);
     } else {
@@ -86,14 +96,28 @@ static void launch_decide(struct engine *e, const struct plan_step *p,
 
 /* --- a gang --- */
 
-static int ranks_of(const struct plan_step *p)
+/* Ranks of a gang in one of those that are placed. */
+static int block_of(const struct plan_step *p)
 {
-    return p->op->gang && p->policy->ranks > 1 ? p->policy->ranks : 1;
+    return p->policy->block > 1 ? p->policy->block : 1;
 }
 
-static int64_t memory_of(const struct plan_step *p)
+static int64_t memory_of(const struct engine__attempt *a)
 {
-    return p->policy->memory * ranks_of(p);
+    return a->step->policy->memory * (a->ranks > 0 ? a->ranks / block_of(a->step) : 1);
+}
+
+/* What its process and those that it starts itself may use: of a gang over several
+ * nodes the ranks of the first one. */
+static int64_t memory_here(const struct engine__attempt *a)
+{
+    const json_t *first = json_array_get(a->places, 0), *place;
+    size_t i, here = 0;
+
+    json_array_foreach(a->places, i, place)
+        here +=
+            json_equal(json_object_get(place, "node"), json_object_get(first, "node"));
+    return here == 0 ? memory_of(a) : memory_of(a) / a->ranks * (int64_t)here;
 }
 
 /* The GPUs of all ranks, in their order, instead of those of rank 0. */
@@ -131,12 +155,21 @@ int engine__write_step(const struct engine *e, const struct engine__attempt *a,
     json_t *custom = json_object();
     for (size_t i = 0; i < policy->custom_count; i++)
         json_object_set_new(custom, policy->custom_names[i],
-                            json_real(policy->custom_amounts[i]));
+                            json_real(policy->custom_amounts[i] / block_of(a->step)));
     json_t *step = json_pack("{s:s, s:s, s:o, s:I, s:f, s:{s:f, s:o}}", "op",
                              a->step->op->name, "address", a->step->address, "spec",
-                             marked, "memory", (json_int_t)memory_of(a->step), "cpu",
-                             policy->cpu, "resources", "gpu", policy->gpu, "custom",
-                             custom);
+                             marked, "memory", (json_int_t)memory_of(a), "cpu",
+                             policy->cpu / block_of(a->step), "resources", "gpu",
+                             policy->gpu / block_of(a->step), "custom", custom);
+    if (a->ranks > 0)
+        json_object_set_new(step, "ranks", json_integer(a->ranks));
+    if (a->places != NULL)
+        json_object_set(step, "places", a->places);
+    if (a->away != NULL) {
+        json_t *there = engine__away_paths(a, step);
+        json_decref(step);
+        step = there;
+    }
     char *text = json_dumps(step, JSON_INDENT(1)),
          *path = rwf_fs_join(a->dir, "step.json");
     int result = text == NULL ? rwf_fail(err, RWF_E_ENV,
@@ -190,41 +223,71 @@ static void add_env(const struct engine *e, const struct engine__attempt *a,
                         run_text(recipe_dir(plan_graph_recipe(e->graph))));
 }
 
+void engine__command_free(struct op_command *c)
+{
+    json_decref(c->argv);
+    json_decref(c->env);
+    free(c->dir);
+    *c = (struct op_command){NULL, NULL, NULL};
+}
+
+int engine__command(struct engine__attempt *a, struct op_command *ret,
+                    struct rwf_err *err)
+{
+    struct engine *e = a->engine;
+    if (make_dir(a->dir, err) != 0)
+        return -1;
+    engine__trial_attempt(a);
+    engine__trial_mark(a);
+    if (make_command(e, a, ret, err) != 0)
+        return -1;
+    if (ret->env == NULL)
+        ret->env = json_object();
+    if (a->away == NULL && engine__runtime_wanted(e, err) != 0)
+        return -1;
+    if (a->step->op->service)
+        engine__service_env(e, ret->env);
+    add_env(e, a, ret->env);
+    engine__trial_env(a, ret->env);
+    if (a->away == NULL) /* another node has its own */
+        engine__runtime_env(e, ret->env);
+    free(a->cwd);
+    a->cwd = rwf_xstrdup(ret->dir != NULL ? ret->dir : a->dir);
+    return 0;
+}
+
+void engine__proc_spec(const struct engine__attempt *a, const struct op_command *c,
+                       const struct schedule_decision *d, struct proc_spec *ret)
+{
+    const struct plan_policy *policy = a->step->policy;
+    *ret = (struct proc_spec){.argv = c->argv,
+                              .env = c->env,
+                              .cwd = a->cwd,
+                              .dir = a->dir,
+                              .run_id = a->engine->id,
+                              .address = a->step->address,
+                              .memory = memory_here(a),
+                              .timeout = policy->timeout,
+                              .grace = policy->grace,
+                              .log_limit = policy->log_limit,
+                              .gpus = d->gpus,
+                              .gpu_count = policy->gpu > 0 ? d->gpu_count : -1,
+                              .gpu_share = policy->gpu < 1 ? policy->gpu : 1};
+}
+
 static int start_process(struct engine *e, struct engine__attempt *a,
                          const struct schedule_decision *d, struct rwf_err *err)
 {
-    const struct plan_policy *policy = a->step->policy;
     struct op_command command = {NULL, NULL, NULL};
-    int result = make_command(e, a, &command, err);
-    if (result == 0)
-        result = engine__runtime_wanted(e, err);
+    struct proc_handler handler = {a, engine__report, engine__exited};
+    struct proc_spec spec;
+    int result = engine__command(a, &command, err);
     if (result == 0) {
-        if (command.env == NULL)
-            command.env = json_object();
-        add_env(e, a, command.env);
-        engine__trial_env(a, command.env);
-        engine__runtime_env(e, command.env);
-        a->cwd = command.dir != NULL ? rwf_xstrdup(command.dir) : rwf_xstrdup(a->dir);
-        struct proc_spec spec = {.argv = command.argv,
-                                 .env = command.env,
-                                 .cwd = a->cwd,
-                                 .dir = a->dir,
-                                 .run_id = e->id,
-                                 .address = a->step->address,
-                                 .memory = memory_of(a->step),
-                                 .timeout = policy->timeout,
-                                 .grace = policy->grace,
-                                 .log_limit = policy->log_limit,
-                                 .gpus = d->gpus,
-                                 .gpu_count = policy->gpu > 0 ? d->gpu_count : -1,
-                                 .gpu_share = policy->gpu < 1 ? policy->gpu : 1};
-        struct proc_handler handler = {a, engine__report, engine__exited};
+        engine__proc_spec(a, &command, d, &spec);
         a->proc = proc_start(&e->loop, &spec, &handler, err);
         result = a->proc == NULL ? -1 : 0;
     }
-    json_decref(command.argv);
-    json_decref(command.env);
-    free(command.dir);
+    engine__command_free(&command);
     return result;
 }
 
@@ -247,12 +310,13 @@ static struct engine__attempt *attempt_new(struct engine *e, const struct plan_s
 static int start(struct engine *e, struct engine__attempt *a,
                  const struct schedule_decision *d, struct rwf_err *err)
 {
+    if (a->step->op->call == NULL)
+        return start_process(e, a, d, err);
     if (make_dir(a->dir, err) != 0)
         return -1;
     engine__trial_attempt(a);
     engine__trial_mark(a);
-    return a->step->op->call != NULL ? engine__call(e, a, err)
-                                     : start_process(e, a, d, err);
+    return engine__call(e, a, err);
 }
 
 static void launch_attempt(struct engine *e, const struct plan_step *p, int lock,
@@ -263,8 +327,14 @@ static void launch_attempt(struct engine *e, const struct plan_step *p, int lock
     if (d->ranks > 1)
         add_gpus_of_ranks(e, d);
     struct engine__attempt *a = attempt_new(e, p, d->attempt, lock);
+    if (p->op->gang)
+        a->ranks = (int)(d->ranks > 1 ? d->ranks : 1) * block_of(p);
+    if (engine__away_runs(e, p)) {
+        engine__away_start(a, d);
+        return;
+    }
     if (start(e, a, d, &err) == 0) {
-        log_started(e, p, a, d);
+        log_started(e, p, a, d, a->proc != NULL ? proc_pid(a->proc) : 0, NULL);
         if (p->op->call != NULL)
             engine__called(a);
         return;
@@ -287,6 +357,21 @@ static void defer(struct engine *e, const struct plan_step *p)
                    delay > DEFER_MOST ? DEFER_MOST : delay);
 }
 
+/* A service step waits for the server to listen. */
+static bool server_is_up(struct engine *e, const struct schedule_decision *d)
+{
+    struct rwf_err err = RWF_ERR_INIT;
+    int up = engine__service_wanted(e, &err);
+
+    if (up < 0 && engine__is_environment(err.code))
+        engine__fatal(e, &err);
+    else if (up < 0)
+        engine__failed_early(e, d->step, d->attempt, &err);
+    else if (up == 0)
+        schedule_defer(e->schedule, d->step, rwf_clock_mono(), SERVER_LOOK);
+    return up > 0;
+}
+
 void engine__launch(struct engine *e, const struct schedule_decision *d)
 {
     const struct plan_step *p = engine__step_at(e, d->step);
@@ -297,6 +382,8 @@ void engine__launch(struct engine *e, const struct schedule_decision *d)
         launch_decide(e, p, d);
         return;
     }
+    if (p->op->service && !server_is_up(e, d))
+        return;
     rwf_assert(e->steps[d->step].ready != NULL);
     memcpy(key, e->steps[d->step].ready->key, sizeof(key));
     /* The key of a step that is not cached is nobody else's. */

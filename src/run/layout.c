@@ -84,6 +84,16 @@ char *run_native_address(const char *root, const char *id)
     return rwf_xasprintf("%s/runs/%s/native.address", root, id);
 }
 
+char *run_serve_dir(const char *root, const char *id)
+{
+    return rwf_xasprintf("%s/runs/%s/serve", root, id);
+}
+
+char *run_serve_control(const char *root, const char *id)
+{
+    return rwf_xasprintf("%s/runs/%s/serve/control", root, id);
+}
+
 /* --- naming a run --- */
 
 static bool is_run(const char *root, const char *name)
@@ -171,6 +181,14 @@ char *run_resolve(const char *root, const char *name, struct rwf_err *err)
     char *found = search_end(&s, err);
     free(s.near);
     return found;
+}
+
+char *run_cluster_file(const char *root, const char *id)
+{
+    char *dir = run_dir(root, id);
+    char *path = rwf_fs_join(dir, "cluster.json");
+    free(dir);
+    return path;
 }
 
 /* --- naming a step's folder --- */

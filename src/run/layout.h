@@ -3,10 +3,12 @@
  * Where things are. ROOT is .raywf in the recipe's folder (RAYWF_DIR overrides it):
  *
  *   runs/ID/events.ndjson          the log            runs/ID/plan.json   what was run
- *   runs/ID/steps/ADDRESS/         the first attempt: cmd.sh env.txt stdout stderr
+ *   runs/ID/steps/ADDRESS/         the first attempt: raywf-cmd.sh stdout stderr
  * exit.json step.json, and the working files until they are kept
  *   runs/ID/steps/ADDRESS~N/       attempt N, from the second on
+ *   runs/ID/steps/env-DIGEST.txt   what attempts inherited: their raywf-cmd.sh say which
  *   runs/ID/pid                    of the process that drives it (see log.h)
+ *   runs/ID/cluster.json           address and key's path of the cluster it is on, if any
  *   runs/last                      symlink to the newest run
  *   cache/…                        see cache.h
  *   index.sqlite                   see index.h
@@ -35,5 +37,12 @@ char *run_attempt_dir(const char *address, int attempt);
  * run's folder that says where its node listens. The caller's to free. */
 char *run_native_dir(const char *root, const char *id);
 char *run_native_address(const char *root, const char *id);
+/* The folder of a run's server, and the file in it that says where its control socket
+ * is. */
+char *run_serve_dir(const char *root, const char *id);
+char *run_serve_control(const char *root, const char *id);
+
+/* The file in a run's folder that says on which cluster it is, when it is on one. */
+char *run_cluster_file(const char *root, const char *id);
 
 #endif

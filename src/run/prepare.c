@@ -104,6 +104,20 @@ static void skip_by_condition(struct engine *e, const struct plan_step *p)
     schedule_event(e->schedule, p->index, SCHEDULE_EVENT_SKIP, 0, rwf_clock_mono());
 }
 
+/* True: it has ended the run. */
+static bool must_not_run(struct engine *e, const struct plan_step *p)
+{
+    struct rwf_err err = RWF_ERR_INIT;
+    if (!e->options->all_cached || p->op->decide != NULL)
+        return false;
+    rwf_fail(&err, RWF_E_ENV,
+             "%s was in the cache when the run began, and is not any more: now it needs "
+             "its cluster",
+             p->address);
+    engine__fatal(e, &err);
+    return true;
+}
+
 void engine__prepare(struct engine *e, uint32_t step)
 {
     const struct plan_step *p = engine__step_at(e, step);
@@ -126,6 +140,8 @@ void engine__prepare(struct engine *e, uint32_t step)
         return;
     if (p->op->decide == NULL &&
         (p->is_trial ? engine__trial_hit(e, step) : engine__hit(e, step)))
+        return;
+    if (must_not_run(e, p))
         return;
     schedule_event(e->schedule, step, SCHEDULE_EVENT_MISS, 0, rwf_clock_mono());
     if (p->is_trial)

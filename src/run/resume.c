@@ -28,14 +28,16 @@ static bool outputs_there(const json_t *outputs)
 }
 
 /* Where the log left a step, after what a resume does to it. */
-static enum schedule_state state_after(const struct run_step_state *s,
+static enum schedule_state state_after(const struct plan_step *step,
+                                       const struct run_step_state *s,
                                        bool retry_failed, bool *ret_lost)
 {
     *ret_lost = false;
     if (!schedule_state_final(s->state) || s->state == STEP_STOPPED)
         return STEP_PENDING;
     if (schedule_state_good(s->state)) {
-        *ret_lost = !outputs_there(s->outputs);
+        /* What served has ended with its head: it is deployed again. */
+        *ret_lost = step->op->service || !outputs_there(s->outputs);
         return *ret_lost ? STEP_PENDING : s->state;
     }
     return retry_failed ? STEP_PENDING : s->state;
@@ -55,14 +57,16 @@ static size_t restore(struct engine *e, const struct run_state *state,
             pending++;
             continue;
         }
-        enum schedule_state to = state_after(s, retry_failed, &gone);
+        enum schedule_state to =
+            state_after(engine__step_at(e, i), s, retry_failed, &gone);
         if (gone)
             json_array_append_new(lost, json_string(address));
         bool anew = to == STEP_PENDING && schedule_state_final(s->state);
         if (anew && !gone)
             engine__trial_again(e, i);
         schedule_restore(e->schedule, i, to, s->attempt, anew ? 0 : s->failures);
-        pending += to == STEP_PENDING;
+        pending += to == STEP_PENDING &&
+                   !(engine__step_at(e, i)->op->service && schedule_state_good(s->state));
         if (schedule_state_good(to))
             engine__results_set(e, i, json_incref((json_t *)(uintptr_t)s->outputs),
                                 json_incref((json_t *)(uintptr_t)s->metrics));
@@ -82,9 +86,10 @@ static int go_on(struct engine *e, const struct run_state *state, bool retry_fai
         json_decref(lost);
         return state->exit_code;
     }
-    run_log_append(e->log, RUN_RUN_RESUMED,
-                   json_pack("{s:i, s:b, s:o}", "pid", (int)getpid(), "failed",
-                             retry_failed, "lost", lost));
+    json_t *event = json_pack("{s:i, s:b, s:o}", "pid", (int)getpid(), "failed",
+                              retry_failed, "lost", lost);
+    engine__add_asked(e, event);
+    run_log_append(e->log, RUN_RUN_RESUMED, event);
     int left = proc_sweep(e->id);
     if (left > 0)
         rwf_log(RWF_LOG_INFO, "run", "ended %d processes that an earlier head left",
@@ -111,8 +116,10 @@ int engine_resume(struct plan_graph *g, const struct engine_options *options,
         rwf_fail(err, RWF_E_NORUN, "no run '%s' ('raywf ps' lists them)", id);
     else if (engine__open_log(e, err) == 0 &&
              (state = run_state_load(path, err)) != NULL &&
-             engine__searches_replay(e, path, err) == 0)
+             engine__searches_replay(e, path, err) == 0) {
+        e->stay = state->stay;
         result = state->exit_code == 0 ? 0 : go_on(e, state, retry_failed, err);
+    }
     run_state_destroy(state);
     free(path);
     engine__destroy(e);

@@ -17,17 +17,20 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "base/json_text.h"
 #include "base/fs.h"
 #include "base/map.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/scratch.h"
 #include "head/head.h"
-#include "node/node.h"
+#include "far/far.h"
+#include "run/away.h"
 #include "run/caller.h"
 #include "run/layout.h"
 
-/* A socket's path has room for 107 bytes, "/node" among them. */
-#define FOLDER_MAX 100
+/* A socket's path has room for 107 bytes, "/node" or "/serve" among them. */
+#define FOLDER_MAX 99
 
 struct actor {
     int first, replicas, turn;
@@ -39,7 +42,7 @@ struct engine__runtime {
     struct caller *caller;
     struct rwf_map *actors; /* address -> struct actor */
     char *folder;           /* of the node */
-    char *temporary;        /* to be removed; NULL: the folder is the run's own */
+    struct rwf_scratch temporary; /* path NULL: the folder is the run's own */
     enum { RUNTIME_UP, RUNTIME_ENDING, RUNTIME_GONE } phase;
 };
 
@@ -56,17 +59,18 @@ bool engine__runtime_needed(const struct plan_graph *g)
 /* RUN/native, unless its path is too long for a socket. */
 static int make_folder(struct engine *e, struct engine__runtime *r, struct rwf_err *err)
 {
-    const char *tmp = getenv("TMPDIR");
 
+    if (e->away != NULL) {
+        r->folder = rwf_xstrdup(engine__away_folder(e));
+        return 0;
+    }
     r->folder = run_native_dir(e->root, e->id);
     if (strlen(r->folder) > FOLDER_MAX) {
         free(r->folder);
-        r->folder =
-            rwf_xasprintf("%s/raywf.XXXXXX", tmp != NULL && *tmp ? tmp : "/tmp");
-        if (mkdtemp(r->folder) == NULL)
-            return rwf_fail(err, RWF_E_ENV, "cannot make a folder like %s: %s",
-                            r->folder, strerror(errno));
-        r->temporary = rwf_xstrdup(r->folder);
+        r->folder = NULL;
+        if (rwf_scratch_make(&r->temporary, "raywf-run-", err) != 0)
+            return rwf_wrap(err, "the path of the run is too long for sockets");
+        r->folder = rwf_xstrdup(r->temporary.path);
         return 0;
     }
     if (rwf_fs_exists(r->folder) && rwf_fs_rmtree(r->folder, err) != 0)
@@ -91,9 +95,14 @@ static int write_address(const struct engine *e, const struct engine__runtime *r
 static int start_node(struct engine *e, struct engine__runtime *r, struct rwf_err *err)
 {
     const struct head_options head = {.cluster = e->cluster};
-    const struct node_options node = {.folder = r->folder, .machine = &e->machine};
+    const struct node_options node = {
+        .far = &far_nodes, .folder = r->folder, .machine = &e->machine};
     struct wire_link *near, *far;
 
+    if (e->away != NULL) {
+        r->node = engine__away_node(e);
+        return 0;
+    }
     r->head = head_create(&e->loop, &head, err);
     if (r->head == NULL)
         return -1;
@@ -126,14 +135,12 @@ static int start_client(struct engine *e, struct engine__runtime *r,
 static void runtime_free(struct engine *e)
 {
     struct engine__runtime *r = e->runtime;
-    struct rwf_err err = RWF_ERR_INIT;
 
-    node_destroy(r->node);
+    if (e->away == NULL)
+        node_destroy(r->node);
     head_destroy(r->head);
     rwf_map_destroy(r->actors, free);
-    if (r->temporary != NULL && rwf_fs_rmtree(r->temporary, &err) != 0)
-        rwf_log(RWF_LOG_WARN, "run", "%s", err.text);
-    free(r->temporary);
+    rwf_scratch_remove(&r->temporary);
     free(r->folder);
     free(r);
     e->runtime = NULL;
@@ -171,6 +178,11 @@ void engine__runtime_poke(struct engine *e)
     if (e->runtime != NULL && e->runtime->phase == RUNTIME_UP &&
         e->runtime->head != NULL)
         head_poke(e->runtime->head);
+}
+
+const char *engine__runtime_folder(const struct engine *e)
+{
+    return e->runtime->folder;
 }
 
 struct caller *engine__runtime_caller(struct engine *e)
@@ -235,9 +247,7 @@ static struct actor *make_actor(struct engine *e, const char *address,
     }
     const struct plan_step *step = engine__step_at(e, index);
     json_t *spec = plan_step_spec(e->graph, step, err);
-    char *args = spec == NULL ? NULL
-                              : json_dumps(json_object_get(spec, "args"),
-                                           JSON_COMPACT | JSON_ENCODE_ANY);
+    char *args = rwf_json_text(json_object_get(spec, "args"));
     if (args != NULL) {
         actor = make_replicas(e, step, spec, args);
         rwf_map_set(e->runtime->actors, address, actor);

@@ -29,6 +29,7 @@ enum held {
     HELD_KEY,
     HELD_ORIGIN,
     HELD_USAGE,
+    HELD_NODE,
     HELD_COUNT
 };
 
@@ -79,6 +80,7 @@ void run_state_destroy(struct run_state *s)
     free(s->recipe);
     free(s->status);
     free(s->message);
+    json_decref(s->options);
     free(r);
 }
 
@@ -178,6 +180,14 @@ static void on_started(struct step *step, const json_t *event)
     step->public.rows = step->public.bytes = -1;
     step->public.pid = small(event, "pid", 0);
     step->public.dir = hold(step, HELD_DIR, json_object_get(event, "dir"));
+    step->public.node = hold(step, HELD_NODE, json_object_get(event, "node"));
+    step->public.message = hold(step, HELD_MESSAGE, NULL);
+}
+
+/* Why it has no place in the cluster yet. */
+static void on_queued(struct step *step, const json_t *event)
+{
+    step->public.message = hold(step, HELD_MESSAGE, json_object_get(event, "reason"));
 }
 
 static void on_progress(struct step *step, const json_t *event)
@@ -203,9 +213,17 @@ static void on_metric(struct step *step, const json_t *event)
     step->public.metrics = step->held[HELD_METRICS];
 }
 
+static bool is_lost(const json_t *event)
+{
+    const char *cause = json_string_value(json_object_get(event, "cause"));
+    return cause != NULL && strcmp(cause, "node_lost") == 0;
+}
+
 static void on_failure(struct step *step, const json_t *event)
 {
-    step->public.failures++;
+    /* A lost node is not the step's failure. */
+    if (!is_lost(event))
+        step->public.failures++;
     step->public.ended = time_of(event);
     step->public.attempt = small(event, "attempt", step->public.attempt);
     step->public.cause = hold(step, HELD_CAUSE, json_object_get(event, "cause"));
@@ -251,10 +269,17 @@ static void try_again(struct replay *r, struct step *step)
     step->public.failures = 0;
 }
 
+static void take_options(struct replay *r, const json_t *event)
+{
+    json_decref(r->public.options);
+    r->public.options = json_incref(json_object_get(event, "options"));
+}
+
 static void on_resumed(struct replay *r, const json_t *event)
 {
     bool failed = json_is_true(json_object_get(event, "failed"));
     const json_t *lost = json_object_get(event, "lost");
+    take_options(r, event);
     for (size_t i = 0; i < r->count; i++) {
         struct step *step = r->steps[i];
         enum schedule_state state = step->public.state;
@@ -290,6 +315,8 @@ static void on_run_started(struct replay *r, const json_t *event)
 {
     size_t total = (size_t)small(event, "steps", 0);
     r->public.started = time_of(event);
+    r->public.stay = json_is_true(json_object_get(event, "stay"));
+    take_options(r, event);
     if (total > r->public.total) {
         r->public.counts[STEP_PENDING] += total - r->public.total;
         r->public.total = total;
@@ -315,6 +342,7 @@ static const struct {
     [RUN_RUN_STARTED] = {on_run_started, NULL, 0},
     [RUN_RUN_RESUMED] = {on_resumed, NULL, 0},
     [RUN_RUN_FINISHED] = {on_finished, NULL, 0},
+    [RUN_STEP_QUEUED] = {NULL, on_queued, SCHEDULE_EVENT_MISS},
     [RUN_STEP_STARTED] = {NULL, on_started, SCHEDULE_EVENT_START},
     [RUN_STEP_PROGRESS] = {NULL, on_progress, SCHEDULE_EVENT_COUNT},
     [RUN_STEP_METRIC] = {NULL, on_metric, SCHEDULE_EVENT_COUNT},
@@ -340,6 +368,10 @@ static int apply_step(struct replay *r, enum run_event type, const json_t *event
     if (type == RUN_STEP_SUCCEEDED && step->public.state != STEP_RUNNING &&
         json_is_true(json_object_get(event, "stopped")))
         moves = SCHEDULE_EVENT_CUT;
+    /* It may be told several reasons, one after the other. */
+    if (type == RUN_STEP_QUEUED && step->public.state != STEP_PENDING)
+        moves = step->public.state == STEP_BACKOFF ? SCHEDULE_EVENT_DUE
+                                                   : SCHEDULE_EVENT_COUNT;
     if (moves != SCHEDULE_EVENT_COUNT && move(r, step, moves, err) != 0)
         return -1;
     rows[type].on_step(step, event);

@@ -24,6 +24,7 @@ struct run_step_state {
     const char *cause;   /* of the last failure, or NULL */
     const char *message; /* of the last failure, or why skipped; or NULL */
     int pid;
+    const char *node;      /* of the cluster, where it runs or ran last; or NULL */
     const json_t *metrics; /* last values, or NULL */
     const json_t *outputs; /* {name: {path,digest,size}}, or NULL */
     const char *key;       /* or NULL */
@@ -40,6 +41,8 @@ struct run_state {
     size_t total; /* steps in the graph */
     size_t counts[STEP_STATE_COUNT];
     char *message;
+    bool stay; /* it goes on for what it serves, when all is done */
+    json_t *options; /* with which it goes on; or NULL */
 };
 
 struct run_state *run_state_create(void);

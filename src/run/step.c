@@ -76,6 +76,8 @@ static int run(const struct op *const *ops, const char *dir, const json_t *step,
                        .memory = json_integer_value(json_object_get(step, "memory")),
                        .cpu = json_number_value(json_object_get(step, "cpu")),
                        .resources = json_object_get(step, "resources"),
+                       .ranks = (int)json_integer_value(json_object_get(step, "ranks")),
+                       .places = json_object_get(step, "places"),
                        .report = report,
                        .report_fd = report_fd()};
     int result = op->run(&r, err);

@@ -83,7 +83,7 @@ static struct engine__attempt *attempt_of(const struct engine__trial *t)
 {
     struct engine__attempt *a;
     LIST_FOREACH(a, &t->search->e->running, link)
-    if (a->step == t->step && a->keep == NULL)
+    if (a->step == t->step && a->keep == NULL && engine__attempt_runs(a))
         return a;
     return NULL;
 }
@@ -96,9 +96,7 @@ static void end_attempt(struct engine__trial *t, struct engine__attempt *a,
         return;
     a->ending = ending;
     engine__trial_mark(a);
-    if (a->proc != NULL)
-        proc_stop(a->proc);
-    engine__call_stop(a, false);
+    engine__attempt_stop(a);
 }
 
 static void log_action(const struct engine__trial *t, const struct search_action *act)

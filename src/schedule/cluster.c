@@ -28,6 +28,11 @@ struct schedule_cluster *schedule_cluster_of(const struct schedule_machine *m)
     return c;
 }
 
+void schedule_cluster_by_name(struct schedule_cluster *c)
+{
+    c->by_name = true;
+}
+
 static void labels_free(struct schedule__label *labels, size_t count)
 {
     for (size_t i = 0; i < count; i++) {

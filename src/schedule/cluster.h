@@ -30,6 +30,8 @@ struct schedule_cluster *schedule_cluster_create(void);
 /* One node, for those who have only that. */
 struct schedule_cluster *schedule_cluster_of(const struct schedule_machine *m);
 void schedule_cluster_destroy(struct schedule_cluster *c);
+/* Its nodes are other machines: a single one, too, is told by its name. */
+void schedule_cluster_by_name(struct schedule_cluster *c);
 
 /* --- nodes --- */
 
@@ -115,6 +117,7 @@ struct schedule_claim {
     bool retriable; /* a claim of higher priority of the same owner may end it */
     uint64_t hold;  /* the nodes that are held under this number are open to it; or 0 */
     uint32_t prefer; /* this node if it fits, or SCHEDULE_NO_NODE */
+    uint32_t near;   /* one demand: else this node, less 1, if it fits; 0: none */
     uint32_t inside; /* the grant of a bundle: a part of that; or SCHEDULE_NO_GRANT */
     const uint32_t
         *avoid; /* spread, different_nodes: not on these, which hold the rest */

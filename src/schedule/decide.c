@@ -205,7 +205,7 @@ static bool is_fair_prey(void *ctx, const struct schedule_claim *held)
     const struct fair *f = ctx;
     if ((held->cookie & LEASES__BUNDLE) != 0)
         return false;
-    const struct leases__lease *x = schedule__ids_get(&f->l->lease_ids, held->cookie);
+    const struct leases__lease *x = rwf_ids_get(&f->l->lease_ids, held->cookie);
     if (x == NULL || x->recalled || x->ask->job == f->ask->job)
         return false;
     if (x->ask->priority != f->ask->priority)
@@ -227,7 +227,7 @@ static bool someone_has_too_much(const struct fair *f)
 static struct leases__lease *lease_of(struct schedule_leases *l, uint32_t grant)
 {
     struct schedule_grant g = schedule_cluster_grant(l->cluster, grant);
-    return schedule__ids_get(&l->lease_ids, g.claim->cookie);
+    return rwf_ids_get(&l->lease_ids, g.claim->cookie);
 }
 
 static bool recall_for_fairness(struct schedule_leases *l, struct leases__ask *a)
@@ -301,7 +301,7 @@ static bool say(struct schedule_leases *l, struct schedule_lease_decision *ret)
         *ret = l->out[l->out_first++];
         /* a lease may have been given back before its recall was read */
         if (ret->verb != SCHEDULE_LEASE_RECALL ||
-            schedule__ids_get(&l->lease_ids, ret->lease) != NULL)
+            rwf_ids_get(&l->lease_ids, ret->lease) != NULL)
             return true;
     }
     *ret = (struct schedule_lease_decision){.verb = SCHEDULE_LEASE_NONE};

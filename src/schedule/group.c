@@ -42,7 +42,7 @@ static int refuse_group(const struct schedule_leases *l, const struct schedule_g
 int schedule_leases_group_add(struct schedule_leases *l, const struct schedule_group *g,
                               int64_t now, struct rwf_err *err)
 {
-    struct leases__job *job = schedule__ids_get(&l->job_ids, g->job);
+    struct leases__job *job = rwf_ids_get(&l->job_ids, g->job);
     if (job == NULL)
         return rwf_fail(err, RWF_E_USAGE, "there is no job %llu (any more)",
                         (unsigned long long)g->job);
@@ -60,12 +60,14 @@ int schedule_leases_group_add(struct schedule_leases *l, const struct schedule_g
     for (uint32_t i = 0; i < g->bundle_count; i++)
         group->bundles[i] = (struct leases__bundle){
             schedule_cluster_shape(l->cluster, &g->bundles[i]), SCHEDULE_NO_GRANT};
-    schedule__ids_add(&l->group_ids, g->id, group);
+    rwf_ids_add(&l->group_ids, g->id, group);
     job->group_count++;
     group->ask = leases__ask_new(l, job, LEASES__GROUP, group->bundles[0].shape,
                                  g->placement, group, -1);
     group->ask->priority = job->spec.priority + g->priority;
     group->ask->wanted = 1;
+    if (g->preferred)
+        group->ask->prefer = g->prefer;
     leases__line_up(l, group->ask, now);
     return 0;
 }
@@ -186,7 +188,7 @@ void leases__group_settle(struct schedule_leases *l, struct leases__group *g)
         return;
     for (uint32_t i = 0; i < g->count; i++)
         give_bundle(l, g, i);
-    schedule__ids_remove(&l->group_ids, g->id);
+    rwf_ids_remove(&l->group_ids, g->id);
     forget_classes(l, g);
     g->job->group_count--;
     g->ask->held = 0;
@@ -204,8 +206,8 @@ void leases__group_drop(struct schedule_leases *l, struct leases__group *g, int6
     struct leases__ask **inside = rwf_xcalloc(l->ask_ids.count + 1, sizeof(*inside));
     size_t count = 0;
     for (size_t i = 0; i < l->ask_ids.size; i++) {
-        struct leases__ask *a = l->ask_ids.slots[i].value;
-        if (l->ask_ids.slots[i].id != 0 && a->group == g)
+        struct leases__ask *a = l->ask_ids.rows[i].item;
+        if (l->ask_ids.rows[i].id != 0 && a->group == g)
             inside[count++] = a;
     }
     for (size_t i = 0; i < count; i++)
@@ -224,7 +226,7 @@ void leases__group_drop(struct schedule_leases *l, struct leases__group *g, int6
 bool schedule_leases_group_remove(struct schedule_leases *l, uint64_t group,
                                   int64_t now)
 {
-    struct leases__group *g = schedule__ids_get(&l->group_ids, group);
+    struct leases__group *g = rwf_ids_get(&l->group_ids, group);
     if (g == NULL || g->removed)
         return false;
     leases__group_drop(l, g, now);
@@ -234,19 +236,57 @@ bool schedule_leases_group_remove(struct schedule_leases *l, uint64_t group,
 uint32_t schedule_leases_group_node(const struct schedule_leases *l, uint64_t group,
                                     int bundle)
 {
-    const struct leases__group *g = schedule__ids_get(&l->group_ids, group);
+    const struct leases__group *g = rwf_ids_get(&l->group_ids, group);
     if (g == NULL || bundle < 0 || bundle >= (int)g->count ||
         g->bundles[bundle].grant == SCHEDULE_NO_GRANT)
         return SCHEDULE_NO_NODE;
     return schedule_cluster_grant(l->cluster, g->bundles[bundle].grant).node;
 }
 
+uint64_t schedule_leases_group_gpus(const struct schedule_leases *l, uint64_t group,
+                                    int bundle)
+{
+    const struct leases__group *g = rwf_ids_get(&l->group_ids, group);
+    if (schedule_leases_group_node(l, group, bundle) == SCHEDULE_NO_NODE)
+        return 0;
+    return schedule_cluster_grant(l->cluster, g->bundles[bundle].grant).gpus;
+}
+
+bool schedule_leases_group_restore(struct schedule_leases *l, uint64_t group,
+                                   const uint32_t *nodes, const uint64_t *gpus,
+                                   int64_t now)
+{
+    struct leases__group *g = rwf_ids_get(&l->group_ids, group);
+    if (g == NULL || g->removed || g->ask->held > 0)
+        return false;
+    struct schedule_claim claim = leases__claim(l, g->ask);
+    claim.retriable = false;
+    claim.cookie = g->id | LEASES__BUNDLE;
+    bool good = true;
+    for (uint32_t i = 0; i < g->count && good; i++) {
+        struct leases__bundle *b = &g->bundles[i];
+        b->grant =
+            schedule_cluster_place_at(l->cluster, b->shape, nodes[i], gpus[i], &claim);
+        good = b->grant != SCHEDULE_NO_GRANT;
+        if (good)
+            leases__charge(l, g->job, b->shape, 1);
+    }
+    for (uint32_t i = 0; i < g->count && !good; i++)
+        give_bundle(l, g, i);
+    if (!good)
+        return false;
+    g->version++;
+    g->ask->held = 1;
+    leases__line_up(l, g->ask, now);
+    return true;
+}
+
 void leases__group_lost(struct schedule_leases *l, uint32_t node, int64_t now)
 {
     for (size_t i = 0; i < l->group_ids.size; i++) {
-        struct leases__group *g = l->group_ids.slots[i].value;
+        struct leases__group *g = l->group_ids.rows[i].item;
         bool lost = false;
-        for (uint32_t k = 0; l->group_ids.slots[i].id != 0 && k < g->count; k++) {
+        for (uint32_t k = 0; l->group_ids.rows[i].id != 0 && k < g->count; k++) {
             uint32_t grant = g->bundles[k].grant;
             if (grant == SCHEDULE_NO_GRANT ||
                 schedule_cluster_grant(l->cluster, grant).node != node)

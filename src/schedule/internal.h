@@ -32,14 +32,20 @@ struct schedule__item {
     uint32_t waiting; /* needs that are not good yet */
     uint32_t because; /* the need that went wrong, or PLAN_NO_STEP */
     int attempt, failures;
+    int lost; /* times that its node was, since it was last tried anew */
     uint32_t grant; /* while granted: in the cluster, or of a gang: in gangs */
+    uint32_t ranks; /* of a gang, while granted: how many it got */
+    uint32_t most;  /* ranks that it may get; 0: all */
     int64_t due;
 };
 
 struct schedule__class {
     uint32_t number, shape, ranks;
+    uint32_t least;   /* ranks that are enough to start, at most `ranks` */
     uint32_t *shapes; /* the shape, ranks times */
     enum plan_placement placement;
+    const struct plan_policy *near; /* see plan_policy; NULL: not near */
+    uint64_t near_at; /* schedule_cluster_members when that was looked at */
     int priority;
     bool retriable;
     bool late;       /* see plan_policy */
@@ -89,6 +95,18 @@ static inline const struct plan_step *schedule__step(const struct schedule *s,
     return s->steps.at(s->steps.ctx, i);
 }
 
+static inline uint32_t schedule__ranks_of(const struct plan_policy *p)
+{
+    return p->ranks > 1 ? (uint32_t)p->ranks : 1;
+}
+
+/* Ranks that it cannot do without. */
+static inline uint32_t schedule__least_of(const struct plan_policy *p)
+{
+    return p->ranks_min > 0 && p->ranks_min < p->ranks ? (uint32_t)p->ranks_min
+                                                       : schedule__ranks_of(p);
+}
+
 /* pick.c */
 /* A step and the resources for it; false: none can start now. */
 bool schedule__pick_start(struct schedule *s, struct schedule_decision *d);
@@ -96,6 +114,10 @@ bool schedule__pick_preempt(struct schedule *s, struct schedule_decision *d);
 /* The step's resources go back. */
 void schedule__give(struct schedule *s, uint32_t step);
 void schedule__unhold(struct schedule *s, struct schedule__class *c);
+/* why.c */
+/* RWF_E_FIT when no node can ever hold it: where it stands, and which knob to turn. */
+int schedule__fail_fit(const struct schedule *s, const struct plan_step *step,
+                       const struct schedule_need *need, struct rwf_err *err);
 /* schedule.c */
 void schedule__update_class(struct schedule *s, struct schedule__class *c);
 bool schedule__waits_to_start(const struct schedule__item *it);

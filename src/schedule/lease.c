@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What leases are told: jobs, asks, releases, nodes that go.
+ * What leases are told: jobs, releases, nodes that go. What is asked for: ask.c.
  *
  * Invariants: an ask is in its line exactly while it waits (held < wanted, not dropped,
  * its group not removed); a job's usage is the sum of its leases outside of groups and
@@ -57,10 +57,10 @@ void schedule_leases_destroy(struct schedule_leases *l)
     rwf_assert(l->job_count == 0);
     for (size_t i = 0; i < l->class_count; i++)
         class_free(l->classes[i]);
-    schedule__ids_free(&l->job_ids);
-    schedule__ids_free(&l->ask_ids);
-    schedule__ids_free(&l->lease_ids);
-    schedule__ids_free(&l->group_ids);
+    rwf_ids_free(&l->job_ids);
+    rwf_ids_free(&l->ask_ids);
+    rwf_ids_free(&l->lease_ids);
+    rwf_ids_free(&l->group_ids);
     free(l->jobs);
     free(l->classes);
     free(l->out);
@@ -148,26 +148,26 @@ void schedule_leases_job_add(struct schedule_leases *l, const struct schedule_jo
     j->name = rwf_xstrdup(job->name != NULL ? job->name : "");
     j->spec.name = j->name;
     TAILQ_INIT(&j->leases);
-    schedule__ids_add(&l->job_ids, job->id, j);
+    rwf_ids_add(&l->job_ids, job->id, j);
     *RWF_PUSH(l->jobs, l->job_count, l->job_cap) = j;
 }
 
 bool schedule_leases_job_known(const struct schedule_leases *l, uint64_t job)
 {
-    return schedule__ids_get(&l->job_ids, job) != NULL;
+    return rwf_ids_get(&l->job_ids, job) != NULL;
 }
 
 void schedule_leases_job_set(struct schedule_leases *l, const struct schedule_job *job)
 {
-    struct leases__job *j = schedule__ids_get(&l->job_ids, job->id);
+    struct leases__job *j = rwf_ids_get(&l->job_ids, job->id);
     if (j == NULL)
         return;
     int shift = job->priority - j->spec.priority;
     j->spec = *job;
     j->spec.name = j->name;
     for (size_t i = 0; i < l->ask_ids.size && shift != 0; i++) {
-        struct leases__ask *a = l->ask_ids.slots[i].value;
-        if (l->ask_ids.slots[i].id != 0 && a->job == j)
+        struct leases__ask *a = l->ask_ids.rows[i].item;
+        if (l->ask_ids.rows[i].id != 0 && a->job == j)
             a->priority += shift; /* all of a line alike: it stays in order */
     }
     share_of(l, j);
@@ -194,10 +194,10 @@ static void sweep_job(struct schedule_leases *l, struct leases__job *job)
 
 void schedule_leases_job_end(struct schedule_leases *l, uint64_t job)
 {
-    struct leases__job *j = schedule__ids_get(&l->job_ids, job);
+    struct leases__job *j = rwf_ids_get(&l->job_ids, job);
     if (j == NULL)
         return;
-    schedule__ids_remove(&l->job_ids, job);
+    rwf_ids_remove(&l->job_ids, job);
     j->ended = true;
     j->lease_count++; /* keeps it while we go through what it has */
     struct leases__ask **asks = rwf_xcalloc(l->ask_ids.count + 1, sizeof(*asks));
@@ -205,13 +205,13 @@ void schedule_leases_job_end(struct schedule_leases *l, uint64_t job)
         rwf_xcalloc(l->group_ids.count + 1, sizeof(*groups));
     size_t ask_count = 0, group_count = 0;
     for (size_t i = 0; i < l->ask_ids.size; i++) {
-        struct leases__ask *a = l->ask_ids.slots[i].value;
-        if (l->ask_ids.slots[i].id != 0 && a->job == j)
+        struct leases__ask *a = l->ask_ids.rows[i].item;
+        if (l->ask_ids.rows[i].id != 0 && a->job == j)
             asks[ask_count++] = a;
     }
     for (size_t i = 0; i < l->group_ids.size; i++) {
-        struct leases__group *g = l->group_ids.slots[i].value;
-        if (l->group_ids.slots[i].id != 0 && g->job == j)
+        struct leases__group *g = l->group_ids.rows[i].item;
+        if (l->group_ids.rows[i].id != 0 && g->job == j)
             groups[group_count++] = g;
     }
     for (size_t i = 0; i < ask_count; i++)
@@ -345,118 +345,9 @@ void leases__drop(struct schedule_leases *l, struct leases__ask *a)
 {
     a->dropped = true;
     leases__line_up(l, a, 0);
-    schedule__ids_remove(&l->ask_ids, a->id);
+    rwf_ids_remove(&l->ask_ids, a->id);
     if (a->held == 0)
         leases__ask_free(l, a);
-}
-
-/* --- asks --- */
-
-static int refuse(const struct schedule_leases *l, const struct schedule_ask *ask,
-                  struct rwf_err *err)
-{
-    struct rwf_str path = {NULL, 0, 0}, what = {NULL, 0, 0};
-    bool never = !ask->may_wait && schedule_cluster_never(l->cluster, &ask->need, 1,
-                                                          ask->placement, &path, &what);
-    if (never)
-        rwf_fail(err, RWF_E_FIT, "%s; ask for less (%s), or add a node that has it",
-                 what.data, path.data);
-    rwf_str_free(&path);
-    rwf_str_free(&what);
-    return never ? -1 : 0;
-}
-
-static int refuse_quota(const struct schedule_ask *ask, const struct leases__job *job,
-                        struct rwf_err *err)
-{
-    const struct schedule_job *q = &job->spec;
-    const struct schedule_need *n = &ask->need;
-    if (q->cpu_quota > 0 && n->cpu > q->cpu_quota)
-        return rwf_fail(
-            err, RWF_E_USAGE,
-            "asks for %g cpu, job '%s' may hold %g at once; ask for less or "
-            "raise its quota",
-            n->cpu, job->name, q->cpu_quota);
-    if (q->gpu_quota > 0 && n->gpu > q->gpu_quota)
-        return rwf_fail(
-            err, RWF_E_USAGE,
-            "asks for %g gpu, job '%s' may hold %g at once; ask for less or "
-            "raise its quota",
-            n->gpu, job->name, q->gpu_quota);
-    if (q->memory_quota > 0 && n->memory > q->memory_quota)
-        return rwf_fail(
-            err, RWF_E_USAGE,
-            "asks for %lld bytes of memory, job '%s' may hold %lld at once; "
-            "ask for less or raise its quota",
-            (long long)n->memory, job->name, (long long)q->memory_quota);
-    return 0;
-}
-
-static int check_group(const struct leases__group *g, const struct schedule_ask *ask,
-                       struct rwf_err *err)
-{
-    if (ask->group == 0)
-        return 0;
-    if (g == NULL || g->removed)
-        return rwf_fail(err, RWF_E_USAGE, "there is no group %llu (any more)",
-                        (unsigned long long)ask->group);
-    if (ask->bundle >= (int)g->count)
-        return rwf_fail(err, RWF_E_USAGE,
-                        "group %llu has bundles 0 to %u, and %d is none of them",
-                        (unsigned long long)ask->group, g->count - 1, ask->bundle);
-    return 0;
-}
-
-int schedule_leases_ask(struct schedule_leases *l, const struct schedule_ask *ask,
-                        int64_t now, struct rwf_err *err)
-{
-    struct leases__job *job = schedule__ids_get(&l->job_ids, ask->job);
-    struct leases__group *group = schedule__ids_get(&l->group_ids, ask->group);
-    if (job == NULL)
-        return rwf_fail(err, RWF_E_USAGE, "there is no job %llu (any more)",
-                        (unsigned long long)ask->job);
-    if (check_group(group, ask, err) != 0 ||
-        (group == NULL && refuse_quota(ask, job, err) != 0) || refuse(l, ask, err) != 0)
-        return -1;
-    uint32_t shape = schedule_cluster_shape(l->cluster, &ask->need);
-    if (group != NULL && !leases__bundle_could(l, group, ask->bundle, shape))
-        return rwf_fail(err, RWF_E_FIT,
-                        "no bundle of group %llu is large enough for it; ask for less, "
-                        "or make the group with larger bundles",
-                        (unsigned long long)ask->group);
-    struct leases__ask *a = leases__ask_new(
-        l, job, group != NULL ? LEASES__INSIDE : LEASES__PLAIN, shape,
-        group == NULL && ask->placement == PLAN_SPREAD ? PLAN_SPREAD : PLAN_PACK, group,
-        group != NULL && ask->bundle >= 0 ? ask->bundle : -1);
-    a->id = ask->id;
-    a->client = ask->client;
-    a->priority = job->spec.priority + ask->priority;
-    a->retriable = ask->retriable;
-    a->prefer = ask->prefer;
-    a->wanted = ask->wanted;
-    schedule__ids_add(&l->ask_ids, a->id, a);
-    leases__line_up(l, a, now);
-    a->class->version = 0;
-    return 0;
-}
-
-bool schedule_leases_want(struct schedule_leases *l, uint64_t ask, uint32_t wanted,
-                          int64_t now)
-{
-    struct leases__ask *a = schedule__ids_get(&l->ask_ids, ask);
-    if (a == NULL)
-        return false;
-    a->wanted = wanted;
-    leases__line_up(l, a, now);
-    return true;
-}
-
-bool schedule_leases_drop(struct schedule_leases *l, uint64_t ask)
-{
-    struct leases__ask *a = schedule__ids_get(&l->ask_ids, ask);
-    if (a != NULL)
-        leases__drop(l, a);
-    return a != NULL;
 }
 
 /* --- leases --- */
@@ -469,6 +360,7 @@ struct schedule_claim leases__claim(const struct schedule_leases *l,
                                    .retriable = a->retriable,
                                    .hold = a->holds ? a->number : 0,
                                    .prefer = a->prefer,
+                                   .near = a->near,
                                    .inside = SCHEDULE_NO_GRANT};
 }
 
@@ -488,7 +380,7 @@ struct leases__lease *leases__lease_add(struct schedule_leases *l,
     x->since = now;
     TAILQ_INSERT_TAIL(&l->all, x, all);
     TAILQ_INSERT_TAIL(&a->job->leases, x, ours);
-    schedule__ids_add(&l->lease_ids, id, x);
+    rwf_ids_add(&l->lease_ids, id, x);
     a->job->lease_count++;
     a->held++;
     if (a->kind == LEASES__INSIDE)
@@ -515,12 +407,12 @@ void leases__lease_end(struct schedule_leases *l, struct leases__lease *x, int64
     struct leases__ask *a = x->ask;
     struct leases__job *job = a->job;
     struct leases__group *group = a->kind == LEASES__INSIDE ? a->group : NULL;
-    struct leases__ask *owed = schedule__ids_get(&l->ask_ids, x->owed_to);
+    struct leases__ask *owed = rwf_ids_get(&l->ask_ids, x->owed_to);
     bool recalled = x->recalled;
     schedule_cluster_give(l->cluster, x->grant);
     TAILQ_REMOVE(&l->all, x, all);
     TAILQ_REMOVE(&job->leases, x, ours);
-    schedule__ids_remove(&l->lease_ids, x->id);
+    rwf_ids_remove(&l->lease_ids, x->id);
     free(x);
     if (owed != NULL && owed->owed > 0)
         owed->owed--;
@@ -542,7 +434,7 @@ void leases__lease_end(struct schedule_leases *l, struct leases__lease *x, int64
 
 bool schedule_leases_release(struct schedule_leases *l, uint64_t lease, int64_t now)
 {
-    struct leases__lease *x = schedule__ids_get(&l->lease_ids, lease);
+    struct leases__lease *x = rwf_ids_get(&l->lease_ids, lease);
     if (x != NULL)
         leases__lease_end(l, x, now);
     return x != NULL;
@@ -551,7 +443,7 @@ bool schedule_leases_release(struct schedule_leases *l, uint64_t lease, int64_t 
 bool schedule_leases_block(struct schedule_leases *l, uint64_t lease, bool blocked,
                            int64_t now)
 {
-    struct leases__lease *x = schedule__ids_get(&l->lease_ids, lease);
+    struct leases__lease *x = rwf_ids_get(&l->lease_ids, lease);
     (void)now;
     if (x == NULL)
         return false;
@@ -567,9 +459,9 @@ bool schedule_leases_block(struct schedule_leases *l, uint64_t lease, bool block
 bool schedule_leases_restore(struct schedule_leases *l, uint64_t lease, uint64_t ask,
                              uint32_t node, uint64_t gpus)
 {
-    struct leases__ask *a = schedule__ids_get(&l->ask_ids, ask);
+    struct leases__ask *a = rwf_ids_get(&l->ask_ids, ask);
     if (a == NULL || a->kind != LEASES__PLAIN || lease == 0 ||
-        schedule__ids_get(&l->lease_ids, lease) != NULL)
+        rwf_ids_get(&l->lease_ids, lease) != NULL)
         return false;
     struct schedule_claim claim = leases__claim(l, a);
     claim.cookie = lease;
@@ -631,7 +523,7 @@ static void lose(void *ctx, uint32_t grant)
         schedule_cluster_grant(l->cluster, grant).claim;
     if (claim->owner != l || (claim->cookie & LEASES__BUNDLE) != 0)
         return;
-    struct leases__lease *x = schedule__ids_get(&l->lease_ids, claim->cookie);
+    struct leases__lease *x = rwf_ids_get(&l->lease_ids, claim->cookie);
     rwf_assert(x != NULL && x->grant == grant);
     struct schedule_lease_decision d = about(x, SCHEDULE_LEASE_LOST);
     leases__say(l, &d);

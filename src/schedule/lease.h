@@ -67,6 +67,8 @@ struct schedule_group {
     enum plan_placement placement;
     int priority; /* added to the job's */
     bool may_wait;
+    bool preferred; /* node `prefer` if it fits, of packed ones all that it holds */
+    uint32_t prefer;
 };
 
 enum schedule_lease_verb {
@@ -92,8 +94,8 @@ struct schedule_lease_decision {
 /* cluster is the caller's and must outlive this. */
 struct schedule_leases *schedule_leases_create(struct schedule_cluster *cluster);
 void schedule_leases_destroy(struct schedule_leases *l);
-/* Numbers of leases begin here instead of at 1: a head that was started again gives none
- * that its nodes may still hold. Before the first lease. */
+/* Numbers of leases begin here instead of at 1: a head that was started again gives
+ * none that its nodes may still hold. Before the first lease. */
 void schedule_leases_start(struct schedule_leases *l, uint64_t first);
 
 void schedule_leases_job_add(struct schedule_leases *l, const struct schedule_job *job);
@@ -108,6 +110,9 @@ bool schedule_leases_job_known(const struct schedule_leases *l, uint64_t job);
 int schedule_leases_ask(struct schedule_leases *l, const struct schedule_ask *ask,
                         int64_t now, struct rwf_err *err);
 /* False (and for drop nothing happens): no such ask. */
+/* Where its next leases should be when the node that it prefers has no room for them;
+ * SCHEDULE_NO_NODE: anywhere. One that prefers none (it spreads) goes anywhere. */
+void schedule_leases_near(struct schedule_leases *l, uint64_t ask, uint32_t node);
 bool schedule_leases_want(struct schedule_leases *l, uint64_t ask, uint32_t wanted,
                           int64_t now);
 bool schedule_leases_drop(struct schedule_leases *l, uint64_t ask);
@@ -130,6 +135,18 @@ bool schedule_leases_group_remove(struct schedule_leases *l, uint64_t group,
 /* SCHEDULE_NO_NODE: not placed, or no such bundle. */
 uint32_t schedule_leases_group_node(const struct schedule_leases *l, uint64_t group,
                                     int bundle);
+/* Its GPUs on that node, as bits; 0: none, or not placed. */
+uint64_t schedule_leases_group_gpus(const struct schedule_leases *l, uint64_t group,
+                                    int bundle);
+/* Puts every bundle of a group that is not placed where it was (the head was
+ * restarted); false: something of it is not free there, and the group waits as any
+ * other. */
+bool schedule_leases_group_restore(struct schedule_leases *l, uint64_t group,
+                                   const uint32_t *nodes, const uint64_t *gpus,
+                                   int64_t now);
+/* As schedule_leases_why; NULL: it is placed, or there is no such group. */
+char *schedule_leases_group_why(const struct schedule_leases *l, uint64_t group,
+                                int64_t now);
 
 /* After schedule_cluster_remove of that node. */
 void schedule_leases_node_gone(struct schedule_leases *l, uint32_t node, int64_t now);

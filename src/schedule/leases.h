@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The inside of the leases, shared by lease.c (what is told), decide.c (what is
- * decided), group.c (reservations) and shown.c (views and explanations).
+ * The inside of the leases, shared by lease.c (what is told), ask.c (what is asked for),
+ * decide.c (what is decided), group.c (reservations) and shown.c (views and
+ * explanations).
  *
  * Asks that could be placed by the same question (same shape, same way) are one class;
  * in a class each job has a line of asks. A decision asks the cluster once per class,
@@ -11,7 +12,7 @@
 #ifndef RWF_SCHEDULE_LEASES_H
 #define RWF_SCHEDULE_LEASES_H
 #include <sys/queue.h>
-#include "schedule/ids.h"
+#include "base/ids.h"
 #include "schedule/lease.h"
 #include "schedule/stock.h"
 
@@ -31,7 +32,7 @@ struct leases__ask {
     uint32_t shape;
     int bundle, priority; /* priority: with the job's */
     bool retriable, dropped, in_line;
-    uint32_t wanted, held, prefer;
+    uint32_t wanted, held, prefer, near;
     uint64_t number; /* in order of arrival */
     uint64_t since;  /* grants made when it began to wait */
     uint64_t hunted; /* version of the cluster when no lease was found to recall */
@@ -103,7 +104,7 @@ struct leases__group {
 
 struct schedule_leases {
     struct schedule_cluster *cluster;
-    struct schedule__ids job_ids, ask_ids, lease_ids, group_ids;
+    struct rwf_ids job_ids, ask_ids, lease_ids, group_ids;
     struct leases__job **jobs;
     size_t job_count, job_cap;
     struct leases__class **classes;

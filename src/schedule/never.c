@@ -27,7 +27,9 @@ static bool is_member(const struct schedule__node *n)
 static void add_whose(const struct schedule_cluster *c, const struct schedule__node *n,
                       struct rwf_str *out)
 {
-    if (c->live <= 1)
+    if (c->live <= 1 && c->by_name)
+        rwf_str_addf(out, "the only node, %s,", n->name);
+    else if (c->live <= 1)
         rwf_str_add(out, "this machine");
     else
         rwf_str_addf(out, "the nearest of %u nodes, %s,", c->live, n->name);
@@ -93,8 +95,8 @@ static bool lacks_custom(const struct schedule_cluster *c,
     free(path);
     rwf_str_addf(&l->text, "asks for %g of the custom resource '%s', ", asked, name);
     add_whose(c, n, &l->text);
-    rwf_str_addf(&l->text, " has %g (say what it has with RAYWF_RESOURCES=%s=%g)",
-                 schedule__amount(amount), name, asked);
+    rwf_str_addf(&l->text, " has %g (say what %s has with RAYWF_RESOURCES=%s=%g)",
+                 schedule__amount(amount), c->by_name ? "a node" : "it", name, asked);
     return true;
 }
 
@@ -242,7 +244,7 @@ static bool gang_never(const struct schedule_cluster *c,
                      count, c->nodes[nearest].name, most, count - most);
     else
         rwf_str_addf(out,
-                     "asks for %u ranks, %u node%s together hold%s %u (%u missing)",
+                     "asks for %u ranks, %u node%s hold%s %u (%u missing)",
                      count, c->live, c->live == 1 ? "" : "s", c->live == 1 ? "s" : "",
                      (unsigned)all, count - (unsigned)all);
     return true;

@@ -74,6 +74,7 @@ struct schedule_cluster {
     struct schedule__node *nodes;
     size_t count, cap;
     uint32_t live; /* have a name */
+    bool by_name;  /* a single one is not "this machine" */
     struct schedule__tree trees[SCHEDULE__TREES];
     uint32_t *at[SCHEDULE__TREES]; /* place -> node */
     size_t at_count[SCHEDULE__TREES], at_cap[SCHEDULE__TREES];

@@ -37,6 +37,61 @@ static struct schedule_claim claim_of(const struct schedule *s,
                                    .inside = SCHEDULE_NO_GRANT};
 }
 
+/* One that wants to be near itself is on one node if any can ever hold it. */
+static void look_near(struct schedule *s, struct schedule__class *c)
+{
+    uint64_t members = schedule_cluster_members(s->cluster) + 1;
+    struct rwf_str path = {NULL, 0, 0}, what = {NULL, 0, 0};
+    struct schedule_need need;
+
+    if (c->near == NULL || c->near_at == members)
+        return;
+    c->near_at = members;
+    schedule_need_of(c->near, &need);
+    c->placement = schedule_cluster_never(s->cluster, &need, c->least, PLAN_SAME_NODE,
+                                          &path, &what)
+                       ? PLAN_PACK
+                       : PLAN_SAME_NODE;
+    rwf_str_free(&path);
+    rwf_str_free(&what);
+}
+
+enum plan_placement schedule_placement(const struct schedule *s, uint32_t step)
+{
+    return s->classes[s->items[step].class]->placement;
+}
+
+/* As many ranks as there is room for, up to all, and enough of them: how many; 0: none. */
+static uint32_t place_most(struct schedule *s, const struct schedule__class *c,
+                           const struct schedule_claim *claim, uint32_t most,
+                           uint32_t *grants)
+{
+    uint32_t low = c->least, high = most == 0 ? c->ranks : most, count = high;
+    while (!schedule_cluster_place(s->cluster, c->shapes, count, c->placement, claim,
+                                   grants)) {
+        /* what is known: `count` and all above are too many */
+        if (count == low)
+            return 0;
+        high = count - 1;
+        count = low;
+    }
+    while (count < high) {
+        uint32_t more = high - (high - count) / 2;
+        for (uint32_t i = 0; i < count; i++)
+            schedule_cluster_give(s->cluster, grants[i]);
+        if (schedule_cluster_place(s->cluster, c->shapes, more, c->placement, claim,
+                                   grants)) {
+            count = more;
+            continue;
+        }
+        high = more - 1;
+        if (!schedule_cluster_place(s->cluster, c->shapes, count, c->placement, claim,
+                                    grants))
+            return 0;
+    }
+    return count;
+}
+
 /* Reserves what the head of a class needs. */
 static bool take(struct schedule *s, struct schedule__class *c, uint32_t step)
 {
@@ -46,8 +101,9 @@ static bool take(struct schedule *s, struct schedule__class *c, uint32_t step)
         return schedule_cluster_place(s->cluster, &c->shape, 1, c->placement, &claim,
                                       &it->grant);
     uint32_t *grants = rwf_xmalloc(c->ranks * sizeof(*grants));
-    if (!schedule_cluster_place(s->cluster, c->shapes, c->ranks, c->placement, &claim,
-                                grants)) {
+    look_near(s, c);
+    it->ranks = place_most(s, c, &claim, it->most, grants);
+    if (it->ranks == 0) {
         free(grants);
         return false;
     }
@@ -56,11 +112,27 @@ static bool take(struct schedule *s, struct schedule__class *c, uint32_t step)
     return true;
 }
 
+uint32_t schedule_ranks(const struct schedule *s, uint32_t step)
+{
+    const struct schedule__item *it = &s->items[step];
+    return s->classes[it->class]->ranks == 1 ? 1 : it->ranks;
+}
+
+bool schedule_fewer(struct schedule *s, uint32_t step)
+{
+    struct schedule__item *it = &s->items[step];
+    uint32_t ranks = schedule_ranks(s, step), least = s->classes[it->class]->least;
+    if (!it->granted || ranks <= least)
+        return false;
+    it->most = ranks - (ranks - least + 1) / 2;
+    return true;
+}
+
 static uint32_t grant_of(const struct schedule *s, uint32_t step, uint32_t rank)
 {
     const struct schedule__item *it = &s->items[step];
     const struct schedule__class *c = s->classes[it->class];
-    rwf_assert(it->granted && rank < c->ranks);
+    rwf_assert(it->granted && rank < schedule_ranks(s, step));
     return c->ranks == 1 ? it->grant : s->gangs[it->grant][rank];
 }
 
@@ -68,6 +140,41 @@ struct schedule_grant schedule_rank(const struct schedule *s, uint32_t step,
                                     uint32_t rank)
 {
     return schedule_cluster_grant(s->cluster, grant_of(s, step, rank));
+}
+
+bool schedule_granted(const struct schedule *s, uint32_t step)
+{
+    return s->items[step].granted;
+}
+
+bool schedule_move(struct schedule *s, uint32_t step, uint32_t rank, uint32_t node,
+                   uint64_t gpus)
+{
+    struct schedule__item *it = &s->items[step];
+    const struct schedule__class *c = s->classes[it->class];
+    struct schedule_grant was = schedule_rank(s, step, rank);
+    struct schedule_claim claim = *was.claim;
+    uint32_t *slot = c->ranks == 1 ? &it->grant : &s->gangs[it->grant][rank];
+    struct schedule_node_view view;
+    if (was.node == node && was.gpus == gpus)
+        return true;
+    schedule_cluster_view(s->cluster, was.node, &view);
+    if (was.node == node && view.name == NULL)
+        return false;
+    /* On one node its cards may overlap: it gives first, and takes back what it had. */
+    if (was.node == node)
+        schedule_cluster_give(s->cluster, *slot);
+    uint32_t to = schedule_cluster_place_at(s->cluster, c->shape, node, gpus, &claim);
+    bool moved = to != SCHEDULE_NO_GRANT;
+    if (was.node != node && moved)
+        schedule_cluster_give(s->cluster, *slot);
+    else if (was.node == node && !moved)
+        to = schedule_cluster_place_at(s->cluster, c->shape, node, was.gpus, &claim);
+    if (moved || was.node == node) {
+        rwf_assert(to != SCHEDULE_NO_GRANT);
+        *slot = to;
+    }
+    return moved;
 }
 
 /* It ended, for whatever reason: nobody waits for that any more. */
@@ -86,10 +193,10 @@ static void forget_end(struct schedule *s, uint32_t step)
 void schedule__give(struct schedule *s, uint32_t step)
 {
     struct schedule__item *it = &s->items[step];
-    uint32_t ranks = s->classes[it->class]->ranks;
+    uint32_t ranks = schedule_ranks(s, step);
     for (uint32_t i = 0; i < ranks; i++)
         schedule_cluster_give(s->cluster, grant_of(s, step, i));
-    if (ranks > 1) {
+    if (s->classes[it->class]->ranks > 1) {
         free(s->gangs[it->grant]);
         s->gangs[it->grant] = NULL;
     }
@@ -154,7 +261,7 @@ static bool is_passed(struct schedule *s, struct schedule__class *c)
     if (c->holds || c->passed++ < patience)
         return false;
     c->passed = 0;
-    c->holds = schedule_cluster_hold(s->cluster, s, c->number + 1, c->shapes, c->ranks,
+    c->holds = schedule_cluster_hold(s->cluster, s, c->number + 1, c->shapes, c->least,
                                      c->placement);
     c->missed = 0;
     return c->holds;
@@ -174,7 +281,7 @@ static void grant(struct schedule *s, struct schedule__class *c, uint32_t step,
     d->verb = SCHEDULE_START;
     d->step = step;
     d->attempt = it->attempt + 1;
-    d->ranks = c->ranks;
+    d->ranks = schedule_ranks(s, step);
     d->node = first.node;
     d->gpu_share = first.share;
     for (uint64_t left = first.gpus; left != 0; left &= left - 1)
@@ -235,7 +342,7 @@ static void end_for(struct schedule *s, struct schedule__class *c, uint32_t gran
     c->owed++;
     *RWF_PUSH(s->ends, s->end_count, s->end_cap) =
         (struct schedule__end){step, c->number, false};
-    uint32_t ranks = s->classes[it->class]->ranks;
+    uint32_t ranks = schedule_ranks(s, step);
     for (uint32_t i = 0; i < ranks; i++) {
         uint32_t one = grant_of(s, step, i);
         schedule_cluster_ending(s->cluster, one);
@@ -264,7 +371,7 @@ static void hunt(struct schedule *s, struct schedule__class *c)
     struct schedule_claim claim = claim_of(s, c, 0);
     struct hunt h = {s, c->priority};
     uint32_t *list = NULL;
-    uint32_t count = schedule_cluster_victims(s->cluster, c->shapes, c->ranks,
+    uint32_t count = schedule_cluster_victims(s->cluster, c->shapes, c->least,
                                               c->placement, &claim, is_prey, &h, &list);
     c->hunted = schedule_cluster_version(s->cluster) + 1;
     for (uint32_t i = 0; count != UINT32_MAX && i < count; i++)

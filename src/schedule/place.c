@@ -232,7 +232,7 @@ struct gang {
     uint32_t count;
     uint32_t *nodes;
     uint64_t *gpus;
-    uint32_t done;
+    uint32_t done, prefer;
 };
 
 static void take(struct gang *g, uint32_t node)
@@ -302,6 +302,20 @@ static bool labels_hold(const struct schedule_cluster *c, uint32_t node,
     return true;
 }
 
+static bool prefers(const struct gang *g, const struct schedule__top *all,
+                    uint32_t count)
+{
+    struct schedule_cluster *c = g->c;
+    const uint32_t *shapes = g->shapes + g->done;
+    if (g->prefer >= c->count)
+        return false;
+    struct schedule__node *n = &c->nodes[g->prefer];
+    const struct schedule__tree *t = &c->trees[n->tree];
+    return schedule__top_fits(&t->tops[t->size + n->place], all) &&
+           labels_hold(c, g->prefer, shapes, count) &&
+           schedule__fits_together(c, &n->stock, shapes, count);
+}
+
 /* A node that takes the next count of what is left, all of it. */
 static uint32_t find_block(struct gang *g, uint32_t count)
 {
@@ -309,6 +323,8 @@ static uint32_t find_block(struct gang *g, uint32_t count)
     const uint32_t *shapes = g->shapes + g->done;
     struct search f = {.c = c, .node = SCHEDULE_NO_NODE};
     struct schedule__top all = sum(c, shapes, count);
+    if (prefers(g, &all, count))
+        return g->prefer;
     int tree = all.gpu_most > 0;
     for (; tree < SCHEDULE__TREES && f.node == SCHEDULE_NO_NODE; tree++) {
         uint32_t place = 0;
@@ -381,11 +397,18 @@ static bool apart(struct gang *g, bool must, const struct schedule_claim *claim)
     return true;
 }
 
-static bool place_one(struct gang *g, bool spread, uint32_t prefer)
+static bool fits_there(const struct gang *g, uint32_t node)
+{
+    return node < g->c->count && fits_node(g->c, &g->c->shapes[g->shapes[0]], node);
+}
+
+static bool place_one(struct gang *g, bool spread, uint32_t near)
 {
     struct schedule_cluster *c = g->c;
-    uint32_t node = prefer;
-    if (prefer >= c->count || !fits_node(c, &c->shapes[g->shapes[0]], prefer))
+    uint32_t node = g->prefer;
+    if (!fits_there(g, node) && near > 0)
+        node = near - 1;
+    if (!fits_there(g, node))
         node = find(c, g->shapes[0], spread, false);
     if (node == SCHEDULE_NO_NODE)
         return false;
@@ -406,7 +429,7 @@ bool schedule__place(struct schedule_cluster *c, const uint32_t *shapes, uint32_
                      enum plan_placement placement, const struct schedule_claim *claim,
                      uint32_t *nodes, uint64_t *gpus)
 {
-    struct gang g = {c, shapes, count, nodes, gpus, 0};
+    struct gang g = {c, shapes, count, nodes, gpus, 0, claim->prefer};
     bool spread = placement == PLAN_SPREAD;
     if (spread || placement == PLAN_DIFFERENT_NODES) {
         if (count > 1 || claim->avoid_count > 0)
@@ -414,5 +437,5 @@ bool schedule__place(struct schedule_cluster *c, const uint32_t *shapes, uint32_
     } else if (count > 1) {
         return placement == PLAN_PACK ? pack(&g) : together(&g);
     }
-    return place_one(&g, spread, claim->prefer);
+    return place_one(&g, spread, claim->near);
 }

@@ -16,9 +16,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/clock.h"
+#include "base/ids.h"
 #include "base/map.h"
 #include "base/mem.h"
-#include "schedule/ids.h"
 
 /* Causes that another attempt cannot cure. */
 #define NEVER_RETRIED                                                                  \
@@ -77,57 +77,13 @@ void schedule__update_class(struct schedule *s, struct schedule__class *c)
     c->in_hungry = hungry;
 }
 
-static uint32_t ranks_of(const struct plan_policy *p)
-{
-    return p->ranks > 1 ? (uint32_t)p->ranks : 1;
-}
-
 /* Steps whose demands are equal are one class, unless max_parallel counts their entry
  * apart. */
 static char *class_name(const struct plan_policy *p, uint32_t shape)
 {
     const void *apart = p->max_parallel > 0 || p->late ? p : NULL;
-    return rwf_xasprintf("%p %u %u %d %d %d", apart, shape, ranks_of(p),
+    return rwf_xasprintf("%p %u %u %u %d %d %d", apart, shape, schedule__ranks_of(p), schedule__least_of(p),
                          (int)p->placement, p->priority, p->retry_max > 0);
-}
-
-/* "recipe.yaml:7:3: "; nothing for steps of no graph. */
-static char *place_of(const struct schedule *s, const struct plan_step *step,
-                      const char *path)
-{
-    if (s->steps.graph == NULL)
-        return rwf_xstrdup("");
-    const struct recipe_sources *sources =
-        recipe_sources(plan_graph_recipe(s->steps.graph));
-    const struct recipe_node *at = recipe_at(step->body, path);
-    char *where = recipe_where(sources, at != NULL ? at->span : step->body->span);
-    char *prefix = rwf_xasprintf("%s: ", where);
-    free(where);
-    return prefix;
-}
-
-/* Says what can never fit, where it stands, and which knob to turn. */
-static int fail_fit(const struct schedule *s, const struct plan_step *step,
-                    const struct schedule_need *need, struct rwf_err *err)
-{
-    struct rwf_str path = {NULL, 0, 0}, what = {NULL, 0, 0};
-    const struct plan_policy *p = step->policy;
-    if (!schedule_cluster_never(s->cluster, need, ranks_of(p), p->placement, &path,
-                                &what))
-        return 0;
-    if (step->op != NULL && step->op->gang && strcmp(path.data, "resources.ranks") == 0) {
-        rwf_str_clear(&path);
-        rwf_str_add(&path, "workers");
-    }
-    char *where = place_of(s, step, path.data);
-    bool one = schedule_cluster_count(s->cluster) == 1;
-    rwf_fail(err, RWF_E_FIT, "%s%s %s; lower %s.%s (--set %s.%s=…) or %s", where,
-             step->address, what.data, step->entry, path.data, step->entry, path.data,
-             one ? "use a larger machine" : "add nodes that have it");
-    free(where);
-    rwf_str_free(&path);
-    rwf_str_free(&what);
-    return -1;
 }
 
 static void class_add(struct schedule *s, const struct plan_policy *p, uint32_t shape)
@@ -135,11 +91,13 @@ static void class_add(struct schedule *s, const struct plan_policy *p, uint32_t 
     struct schedule__class *c = rwf_xcalloc(1, sizeof(*c));
     c->number = (uint32_t)s->class_count;
     c->shape = shape;
-    c->ranks = ranks_of(p);
+    c->ranks = schedule__ranks_of(p);
+    c->least = schedule__least_of(p);
     c->shapes = rwf_xmalloc(c->ranks * sizeof(*c->shapes));
     for (uint32_t i = 0; i < c->ranks; i++)
         c->shapes[i] = shape;
     c->placement = p->placement;
+    c->near = p->near ? p : NULL;
     c->priority = p->priority;
     c->retriable = p->retry_max > 0;
     c->max_parallel = p->max_parallel;
@@ -154,7 +112,7 @@ static uintptr_t class_for(struct schedule *s, struct rwf_map *names,
 {
     struct schedule_need need;
     schedule_need_of(step->policy, &need);
-    if (fail_fit(s, step, &need, err) != 0)
+    if (!s->steps.may_wait && schedule__fail_fit(s, step, &need, err) != 0)
         return 0;
     /* Its workers' leases take what it needs: here it takes a place among the steps. */
     if (step->policy->leased && s->steps.leases)
@@ -177,22 +135,23 @@ static int classify(struct schedule *s, struct rwf_err *err)
     const struct plan_policy *last = NULL;
     uintptr_t class = 0;
     struct rwf_map *names = rwf_map_create(); /* name -> class number + 1 */
-    struct schedule__ids policies = {0};      /* policy -> the same */
+    struct rwf_ids policies = {0};            /* policy -> the same */
     int result = 0;
     for (uint32_t i = 0; i < s->count && result == 0; i++) {
         const struct plan_step *step = schedule__step(s, i);
         if (step->policy != last) {
             last = step->policy;
-            class = (uintptr_t)schedule__ids_get(&policies, (uintptr_t)last);
+            class = (uintptr_t)rwf_ids_get(&policies, (uintptr_t)last);
             if (class == 0) {
                 class = class_for(s, names, step, err);
                 result = class == 0 ? -1 : 0;
-                schedule__ids_add(&policies, (uintptr_t)last, (void *)class);
+                if (class != 0)
+                    rwf_ids_add(&policies, (uintptr_t)last, (void *)class);
             }
         }
         s->items[i].class = (uint32_t) class - 1;
     }
-    schedule__ids_free(&policies);
+    rwf_ids_free(&policies);
     rwf_map_destroy(names, NULL);
     return result;
 }
@@ -232,11 +191,19 @@ static const struct plan_step *graph_step(const void *ctx, uint32_t step)
     return plan_graph_step(ctx, step);
 }
 
+struct schedule_steps schedule_steps_of(const struct plan_graph *g)
+{
+    return (struct schedule_steps){.graph = g,
+                                   .ctx = g,
+                                   .count = (uint32_t)plan_graph_count(g),
+                                   .at = graph_step,
+                                   .leases = true};
+}
+
 struct schedule *schedule_create(const struct plan_graph *g,
                                  struct schedule_cluster *cluster, struct rwf_err *err)
 {
-    struct schedule_steps steps = {g, g, (uint32_t)plan_graph_count(g), graph_step,
-                                   true};
+    struct schedule_steps steps = schedule_steps_of(g);
     return schedule_create_over(&steps, cluster, err);
 }
 
@@ -378,13 +345,24 @@ static void back_off(struct schedule *s, uint32_t step, int64_t now, int64_t del
     schedule__heap_push(&s->backoff, it->due, step);
 }
 
+static bool is_free(const struct schedule__item *it, enum plan_cause cause)
+{
+    return cause == PLAN_CAUSE_NODE_LOST && it->lost < SCHEDULE_FREE_RETRIES;
+}
+
 bool schedule_would_retry(const struct schedule *s, uint32_t step,
                           enum plan_cause cause, int64_t *ret_delay)
 {
     const struct plan_policy *p = policy_of(s, step);
     const struct schedule__item *it = &s->items[step];
-    if (s->stopping || it->state != STEP_RUNNING || it->failures >= p->retry_max ||
-        (cause & NEVER_RETRIED) != 0 || (cause & p->retry_on) == 0)
+    if (s->stopping || it->state != STEP_RUNNING)
+        return false;
+    if (is_free(it, cause)) {
+        *ret_delay = 0;
+        return true;
+    }
+    if (it->failures >= p->retry_max || (cause & NEVER_RETRIED) != 0 ||
+        (cause & p->retry_on) == 0)
         return false;
     double factor = p->backoff_factor > 1 ? p->backoff_factor : 1;
     double delay = (double)p->backoff_initial * pow(factor, it->failures);
@@ -406,13 +384,18 @@ void schedule_event(struct schedule *s, uint32_t step, enum schedule_event event
     rwf_assert(step < s->count && schedule_accepts(s, step, event));
     struct schedule__item *it = &s->items[step];
     int64_t delay = 0;
+    bool free_of_charge = event == SCHEDULE_EVENT_FAILED && is_free(it, cause);
     if (event == SCHEDULE_EVENT_START ||
         (event == SCHEDULE_EVENT_FAILED && it->state == STEP_QUEUED))
         it->attempt++;
     if (event == SCHEDULE_EVENT_FAILED && schedule_would_retry(s, step, cause, &delay))
         event = SCHEDULE_EVENT_RETRY;
-    if (event == SCHEDULE_EVENT_FAILED || event == SCHEDULE_EVENT_RETRY)
+    it->lost += free_of_charge;
+    if ((event == SCHEDULE_EVENT_FAILED || event == SCHEDULE_EVENT_RETRY) &&
+        !free_of_charge)
         it->failures++;
+    if (event == SCHEDULE_EVENT_START)
+        it->most = 0;
     it->deferred = false;
     if (event == SCHEDULE_EVENT_PAUSED)
         it->due = INT64_MAX; /* and no wake-up stands for it */

@@ -16,6 +16,8 @@
 #include "schedule/cluster.h"
 #include "schedule/state.h"
 
+#define SCHEDULE_FREE_RETRIES 3
+
 enum schedule_verb {
     SCHEDULE_NONE, /* nothing now; *ret_wake is when to ask again (INT64_MAX: never) */
     SCHEDULE_PREPARE, /* all it needs is done: evaluate `when`, look into the cache;
@@ -50,7 +52,11 @@ struct schedule_steps {
     uint32_t count;
     const struct plan_step *(*at)(const void *ctx, uint32_t step);
     bool leases; /* what a policy that is leased asks for is taken by leases, not here */
+    bool may_wait; /* nodes may still join: what none can hold waits */
 };
+
+/* Those of a graph. */
+struct schedule_steps schedule_steps_of(const struct plan_graph *g);
 
 /* cluster is the caller's and must outlive this; others may use it, too. RWF_E_FIT with
  * the step's place, the nearest node, the missing amount and the nearest knob when a step
@@ -69,10 +75,29 @@ void schedule_event(struct schedule *s, uint32_t step, enum schedule_event event
                     enum plan_cause cause, int64_t now);
 bool schedule_accepts(const struct schedule *s, uint32_t step,
                       enum schedule_event event);
-/* True when a FAILED event with this cause now would be retried; *ret_delay in ns. */
+/* True when a FAILED event with this cause now would be retried; *ret_delay in ns. A lost
+ * node is nothing that the step did: that is retried SCHEDULE_FREE_RETRIES times before it
+ * counts. */
 bool schedule_would_retry(const struct schedule *s, uint32_t step,
                           enum plan_cause cause, int64_t *ret_delay);
 
+/* True and *err (RWF_E_FIT, as schedule_create) when no node that is there now can ever
+ * hold the step. */
+bool schedule_hopeless(const struct schedule *s, uint32_t step, struct rwf_err *err);
+/* A rank of a granted step runs on another node, with these GPUs, than was decided: somebody
+ * else knew better. False: there is no room for it, and it counts where it did. */
+bool schedule_move(struct schedule *s, uint32_t step, uint32_t rank, uint32_t node,
+                   uint64_t gpus);
+
+/* Resources are reserved for it. */
+bool schedule_granted(const struct schedule *s, uint32_t step);
+/* How many ranks a started step got, of one with a range of them. */
+uint32_t schedule_ranks(const struct schedule *s, uint32_t step);
+/* False: it has no fewer ranks to do with. True: somebody else knows that there is no room for
+ * all that it was granted; until it starts it is offered with fewer. */
+bool schedule_fewer(struct schedule *s, uint32_t step);
+/* How its ranks are placed now. */
+enum plan_placement schedule_placement(const struct schedule *s, uint32_t step);
 /* Where a rank of a started step runs. */
 struct schedule_grant schedule_rank(const struct schedule *s, uint32_t step,
                                     uint32_t rank);

@@ -43,39 +43,63 @@ static void add_inside(const struct schedule_leases *l, const struct leases__ask
     (void)l;
 }
 
+/* "4 bundles (spread), each with ", of a group of several. */
+static void add_bundles(const struct leases__ask *a, struct rwf_str *out)
+{
+    if (a->kind == LEASES__GROUP && a->group->count > 1)
+        rwf_str_addf(out, "%u at once (%s), each with ", a->group->count,
+                     plan_placement_name(a->group->placement));
+}
+
+static void add_why(const struct schedule_leases *l, const struct leases__ask *a,
+                    int64_t now, struct rwf_str *out)
+{
+    char text[RWF_UNITS_LEN];
+    struct schedule_claim claim = {.owner = l};
+    if (!leases__within_quota(l, a->job, a)) {
+        add_quota(a->job, out);
+    } else if (a->kind == LEASES__INSIDE) {
+        add_inside(l, a, out);
+    } else if ((a->kind != LEASES__GROUP || a->group->count == 1) &&
+               schedule_cluster_might(l->cluster, a->shape, &claim)) {
+        rwf_str_add(out, "waits for its turn: others of higher priority, of a smaller "
+                         "share or older come first");
+    } else {
+        rwf_str_add(out, "waits for ");
+        add_bundles(a, out);
+        schedule_cluster_short(l->cluster, a->shape, out);
+    }
+    if (a->owed > 0)
+        rwf_str_addf(out, "; %u lease%s %s recalled for it", a->owed,
+                     a->owed == 1 ? "" : "s", a->owed == 1 ? "is" : "are");
+    if (a->holds)
+        rwf_str_add(out, "; nodes are kept free for it");
+    if (now > a->waiting_since)
+        rwf_str_addf(out, " (for %s now)",
+                     rwf_duration_format(now - a->waiting_since, text));
+}
+
 char *schedule_leases_why(const struct schedule_leases *l, uint64_t ask, int64_t now)
 {
     struct rwf_str out = {NULL, 0, 0};
-    char text[RWF_UNITS_LEN];
-    const struct leases__ask *a = schedule__ids_get(&l->ask_ids, ask);
-    struct schedule_claim claim = {.owner = l};
-    if (a == NULL) {
+    const struct leases__ask *a = rwf_ids_get(&l->ask_ids, ask);
+    if (a == NULL)
         rwf_str_add(&out, "is not known: it was dropped, or never made");
-        return rwf_str_take(&out);
-    }
-    if (!a->in_line) {
+    else if (!a->in_line)
         rwf_str_addf(&out, "has the %u it wants", a->held);
-        return rwf_str_take(&out);
-    }
-    if (!leases__within_quota(l, a->job, a)) {
-        add_quota(a->job, &out);
-    } else if (a->kind == LEASES__INSIDE) {
-        add_inside(l, a, &out);
-    } else if (schedule_cluster_might(l->cluster, a->shape, &claim)) {
-        rwf_str_add(&out, "waits for its turn: others of higher priority, of a smaller "
-                          "share or older come first");
-    } else {
-        rwf_str_add(&out, "waits for ");
-        schedule_cluster_short(l->cluster, a->shape, &out);
-    }
-    if (a->owed > 0)
-        rwf_str_addf(&out, "; %u lease%s %s recalled for it", a->owed,
-                     a->owed == 1 ? "" : "s", a->owed == 1 ? "is" : "are");
-    if (a->holds)
-        rwf_str_add(&out, "; nodes are kept free for it");
-    if (now > a->waiting_since)
-        rwf_str_addf(&out, " (for %s now)",
-                     rwf_duration_format(now - a->waiting_since, text));
+    else
+        add_why(l, a, now, &out);
+    return rwf_str_take(&out);
+}
+
+char *schedule_leases_group_why(const struct schedule_leases *l, uint64_t group,
+                                int64_t now)
+{
+    struct rwf_str out = {NULL, 0, 0};
+    const struct leases__group *g = rwf_ids_get(&l->group_ids, group);
+    if (g == NULL || g->removed || !g->ask->in_line)
+        return NULL;
+    add_why(l, g->ask, now, &out);
     return rwf_str_take(&out);
 }
 
@@ -100,7 +124,7 @@ static void view(const struct leases__lease *x, struct schedule_lease_view *ret)
 bool schedule_leases_view(const struct schedule_leases *l, uint64_t lease,
                           struct schedule_lease_view *ret)
 {
-    const struct leases__lease *x = schedule__ids_get(&l->lease_ids, lease);
+    const struct leases__lease *x = rwf_ids_get(&l->lease_ids, lease);
     if (x != NULL)
         view(x, ret);
     return x != NULL;
@@ -122,7 +146,7 @@ void schedule_leases_each(const struct schedule_leases *l,
 bool schedule_leases_ask_view(const struct schedule_leases *l, uint64_t ask,
                               struct schedule_ask_view *ret)
 {
-    const struct leases__ask *a = schedule__ids_get(&l->ask_ids, ask);
+    const struct leases__ask *a = rwf_ids_get(&l->ask_ids, ask);
     if (a != NULL)
         *ret = (struct schedule_ask_view){a->wanted, a->held, a->waiting_since};
     return a != NULL;
@@ -130,7 +154,7 @@ bool schedule_leases_ask_view(const struct schedule_leases *l, uint64_t ask,
 
 double schedule_leases_share(const struct schedule_leases *l, uint64_t job)
 {
-    const struct leases__job *j = schedule__ids_get(&l->job_ids, job);
+    const struct leases__job *j = rwf_ids_get(&l->job_ids, job);
     if (j == NULL)
         return 0;
     return j->share * (j->spec.weight > 0 ? j->spec.weight : 1);

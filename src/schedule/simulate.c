@@ -135,11 +135,6 @@ static const struct plan_policy *policy_of(const struct sim *m, uint32_t step)
     return m->o->steps.at(m->o->steps.ctx, step)->policy;
 }
 
-static uint32_t ranks_of(const struct plan_policy *p)
-{
-    return p->ranks > 1 ? (uint32_t)p->ranks : 1;
-}
-
 static void note(struct sim *m, uint64_t what)
 {
     m->r->trace = (m->r->trace ^ what) * UINT64_C(1099511628211);
@@ -148,7 +143,7 @@ static void note(struct sim *m, uint64_t what)
 static void keep_spans(struct sim *m, uint32_t step, enum simulate_outcome outcome)
 {
     struct simulate_result *r = m->r;
-    for (uint32_t i = 0; i < ranks_of(policy_of(m, step)); i++) {
+    for (uint32_t i = 0; i < schedule_ranks(m->schedule, step); i++) {
         struct schedule_grant g = schedule_rank(m->schedule, step, i);
         *RWF_PUSH(r->spans, r->span_count, r->span_cap) =
             (struct simulate_span){.step = step,
@@ -164,7 +159,8 @@ static void keep_spans(struct sim *m, uint32_t step, enum simulate_outcome outco
 static void account(struct sim *m, uint32_t step, enum simulate_outcome outcome)
 {
     const struct plan_policy *p = policy_of(m, step);
-    double time = (double)(m->now - m->attempts[step].start) * ranks_of(p);
+    double time =
+        (double)(m->now - m->attempts[step].start) * schedule_ranks(m->schedule, step);
     m->cpu += p->cpu * time;
     m->gpu += p->gpu * time;
     m->memory += (double)p->memory * time;

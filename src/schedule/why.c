@@ -1,11 +1,92 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Why a step does not run, in one line.
+ * Why a step does not run, in one line, and what can never run.
  */
 #include "config.h"
 #include "schedule/internal.h"
+#include "schedule/nodes.h"
 
+#include <stdlib.h>
+#include <string.h>
+#include "base/mem.h"
 #include "base/units.h"
+
+/* --- what can never run --- */
+
+/* "recipe.yaml:7:3: "; nothing for steps of no graph. */
+static char *place_of(const struct schedule *s, const struct plan_step *step,
+                      const char *path)
+{
+    if (s->steps.graph == NULL)
+        return rwf_xstrdup("");
+    const struct recipe_sources *sources =
+        recipe_sources(plan_graph_recipe(s->steps.graph));
+    const struct recipe_node *at = recipe_at(step->body, path);
+    char *where = recipe_where(sources, at != NULL ? at->span : step->body->span);
+    char *prefix = rwf_xasprintf("%s: ", where);
+    free(where);
+    return prefix;
+}
+
+/* Where an entry says how many ranks its gang has. */
+static const char *ranks_path(const struct plan_step *step)
+{
+    if (recipe_at(step->body, "gang.ranks.min") != NULL)
+        return "gang.ranks.min";
+    return recipe_at(step->body, "gang") != NULL ? "gang.ranks" : "workers";
+}
+
+/* "asks for 3 ranks, …": of a gang with per_node these are groups of ranks. */
+static void name_blocks(struct rwf_str *what, int block)
+{
+    const char *at = block > 1 ? strstr(what->data, " ranks") : NULL;
+    struct rwf_str out = {NULL, 0, 0};
+
+    if (at == NULL)
+        return;
+    rwf_str_addn(&out, what->data, (size_t)(at - what->data));
+    rwf_str_addf(&out, " groups of %d ranks%s", block, at + strlen(" ranks"));
+    rwf_str_free(what);
+    *what = out;
+}
+
+/* Says what can never fit, where it stands, and which knob to turn. */
+int schedule__fail_fit(const struct schedule *s, const struct plan_step *step,
+                       const struct schedule_need *need, struct rwf_err *err)
+{
+    struct rwf_str path = {NULL, 0, 0}, what = {NULL, 0, 0};
+    const struct plan_policy *p = step->policy;
+    if (!schedule_cluster_never(s->cluster, need, schedule__least_of(p),
+                                p->near ? PLAN_PACK : p->placement, &path, &what))
+        return 0;
+    if (step->op != NULL && step->op->gang &&
+        strcmp(path.data, "resources.ranks") == 0) {
+        rwf_str_clear(&path);
+        rwf_str_add(&path, ranks_path(step));
+    }
+    name_blocks(&what, p->block);
+    char *where = place_of(s, step, path.data);
+    bool one = schedule_cluster_count(s->cluster) == 1 && !s->cluster->by_name;
+    rwf_fail(err, RWF_E_FIT, "%s%s %s; %s %s.%s (--set %s.%s=…) or %s", where,
+             step->address, what.data,
+             strcmp(path.data, "resources.labels") == 0 ? "change" : "lower",
+             step->entry, path.data, step->entry, path.data,
+             one ? "use a larger machine" : "add nodes that have it");
+    free(where);
+    rwf_str_free(&path);
+    rwf_str_free(&what);
+    return -1;
+}
+
+bool schedule_hopeless(const struct schedule *s, uint32_t step, struct rwf_err *err)
+{
+    struct schedule_need need;
+    const struct plan_step *p = schedule__step(s, step);
+    schedule_need_of(p->policy, &need);
+    return schedule__fail_fit(s, p, &need, err) != 0;
+}
+
+/* --- what waits --- */
 
 static void why_pending(const struct schedule *s, uint32_t step, struct rwf_str *out)
 {
@@ -56,7 +137,7 @@ static void why_queued(const struct schedule *s, uint32_t step, struct rwf_str *
     else {
         rwf_str_add(out, "waits for ");
         if (c->ranks > 1)
-            rwf_str_addf(out, "%u ranks at once (%s), each with ", c->ranks,
+            rwf_str_addf(out, "%u ranks at once (%s), each with ", c->least,
                          plan_placement_name(c->placement));
         schedule_cluster_short(s->cluster, c->shape, out);
     }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A search: a sampler that suggests, a scheduler that judges reports, and the rules by
- * which the whole ends. What follows from a report waits in a queue until search_next
+ * A search: a sampler that suggests, a scheduler that judges reports (judge.c), and the
+ * rules by which the whole ends. What is to be done waits in a queue until search_next
  * fetches it.
  *
  * Invariant: every trial whose configuration is known was added to the sampler and
@@ -16,44 +16,7 @@
 #include <string.h>
 #include "base/mem.h"
 #include "base/str.h"
-#include "tune/sampler.h"
-#include "tune/scheduler.h"
-#include "tune/space.h"
-
-enum unit { UNIT_REPORT, UNIT_STEP, UNIT_EPOCH };
-
-struct trial {
-    enum search_status status;
-    json_t *config;
-    struct search_result result;
-    double *steps; /* of its reports, growing: their number is the time */
-    size_t count, cap;
-    int64_t source; /* whose steps it goes on from, with its next report; -1: its own */
-    int64_t reports; /* of this attempt */
-    bool stepped;    /* one had a step */
-    bool at_max;     /* stopped because it is long enough */
-    bool ending;     /* STOP or FAIL was decided */
-};
-
-struct search {
-    struct tune_space *space;
-    struct tune_sampler *sampler;
-    struct tune_scheduler *scheduler;
-    json_t *rules, *stop, *scheduler_spec;
-    char *metric;
-    bool maximize, late, clones, may_stop;
-    enum unit unit;
-    int64_t time_budget, max_failed, length; /* max_failed -1: no limit */
-    uint64_t seed;
-    struct trial *trials;
-    uint32_t total, begun;
-    int64_t best; /* of those that ended well; -1: none */
-    size_t counts[SEARCH_STATUS_COUNT];
-    char *over;
-    bool failed;
-    struct search_action *queue;
-    size_t head, count, cap;
-};
+#include "search/inside.h"
 
 static const char *const names[SEARCH_STATUS_COUNT] = {
     [SEARCH_NEW] = "new",         [SEARCH_RUNNING] = "running",
@@ -77,13 +40,13 @@ enum search_status search_status_parse(const char *name)
 
 /* --- life --- */
 
-static enum unit unit_of(const json_t *body)
+static enum search__unit unit_of(const json_t *body)
 {
     static const char *const units[] = {"report", "step", "epoch"};
     const char *name = json_string_value(json_object_get(body, "time_attr"));
     for (int i = 0; name != NULL && i < 3; i++)
         if (strcmp(units[i], name) == 0)
-            return (enum unit)i;
+            return (enum search__unit)i;
     return UNIT_REPORT;
 }
 
@@ -254,7 +217,8 @@ json_t *search_preview(const struct search *s, struct rwf_err *err)
 
 /* --- what is to be done --- */
 
-static void set_status(struct search *s, struct trial *t, enum search_status status)
+void search__set_status(struct search *s, struct search__trial *t,
+                        enum search_status status)
 {
     s->counts[t->status]--;
     s->counts[status]++;
@@ -262,11 +226,8 @@ static void set_status(struct search *s, struct trial *t, enum search_status sta
     t->result.status = status;
 }
 
-static struct search_action *push(struct search *s, enum search_verb verb,
-                                  uint32_t trial, const char *fmt, ...)
-    __attribute__((format(printf, 4, 5)));
-static struct search_action *push(struct search *s, enum search_verb verb,
-                                  uint32_t trial, const char *fmt, ...)
+struct search_action *search__push(struct search *s, enum search_verb verb,
+                                   uint32_t trial, const char *fmt, ...)
 {
     struct search_action *a = RWF_PUSH(s->queue, s->count, s->cap);
     va_list ap;
@@ -278,7 +239,7 @@ static struct search_action *push(struct search *s, enum search_verb verb,
     return a;
 }
 
-static bool is_open(const struct trial *t)
+bool search__is_open(const struct search__trial *t)
 {
     return t->status == SEARCH_RUNNING || t->status == SEARCH_PAUSED;
 }
@@ -295,11 +256,11 @@ void search_end(struct search *s, const char *why)
         return;
     s->over = rwf_xstrdup(why);
     for (uint32_t i = 0; i < s->total; i++) {
-        struct trial *t = &s->trials[i];
-        if (!is_open(t) || t->ending)
+        struct search__trial *t = &s->trials[i];
+        if (!search__is_open(t) || t->ending)
             continue;
         t->ending = true;
-        push(s, SEARCH_STOP, i, "%s", why);
+        search__push(s, SEARCH_STOP, i, "%s", why);
     }
     close_scheduler(s);
 }
@@ -324,14 +285,14 @@ json_t *search_suggest(struct search *s, uint32_t trial)
 int search_begin(struct search *s, uint32_t trial, const json_t *config,
                  struct rwf_err *err)
 {
-    struct trial *t = &s->trials[trial];
+    struct search__trial *t = &s->trials[trial];
     if (t->config != NULL)
         return rwf_fail(err, RWF_E_INPUT, "trial %u began before", (unsigned)trial);
     if (tune_sampler_add(s->sampler, trial, config, err) != 0 ||
         tune_scheduler_start(s->scheduler, trial, config, err) != 0)
         return -1;
     t->config = json_deep_copy(config);
-    set_status(s, t, SEARCH_RUNNING);
+    search__set_status(s, t, SEARCH_RUNNING);
     s->begun++;
     close_scheduler(s);
     return 0;
@@ -347,7 +308,7 @@ static bool is_better(const struct search *s, double a, double b)
     return isnan(b) || (s->maximize ? a > b : a < b);
 }
 
-static bool is_good(const struct trial *t)
+static bool is_good(const struct search__trial *t)
 {
     return t->status == SEARCH_COMPLETED || t->status == SEARCH_STOPPED;
 }
@@ -355,7 +316,7 @@ static bool is_good(const struct trial *t)
 /* Of equals the first. */
 static void take_best(struct search *s, uint32_t trial)
 {
-    const struct trial *t = &s->trials[trial];
+    const struct search__trial *t = &s->trials[trial];
     if (!is_good(t) || isnan(t->result.value))
         return;
     double best = s->best < 0 ? NAN : s->trials[s->best].result.value;
@@ -383,10 +344,10 @@ void search_set_config(struct search *s, uint32_t trial, const json_t *config)
 
 void search_again(struct search *s, uint32_t trial)
 {
-    struct trial *t = &s->trials[trial];
+    struct search__trial *t = &s->trials[trial];
     if (t->status != SEARCH_FAILED && t->status != SEARCH_SKIPPED)
         return;
-    set_status(s, t, t->config != NULL ? SEARCH_RUNNING : SEARCH_NEW);
+    search__set_status(s, t, t->config != NULL ? SEARCH_RUNNING : SEARCH_NEW);
     t->ending = false;
     s->failed = false;
     free(s->over);
@@ -398,213 +359,6 @@ void search_attempt(struct search *s, uint32_t trial)
     s->trials[trial].reports = 0;
 }
 
-/* --- reports --- */
-
-/* The checkpoint that it goes on from is the newest there was, so may be newer than
- * what the other had reported when that was decided: its steps are asked for only now.
- */
-static void take_steps(struct trial *t, const struct trial *other, double before)
-{
-    t->count = 0;
-    for (size_t i = 0; i < other->count && other->steps[i] < before; i++)
-        *RWF_PUSH(t->steps, t->count, t->cap) = other->steps[i];
-    t->source = -1;
-}
-
-/* The time of a report; 0: it does not count, -1: it cannot be told. */
-static int64_t time_of(struct search *s, struct trial *t, const json_t *line,
-                       double step)
-{
-    const json_t *epoch = json_object_get(line, "epoch");
-    t->reports++;
-    if (s->unit == UNIT_EPOCH)
-        return json_is_number(epoch) ? (int64_t)json_number_value(epoch) : -1;
-    if (isnan(step)) /* after reports with a step it sums up: of no time of its own */
-        return t->stepped ? (int64_t)t->result.at : t->reports;
-    t->stepped = true;
-    if (s->unit == UNIT_STEP)
-        return (int64_t)step;
-    if (t->source >= 0)
-        take_steps(t, &s->trials[t->source], step);
-    if (t->count > 0 && step <= t->steps[t->count - 1])
-        return 0;
-    *RWF_PUSH(t->steps, t->count, t->cap) = step;
-    return (int64_t)t->count;
-}
-
-static bool is_special(const char *name)
-{
-    static const char *const special[] = {"progress", "rows",    "bytes",
-                                          "step",     "message", "checkpoint"};
-    for (size_t i = 0; i < RWF_COUNT(special); i++)
-        if (strcmp(special[i], name) == 0)
-            return true;
-    return false;
-}
-
-static bool has_metrics(const json_t *line)
-{
-    const char *name;
-    json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)line, name, value)
-        if (!is_special(name))
-            return true;
-    return false;
-}
-
-static void add_names(struct rwf_str *out, const json_t *line)
-{
-    const char *name;
-    json_t *value;
-    size_t shown = 0;
-    json_object_foreach((json_t *)(uintptr_t)line, name, value) {
-        if (is_special(name) || shown == 8)
-            continue;
-        rwf_str_addf(out, "%s%.40s", shown++ > 0 ? ", " : "", name);
-    }
-    if (shown == 0)
-        rwf_str_add(out, "nothing");
-}
-
-static void fail_trial(struct search *s, uint32_t trial, const char *before,
-                       const char *after, const json_t *line)
-{
-    struct rwf_str seen = {0};
-    add_names(&seen, line);
-    s->trials[trial].ending = true;
-    push(s, SEARCH_FAIL, trial, "%s '%.60s'%s; it reported: %.90s", before, s->metric,
-         after, seen.data);
-    rwf_str_free(&seen);
-}
-
-static void take_value(struct trial *t, double value, int64_t at)
-{
-    t->result.value = value;
-    t->result.at = (double)at;
-}
-
-static bool is_reached(const struct search *s, const char *name, double value,
-                       double bound)
-{
-    bool up = strcmp(name, s->metric) != 0 || s->maximize;
-    return up ? value >= bound : value <= bound;
-}
-
-static void check_stop(struct search *s, uint32_t trial, const json_t *line)
-{
-    const char *name;
-    json_t *bound;
-    char why[200];
-    json_object_foreach(s->stop, name, bound) {
-        const json_t *value = json_object_get(line, name);
-        if (strcmp(name, "trials") == 0 || !json_is_number(value) ||
-            !is_reached(s, name, json_number_value(value), json_number_value(bound)))
-            continue;
-        snprintf(why, sizeof(why), "trial %u has %.60s %.6g", (unsigned)trial, name,
-                 json_number_value(value));
-        search_end(s, why);
-    }
-}
-
-static void clone(struct search *s, const struct tune_decision *d,
-                  struct search_action *a)
-{
-    struct trial *t = &s->trials[d->trial];
-    a->from = (uint32_t)d->source;
-    a->config = json_deep_copy(d->config);
-    json_decref(t->config);
-    t->config = json_deep_copy(d->config);
-    t->source = (int64_t)d->source;
-    t->result.cloned = true;
-    set_status(s, t, SEARCH_RUNNING);
-}
-
-static void decide(struct search *s, const struct tune_decision *d, double value,
-                   int64_t at)
-{
-    static const enum search_verb verbs[] = {[TUNE_CONTINUE] = SEARCH_PROMOTE,
-                                             [TUNE_STOP] = SEARCH_STOP,
-                                             [TUNE_PAUSE] = SEARCH_PAUSE,
-                                             [TUNE_RESUME] = SEARCH_RESUME,
-                                             [TUNE_CLONE] = SEARCH_CLONE};
-    struct trial *t = &s->trials[d->trial];
-    struct search_action *a =
-        push(s, verbs[d->action], (uint32_t)d->trial, "%s",
-             d->reason != NULL && *d->reason ? d->reason : "goes on");
-    a->rung = d->rung > 0 ? (int)d->rung : -1;
-    a->at = at > 0 ? (double)at : NAN;
-    a->value = value;
-    if (d->action == TUNE_STOP) {
-        t->ending = true;
-        t->at_max = d->reason != NULL && strcmp(d->reason, "max_t") == 0;
-    } else if (d->action == TUNE_PAUSE) {
-        set_status(s, t, SEARCH_PAUSED);
-    } else if (d->action == TUNE_RESUME) {
-        set_status(s, t, SEARCH_RUNNING);
-    } else if (d->action == TUNE_CLONE) {
-        clone(s, d, a);
-    }
-}
-
-static void judge(struct search *s, uint32_t trial, int64_t at, double value, bool last)
-{
-    struct tune_decision d = {.action = TUNE_CONTINUE};
-    struct rwf_err err = RWF_ERR_INIT;
-    if (tune_scheduler_report(s->scheduler, trial, at, value, &d, &err) != 0)
-        return;
-    /* One that ends by itself now need not be ended, nor held. */
-    bool acts = !d.ignored && !last && (d.action != TUNE_CONTINUE || d.rung > 0);
-    if (acts)
-        decide(s, &d, value, at);
-    json_decref(d.config);
-}
-
-void search_report(struct search *s, uint32_t trial, const json_t *line, double step)
-{
-    struct trial *t = &s->trials[trial];
-    const json_t *metric = json_object_get(line, s->metric);
-    const json_t *progress = json_object_get(line, "progress");
-    if (!is_open(t) || t->ending || !has_metrics(line))
-        return;
-    if (metric == NULL) {
-        if (!s->late && isnan(t->result.value))
-            fail_trial(s, trial, "its first report has no", "", line);
-        return;
-    }
-    if (!json_is_number(metric) || !isfinite(json_number_value(metric))) {
-        fail_trial(s, trial, "its", " is not a finite number", line);
-        return;
-    }
-    int64_t at = time_of(s, t, line, step);
-    if (at < 0) {
-        fail_trial(s, trial, "time_attr is epoch, and beside", " there is none", line);
-        return;
-    }
-    if (at == 0)
-        return;
-    take_value(t, json_number_value(metric), at);
-    if (t->status == SEARCH_RUNNING)
-        judge(s, trial, at, json_number_value(metric),
-              json_is_number(progress) && json_number_value(progress) >= 1);
-    check_stop(s, trial, line);
-}
-
-bool search_next(struct search *s, bool room, struct search_action *ret)
-{
-    struct tune_decision d;
-    if (s->head == s->count && room && s->over == NULL &&
-        tune_scheduler_next(s->scheduler, &d)) {
-        decide(s, &d, NAN, 0);
-        json_decref(d.config);
-    }
-    if (s->head == s->count)
-        return false;
-    *ret = s->queue[s->head++];
-    if (s->head == s->count)
-        s->head = s->count = 0;
-    return true;
-}
-
 /* --- the end --- */
 
 char *search_missing(const struct search *s, uint32_t trial, const json_t *metrics)
@@ -614,13 +368,13 @@ char *search_missing(const struct search *s, uint32_t trial, const json_t *metri
         json_is_number(json_object_get(metrics, s->metric)))
         return NULL;
     rwf_str_addf(&text, "it reported no '%s'; it reported: ", s->metric);
-    add_names(&text, metrics);
+    search__add_names(&text, metrics);
     return rwf_str_take(&text);
 }
 
 static void observe(struct search *s, uint32_t trial)
 {
-    struct trial *t = &s->trials[trial];
+    struct search__trial *t = &s->trials[trial];
     struct tune_result r = {.value = t->result.value,
                             .step = isnan(t->result.at) ? 0 : (int64_t)t->result.at};
     r.outcome = t->status == SEARCH_COMPLETED ? TUNE_COMPLETED
@@ -649,23 +403,23 @@ static void end_by_count(struct search *s)
 void search_ended(struct search *s, uint32_t trial, enum search_status status,
                   const json_t *metrics)
 {
-    struct trial *t = &s->trials[trial];
+    struct search__trial *t = &s->trials[trial];
     const json_t *value = json_object_get(metrics, s->metric);
-    if (!is_open(t) && t->status != SEARCH_NEW)
+    if (!search__is_open(t) && t->status != SEARCH_NEW)
         return;
     if (isnan(t->result.value) && json_is_number(value))
         t->result.value = json_number_value(value);
     if (status == SEARCH_STOPPED && t->at_max)
         status = SEARCH_COMPLETED;
     bool begun = t->status != SEARCH_NEW;
-    set_status(s, t, status);
+    search__set_status(s, t, status);
     if (begun)
         observe(s, trial);
     take_best(s, trial);
     if (status != SEARCH_SKIPPED) {
         end_by_count(s);
         if (status != SEARCH_FAILED)
-            check_stop(s, trial, metrics);
+            search__check_stop(s, trial, metrics);
     }
     close_scheduler(s);
 }

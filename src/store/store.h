@@ -55,6 +55,8 @@ void store_destroy(struct store *s);
 int store_table_fd(const struct store *s);
 int store_arena_fd(const struct store *s);
 int store_slot(const struct store *s);
+/* Brings the first bytes of the arena in, in the background; once. */
+void store_prefault(struct store *s, size_t bytes);
 
 /* --- slots --- */
 

@@ -175,12 +175,18 @@ struct store *store_create(const struct store_options *o, struct rwf_err *err)
     if (o->spill_dir && !(s->spill = store__spill_create(o, err)))
         goto fail;
     if (o->prefault)
-        s->prefault = store__prefault_start(
-            s->arena_fd, o->prefault < s->arena ? o->prefault : s->arena);
+        store_prefault(s, o->prefault);
     return s;
 fail:
     store_destroy(s);
     return NULL;
+}
+
+void store_prefault(struct store *s, size_t bytes)
+{
+    if (!s->prefault)
+        s->prefault =
+            store__prefault_start(s->arena_fd, bytes < s->arena ? bytes : s->arena);
 }
 
 /* --- attach --- */

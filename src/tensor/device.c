@@ -71,7 +71,7 @@ static int module_open(const struct kernels **ret, struct rwf_err *err)
     if (table == NULL)
         rwf_fail(err, RWF_E_ENV,
                  "a GPU needs " MODULE ", %s: configure raywf with --with-cuda, name the "
-                 "module in RAYWF_CUDA, or train with device: cpu (looked for: %s%s%s)",
+                 "module in RAYWF_CUDA, or take device: cpu (looked for: %s%s%s)",
                  why.code != 0 ? why.text : "which was not found", paths[0],
                  paths[1] != NULL ? ", " : "", paths[1] != NULL ? paths[1] : "");
     free(paths[0]);

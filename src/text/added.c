@@ -146,33 +146,61 @@ static size_t strip_right(const uint8_t *p, size_t stop, size_t len)
     return stop;
 }
 
-void added__cut(const struct added *a, const uint8_t *p, size_t len,
-                const struct added__sink *sink)
-{
-    size_t done = 0, n = 0;
+struct cut {
+    const struct added *added;
+    const uint8_t *p;
+    size_t len, done; /* done: bytes of p that the sink has */
+    const struct added__sink *sink;
+};
 
-    for (size_t at = 0; at < len;) {
+/* The tokens that lie wholly in p[at..end). */
+static void cut_between(struct cut *c, size_t at, size_t end)
+{
+    const struct added *a = c->added;
+    const struct added__sink *sink = c->sink;
+    const uint8_t *p = c->p;
+    size_t n = 0;
+
+    while (at < end) {
         const struct added__token *token =
-            a->first[p[at]] ? match_at(a, p + at, len - at, &n) : NULL;
+            a->first[p[at]] ? match_at(a, p + at, end - at, &n) : NULL;
         if (!token) {
             at++;
             continue;
         }
         size_t start = at, stop = at + n;
         at = stop; /* the search goes on there also when the token does not count */
-        if (token->single_word && !alone(p, len, start, stop))
+        if (token->single_word && !alone(p, c->len, start, stop))
             continue;
         if (token->lstrip)
-            start = strip_left(p, start, done);
+            start = strip_left(p, start, c->done);
         if (token->rstrip)
-            stop = strip_right(p, stop, len);
-        if (start > done)
-            sink->text(sink->ctx, p + done, start - done);
+            stop = strip_right(p, stop, c->len);
+        if (start > c->done)
+            sink->text(sink->ctx, p + c->done, start - c->done);
         sink->token(sink->ctx, token->id);
-        done = stop;
+        c->done = stop;
     }
+}
+
+void added__cut(const struct added *a, const uint8_t *p, size_t len,
+                const struct text__fence *fence, const struct added__sink *sink)
+{
+    struct cut c = {.added = a, .p = p, .len = len, .sink = sink};
+    size_t at = 0;
+
+    for (size_t i = text__fence_at(fence, p); i < fence->count && at < len; i++) {
+        const uint8_t *start = fence->base + fence->ranges[i].start;
+        const uint8_t *stop = fence->base + fence->ranges[i].stop;
+        if (start >= p + len)
+            break;
+        if (start > p + at)
+            cut_between(&c, at, (size_t)(start - p));
+        at = stop < p + len ? (size_t)(stop - p) : len;
+    }
+    cut_between(&c, at, len);
     /* A token of whitespace can lie in what another one stripped: done may be behind.
      */
-    if (done < len)
-        sink->text(sink->ctx, p + done, len - done);
+    if (c.done < len)
+        sink->text(sink->ctx, p + c.done, len - c.done);
 }

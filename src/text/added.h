@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "text/fence.h"
 
 struct added__token {
     int32_t id;
@@ -29,7 +30,8 @@ struct added__sink {
     void (*token)(void *ctx, int32_t id);
     void *ctx;
 };
+/* A token that would touch what is in the fence is none there; what it strips may lie within. */
 void added__cut(const struct added *a, const uint8_t *p, size_t len,
-                const struct added__sink *sink);
+                const struct text__fence *fence, const struct added__sink *sink);
 
 #endif

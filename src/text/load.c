@@ -115,27 +115,15 @@ static int load_pre_tokenizer(struct tokenizer *t, const json_t *v, struct rwf_e
     return bad(err, "pre_tokenizer: the Sequence does not end with ByteLevel");
 }
 
-/* A template that is the text and nothing else. */
-static bool adds_nothing(const json_t *template)
-{
-    const json_t *single = json_object_get(template, "single");
-
-    return json_array_size(single) == 1 &&
-           json_object_get(json_array_get(single, 0), "Sequence");
-}
-
 static int check_processor(const json_t *v, struct rwf_err *err)
 {
     const json_t *each;
     size_t i;
 
-    if (!v || json_is_null(v) || is_type(v, "ByteLevel"))
-        return 0;
-    if (is_type(v, "TemplateProcessing") && adds_nothing(v))
+    if (!v || json_is_null(v) || is_type(v, "ByteLevel") || is_type(v, "TemplateProcessing"))
         return 0;
     if (!is_type(v, "Sequence"))
-        return bad(err, "the post_processor %s%s is not supported", type_of(v),
-                   is_type(v, "TemplateProcessing") ? " that adds tokens" : "");
+        return bad(err, "the post_processor %s is not supported", type_of(v));
     json_array_foreach(json_object_get(v, "processors"), i, each)
         if (check_processor(each, err) != 0)
             return -1;
@@ -444,6 +432,71 @@ static void load_decoding(struct tokenizer *t, size_t vocab_count)
     free(entry);
 }
 
+static void mark_special(struct tokenizer *t, const json_t *added)
+{
+    const json_t *each;
+    size_t i;
+
+    t->special = rwf_xcalloc((size_t)t->count + 1, sizeof(*t->special));
+    json_array_foreach(added, i, each)
+    {
+        int32_t id = id_of(t, json_string_value(json_object_get(each, "content")),
+                           json_string_length(json_object_get(each, "content")));
+        if (id >= 0 && flag(each, "special"))
+            t->special[id] = true;
+    }
+}
+
+/* --- tokens around a text --- */
+
+static int add_frame(struct tokenizer *t, const json_t *ids, const char *name,
+                     struct tokenizer_ids *to, struct rwf_err *err)
+{
+    const json_t *id;
+    size_t i;
+
+    json_array_foreach(ids, i, id) {
+        if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) >= t->count)
+            return bad(err, "post_processor: an id of '%s' is none of this tokenizer", name);
+        *RWF_PUSH(to->ids, to->count, to->cap) = (int32_t)json_integer_value(id);
+    }
+    return i > 0 ? 0 : bad(err, "post_processor: special_tokens says no ids of '%s'", name);
+}
+
+static int load_template(struct tokenizer *t, const json_t *v, struct rwf_err *err)
+{
+    const json_t *single = json_object_get(v, "single"), *each;
+    size_t i, texts = 0, before = t->before.count + t->after.count;
+
+    json_array_foreach(single, i, each) {
+        const json_t *special = json_object_get(each, "SpecialToken");
+        const char *name = json_string_value(json_object_get(special, "id"));
+        const json_t *entry = name ? json_object_get(json_object_get(v, "special_tokens"), name) : NULL;
+        texts += json_object_get(each, "Sequence") != NULL;
+        if (name && add_frame(t, json_object_get(entry, "ids"), name,
+                              texts ? &t->after : &t->before, err) != 0)
+            return -1;
+    }
+    if (texts != 1)
+        return bad(err, "post_processor TemplateProcessing: single is not one text with tokens around it");
+    if (before > 0 && t->before.count + t->after.count > before)
+        return bad(err, "post_processor: two templates that add tokens are not supported");
+    return 0;
+}
+
+static int load_frame(struct tokenizer *t, const json_t *v, struct rwf_err *err)
+{
+    const json_t *each;
+    size_t i;
+
+    if (is_type(v, "TemplateProcessing"))
+        return load_template(t, v, err);
+    json_array_foreach(json_object_get(v, "processors"), i, each)
+        if (load_frame(t, each, err) != 0)
+            return -1;
+    return 0;
+}
+
 static int load_root(struct tokenizer *t, const json_t *root, struct rwf_err *err)
 {
     if (!json_is_object(root))
@@ -458,7 +511,8 @@ static int load_root(struct tokenizer *t, const json_t *root, struct rwf_err *er
     if (load_added(t, json_object_get(root, "added_tokens"), err) != 0)
         return -1;
     load_decoding(t, vocab_count);
-    return 0;
+    mark_special(t, json_object_get(root, "added_tokens"));
+    return load_frame(t, json_object_get(root, "post_processor"), err);
 }
 
 int tokenizer__load(struct tokenizer *t, const char *json, size_t len,

@@ -320,6 +320,13 @@ static bool is_safe(uint32_t c)
     return (props(c) & (UNSAFE | 0xFF)) == 0;
 }
 
+bool text__nfc_safe(const uint8_t *p)
+{
+    size_t n;
+
+    return is_safe(text__decode(p, &n));
+}
+
 void text__nfc(const uint8_t *p, size_t len, struct rwf_str *out)
 {
     const uint8_t *end = p + len, *plain = p, *safe = p;

@@ -23,6 +23,7 @@ struct tokenizer__work {
     struct bpe__scratch *scratch;
     void *match_data;
     struct rwf_str nfc;
+    struct tokenizer_ranges ranges; /* in nfc */
 };
 
 struct call {
@@ -30,6 +31,7 @@ struct call {
     struct tokenizer__work *work;
     struct tokenizer_ids *out;
     bool plain;
+    struct text__fence fence;
     const uint8_t *end; /* of the bytes that may be read */
 };
 
@@ -73,6 +75,7 @@ static void work_destroy(struct tokenizer__work *w)
     bpe__scratch_destroy(w->scratch);
     text__match_free(w->match_data);
     rwf_str_free(&w->nfc);
+    free(w->ranges.items);
     free(w);
 }
 
@@ -88,11 +91,14 @@ void tokenizer_close(struct tokenizer *t)
         text__step_free(&t->steps[i]);
     free(t->steps);
     rwf_map_destroy(t->ids, NULL);
+    free(t->special);
     added__destroy(t->raw);
     added__destroy(t->normalized);
     bpe__destroy(t->bpe);
     free(t->bytes);
     free(t->offsets);
+    free(t->before.ids);
+    free(t->after.ids);
     pthread_mutex_destroy(&t->lock);
     free(t);
 }
@@ -183,13 +189,14 @@ static void cut_or_split(struct call *c, const uint8_t *p, size_t len)
     if (c->plain || added__count(c->t->normalized) == 0)
         split_text(c, p, len);
     else
-        added__cut(c->t->normalized, p, len, &sink);
+        added__cut(c->t->normalized, p, len, &c->fence, &sink);
 }
 
 static void normalize_text(void *ctx, const uint8_t *p, size_t len)
 {
     struct call *c = ctx;
     const uint8_t *end = c->end;
+    const struct text__fence fence = c->fence;
 
     if (!c->t->nfc || text__nfc_quick(p, len)) {
         cut_or_split(c, p, len);
@@ -197,18 +204,28 @@ static void normalize_text(void *ctx, const uint8_t *p, size_t len)
     }
     struct rwf_str *nfc = &c->work->nfc;
     rwf_str_clear(nfc);
-    text__nfc(p, len, nfc);
+    if (fence.count == 0 || added__count(c->t->normalized) == 0) {
+        text__nfc(p, len, nfc);
+    } else {
+        struct tokenizer_ranges *moved = &c->work->ranges;
+        moved->count = 0;
+        text__fence_nfc(&fence, p, len, nfc, moved);
+        c->fence = (struct text__fence){(const uint8_t *)nfc->data, moved->items, moved->count};
+    }
     c->end = (const uint8_t *)nfc->data + nfc->len;
     cut_or_split(c, (const uint8_t *)nfc->data, nfc->len);
     c->end = end;
+    c->fence = fence;
 }
 
 static void encode(const struct tokenizer *t, const char *text, size_t len, bool plain,
-                   struct tokenizer_ids *out)
+                   const struct tokenizer_ranges *fenced, struct tokenizer_ids *out)
 {
     const uint8_t *p = (const uint8_t *)text, *end = p + len;
     struct call c = {
         .t = t, .work = work_take(t), .out = out, .plain = plain, .end = end};
+    if (fenced)
+        c.fence = (struct text__fence){p, fenced->items, fenced->count};
     struct added__sink sink = {normalize_text, put_id, &c};
 
     while (p < end) {
@@ -216,7 +233,7 @@ static void encode(const struct tokenizer *t, const char *text, size_t len, bool
         if (plain || added__count(t->raw) == 0)
             normalize_text(&c, p, valid);
         else
-            added__cut(t->raw, p, valid, &sink);
+            added__cut(t->raw, p, valid, &c.fence, &sink);
         p += valid;
         if (p < end)
             bpe__byte(t->bpe, *p++, out);
@@ -227,16 +244,41 @@ static void encode(const struct tokenizer *t, const char *text, size_t len, bool
 void tokenizer_encode(const struct tokenizer *t, const char *text, size_t len,
                       struct tokenizer_ids *out)
 {
-    encode(t, text, len, false, out);
+    encode(t, text, len, false, NULL, out);
+}
+
+void tokenizer_encode_fenced(const struct tokenizer *t, const char *text, size_t len,
+                             const struct tokenizer_ranges *plain, struct tokenizer_ids *out)
+{
+    encode(t, text, len, false, plain, out);
+}
+
+static void add_ids(struct tokenizer_ids *out, const struct tokenizer_ids *more)
+{
+    for (size_t i = 0; i < more->count; i++)
+        *RWF_PUSH(out->ids, out->count, out->cap) = more->ids[i];
+}
+
+void tokenizer_encode_framed(const struct tokenizer *t, const char *text, size_t len,
+                             struct tokenizer_ids *out)
+{
+    add_ids(out, &t->before);
+    encode(t, text, len, false, NULL, out);
+    add_ids(out, &t->after);
 }
 
 void tokenizer_encode_plain(const struct tokenizer *t, const char *text, size_t len,
                             struct tokenizer_ids *out)
 {
-    encode(t, text, len, true, out);
+    encode(t, text, len, true, NULL, out);
 }
 
 /* --- decoding --- */
+
+bool tokenizer_special(const struct tokenizer *t, int32_t id)
+{
+    return id >= 0 && id < t->count && t->special[id];
+}
 
 void tokenizer_decode(const struct tokenizer *t, const int32_t *ids, size_t count,
                       struct rwf_str *out)

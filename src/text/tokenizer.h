@@ -5,11 +5,12 @@
  * added tokens first, NFC where the file says so, the pattern (PCRE2 or a hand-written
  * matcher of the two known ones), bytes, merges by rank. What a file asks for and we do not
  * do is refused by name: other normalizers than NFC, pre-tokenizers than ByteLevel and Split
- * (Isolated), post-processors that add tokens, dropout. Truncation and padding are not looked
- * at. Programs that link libtext.a link $(TEXT_LIBS), too.
+ * (Isolated), post-processors than ByteLevel and TemplateProcessing, dropout. Truncation and padding
+ * are not looked at. Programs that link libtext.a link $(TEXT_LIBS), too.
  */
 #ifndef RWF_TEXT_TOKENIZER_H
 #define RWF_TEXT_TOKENIZER_H
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include "base/err.h"
@@ -33,12 +34,31 @@ struct tokenizer_ids {
 /* Adds the ids of text[0..len) to out. Thread-safe. Invalid UTF-8 is encoded byte by byte. */
 void tokenizer_encode(const struct tokenizer *t, const char *text, size_t len,
                       struct tokenizer_ids *out);
+/* Bytes [start, stop) of a text; of many a growing list, zero-initialise. */
+struct tokenizer_range {
+    size_t start, stop;
+};
+struct tokenizer_ranges {
+    struct tokenizer_range *items;
+    size_t count, cap;
+};
+/* As tokenizer_encode, but within the ranges (ascending, apart, at borders of characters) texts of
+ * added tokens are plain text, and so are those that overlap one. A text that has none of these
+ * has the same ids either way. */
+void tokenizer_encode_fenced(const struct tokenizer *t, const char *text, size_t len,
+                             const struct tokenizer_ranges *plain, struct tokenizer_ids *out);
+/* With the tokens that its TemplateProcessing puts around a text (embedding models have some):
+ * what Hugging Face's encode gives unless add_special_tokens is false. */
+void tokenizer_encode_framed(const struct tokenizer *t, const char *text, size_t len,
+                             struct tokenizer_ids *out);
 /* The same, but texts of added tokens ("<|im_end|>") in it are plain text. */
 void tokenizer_encode_plain(const struct tokenizer *t, const char *text, size_t len,
                             struct tokenizer_ids *out);
 /* Adds the bytes of ids to out; may end within a character. Ids without a token: nothing. */
 void tokenizer_decode(const struct tokenizer *t, const int32_t *ids, size_t count,
                       struct rwf_str *out);
+/* An added token that its file calls special: no part of a text for people. */
+bool tokenizer_special(const struct tokenizer *t, int32_t id);
 /* The id of an added token's or a vocabulary's text; -1 when there is none. */
 int32_t tokenizer_id(const struct tokenizer *t, const char *token);
 /* The token that ends a text: <|endoftext|> or </s>; -1 when there is none. */

@@ -11,6 +11,7 @@
 #include "text/added.h"
 #include "text/bpe.h"
 #include "text/split.h"
+#include "text/tokenizer.h"
 
 /* Ids above this are refused: tables are as long as the highest id. */
 #define TOKENIZER__MAX_ID (1 << 24)
@@ -21,6 +22,7 @@ struct tokenizer {
     /* Token i decodes to bytes[offsets[i]..offsets[i + 1]). */
     char *bytes;
     size_t *offsets;
+    bool *special; /* [count] an added token marked so */
 
     struct added *raw;        /* added tokens searched in the text as it is */
     struct added *normalized; /* those searched after normalization */
@@ -28,6 +30,8 @@ struct tokenizer {
     struct text__step *steps;
     size_t step_count;
     struct bpe *bpe;
+
+    struct tokenizer_ids before, after; /* a text, where a template says so */
 
     /* What encoding needs and is idle. */
     pthread_mutex_t lock;

@@ -68,6 +68,9 @@ size_t text__ascii_prefix(const uint8_t *p, size_t len);
 bool text__nfc_quick(const uint8_t *p, size_t len);
 /* Adds the NFC of p[0..len), well-formed, to out. */
 void text__nfc(const uint8_t *p, size_t len, struct rwf_str *out);
+/* The character at p leaves what precedes it alone: the NFC of a text is that of what is before p
+ * and that of the rest. */
+bool text__nfc_safe(const uint8_t *p);
 /* Makes NFC's tables; part of text__unicode_init. */
 void text__nfc_init(void);
 

@@ -21,7 +21,6 @@ libtrain_a_SOURCES += %D%/optim.c %D%/optim.h %D%/params.c %D%/params.h %D%/para
 	%D%/params_impl.h %D%/params_load.c %D%/params_save.c %D%/params_step.c %D%/schedule.c \
 	%D%/schedule.h
 
-# the op and its gang
+# the op
 libtrain_a_SOURCES += %D%/op_train.c %D%/op_train.h %D%/program.c %D%/spec.c %D%/spec.h \
-	%D%/reports.c %D%/reports.h %D%/spec_check.c %D%/spec_job.c %D%/spec_job.h %D%/stable.c %D%/stable.h %D%/gang.c %D%/gang.h \
-	%D%/gang_start.c %D%/gang_start.h %D%/gang_lines.c %D%/gang_procs.c
+	%D%/reports.c %D%/reports.h %D%/spec_check.c %D%/spec_job.c %D%/spec_job.h

@@ -21,12 +21,13 @@
 #include "base/units.h"
 #include "model/model.h"
 #include "plan/graph.h"
-#include "train/gang.h"
+#include "gang/gang.h"
+#include "gang/places.h"
 #include "train/prepared.h"
 #include "train/reports.h"
 #include "train/spec.h"
 #include "train/spec_job.h"
-#include "train/stable.h"
+#include "gang/stable.h"
 
 static bool serves(const struct recipe_node *body)
 {
@@ -315,11 +316,17 @@ static void explain(struct training *t, const struct gang *gang,
 static int run_gang(struct training *t, struct rwf_err *err)
 {
     struct gang_result result;
+    struct gang_places places;
+    int workers = (int)spec_int(t->spec, "workers", 1);
+    if (gang_places_read(&places, t->run->places, workers, err) != 0)
+        return -1;
     char *rank = gang_program(err);
     json_t *argv = json_pack("[s?, s, s]", rank, "train", t->job_path);
-    struct gang gang = {.dir = t->run->dir,
+    struct gang gang = {.places = &places,
+                        .dir = t->run->dir,
                         .program = rank,
-                        .workers = (int)spec_int(t->spec, "workers", 1),
+                        .workers = workers,
+                        .memory = t->run->memory / workers,
                         .argv = argv,
                         .env = spec_at(t->spec, "env"),
                         .cpu = t->run->cpu,
@@ -335,6 +342,7 @@ static int run_gang(struct training *t, struct rwf_err *err)
     }
     json_decref(argv);
     free(rank);
+    gang_places_free(&places);
     return rc;
 }
 

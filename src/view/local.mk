@@ -2,12 +2,13 @@
 noinst_LIBRARIES += libview.a
 libview_a_SOURCES = \
 	%D%/curve.c %D%/curve.h %D%/github.c %D%/github.h %D%/junit.c %D%/junit.h %D%/live.c %D%/live.h \
-	%D%/progress.c %D%/progress.h %D%/run.c %D%/run.h \
+	%D%/progress.c %D%/progress.h %D%/progress_draw.c %D%/progress_inside.h %D%/run.c %D%/run.h \
 	%D%/style.c %D%/style.h %D%/summary.c %D%/summary.h %D%/timeline.c %D%/timeline.h
 # The report, and the page that is embedded for it.
 libview_a_SOURCES += %D%/report.c %D%/report.h %D%/report_parts.h %D%/report_data.c \
 	%D%/report_history.c %D%/report_logs.c %D%/report_search.c
-# Searches.
+# Searches, serving.
+libview_a_SOURCES += %D%/serve.c %D%/serve.h
 libview_a_SOURCES += %D%/search.c %D%/search.h %D%/search_text.c %D%/importance.c
 report_html = $(srcdir)/%D%/report.html
 report_css = $(srcdir)/%D%/report.css

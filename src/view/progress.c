@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "config.h"
 
-#include "view/progress.h"
+#include "view/progress_inside.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -15,40 +15,14 @@
 #include "view/live.h"
 #include "view/run.h"
 #include "view/search.h"
+#include "view/serve.h"
 #include "view/style.h"
 
 #define MANY 60                       /* above: cached and started steps stay silent */
 #define HEARTBEAT (30 * RWF_NS_PER_S) /* between plain lines about one step */
-#define BAR 16
 #define METRICS_SHOWN 4
 #define MANY_TRIALS 1000 /* above: of trials only the best and failed ones are told */
 #define FAILURES 3       /* of a search that are told in full */
-
-struct running {
-    char *address;
-    int64_t started, told; /* monotonic */
-    double progress;       /* -1: unknown */
-    double from;           /* … when this pass began, at began: an attempt may go on from */
-    int64_t began;         /* the middle, and a step may have several passes */
-    int64_t rows, bytes;   /* -1: unknown */
-    int attempt;
-    bool waits; /* for its next attempt */
-    char *note; /* metrics, or what it says */
-    json_t *metrics; /* the newest of each: an evaluation does not come with each step */
-};
-
-struct view_progress {
-    struct view_progress_options o;
-    struct view_live *live;
-    char *run_id;
-    int64_t started;
-    size_t total, ended, good, cached, failed;
-    struct running *running;
-    size_t count, cap;
-    struct view_searches *searches;
-    bool stopping;
-    struct rwf_str plain; /* lines of plain mode, written after each event */
-};
 
 static const char *text_of(const json_t *event, const char *name)
 {
@@ -147,203 +121,6 @@ static void note_metrics(struct running *r, const json_t *metrics)
                 add_metric(&text, name, value, &shown);
     free(r->note);
     r->note = rwf_str_take(&text);
-}
-
-/* --- words --- */
-
-static void add_count(struct rwf_str *out, int64_t n)
-{
-    static const char units[] = " kMGT";
-    double value = (double)n;
-    size_t u = 0;
-
-    while (value >= 10000 && u + 2 < sizeof(units)) {
-        value /= 1000;
-        u++;
-    }
-    rwf_str_addf(out, u ? "%.3g%c" : "%.0f", value, units[u]);
-}
-
-static void add_rate(struct rwf_str *out, const struct running *r, int64_t elapsed)
-{
-    char size[RWF_UNITS_LEN];
-    double s = (double)elapsed / (double)RWF_NS_PER_S;
-
-    if (s < 0.5)
-        return;
-    if (r->rows >= 0) {
-        rwf_str_add(out, "  ");
-        add_count(out, (int64_t)((double)r->rows / s));
-        rwf_str_add(out, " rows/s");
-    } else if (r->bytes >= 0) {
-        rwf_str_addf(out, "  %s/s",
-                     rwf_size_format((int64_t)((double)r->bytes / s), size));
-    }
-}
-
-/* Whole seconds and tenths: milliseconds would flicker. */
-static const char *live_time(int64_t ns, char out[RWF_UNITS_LEN])
-{
-    if (ns >= 60 * RWF_NS_PER_S)
-        return rwf_duration_format(ns / RWF_NS_PER_S * RWF_NS_PER_S, out);
-    snprintf(out, RWF_UNITS_LEN, "%.1fs", (double)ns / (double)RWF_NS_PER_S);
-    return out;
-}
-
-static void add_bar(struct rwf_str *out, double share)
-{
-    const char *full = view_utf8() ? "━" : "#", *rest = view_utf8() ? "─" : "-";
-    int filled = (int)(share * BAR + 0.5);
-
-    for (int i = 0; i < BAR; i++)
-        rwf_str_add(out, i < filled ? full : rest);
-}
-
-static void add_facts(struct rwf_str *out, const struct running *r, int64_t now)
-{
-    int64_t elapsed = now - r->started;
-    char text[RWF_UNITS_LEN];
-
-    if (r->waits) {
-        rwf_str_add(out, "  waits to try again");
-        return;
-    }
-    if (r->progress >= 0) {
-        rwf_str_add(out, "  ");
-        add_bar(out, r->progress > 1 ? 1 : r->progress);
-        rwf_str_addf(out, " %3.0f%%", r->progress * 100);
-    }
-    add_rate(out, r, elapsed);
-    if (r->progress - r->from > 0.01 && r->progress < 1) {
-        int64_t left = (int64_t)((double)(now - r->began) * (1 - r->progress) /
-                                 (r->progress - r->from));
-        rwf_str_addf(out, "  %s left", live_time(left, text));
-    }
-    if (r->note && *r->note)
-        rwf_str_addf(out, "  %s", r->note);
-    if (r->attempt > 1)
-        rwf_str_addf(out, "  attempt %d", r->attempt);
-}
-
-/* --- the live picture --- */
-
-static void add_clipped(struct rwf_str *out, const char *line, int width)
-{
-    view_clip(out, line, width > 1 ? (size_t)width - 1 : 1);
-}
-
-static void draw_step(struct view_progress *p, const struct running *r, int64_t now,
-                      int name_width, int width, struct rwf_str *out)
-{
-    struct rwf_str line = {0}, name = {0};
-    enum schedule_state state = r->waits ? STEP_BACKOFF : STEP_RUNNING;
-    char took[RWF_UNITS_LEN];
-
-    view_clip(&name, r->address, (size_t)name_width);
-    rwf_str_addf(&line, "%s", name.data);
-    for (size_t c = view_columns(name.data); (int)c < name_width; c++)
-        rwf_str_addc(&line, ' ');
-    rwf_str_addf(&line, " %6s", live_time(now - r->started, took));
-    add_facts(&line, r, now);
-    rwf_str_addf(out, "%s%s%s ", view_on(p->o.color, view_state_style(state)),
-                 view_mark(state), view_off(p->o.color));
-    add_clipped(out, line.data, width - 2);
-    rwf_str_addc(out, '\n');
-    rwf_str_free(&line);
-    rwf_str_free(&name);
-}
-
-static void draw_total(struct view_progress *p, int64_t now, int width,
-                       struct rwf_str *out)
-{
-    struct rwf_str line = {0};
-    char took[RWF_UNITS_LEN];
-    double share = p->total ? (double)p->ended / (double)p->total : 0;
-
-    add_bar(&line, share);
-    rwf_str_addf(&line, " %zu/%zu", p->ended, p->total);
-    if (p->count)
-        rwf_str_addf(&line, ", %zu running", p->count);
-    if (p->cached)
-        rwf_str_addf(&line, ", %zu cached", p->cached);
-    if (p->failed)
-        rwf_str_addf(&line, ", %zu failed", p->failed);
-    rwf_str_addf(&line, ", %s", live_time(now - p->started, took));
-    if (p->stopping)
-        rwf_str_add(&line, ", stopping (again: kill)");
-    rwf_str_add(out, view_on(p->o.color, p->failed ? VIEW_ERROR : VIEW_BUSY));
-    add_clipped(out, line.data, width);
-    rwf_str_addf(out, "%s\n", view_off(p->o.color));
-    rwf_str_free(&line);
-}
-
-static bool is_trial(const struct view_progress *p, const char *address)
-{
-    return view_searches_trial(p->searches, address) != NULL;
-}
-
-/* Searches that have begun and are not over: each with its share of the rows. */
-static size_t draw_searches(struct view_progress *p, size_t room, int width,
-                            struct rwf_str *out)
-{
-    size_t open = 0, before = out->len, lines = 0;
-
-    for (size_t i = 0; i < view_searches_count(p->searches); i++) {
-        const struct view_search *s = view_searches_at(p->searches, i);
-        open += s->count > 0 && s->ended < s->total;
-    }
-    for (size_t i = 0; i < view_searches_count(p->searches) && open > 0; i++) {
-        const struct view_search *s = view_searches_at(p->searches, i);
-        if (s->count > 0 && s->ended < s->total)
-            view_search_draw(s, out, room / open, width, p->o.color);
-    }
-    for (size_t i = before; i < out->len; i++)
-        lines += out->data[i] == '\n';
-    return lines;
-}
-
-/* The running steps that are no trials: those stand in the tables. */
-static void draw_steps(struct view_progress *p, size_t room, int width,
-                       struct rwf_str *out)
-{
-    int64_t now = rwf_clock_mono();
-    size_t name_width = 0, shown = 0, all = 0;
-
-    for (size_t i = 0; i < p->count; i++)
-        all += !is_trial(p, p->running[i].address);
-    if (all > room)
-        room--;
-    for (size_t i = 0; i < p->count && shown < room; i++) {
-        size_t columns = view_columns(p->running[i].address);
-        if (is_trial(p, p->running[i].address))
-            continue;
-        shown++;
-        name_width = columns > name_width ? columns : name_width;
-    }
-    if ((int)name_width > width * 2 / 5)
-        name_width = (size_t)(width * 2 / 5);
-    for (size_t i = 0, left = shown; i < p->count && left > 0; i++)
-        if (!is_trial(p, p->running[i].address)) {
-            draw_step(p, &p->running[i], now, (int)name_width, width, out);
-            left--;
-        }
-    if (shown < all)
-        rwf_str_addf(out, "  +%zu more\n", all - shown);
-}
-
-static void draw(void *ctx, struct rwf_str *out, int rows, int width)
-{
-    struct view_progress *p = ctx;
-    size_t room = rows > 6 ? (size_t)rows - 4 : 2, steps = 0;
-
-    if (!p->run_id)
-        return;
-    for (size_t i = 0; i < p->count; i++)
-        steps += !is_trial(p, p->running[i].address);
-    size_t least = steps > room / 3 ? room / 3 : steps;
-    room -= draw_searches(p, room - least, width, out);
-    draw_steps(p, room, width, out);
-    draw_total(p, rwf_clock_mono(), width, out);
 }
 
 /* --- lines --- */
@@ -455,7 +232,10 @@ static void on_run_started(struct view_progress *p, const json_t *e)
 
 static void on_resumed(struct view_progress *p, const json_t *e)
 {
-    (void)e;
+    /* They had succeeded, and are to be done again. */
+    size_t lost = json_array_size(json_object_get(e, "lost"));
+
+    p->ended -= lost < p->ended ? lost : p->ended;
     p->total = plan_graph_count(p->o.graph);
     if (!p->o.quiet)
         rwf_str_addf(lines(p), "run %s%s%s goes on\n", view_on(p->o.color, VIEW_NAME),
@@ -468,10 +248,27 @@ static void on_started(struct view_progress *p, const json_t *e)
 
     r->attempt = (int)count_of(e, "attempt");
     if (p->live || p->o.quiet || p->total > MANY || is_decided(p, r->address) ||
-        is_trial(p, r->address))
+        view__progress_is_trial(p, r->address))
         return;
     line_start(p, STEP_RUNNING);
-    rwf_str_addf(lines(p), "%s%s\n", r->address, r->attempt > 1 ? " again" : "");
+    const char *node = text_of(e, "node");
+    rwf_str_addf(lines(p), "%s%s", r->address, r->attempt > 1 ? " again" : "");
+    if (node && *node) {
+        rwf_str_add(lines(p), "  on ");
+        add_safe(p, node);
+    }
+    rwf_str_addc(lines(p), '\n');
+}
+
+static void on_queued(struct view_progress *p, const json_t *e)
+{
+    /* The picture says enough as long as something runs in it. */
+    if ((p->live && p->count > 0) || p->o.quiet || p->total > MANY)
+        return;
+    line_start(p, STEP_QUEUED);
+    rwf_str_addf(lines(p), "%s  ", text_of(e, "step"));
+    add_safe(p, text_of(e, "reason"));
+    rwf_str_addc(lines(p), '\n');
 }
 
 /* The first one that is far from nothing, and one that falls back, begin a pass. */
@@ -505,12 +302,12 @@ static void on_progress(struct view_progress *p, const json_t *e)
     }
     int64_t now = rwf_clock_mono();
     if (p->live || p->o.quiet || now - r->told < HEARTBEAT ||
-        is_trial(p, r->address))
+        view__progress_is_trial(p, r->address))
         return;
     r->told = now;
     line_start(p, STEP_RUNNING);
     rwf_str_add(lines(p), r->address);
-    add_facts(lines(p), r, now);
+    view__progress_facts(lines(p), r, now);
     rwf_str_addc(lines(p), '\n');
 }
 
@@ -553,7 +350,7 @@ static void on_succeeded(struct view_progress *p, const json_t *e)
 
     p->ended++;
     p->good++;
-    if (!p->o.quiet && !is_trial(p, address)) {
+    if (!p->o.quiet && !view__progress_is_trial(p, address)) {
         line_start(p, STEP_SUCCEEDED);
         rwf_str_add(lines(p), address);
         took(p, r);
@@ -570,7 +367,7 @@ static void on_cached(struct view_progress *p, const json_t *e)
 {
     p->ended++;
     p->cached++;
-    if (p->o.quiet || p->total > MANY || is_trial(p, text_of(e, "step")))
+    if (p->o.quiet || p->total > MANY || view__progress_is_trial(p, text_of(e, "step")))
         return;
     line_start(p, STEP_CACHED);
     rwf_str_addf(lines(p), "%s  cached\n", text_of(e, "step"));
@@ -604,7 +401,7 @@ static void on_skipped(struct view_progress *p, const json_t *e)
     const char *because = text_of(e, "because");
 
     p->ended++;
-    if (p->o.quiet || p->total > MANY || is_trial(p, text_of(e, "step")))
+    if (p->o.quiet || p->total > MANY || view__progress_is_trial(p, text_of(e, "step")))
         return;
     line_start(p, STEP_SKIPPED);
     rwf_str_addf(lines(p), "%s  skipped: ", text_of(e, "step"));
@@ -631,7 +428,7 @@ static void on_preempted(struct view_progress *p, const json_t *e)
 {
     struct running *r = find(p, text_of(e, "step"));
 
-    if (r && !p->o.quiet && !is_trial(p, r->address)) {
+    if (r && !p->o.quiet && !view__progress_is_trial(p, r->address)) {
         line_start(p, STEP_STOPPED);
         rwf_str_addf(lines(p), "%s  makes room for a step of higher priority",
                      r->address);
@@ -685,6 +482,20 @@ static void on_search_ended(struct view_progress *p, const json_t *e)
     rwf_str_addc(lines(p), '\n');
 }
 
+static void on_serve(struct view_progress *p, enum run_event type, const json_t *e)
+{
+    struct rwf_str words = {0};
+    enum schedule_state looks;
+
+    if (view_serve_words(type, e, &looks, &words) &&
+        (!p->o.quiet || looks == STEP_FAILED)) {
+        line_start(p, looks);
+        add_safe(p, words.data);
+        rwf_str_addc(lines(p), '\n');
+    }
+    rwf_str_free(&words);
+}
+
 static void on_notify(struct view_progress *p, const json_t *e)
 {
     if (json_is_true(json_object_get(e, "ok")))
@@ -705,7 +516,7 @@ static void (*const handlers[RUN_EVENT_COUNT])(struct view_progress *,
     [RUN_STEP_FAILED] = on_failed,        [RUN_STEP_SKIPPED] = on_skipped,
     [RUN_STEP_STOPPED] = on_step_stopped, [RUN_NOTIFY] = on_notify,
     [RUN_STEP_PREEMPTED] = on_preempted,  [RUN_TRIAL_ENDED] = on_trial_ended,
-    [RUN_SEARCH_ENDED] = on_search_ended,
+    [RUN_SEARCH_ENDED] = on_search_ended, [RUN_STEP_QUEUED] = on_queued,
 };
 
 void view_progress_event(void *progress, enum run_event type, const json_t *event)
@@ -717,6 +528,8 @@ void view_progress_event(void *progress, enum run_event type, const json_t *even
     if (p->live)
         view_live_lock(p->live);
     view_searches_event(p->searches, type, event);
+    if (type >= RUN_SERVE_UP && type <= RUN_SERVE_DOWN)
+        on_serve(p, type, event);
     if (handlers[type])
         handlers[type](p, event);
     if (p->live) {
@@ -753,7 +566,7 @@ struct view_progress *view_progress_create(const struct view_progress_options *o
         read_before(p);
     if (options->live) {
         fflush(options->out);
-        p->live = view_live_create(fileno(options->out), draw, p);
+        p->live = view_live_create(fileno(options->out), view__progress_draw, p);
     }
     return p;
 }

@@ -106,6 +106,7 @@ static void report_clear(struct view__report *r)
     json_decref(r->raywf);
     json_decref(r->segments);
     json_decref(r->notices);
+    json_decref(r->served);
 }
 
 /* --- filling the template --- */
@@ -246,6 +247,7 @@ int view_report(const struct view_run *run, struct rwf_str *out, struct rwf_err 
     struct view__report r = {.run = run, .status = status_of(run, log)};
     r.segments = json_array();
     r.notices = json_array();
+    r.served = json_array();
     list_steps(&r);
     keep_steps(&r);
     int rc = view__history_read(&r, log, err);

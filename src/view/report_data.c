@@ -5,7 +5,7 @@
  *   run     id, name, status, times, exit code, counts      segments, notices, machine
  *   steps   those kept: state, attempts, metrics, curves, outputs, logs …
  *   checks  value, bound and verdict of each       config   parameters, recipe's text
- *   searches  those of report_search.c
+ *   searches  those of report_search.c             served  decisions of the server
  *
  * Text of other people goes through run_text: it is always UTF-8, never markup.
  */
@@ -157,6 +157,7 @@ static void add_state(const struct view__report *r, json_t *json,
     set_text(json, "key", s->key);
     set_text(json, "origin", s->origin);
     set_text(json, "dir", s->dir);
+    set_text(json, "node", s->node);
     set_ref(json, "metrics", s->metrics);
     set_ref(json, "usage", s->usage);
     if (json_object_size(s->outputs) > 0)
@@ -282,10 +283,11 @@ json_t *view__report_data(const struct view__report *r)
     for (size_t i = 0; i < r->count; i++)
         if (r->steps[i].kept)
             json_array_append_new(steps, step_json(r, &r->steps[i]));
-    json_t *data = json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:O, s:O}", "v", "1.0",
+    json_t *data = json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:O, s:O, s:O}", "v", "1.0",
                              "version", PACKAGE_VERSION, "run", run_json(r), "steps",
                              steps, "checks", checks_json(r), "config", config_json(r),
-                             "segments", r->segments, "notices", r->notices);
+                             "segments", r->segments, "notices", r->notices,
+                             "served", r->served);
     set_ref(data, "machine", r->machine);
     char *log = rwf_fs_join(r->run->dir, "events.ndjson");
     set(data, "searches", view_search_report(r->run, log));

@@ -12,12 +12,14 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "run/log.h"
+#include "view/serve.h"
 
 #define SERIES_PER_STEP 64
 #define POINTS_ALL 150000 /* of all curves, about */
 #define POINTS_MAX 1000   /* of one */
 #define POINTS_MIN 60
 #define NOTICES_MAX 100
+#define SERVED_MAX 500
 
 double view__since_start(const struct view__report *r, int64_t wall_ns)
 {
@@ -52,7 +54,7 @@ static json_t *open_attempt(const struct view__step *step)
 static void attempt_begins(const struct view__report *r, struct view__step *step,
                            const json_t *event)
 {
-    static const char *const names[] = {"dir", "gpus", NULL};
+    static const char *const names[] = {"dir", "gpus", "node", NULL};
     json_t *attempt = json_pack("{s:O?, s:f}", "n", json_object_get(event, "attempt"),
                                 "start", time_of(r, event));
     copy_members(attempt, event, names);
@@ -216,6 +218,20 @@ static void notice(const struct view__report *r, const json_t *event)
     json_array_append_new(r->notices, item);
 }
 
+static void served(const struct view__report *r, enum run_event type,
+                   const json_t *event)
+{
+    struct rwf_str words = {0};
+    enum schedule_state looks;
+    if (json_array_size(r->served) < SERVED_MAX &&
+        view_serve_words(type, event, &looks, &words))
+        json_array_append_new(
+            r->served, json_pack("{s:f, s:s, s:o}", "t", time_of(r, event), "state",
+                                 schedule_state_name(looks), "text",
+                                 run_text(words.data)));
+    rwf_str_free(&words);
+}
+
 static void on_run(struct view__report *r, enum run_event type, const json_t *event)
 {
     if (type == RUN_VERSION)
@@ -230,6 +246,8 @@ static void on_run(struct view__report *r, enum run_event type, const json_t *ev
         run_ends(r, time_of(r, event), "ended");
     else if (type == RUN_RUN_STOPPING || type == RUN_NOTIFY)
         notice(r, event);
+    else
+        served(r, type, event);
 }
 
 static const char *outcome(enum run_event type)

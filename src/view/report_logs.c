@@ -102,13 +102,13 @@ static void add_streams(struct view__step *step, struct reading *reading,
     }
 }
 
-/* cmd.sh sets things up and ends in "exec …": that is the command. */
+/* It sets things up and ends in "exec …": that is the command. */
 static void add_command(struct view__step *step, struct reading *reading,
                         const char *dir)
 {
     size_t len = 0;
     int64_t size = 0;
-    char *path = rwf_fs_join(dir, "cmd.sh");
+    char *path = rwf_fs_join(dir, "raywf-cmd.sh");
     char *text = read_part(path, 64 * 1024, false, &len, &size);
     char *command = text == NULL ? NULL : strstr(text, "\nexec ");
     free(path);

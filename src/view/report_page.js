@@ -257,6 +257,19 @@ function configuration()
     box.append(...config.files.map(source));
 }
 
+/* --- serving --- */
+
+function served()
+{
+    if (data.served.length === 0)
+        return;
+    section('served').append(el('div', { class: 'card' }, sortedTable([
+        { name: 'When', num: true, value: (e) => e.t, show: (e) => offset(e.t) },
+        { name: 'What', value: (e) => e.text,
+            show: (e) => [icon(e.state), ' ', e.text] },
+    ], data.served, 100)));
+}
+
 /* --- machine --- */
 
 const MACHINE = { name: 'Name', host: 'Host', cpu: 'CPU', cpus: 'CPU', memory: 'Memory',
@@ -288,6 +301,7 @@ problems();
 graph();
 timeline();
 searches();
+served();
 metrics();
 checks();
 stepTable();

@@ -48,6 +48,7 @@ struct view__report {
     json_t *machine, *raywf;    /* as the log has them; may be NULL */
     json_t *segments;           /* [{start,end,how}]: while a head was alive */
     json_t *notices;            /* [{t,type,…}]: stops and notifications */
+    json_t *served;             /* [{t,state,text}]: what the server decided */
     double last;                /* time of the newest event */
 };
 

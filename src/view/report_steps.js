@@ -146,6 +146,7 @@ function details(step)
         step.rows !== undefined && ['Rows', number(step.rows)],
         step.bytes !== undefined && ['Bytes', size(step.bytes)],
         step.key && ['Key', el('span', { class: 'mono' }, step.key)],
+        step.node && ['Node', el('span', { class: 'mono' }, step.node)],
         step.dir && ['Folder', el('span', { class: 'mono' }, step.dir)],
     ])];
     if (step.attempts.length > 1)

@@ -94,7 +94,8 @@ const char *view_cause_hint(const struct plan_step *step, const char *cause)
         {PLAN_CAUSE_SIGNAL, "the program crashed or was killed from outside", 0},
         {PLAN_CAUSE_OOM, "raise resources.memory of the step, or give it less to do", 0},
         {PLAN_CAUSE_TIMEOUT,
-         "raise timeout of the step, or find out what it waits for", 0},
+         "raise timeout of the step (of a gang: heartbeat), or find out what it waits for",
+         0},
         {PLAN_CAUSE_START, "install the program or correct its name; one beside the "
                            "recipe is ${recipe.dir}/NAME",
          NO_CALLS | NO_RUNS},
@@ -270,6 +271,8 @@ static void attempt_begins(struct record *rec, json_t *step, const json_t *event
                                     since_start(rec, event)));
     if (json_object_get(event, "gpus"))
         json_object_set(step, "gpus", json_object_get(event, "gpus"));
+    if (json_object_get(event, "node"))
+        json_object_set(step, "node", json_object_get(event, "node"));
 }
 
 static void attempt_ends(struct record *rec, json_t *step, const json_t *event)

@@ -143,8 +143,14 @@ static void print_next(const struct view_run *r, const char *report, FILE *out,
 {
     const struct run_step_state *bad = first_failed(r);
     const char *on = view_on(color, VIEW_NAME), *off = view_off(color);
-    const char *id = r->state->id;
+    const char *id = r->state->id, *job = getenv("RAYWF_JOB_ID");
 
+    if (job &&
+        *job) { /* the run's folder is with the head: the job is what can be named */
+        if (r->state->exit_code != 0)
+            fprintf(out, "\nagain    %sraywf job retry %s%s\n", on, job, off);
+        return;
+    }
     fputc('\n', out);
     if (bad) {
         fprintf(out, "output   %sraywf logs %s %s%s\n", on, id, bad->address, off);

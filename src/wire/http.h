@@ -14,7 +14,7 @@ struct http_fetch {
     const char *path;            /* where the file shall be */
     const char *sha256;          /* expected, or NULL */
     const char *const *headers;  /* "Name: value", NULL-terminated, or NULL */
-    int tries;                   /* 0: 3 */
+    int tries;                   /* 0: 3; one that brought much more does not count */
     void (*progress)(void *ctx, int64_t got, int64_t total); /* total -1: unknown */
     void *ctx;
 };
@@ -23,6 +23,12 @@ struct http_fetch {
  * request (If-Range guards it). Errors: RWF_E_INPUT (404, checksum differs: says both),
  * RWF_E_ENV (no network, no libcurl). */
 int http_fetch(const struct http_fetch *f, struct rwf_err *err);
+/* Where downloads of a step grow: ROOT/cache/downloads when dir is an attempt's folder,
+ * ROOT/runs/ID/steps/NAME, else dir/downloads. The caller frees. */
+char *http_fetch_folder(const char *dir);
+/* {name: text} as a list for `headers` and its end. */
+char **http_fetch_headers(const json_t *headers);
+void http_fetch_headers_free(char **list);
 
 /* POSTs body; 2xx is success. Tries up to 3 times with back-off on network errors and
  * 5xx. header lines as above. */

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "wire/link_impl.h"
+#include "wire/tls_impl.h"
 
 #define READS_PER_TURN 16
 #define MESSAGES_PER_TURN 256
@@ -34,8 +35,8 @@ static void finish(struct wire_link *l)
 {
     if (l->handled && l->handler.closed)
         l->handler.closed(l->handler.ctx, l, l->failed ? &l->err : NULL);
-    else if (l->failed)
-        rwf_log(RWF_LOG_INFO, "wire", "%s: %s", l->name, l->err.text);
+    else if (l->failed && !l->refused)
+        rwf_log(RWF_LOG_INFO, "wire", "%s", l->err.text);
     wire__inbox_free(&l->in);
     free_out(&l->out);
     wire__auth_destroy(l->auth);
@@ -64,6 +65,8 @@ static void shut(struct wire_link *l)
     if (l->state == WIRE__CLOSED)
         return;
     l->state = WIRE__CLOSED;
+    wire__tls_forget(l->tls, l->detached);
+    l->tls = NULL;
     if (l->listener)
         wire__listener_forget(l, false);
     if (l->peer) {
@@ -90,12 +93,36 @@ void wire_link_close(struct wire_link *l)
         shut(l);
 }
 
+int wire_link_detach(struct wire_link *l, int *ret_fd, char **ret_bytes,
+                     size_t *ret_len, struct rwf_err *err)
+{
+    struct wire__inbox *in = &l->in;
+
+    if (l->state == WIRE__OPEN && l->kind != WIRE__MEMORY)
+        flush(l);
+    if (l->state != WIRE__OPEN || l->kind == WIRE__MEMORY || l->mute || l->eof ||
+        l->out.start < l->out.end)
+        return rwf_fail(err, EPROTO, "%s: the link is not open, or not idle", l->name);
+    *ret_fd = l->fd;
+    *ret_len = in->end - in->start;
+    *ret_bytes = rwf_xmalloc(*ret_len + 1);
+    memcpy(*ret_bytes, in->data + in->start, *ret_len);
+    in->start = in->end;
+    l->fd = -1; /* so it stays open */
+    l->detached = true;
+    shut(l);
+    return 0;
+}
+
 void wire__link_fail(struct wire_link *l, const struct rwf_err *err)
 {
     if (l->state == WIRE__CLOSED)
         return;
     l->failed = true;
     l->err = *err;
+    l->refused = l->listener != NULL;
+    if (l->refused)
+        wire__listener_refused(l->listener, err);
     shut(l);
 }
 
@@ -207,7 +234,13 @@ static void read_some(struct wire_link *l)
             /* A peer that was killed before it had read all resets the socket. */
             l->eof = true;
         } else if (err.code != EAGAIN) {
-            rwf_wrap(&err, "%s", l->name);
+            if (l->state == WIRE__WAITING)
+                rwf_fail(&err, err.code,
+                         "%s: the peer ended before it had proved who it is: do both "
+                         "use TLS, or neither (--tls-cert)?",
+                         l->name);
+            else
+                rwf_wrap(&err, "%s", l->name);
             wire__link_fail(l, &err);
         }
         break;
@@ -219,8 +252,10 @@ void wire__link_stalled(uv_timer_t *timer)
     struct wire_link *l = timer->data;
     struct rwf_err err;
     if (l->state == WIRE__WAITING)
-        rwf_fail(&err, ETIMEDOUT, "%s: no connection within %d s", l->name,
-                 WIRE__HANDSHAKE_MS / 1000);
+        rwf_fail(&err, ETIMEDOUT,
+                 "%s: no connection within %d s: is the address right, does a firewall "
+                 "drop it, or does the process there hang?",
+                 l->name, WIRE__HANDSHAKE_MS / 1000);
     else
         rwf_fail(&err, ETIMEDOUT,
                  "%s: the peer has read nothing for %d s, and %zu bytes wait", l->name,
@@ -424,6 +459,11 @@ void wire_link_send(struct wire_link *l, enum wire_type type,
             flush(l);
     }
     rwf_str_free(&frame);
+}
+
+size_t wire_link_queued(const struct wire_link *l)
+{
+    return l->state == WIRE__CLOSED ? 0 : l->out.end - l->out.start;
 }
 
 /* --- making links --- */

@@ -4,6 +4,7 @@
  * process, a queue in memory; frames in order, with the same callbacks. TCP peers prove
  * that they know the cluster's key before anything else is believed (HMAC-SHA256 over
  * both nonces and the roles; constant-time compare; the key never crosses the wire).
+ * With RAYWF_TLS_CERT, _KEY and _CA all of that goes through TLS, on both sides (tls.c).
  *
  * All of it in the loop's thread. Callbacks may send, and may close the link.
  */
@@ -32,6 +33,13 @@ struct wire_link *wire_link_open(uv_loop_t *loop, int fd, struct rwf_err *err);
 /* Connects; the handler hears `closed` with err when that fails, or the key is wrong. */
 struct wire_link *wire_link_connect(uv_loop_t *loop, const char *host, int port,
                                     const uint8_t *key, struct rwf_err *err);
+/* "HOST:PORT" or "[HOST]:PORT", port 0 to 65535, in its parts; *ret_host is the caller's. -1:
+ * it is no such text, and nothing is set. */
+int wire_address_split(const char *text, char **ret_host, int *ret_port);
+/* The address of ours from which the way to host leads, and its interface (either may be NULL;
+ * sizes INET6_ADDRSTRLEN and IF_NAMESIZE). */
+int wire_route_host(const char *host, char *ret_address, char *ret_interface,
+                    struct rwf_err *err);
 /* Until there is a handler messages wait. h is copied; NULL: the link tells nothing more,
  * for who closes it and is gone before `closed` comes. */
 void wire_link_handle(struct wire_link *l, const struct wire_handler *h);
@@ -39,8 +47,17 @@ void wire_link_handle(struct wire_link *l, const struct wire_handler *h);
  * closed. fds are dup'ed; none on TCP. After the end of the link: does nothing. */
 void wire_link_send(struct wire_link *l, enum wire_type type, const ProtobufCMessage *body,
                     const int *fds, int fd_count);
+/* Bytes that were sent and have not left yet: who sends much waits while it is much (0 for a
+ * link in memory, and after the end). */
+size_t wire_link_queued(const struct wire_link *l);
 /* `closed` follows in a later turn of the loop. What is queued and fits goes out. */
 void wire_link_close(struct wire_link *l);
+/* Gives up an open socket: *ret_fd (not blocking) is the caller's, and so are the bytes in
+ * *ret_bytes that were read of it and belong to no message that was told. To be called from
+ * `message`; `closed` follows, without an error. -1: the link is not open, is in memory, or
+ * what is queued does not fit the socket. */
+int wire_link_detach(struct wire_link *l, int *ret_fd, char **ret_bytes, size_t *ret_len,
+                     struct rwf_err *err);
 /* "unix", "127.0.0.1:4711", "memory" */
 const char *wire_link_name(const struct wire_link *l);
 /* Of a unix socket: who is on the other side. */

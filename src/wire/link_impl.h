@@ -30,6 +30,7 @@ struct wire__out {
 };
 
 struct wire__auth;
+struct wire__tls;
 
 struct wire_link {
     uv_loop_t *loop;
@@ -42,6 +43,7 @@ struct wire_link {
     struct wire__inbox in;
     struct wire_link *peer; /* memory: NULL once it is gone */
     int fd;
+    bool detached; /* fd went to who asked for it */
     struct wire__out out;
     uv_idle_t kick;   /* delivers in a later turn */
     uv_poll_t poll;   /* sockets; once fd is known */
@@ -53,9 +55,10 @@ struct wire_link {
     uint8_t key[WIRE_KEY_LEN]; /* until the connection is made */
     int pending;               /* handles and requests that libuv still knows */
     int pid;
-    bool failed;
-    struct rwf_err err; /* when failed */
+    bool failed, refused; /* refused: by its listener, which has said so */
+    struct rwf_err err;   /* when failed */
     struct wire__auth *auth;
+    struct wire__tls *tls; /* that carries what we say; NULL: none, or not any more */
     /* Of a listener, until the peer has proved who it is. */
     struct wire_listener *listener;
     struct wire_link *prev, *next;
@@ -91,9 +94,16 @@ int wire__auth_take(struct wire__auth *a, int fd, const struct wire_message *m,
 
 /* link_tcp.c: the connection is made, or not. */
 void wire__tcp_writable(struct wire_link *l);
+/* It is not: the link ends with why. */
+void wire__tcp_refused(struct wire_link *l, const char *why);
 /* listen.c: a link of l leaves it: proved (accept), or closed. */
 void wire__listener_forget(struct wire_link *l, bool accept);
+/* A stranger is logged, but does not fill the log. */
+void wire__listener_refused(struct wire_listener *lis, const struct rwf_err *err);
 bool wire__is_loopback(const struct sockaddr *a);
 void wire__tcp_options(int fd);
+/* fd, a TCP socket, or the end in the clear when TLS is on; -1: it stays the caller's. */
+int wire__tcp_wrap(struct wire_link *l, int fd, bool server, bool tls,
+                   struct rwf_err *err);
 
 #endif

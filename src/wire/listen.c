@@ -12,14 +12,18 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/unix.h"
 #include "wire/link_impl.h"
+#include "wire/tls_impl.h"
 #include "wire/unix.h"
 
 #define UNPROVED_MAX 128 /* connections that have not said who they are */
 #define ACCEPTS_PER_TURN 32
+#define SAY_EVERY (2 * RWF_NS_PER_S)
 
 struct wire_listener {
     uv_loop_t *loop;
@@ -27,7 +31,7 @@ struct wire_listener {
     int fd;
     int spare; /* given up to refuse a connection when there are no descriptors */
     bool tcp;
-    bool keyed;
+    bool keyed, tls;
     uint8_t key[WIRE_KEY_LEN];
     char *path; /* of a unix socket; removed at the end */
     int port;
@@ -35,6 +39,8 @@ struct wire_listener {
     void *ctx;
     struct wire_link *unproved;
     int unproved_count;
+    int64_t said_at; /* when a stranger was logged last */
+    unsigned unsaid; /* strangers since */
 };
 
 void wire__listener_forget(struct wire_link *l, bool accept)
@@ -51,6 +57,21 @@ void wire__listener_forget(struct wire_link *l, bool accept)
     lis->unproved_count--;
     if (accept)
         lis->fn(lis->ctx, l);
+}
+
+void wire__listener_refused(struct wire_listener *lis, const struct rwf_err *err)
+{
+    int64_t now = rwf_clock_mono();
+    if (err->code != EACCES && err->code != EPROTO) {
+        rwf_log(RWF_LOG_INFO, "wire", "%s", err->text);
+    } else if (lis->said_at && now - lis->said_at < SAY_EVERY) {
+        lis->unsaid++;
+    } else {
+        rwf_log(RWF_LOG_WARN, "wire", "a peer was refused: %s%s", err->text,
+                lis->unsaid ? " (and others before)" : "");
+        lis->said_at = now;
+        lis->unsaid = 0;
+    }
 }
 
 static void remember(struct wire_listener *lis, struct wire_link *l)
@@ -77,14 +98,49 @@ static void accept_unix(struct wire_listener *lis, int fd)
     close(fd);
 }
 
+/* Of its name, "HOST:PORT". */
+static size_t host_len(const struct wire_link *l)
+{
+    return (size_t)(strrchr(l->name, ':') - l->name);
+}
+
+static bool same_host(const struct wire_link *a, const struct wire_link *b)
+{
+    size_t len = host_len(a);
+    return len == host_len(b) && memcmp(a->name, b->name, len) == 0;
+}
+
+static int count_of_host(const struct wire_listener *lis, const struct wire_link *of)
+{
+    int count = 0;
+    for (const struct wire_link *l = lis->unproved; l; l = l->next)
+        count += same_host(l, of);
+    return count;
+}
+
+/* Closes the oldest of the host that has most of them: who fills the list pays for it,
+ * and who has the key needs but a moment. */
+static void make_room(struct wire_listener *lis)
+{
+    struct wire_link *l, *worst = NULL;
+    int most = 0, count;
+    for (l = lis->unproved; l; l = l->next) {
+        if (worst && same_host(l, worst)) {
+            worst = l; /* the list begins with the newest */
+        } else if ((count = count_of_host(lis, l)) > most) {
+            most = count;
+            worst = l;
+        }
+    }
+    wire_link_close(worst);
+}
+
 static void accept_tcp(struct wire_listener *lis, int fd, const struct sockaddr *addr)
 {
     struct rwf_err err = RWF_ERR_INIT;
     char host[INET6_ADDRSTRLEN] = "?";
-    if (lis->unproved_count >= UNPROVED_MAX) {
-        close(fd);
-        return;
-    }
+    if (lis->unproved_count >= UNPROVED_MAX)
+        make_room(lis);
     struct wire_link *l = wire__link_create(lis->loop, WIRE__TCP);
     bool v4 = addr->sa_family == AF_INET;
     const struct sockaddr_in *in4 = (const void *)addr;
@@ -96,6 +152,13 @@ static void accept_tcp(struct wire_listener *lis, int fd, const struct sockaddr 
     snprintf(l->name, sizeof(l->name), v4 ? "%s:%d" : "[%s]:%d", host,
              ntohs(v4 ? in4->sin_port : in6->sin6_port));
     wire__tcp_options(fd);
+    int plain = wire__tcp_wrap(l, fd, true, lis->tls, &err);
+    if (plain < 0) {
+        close(fd);
+        wire__link_fail(l, &err);
+        return;
+    }
+    fd = plain;
     l->in.frame_max = WIRE__GREETING_MAX;
     if (lis->keyed)
         l->auth = wire__auth_create(lis->key, true);
@@ -214,36 +277,16 @@ static int make_folder(const char *path, struct rwf_err *err)
     return rc;
 }
 
-/* A socket that nobody listens on any more is left by a process that was killed. */
-static int remove_stale(const char *path, const struct wire__unix_address *a,
-                        struct rwf_err *err)
-{
-    struct stat st;
-    if (lstat(path, &st))
-        return 0;
-    if (!S_ISSOCK(st.st_mode))
-        return rwf_fail(err, EEXIST, "%s is there, and no socket", path);
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    bool dead = fd >= 0 && connect(fd, (const struct sockaddr *)&a->addr, a->len) &&
-                errno == ECONNREFUSED;
-    if (fd >= 0)
-        close(fd);
-    if (!dead)
-        return rwf_fail(err, EADDRINUSE, "somebody listens on %s already", path);
-    unlink(path);
-    return 0;
-}
-
 struct wire_listener *wire_listen_unix(uv_loop_t *loop, const char *path,
                                        wire_accept_fn fn, void *ctx,
                                        struct rwf_err *err)
 {
-    struct wire__unix_address a;
+    struct rwf_unix a;
     struct wire_listener *lis = NULL;
-    if (make_folder(path, err) || wire__unix_address(path, &a, err))
+    if (make_folder(path, err) || rwf_unix_open(&a, path, err))
         return NULL;
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (remove_stale(path, &a, err))
+    if (rwf_unix_remove_stale(&a, path, err))
         goto out;
     if (fd < 0 || bind(fd, (const struct sockaddr *)&a.addr, a.len) ||
         chmod(path, 0600)) {
@@ -257,7 +300,7 @@ struct wire_listener *wire_listen_unix(uv_loop_t *loop, const char *path,
 out:
     if (fd >= 0)
         close(fd);
-    wire__unix_address_clear(&a);
+    rwf_unix_close(&a);
     return lis;
 }
 
@@ -307,8 +350,10 @@ struct wire_listener *wire_listen_tcp(uv_loop_t *loop, const char *host, int por
     const struct addrinfo *a = found;
     while (a->ai_next && a->ai_family != AF_INET)
         a = a->ai_next;
-    int fd = -1;
-    if (!key && !wire__is_loopback(a->ai_addr))
+    int fd = -1, tls = wire_tls_wanted(err);
+    if (tls < 0)
+        ;
+    else if (!key && !wire__is_loopback(a->ai_addr))
         rwf_fail(err, EACCES,
                  "cannot listen on %s: a host that is not loopback needs a key", host);
     else
@@ -319,6 +364,7 @@ struct wire_listener *wire_listen_tcp(uv_loop_t *loop, const char *host, int por
     if (!lis)
         return NULL;
     lis->tcp = true;
+    lis->tls = tls > 0;
     lis->port = bound_port(lis->fd);
     lis->keyed = key != NULL;
     if (key)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 noinst_LIBRARIES += libwire.a libwirepb.a
-libwire_a_SOURCES = %D%/auth.c %D%/frame.c %D%/frame.h %D%/hello.c %D%/http.c %D%/http.h \
+libwire_a_SOURCES = %D%/auth.c %D%/curl.c %D%/curl.h %D%/frame.c %D%/frame.h %D%/hello.c %D%/http.c %D%/http.h \
 	%D%/inbox.h %D%/key.c %D%/link.c %D%/link.h %D%/link_impl.h %D%/link_tcp.c \
-	%D%/listen.c %D%/messages.def %D%/stream.c %D%/unix.c %D%/unix.h
+	%D%/listen.c %D%/messages.def %D%/stream.c %D%/tls.c %D%/tls.h %D%/tls_carry.c \
+	%D%/tls_context.c %D%/tls_impl.h %D%/unix.c %D%/unix.h
 libwire_a_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS)
 libwire_a_LIBADD = $(libwirepb_a_OBJECTS)
 libwire_a_DEPENDENCIES = $(libwirepb_a_OBJECTS)

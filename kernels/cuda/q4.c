@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Weights of 4 bits: which product, and packing them from the host's memory.
+ */
+#include <stdio.h>
+#include "cuda.h"
+
+/* Rows up to which the weights are not made bf16 first. */
+static int64_t few_rows(const struct kernel_context *c)
+{
+    return c->capable == 90 ? 128 : 32;
+}
+
+size_t cuda__q4_bytes(struct kernel_context *c, const struct kernel_q4 *w)
+{
+    size_t tiles = (size_t)(w->n / 16) * (size_t)((w->k + 63) / 64) * 512;
+    (void)c;
+    return tiles + (size_t)w->n * (size_t)(w->k / w->group) * 4;
+}
+
+static int source_check(const struct kernel_q4 *w, const struct kernel_q4_source *from,
+                        char *error, size_t size)
+{
+    if ((w->group != 32 && w->group != 64 && w->group != 128) || w->n <= 0 ||
+        w->n % 64 != 0 || w->k <= 0 || w->k % w->group != 0) {
+        snprintf(error, size,
+                 "weights of 4 bits [%lld, %lld] in groups of %d: rows must be a "
+                 "multiple of 64, the group 32, 64 or 128 and a divisor of the columns",
+                 (long long)w->n, (long long)w->k, w->group);
+        return -1;
+    }
+    if (from->first < 0 || from->n <= 0 || from->first % 8 != 0 || from->n % 8 != 0 ||
+        from->n > w->n || from->first > w->n - from->n) {
+        snprintf(error, size,
+                 "weights of 4 bits: rows %lld to %lld of %lld cannot be packed",
+                 (long long)from->first, (long long)(from->first + from->n),
+                 (long long)w->n);
+        return -1;
+    }
+    return 0;
+}
+
+int cuda__q4_pack(struct kernel_context *c, const struct kernel_q4 *w, void *packed,
+                  const struct kernel_q4_source *from, char *error, size_t size)
+{
+    if (source_check(w, from, error, size) < 0)
+        return -1;
+    size_t weights = (size_t)(w->k * from->n / 2);
+    size_t zeros = (size_t)(w->k / w->group * from->n / 2), scales = zeros * 4;
+    size_t zeros_at = (weights + 15) & ~(size_t)15;
+    size_t scales_at = zeros_at + ((zeros + 15) & ~(size_t)15);
+    char *room = cuda__alloc(c, scales_at + scales);
+    if (!room) {
+        snprintf(error, size, "GPU %d: no %zu bytes left to pack weights in", c->device,
+                 scales_at + scales);
+        return -1;
+    }
+    struct kernel_q4_source there = *from;
+    there.weights = room;
+    there.zeros = room + zeros_at;
+    there.scales = room + scales_at;
+    cuda__upload(c, room, from->weights, weights);
+    cuda__upload(c, room + zeros_at, from->zeros, zeros);
+    cuda__upload(c, room + scales_at, from->scales, scales);
+    cuda__q4_repack(c, w, packed, &there);
+    int result = cuda__sync(c, error, size);
+    cuda__free(c, room);
+    return result;
+}
+
+void cuda__q4_matmul(struct kernel_context *c, const struct kernel_q4 *w,
+                     const void *packed, void *out, const void *x, int64_t m,
+                     enum kernel_type type, enum kernel_type c_type, void *scratch)
+{
+    if (m <= 0)
+        return;
+    if (type != KERNEL_BF16) {
+        cuda__q4_plain(c, w, packed, out, x, m, c_type);
+        return;
+    }
+    if (m <= few_rows(c)) {
+        if (c->capable == 90 && ((uintptr_t)x & 15) == 0)
+            cuda__q4_hopper(c, w, packed, out, x, m, c_type);
+        else
+            cuda__q4_small(c, w, packed, out, x, m, c_type);
+        return;
+    }
+    struct kernel_matmul product = {.m = m,
+                                    .n = w->n,
+                                    .k = w->k,
+                                    .tb = true,
+                                    .a = x,
+                                    .b = scratch,
+                                    .c = out,
+                                    .type = type,
+                                    .c_type = c_type,
+                                    .alpha = 1};
+    cuda__q4_unpack(c, w, scratch, packed);
+    cuda__matmul(c, &product);
+}
+
+size_t cuda__q4_scratch(struct kernel_context *c, const struct kernel_q4 *w, int64_t m)
+{
+    return m > few_rows(c) ? (size_t)(w->n * w->k) * 2 : 0;
+}

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The end of drawing tokens: a row's few candidates are sorted; where there are too
+ * many, the cut is found digit by digit.
+ */
+#include "sample.cuh"
+
+/* Ascending; power: of two, FINISH at most. All threads call it. */
+__device__ __forceinline__ void sort_words(unsigned long long *words, int power)
+{
+    int i = (int)threadIdx.x;
+    for (int size = 2; size <= power; size *= 2)
+        for (int apart = size / 2; apart > 0; apart /= 2) {
+            int other = i ^ apart;
+            if (i < power && other > i) {
+                unsigned long long x = words[i], y = words[other];
+                if ((x > y) == ((i & size) == 0)) {
+                    words[i] = y;
+                    words[other] = x;
+                }
+            }
+            __syncthreads();
+        }
+}
+
+/* Inclusive sum over the block's threads. */
+__device__ __forceinline__ unsigned long long block_scan(unsigned long long x)
+{
+    __shared__ unsigned long long sums[32];
+    int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
+#pragma unroll
+    for (int i = 1; i < 32; i *= 2) {
+        unsigned long long y = __shfl_up_sync(0xffffffffu, x, i);
+        if (lane >= i)
+            x += y;
+    }
+    if (lane == 31)
+        sums[warp] = x;
+    __syncthreads();
+    for (int i = 0; i < warp; i++)
+        x += sums[i];
+    return x;
+}
+
+/* From the few candidates; the result is thread 0's. */
+__device__ __forceinline__ row_draw finish_few(const sample_arrays &a, int row,
+                                               const sample_row &r)
+{
+    __shared__ unsigned long long words[FINISH];
+    const row_state *state = &a.rows[row];
+    int i = (int)threadIdx.x, count = (int)state->wanted, power = 32, keep = count;
+    while (power < count)
+        power *= 2;
+    words[i] = i < count ? state->candidates[i] : ~0ull;
+    __syncthreads();
+    sort_words(words, power);
+    bool by_count = r.top_k > 0 && r.top_k < r.vocab;
+    if (by_count)
+        keep = min(keep, r.top_k);
+    float logit = float_of(~(unsigned)(words[i] >> 32));
+    int id = (int)(unsigned)words[i];
+    if (r.top_p < 1.0f) {
+        unsigned long long all = 0, mine = i < keep ? weight_of(r, logit) : 0;
+        unsigned long long sum = block_scan(mine);
+        if (by_count)
+            all = block_total(mine);
+        else {
+            for (int j = i; j < BINS; j += FINISH)
+                all += state->mass[j];
+            all = block_total(all);
+        }
+        /* The first one with which top_p is reached is the last one that stays. */
+        bool before = !((double)(sum - mine) >= (double)r.top_p * (double)all);
+        keep = min(keep, max(1, __syncthreads_count(i < keep && (i == 0 || before))));
+    }
+    row_draw mine = {0.0, -1};
+    if (i < keep) {
+        uint4 v = philox(a.s.seed[row], (uint64_t)id / 4, a.s.step[row]);
+        mine = row_draw{key_of(log_of(r, logit), word_of(v, id % 4)), id};
+    }
+    return block_best<FINISH>(mine);
+}
+
+/* Those that stay: logits whose bits are larger, and the first `equal` ones of the same
+ * bits. */
+struct cut_at {
+    unsigned bits, equal, equals; /* equals: how many there are with these bits */
+    unsigned long long mass;
+};
+
+/* Where the goal is reached among logits of `from` bits on. */
+__device__ __forceinline__ cut_at cut_find(const sample_row &r, goal g, unsigned from,
+                                           bool mass, histogram *h)
+{
+    found_bin at = {0, 0, 0};
+    unsigned prefix = 0;
+    const int shifts[3] = {21, 10, 0}, widths[3] = {11, 11, 10};
+    for (int level = 0; level < 3; level++) {
+        int shift = shifts[level], above = shift + widths[level];
+        histogram_clear(h);
+        for (int i = (int)threadIdx.x; i < r.vocab; i += FINISH) {
+            float x = r.logits[i];
+            unsigned bits = bits_of(x);
+            if (stays(r, i, x) && bits >= from &&
+                (level == 0 || bits >> above == prefix))
+                histogram_add(
+                    h, (int)(bits >> shift & (BINS - 1) & ((1u << widths[level]) - 1)),
+                    r, x, mass);
+        }
+        __syncthreads();
+        at = bin_find<FINISH, true>(h->count, h->mass, g, at.count, at.mass);
+        if (at.bin == BINS) /* all stay */
+            return cut_at{from, 0xffffffffu, 0, 0};
+        prefix = prefix << widths[level] | (unsigned)at.bin;
+    }
+    cut_at c = {prefix, 0, h->count[at.bin], at.mass};
+    unsigned long long each = mass ? weight_of(r, float_of(prefix)) : 0;
+    if (g.count != 0xffffffffu)
+        c.equal = g.count - at.count;
+    else {
+        unsigned low = 1, high = c.equals;
+        while (low < high) {
+            unsigned middle = (low + high) / 2;
+            if ((double)(at.mass + middle * each) >= g.mass)
+                high = middle;
+            else
+                low = middle + 1;
+        }
+        c.equal = low;
+    }
+    c.mass += c.equal * each;
+    return c;
+}
+
+/* The id of the last of the equal ones that stay. */
+__device__ __forceinline__ int equal_last(const sample_row &r, const cut_at &c)
+{
+    __shared__ unsigned votes[FINISH / 32];
+    __shared__ int last;
+    unsigned seen = 0;
+    for (int base = 0; base < r.vocab; base += FINISH) {
+        int i = base + (int)threadIdx.x;
+        bool equal =
+            i < r.vocab && bits_of(r.logits[i]) == c.bits && stays(r, i, r.logits[i]);
+        unsigned vote = __ballot_sync(0xffffffffu, equal);
+        if (threadIdx.x % 32 == 0)
+            votes[threadIdx.x / 32] = vote;
+        unsigned here = (unsigned)__syncthreads_count(equal);
+        if (seen + here >= c.equal) {
+            if (threadIdx.x == 0) {
+                unsigned left = c.equal - seen;
+                int w = 0;
+                for (; (unsigned)__popc(votes[w]) < left; w++)
+                    left -= (unsigned)__popc(votes[w]);
+                last = base + w * 32 + (int)__fns(votes[w], 0, (int)left);
+            }
+            __syncthreads();
+            return last;
+        }
+        seen += here;
+        __syncthreads();
+    }
+    return r.vocab;
+}
+
+/* The result is thread 0's. */
+__device__ __forceinline__ row_draw finish_many(const sample_arrays &a, int row,
+                                                const sample_row &r, histogram *h)
+{
+    cut_at c = {0, 0xffffffffu, 0, 0};
+    unsigned long long all = 0;
+    bool by_mass = r.top_p < 1.0f;
+    if (r.top_k > 0 && r.top_k < r.vocab)
+        c = cut_find(r, goal{(unsigned)r.top_k, INFINITY}, 0, by_mass, h);
+    all = c.mass;
+    if (by_mass && c.equal == 0xffffffffu) {
+        for (int i = (int)threadIdx.x; i < r.vocab; i += FINISH)
+            if (stays(r, i, r.logits[i]))
+                all += weight_of(r, r.logits[i]);
+        all = block_total(all);
+    }
+    if (by_mass) {
+        goal g = {0xffffffffu, fmax((double)r.top_p * (double)all, 1.0)};
+        cut_at second = cut_find(r, g, c.bits, true, h);
+        if (second.equal != 0xffffffffu)
+            c = second;
+    }
+    int last = c.equal < c.equals ? equal_last(r, c) : r.vocab;
+    row_draw mine = draw_range<FINISH>(a, row, r, 0, r.vocab, [&](int id, float x) {
+        unsigned bits = bits_of(x);
+        return stays(r, id, x) && (bits > c.bits || (bits == c.bits && id <= last));
+    });
+    return block_best<FINISH>(mine);
+}
+
+__global__ void __launch_bounds__(FINISH) finish_kernel(sample_arrays a)
+{
+    early_wait();
+    __shared__ histogram h;
+    int row = (int)blockIdx.x;
+    sample_row r = row_again(a, row);
+    const row_state *state = &a.rows[row];
+    row_draw best = {0.0, -1};
+    if (decided(r))
+        best.id = r.bad ? -1 : r.first;
+    else if (!cut(r)) {
+        for (int i = 0; i < a.chunks; i++)
+            if (better(state->draws[i], best))
+                best = state->draws[i];
+    } else if (state->wanted <= FINISH)
+        best = finish_few(a, row, r);
+    else
+        best = finish_many(a, row, r, &h);
+    if (threadIdx.x == 0)
+        a.s.ids[row] = best.id;
+}
+
+void cuda__sample_finish(struct kernel_context *c, const sample_arrays &a)
+{
+    launch_early(c, finish_kernel, (unsigned)a.s.rows, FINISH, 0, a);
+}

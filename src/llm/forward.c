@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The layers of a step, written once against the device's table. The residual stream is
+ * x; what the last product gave is delta, which the next norm adds on its way.
+ *
+ * A step of one token per sequence is so short on a GPU that the host could not queue
+ * its kernels as fast as they run: such steps are recorded, once their shape came
+ * twice, and replayed. A shape is the padded number of sequences and a bound of the
+ * longest context.
+ */
+#include "config.h"
+
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "llm/model_inside.h"
+
+#define RECORDED_MAX 160
+
+static size_t aligned(size_t bytes)
+{
+    return (bytes + 255) / 256 * 256;
+}
+
+void *llm__cache(const struct llm_model *m, int layer, bool values)
+{
+    size_t half = (size_t)m->memory.block / 2 / (size_t)m->config.layers *
+                  (size_t)m->memory.blocks;
+    return (char *)m->cache + half * (2 * (size_t)layer + values);
+}
+
+/* --- parts of a layer --- */
+
+static void multiply(struct llm_model *m, const struct llm_linear *l, void *y,
+                     const void *x, int64_t rows)
+{
+    const struct kernels *k = m->d->k;
+    if (l->q4.group > 0) {
+        k->q4_matmul(m->d->c, &l->q4, l->w, y, x, rows, m->o.type, m->o.type, m->b.q4);
+        return;
+    }
+    const struct kernel_matmul p = {.m = rows,
+                                    .n = l->n,
+                                    .k = l->k,
+                                    .tb = true,
+                                    .a = x,
+                                    .b = l->w,
+                                    .c = y,
+                                    .type = m->o.type,
+                                    .c_type = m->o.type,
+                                    .alpha = 1};
+    k->matmul(m->d->c, &p);
+}
+
+/* y = norm of x, after adding `add` to it (NULL: nothing). */
+static void norm(struct llm_model *m, const void *weight, void *y, void *x,
+                 const void *add, int64_t rows)
+{
+    const struct kernel_norm_args a = {.kind = KERNEL_RMSNORM,
+                                       .type = m->o.type,
+                                       .rows = rows,
+                                       .width = m->config.hidden,
+                                       .epsilon = (float)m->config.epsilon,
+                                       .weight = weight};
+    m->d->k->norm(m->d->c, &a, y, x, m->b.stats, x, add);
+}
+
+static struct kernel_sequences sequences_of(const struct llm_model *m,
+                                            const struct llm_pass *p)
+{
+    const struct llm_layout *l = &p->at;
+    char *in = m->b.in;
+    return (struct kernel_sequences){
+        .count = l->sequences,
+        .tokens = l->rows,
+        .first = (void *)(in + l->first),
+        .context = (void *)(in + l->context),
+        .positions = (void *)(in + l->positions),
+        .slots = (void *)(in + l->slots),
+        .blocks = (void *)(in + l->blocks),
+        .stride = l->stride,
+        .most = p->most,
+        .longest = p->longest,
+    };
+}
+
+static struct kernel_paged paged_of(const struct llm_model *m, int layer,
+                                    const struct kernel_sequences *s)
+{
+    const struct llm_config *c = &m->config;
+    return (struct kernel_paged){
+        .type = m->o.type,
+        .heads = c->heads,
+        .kv_heads = c->kv_heads,
+        .size = c->size,
+        .scale = 1.0f / __builtin_sqrtf((float)c->size),
+        .keys = llm__cache(m, layer, false),
+        .values = llm__cache(m, layer, true),
+        .sequences = s,
+    };
+}
+
+/* normed -> delta */
+static void attend(struct llm_model *m, int layer, const struct kernel_sequences *s)
+{
+    const struct llm_config *c = &m->config;
+    const struct llm_layer *y = &m->weights.layers[layer];
+    const struct kernels *k = m->d->k;
+    size_t e = kernel_size(m->o.type), rows = (size_t)s->tokens;
+    char *qkv = m->b.layer;
+    char *q = qkv + aligned(rows * (size_t)y->qkv.n * e);
+    char *out = q + aligned(rows * (size_t)y->o.k * e);
+    struct kernel_paged a = paged_of(m, layer, s);
+    const struct kernel_rope r = {.type = m->o.type,
+                                  .heads = c->heads,
+                                  .kv_heads = c->kv_heads,
+                                  .size = c->size,
+                                  .cosine = m->b.cosine,
+                                  .sine = m->b.sine,
+                                  .q_weight = y->q_norm,
+                                  .k_weight = y->k_norm,
+                                  .epsilon = (float)c->epsilon};
+    multiply(m, &y->qkv, qkv, m->b.normed, s->tokens);
+    k->rope_paged(m->d->c, &r, &a, q, qkv);
+    k->paged_attention(m->d->c, &a, out, q, m->attention);
+    multiply(m, &y->o, m->b.delta, out, s->tokens);
+}
+
+/* normed -> delta */
+static void feed_forward(struct llm_model *m, int layer, int64_t rows)
+{
+    const struct llm_layer *y = &m->weights.layers[layer];
+    char *gate_up = m->b.layer;
+    char *product =
+        gate_up + aligned((size_t)rows * (size_t)y->gate_up.n * kernel_size(m->o.type));
+    multiply(m, &y->gate_up, gate_up, m->b.normed, rows);
+    m->d->k->swiglu(m->d->c, product, gate_up, rows, m->config.inner, m->o.type);
+    multiply(m, &y->down, m->b.delta, product, rows);
+}
+
+static void embed(struct llm_model *m, const void *ids, int64_t rows)
+{
+    const struct kernel_rows r = {.type = m->o.type,
+                                  .count = rows,
+                                  .width = m->config.hidden,
+                                  .table = m->config.vocab,
+                                  .ids = ids};
+    m->d->k->embed(m->d->c, &r, m->b.x, m->weights.embed, NULL, 0);
+}
+
+static void observe(const struct llm_model *m, int layer, bool mlp, int64_t rows)
+{
+    if (m->observe != NULL)
+        m->observe(m->observe_ctx, layer, mlp, m->b.normed, rows);
+}
+
+void llm__layers(struct llm_model *m, const struct llm_pass *p)
+{
+    const struct kernel_sequences s = sequences_of(m, p);
+    embed(m, m->b.in + p->at.ids, s.tokens);
+    for (int i = 0; i < m->config.layers; i++) {
+        const struct llm_layer *y = &m->weights.layers[i];
+        norm(m, y->norm1, m->b.normed, m->b.x, i > 0 ? m->b.delta : NULL, s.tokens);
+        observe(m, i, false, s.tokens);
+        attend(m, i, &s);
+        norm(m, y->norm2, m->b.normed, m->b.x, m->b.delta, s.tokens);
+        observe(m, i, true, s.tokens);
+        feed_forward(m, i, s.tokens);
+    }
+}
+
+int llm__attention_room(struct llm_model *m, const struct llm_pass *p,
+                        struct rwf_err *err)
+{
+    const struct kernel_sequences s = sequences_of(m, p);
+    const struct kernel_paged a = paged_of(m, 0, &s);
+    int64_t bytes = (int64_t)m->d->k->paged_scratch(m->d->c, &a);
+    if (bytes <= m->attention_bytes)
+        return 0;
+    if (device_sync(m->d, err) != 0)
+        return -1;
+    llm__recorded_free(m); /* they have the old one's address */
+    m->d->k->free(m->d->c, m->attention);
+    m->attention_bytes = 0;
+    m->attention = device_alloc(m->d, (size_t)bytes, "the workspace of attention", err);
+    if (m->attention == NULL)
+        return -1;
+    m->attention_bytes = bytes;
+    return 0;
+}
+
+/* --- recorded steps --- */
+
+/* NULL and no error: steps are not recorded. */
+static struct llm_recorded *recorded_of(struct llm_model *m, const struct llm_pass *p,
+                                        struct rwf_err *err)
+{
+    if (m->d->k->record == NULL || m->o.eager)
+        return NULL;
+    for (size_t i = 0; i < m->recorded_count; i++)
+        if (m->recorded[i].sequences == p->at.sequences &&
+            m->recorded[i].longest == p->longest)
+            return &m->recorded[i];
+    if (m->recorded_count ==
+        RECORDED_MAX) { /* so many shapes: those that come are kept */
+        if (device_sync(m->d, err) != 0)
+            return NULL;
+        llm__recorded_free(m);
+    }
+    struct llm_recorded *r = RWF_PUSH(m->recorded, m->recorded_count, m->recorded_cap);
+    *r = (struct llm_recorded){p->at.sequences, p->longest, 0, NULL};
+    return r;
+}
+
+void llm__recorded_free(struct llm_model *m)
+{
+    for (size_t i = 0; i < m->recorded_count; i++)
+        if (m->recorded[i].graph != NULL)
+            m->d->k->graph_free(m->d->c, m->recorded[i].graph);
+    m->recorded_count = 0;
+}
+
+int llm__layers_decode(struct llm_model *m, const struct llm_pass *p,
+                       struct rwf_err *err)
+{
+    const struct kernels *k = m->d->k;
+    if (llm__attention_room(m, p, err) != 0)
+        return -1;
+    struct rwf_err why = RWF_ERR_INIT;
+    struct llm_recorded *r = recorded_of(m, p, &why);
+    if (why.code != 0)
+        return rwf_fail(err, why.code, "%s", why.text);
+    if (r != NULL && r->seen++ == 1) {
+        k->record(m->d->c);
+        llm__layers(m, p);
+        r->graph = k->record_end(m->d->c);
+        if (r->graph == NULL)
+            rwf_log(RWF_LOG_WARN, "llm", "a step of %d sequences could not be recorded",
+                    p->at.sequences);
+    }
+    if (r != NULL && r->graph != NULL)
+        k->replay(m->d->c, r->graph);
+    else
+        llm__layers(m, p);
+    return 0;
+}
+
+/* --- the head --- */
+
+static void gather(struct llm_model *m, void *to, const void *from, const int32_t *rows,
+                   int n)
+{
+    const struct kernel_rows r = {.type = m->o.type,
+                                  .count = n,
+                                  .width = m->config.hidden,
+                                  .table = m->sizes.rows,
+                                  .ids = rows};
+    m->d->k->embed(m->d->c, &r, to, from, NULL, 0);
+}
+
+const void *llm__head(struct llm_model *m, const int32_t *rows, int n, int logits)
+{
+    void *x = m->b.x, *delta = m->b.delta, *normed = m->b.normed;
+    if (rows != NULL) {
+        gather(m, m->b.some, x, rows, n);
+        gather(m, m->b.some_delta, delta, rows, n);
+        x = m->b.some;
+        delta = m->b.some_delta;
+        normed = m->b.some_normed;
+    }
+    norm(m, m->weights.norm, normed, x, delta, n);
+    if (logits > 0) {
+        const struct kernel_matmul p = {.m = logits,
+                                        .n = m->config.vocab,
+                                        .k = m->config.hidden,
+                                        .tb = true,
+                                        .a = normed,
+                                        .b = m->weights.head,
+                                        .c = m->b.logits,
+                                        .type = m->o.type,
+                                        .c_type = KERNEL_F32,
+                                        .alpha = 1};
+        m->d->k->matmul(m->d->c, &p);
+    }
+    return normed;
+}

@@ -8,10 +8,10 @@
 #   test      unit and end-to-end tests of the normal build
 #   fault     killed runs, full disks, failing calls, hostile input, several runs at once
 #   asan      all tests again, with the address and undefined-behaviour sanitizers
-#   tsan      unit tests of what has threads, with the thread sanitizer
+#   tsan      tests of what has threads, with the thread sanitizer
 #   valgrind  check and plan of every recipe
 #   fuzz      each fuzzer for RAYWF_FUZZ_SECONDS (60)
-#   dist      make distcheck, and the archive holds every file of the tree
+#   dist      make distcheck with the end-to-end tests, and the archive holds every file of the tree
 set -u
 stages='test fault asan tsan valgrind fuzz dist'
 
@@ -23,7 +23,8 @@ logs=$build/logs
 mkdir -p "$logs"
 all_passed=0 all_failed=0 all_skipped=0
 
-# Configures and makes BUILDDIR-KIND with options; the compiler is an option too.
+# Configures BUILDDIR-KIND with options (the compiler is one, too) and makes all of it, or $target.
+# What needs no CUDA module is built without: that is a quarter of the whole work.
 build_kind()
 {
     local dir=$build-$1
@@ -32,7 +33,7 @@ build_kind()
     if [ ! -f Makefile ] || [ "$*" != "$(cat .options 2>/dev/null)" ]; then
         "$top/configure" -q "$@" && printf '%s' "$*" >.options || return 1
     fi
-    make -s -j"$jobs"
+    make -s -j"$jobs" ${target:-all}
 }
 
 duckdb_option()
@@ -54,13 +55,18 @@ make_check()
     [ $rc = 0 ] || [ "$failed" != 0 ] || failed=1
 }
 
-# The names of tests that did not pass, and the ends of their logs.
+# The names of tests that did not pass, and the ends of their logs. Which of their checks failed
+# is kept, too: the end of all output names it, however much of the rest is cut.
 show_failures()
 {
-    local trs
+    local trs name
     for trs in $(find "$1" -name '*.trs' -exec grep -lE '^:test-result: *(X?FAIL|XPASS|ERROR)' {} +); do
-        echo "--- $(basename "${trs%.trs}"):"
-        tail -n "${2:-40}" "${trs%.trs}.log"
+        name=$(basename "${trs%.trs}")
+        echo "--- $name:"
+        tail -n 40 "${trs%.trs}.log"
+        {
+            grep -E '^FAILED: |:[FE]:|ERROR: |WARNING: Thread' "${trs%.trs}.log" || tail -n 1 "${trs%.trs}.log"
+        } | head -n 5 | sed "s|^|$stage: $name: |" >>"$logs/failures"
     done
 }
 
@@ -78,7 +84,7 @@ stage_fault()
 
 stage_asan()
 {
-    build_kind asan --enable-sanitizer=address,undefined "$(duckdb_option)" || { failed=1; return; }
+    build_kind asan --with-cuda=no --enable-sanitizer=address,undefined "$(duckdb_option)" || { failed=1; return; }
     make_check "$build-asan" check
     show_failures "$build-asan"
     local p=$passed f=$failed s=$skipped
@@ -89,16 +95,33 @@ stage_asan()
 
 stage_tsan()
 {
-    local tests fixed=env
-    build_kind tsan --enable-sanitizer=thread "$(duckdb_option)" || { failed=1; return; }
+    local tests report fixed=env
+    build_kind tsan --with-cuda=no --enable-sanitizer=thread "$(duckdb_option)" || { failed=1; return; }
     # Clients of the store that are killed are processes: no threads, and slow here.
     tests=$(sed -n 's/^check_PROGRAMS *+= *//p' "$top/tests/unit/run.mk" \
-        "$top/tests/unit"/{wire,store,native,node,head,train_loop}.mk | tr ' ' '\n' |
+        "$top/tests/unit"/{wire,store,peer,native,node,step,bridge}.mk \
+        "$top/tests/unit"/{head,job,cluster,train_loop,llm_api}.mk | tr ' ' '\n' |
         grep -v check_store_kill | sort -u | tr '\n' ' ')
     # Where addresses are too random for the sanitizer's map of memory, it ends at once.
     setarch -R true 2>/dev/null && fixed='setarch -R'
-    TSAN_OPTIONS=halt_on_error=1 make_check "$build-tsan" check TESTS="$tests" LOG_COMPILER="$fixed"
+    TSAN_OPTIONS="halt_on_error=1 suppressions=$top/tests/tsan.supp" \
+        make_check "$build-tsan" check check_PROGRAMS="$tests" TESTS="$tests" LOG_COMPILER="$fixed"
     show_failures "$build-tsan"
+    # Nodes that share objects and calls. What the sanitizer says of daemons is in files, for
+    # their own output goes with the test's folder; a worker that ends so may just be replaced.
+    local p=$passed f=$failed s=$skipped
+    rm -f "$logs"/tsan.report.*
+    TSAN_OPTIONS="halt_on_error=1 suppressions=$top/tests/tsan.supp log_path=$logs/tsan.report" \
+        make_check "$build-tsan" check check_PROGRAMS= SH_LOG_COMPILER="$fixed bash" \
+        TESTS='tests/t/t2055-remote.sh tests/t/t2065-values.sh'
+    show_failures "$build-tsan"
+    passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+    for report in "$logs"/tsan.report.*; do
+        [ -f "$report" ] || continue
+        failed=$((failed + 1))
+        echo "--- $report:"
+        cat "$report"
+    done
 }
 
 # Leaks count too: what these commands take they give back. The machine plays one with a GPU, so
@@ -135,7 +158,8 @@ stage_fuzz()
         skipped=1
         return
     fi
-    build_kind fuzz CC=clang --enable-fuzzers "$(duckdb_option)" || { failed=1; return; }
+    target=fuzzers build_kind fuzz CC=clang --with-cuda=no --enable-fuzzers "$(duckdb_option)" ||
+        { failed=1; return; }
     make -s -C "$build-fuzz" check-fuzz FUZZ_SECONDS="${RAYWF_FUZZ_SECONDS:-60}" >"$logs/fuzz.out" 2>&1
     passed=$(grep -c '^PASS:' "$logs/fuzz.out")
     failed=$(grep -c '^FAIL:' "$logs/fuzz.out")
@@ -158,9 +182,12 @@ archive_is_whole()
     return 1
 }
 
-# distcheck runs the tests once more, from an archive, in a tree that cannot be written.
+# distcheck builds from the archive, in a tree that cannot be written, and runs the end-to-end
+# tests once more; what unit tests find they have found twice by now.
 stage_dist()
 {
+    local dir tests
+    tests=$(cd "$top" && echo tests/t/t[0-9]*.sh)
     if [ ! -e "$top/.git" ] || ! command -v git >/dev/null; then
         skipped=1
     elif archive_is_whole; then
@@ -169,15 +196,13 @@ stage_dist()
         failed=1
         return
     fi
-    if make -C "$build" distcheck; then
+    if make -C "$build" distcheck check_PROGRAMS= TESTS="$tests"; then
         passed=$((passed + 1))
     else
         failed=1
-        grep -lE '^:test-result: *(FAIL|ERROR)' -r "$build"/raywf-*/_build --include='*.trs' |
-            while read -r trs; do
-                echo "--- $trs:"
-                tail -n 40 "${trs%.trs}.log"
-            done
+        for dir in "$build"/raywf-*/_build; do
+            show_failures "$dir"
+        done
         chmod -R u+w "$build"/raywf-*/ 2>/dev/null
     fi
 }
@@ -208,8 +233,10 @@ for stage; do
     *) echo "no stage '$stage'; there are: $stages" >&2; exit 2 ;;
     esac
 done
+rm -f "$logs/failures"
 for stage; do
     run_stage "$stage"
 done
+[ ! -s "$logs/failures" ] || cat "$logs/failures"
 echo "$all_passed passed, $all_failed failed, $all_skipped skipped"
 [ $all_failed = 0 ]

@@ -62,7 +62,7 @@ static void measure_peak(const char *name)
 {
     double (*loop)(void) = fma_plain;
 #if defined __x86_64__
-    if (strstr(name, "(avx512)") != NULL)
+    if (strstr(name, "(avx512") != NULL)
         loop = fma_avx512;
     else if (strstr(name, "(avx2)") != NULL)
         loop = fma_avx2;

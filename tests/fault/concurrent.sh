@@ -29,7 +29,7 @@ all()
     for r; do
         for ((i = 0; i < count; i++)); do
             n=$((n + 1))
-            timeout -k 1 120 "$RAYWF" run "$r" >"out.$n" 2>"err.$n" &
+            timeout -k 1 900 "$RAYWF" run "$r" >"out.$n" 2>"err.$n" &
             pids+=($!)
         done
     done

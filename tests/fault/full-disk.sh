@@ -30,7 +30,7 @@ one_level()
     rm -rf disk/* side
     : >side
     fill "$kib"
-    timeout -k 1 60 "$RAYWF" run recipe.yaml >out 2>err || rc=$?
+    timeout -k 1 900 "$RAYWF" run recipe.yaml >out 2>err || rc=$?
     rm -f disk/ballast
     if [ $rc = 0 ]; then
         echo "(all of it fits into $kib KiB)"

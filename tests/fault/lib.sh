@@ -6,6 +6,7 @@ set -u
 : "${abs_top_srcdir:=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)}"
 : "${abs_top_builddir:=$abs_top_srcdir/build}"
 : "${RAYWF:=$abs_top_builddir/raywf}"
+. "$abs_top_srcdir/tests/until.sh"
 passed=0 failed=0 skipped=0
 
 dir=$(mktemp -d "${TMPDIR:-/tmp}/raywf-fault.XXXXXX")

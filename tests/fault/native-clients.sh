@@ -9,7 +9,7 @@ build_native
 
 leak()
 {
-    timeout 900 "$dir/native_clients" "$dir/plugin.so" "${RAYWF_CLIENTS:-10000}" >out 2>err
+    timeout 7200 "$dir/native_clients" "$dir/plugin.so" "${RAYWF_CLIENTS:-10000}" >out 2>err
     local rc=$?
     tail -n 5 out err
     return $rc

@@ -10,7 +10,7 @@ kills=${RAYWF_KILLS:-200}
 
 run()
 {
-    timeout 300 "$dir/native_kill" "$dir/plugin.so" "$1" 2000 "$2" "$dir/log.$1" >out 2>err
+    timeout 1800 "$dir/native_kill" "$dir/plugin.so" "$1" 2000 "$2" "$dir/log.$1" >out 2>err
     local rc=$?
     tail -n 3 out err
     return $rc

@@ -10,23 +10,16 @@ kills=${RAYWF_KILLS:-8}
 head= node=
 trap 'kill -9 $head $node 2>/dev/null' EXIT
 
-# until_there FILE: a daemon says in it that it is ready.
-until_there()
-{
-    local i
-    for ((i = 0; i < 600; i++)); do
-        [ ! -s "$1" ] || return 0
-        sleep 0.05
-    done
-    return 1
-}
+# says PID TEXT FILE: that process has written it, and not ended instead.
+ended_or_said() { grep -q "$2" "$3" || ! kill -0 "$1"; }
+says() { until_ok ended_or_said "$@" && grep -q "$2" "$3"; }
 
 start_head()
 {
     rm -f head.out
     "$RAYWF" start --head --no-node --foreground --dir "$dir/state" --port "$1" >head.out 2>>head.err &
     head=$!
-    until_there head.out || { cat head.err; return 1; }
+    says $head '^head ' head.out || { cat head.err; return 1; }
     at=$(sed -n 's/^head *//p' head.out)
 }
 
@@ -36,7 +29,7 @@ start_node()
     "$RAYWF" start --address "$at" --key "$dir/state/head/key" --name one --dir "$dir/state" --cpu 2 \
         --store 64MiB --foreground >node.out 2>>node.err &
     node=$!
-    until_there node.out || { cat node.err; return 1; }
+    says $node RAYWF_ADDRESS= node.out || { cat node.err; return 1; }
     RAYWF_ADDRESS=$(sed -n 's/.*RAYWF_ADDRESS=//p' node.out)
     export RAYWF_ADDRESS
 }
@@ -44,29 +37,36 @@ start_node()
 kill_head()
 {
     kill -9 "$head"; wait "$head" 2>/dev/null
-    sleep 0.3
-    start_head "${at##*:}"
+    sleep "$(moment 600)"
+    # The port may be held by a connection that still ends.
+    until_ok start_head "${at##*:}"
 }
 
 kill_node()
 {
     kill -9 "$node"; wait "$node" 2>/dev/null
-    sleep 0.3
+    sleep "$(moment 600)"
     start_node
 }
+
+# goes_on: tasks are answered, more than have been.
+answered() { stat -c %s log 2>/dev/null || echo 0; }
+more_than() { [ "$(answered)" -gt "$1" ] || ! kill -0 $driver; }
+goes_on() { until_ok more_than $(($(answered) + 50)) && kill -0 $driver; }
 
 # survives WHAT: tasks go on over KILLS kills of it.
 survives()
 {
-    local i driver rc
-    rm -f log.stop
-    timeout 250 "$dir/native_kill" "$dir/plugin.so" tasks 1 0 "$dir/log" >out 2>err.driver &
+    local i rc
+    rm -f log log.stop
+    timeout 1800 "$dir/native_kill" "$dir/plugin.so" tasks 1 0 "$dir/log" >out 2>err.driver &
     driver=$!
     for ((i = 0; i < kills; i++)); do
-        sleep 0.$((RANDOM % 9 + 1))
+        goes_on || break
+        sleep "$(moment 600)"
         "kill_$1" || break
     done
-    sleep 1
+    goes_on
     : >log.stop
     wait "$driver"
     rc=$?

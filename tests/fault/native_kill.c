@@ -28,6 +28,7 @@
 static const char *plugin, *file;
 static long count, kills;
 static struct raywf_error err;
+static FILE *progress; /* of work on a node: FILE gets a byte for each answer */
 static _Atomic bool done;
 static _Atomic long killed, failures, answered, refused;
 
@@ -86,19 +87,45 @@ static long descriptors_of(int pid)
     return n;
 }
 
+static bool has_loaded(int pid)
+{
+    char path[64], line[4400];
+    bool found = false;
+    FILE *f;
+
+    snprintf(path, sizeof(path), "/proc/%d/maps", pid);
+    f = fopen(path, "re");
+    while (f && !found && fgets(line, sizeof(line), f))
+        found = strstr(line, plugin);
+    if (f)
+        fclose(f);
+    return found;
+}
+
+/* A worker that has loaded the plugin: a plugin whose workers end three times in a row
+ * while they load it is given up, and rightly so. 0: there is none. */
+static int victim(int session, unsigned *random)
+{
+    int workers[64], loaded = 0;
+    int n = children_of(session, workers, 64);
+
+    for (int i = 0; i < n; i++)
+        if (has_loaded(workers[i]))
+            workers[loaded++] = workers[i];
+    return loaded ? workers[(unsigned)rand_r(random) % (unsigned)loaded] : 0;
+}
+
 static void *killer(void *unused)
 {
-    int session, workers[64];
+    int session, pid;
     unsigned random = 1;
 
     (void)unused;
     while (!atomic_load(&done) && atomic_load(&killed) < kills) {
         struct timespec pause = {.tv_nsec = 1000000 + rand_r(&random) % 30000000};
+        pid = children_of(getpid(), &session, 1) == 1 ? victim(session, &random) : 0;
         nanosleep(&pause, NULL);
-        if (children_of(getpid(), &session, 1) != 1)
-            continue;
-        int n = children_of(session, workers, 64);
-        if (n > 0 && kill(workers[rand_r(&random) % n], SIGKILL) == 0)
+        if (pid && parent_of(pid) == session && kill(pid, SIGKILL) == 0)
             atomic_fetch_add(&killed, 1);
     }
     return NULL;
@@ -132,7 +159,7 @@ static void look(struct raywf_ref ref, uint64_t id, size_t size, struct result *
     struct raywf_value v;
 
     memset(ret, 0, sizeof(*ret));
-    if (raywf_get(ref, 60 * RAYWF_S, &v, &err) != 0) {
+    if (raywf_get(ref, 300 * RAYWF_S, &v, &err) != 0) {
         fail("no result", id);
         return;
     }
@@ -178,6 +205,8 @@ static void check(struct pending *p)
     raywf_drop(p->ref);
     raywf_drop(p->echo);
     atomic_fetch_add(&answered, 1);
+    if (progress && fputc('.', progress) != EOF)
+        fflush(progress);
 }
 
 static void tasks(void)
@@ -215,7 +244,7 @@ static void answer(struct call *c, bool idempotent)
 {
     struct note n;
 
-    if (raywf_get_copy(c->ref, 60 * RAYWF_S, &n, sizeof(n), &err) == 0) {
+    if (raywf_get_copy(c->ref, 300 * RAYWF_S, &n, sizeof(n), &err) == 0) {
         if (n.id != c->id)
             fail("another call's answer", c->id);
         acknowledged[c->id] = 1;
@@ -301,6 +330,8 @@ int main(int argc, char **argv)
     }
     if (!getenv("RAYWF_ADDRESS"))
         children_of(getpid(), &session, 1);
+    else if (strcmp(argv[2], "tasks") == 0)
+        progress = fopen(file, "we");
     before = descriptors_of(session);
     if (session)
         pthread_create(&thread, NULL, killer, NULL);
@@ -308,6 +339,8 @@ int main(int argc, char **argv)
         tasks();
     else
         actors(strcmp(argv[2], "idempotent") == 0);
+    if (progress)
+        fclose(progress);
     atomic_store(&done, true);
     if (session)
         pthread_join(thread, NULL);

@@ -51,7 +51,7 @@ shim=$abs_top_builddir/failn.so
 # raywf with the n-th call of a kind failing; out, err and count are its files.
 with_failure()
 {
-    timeout -k 1 20 env RAYWF_FAIL_KIND="$1" RAYWF_FAIL_AT="$2" RAYWF_FAIL_COUNT="$dir/count" \
+    timeout -k 1 300 env RAYWF_FAIL_KIND="$1" RAYWF_FAIL_AT="$2" RAYWF_FAIL_COUNT="$dir/count" \
         LD_PRELOAD="$shim" "$RAYWF" "${@:3}" >out 2>err
 }
 

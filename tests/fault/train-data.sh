@@ -31,8 +31,7 @@ code=1 refused "no Parquet" "bytes.parquet" --set train.t.dataset.train=bytes.pa
 
 # The dataset shrinks while raywf is dead: what was learned from the old rows is not used.
 cp iris.csv data.csv
-"$RAYWF" run train.yaml --param workers=1 --set train.t.dataset.train=data.csv >out 2>err &
-pid=$!
+begin run train.yaml --param workers=1 --set train.t.dataset.train=data.csv
 await_checkpoints 1
 kill -KILL $pid
 wait $pid 2>/dev/null
@@ -46,8 +45,7 @@ check "a dataset that shrank: from the first step" test "$(head -n 1 got | cut -
 metrics >want
 check "a dataset that shrank: as if it had always been so" cmp got want
 # It shrinks while it is read by nobody any more: the prepared rows are what counts.
-"$RAYWF" run train.yaml --param workers=1 --set train.t.dataset.train=data.csv >out 2>err &
-pid=$!
+begin run train.yaml --param workers=1 --set train.t.dataset.train=data.csv
 await_checkpoints 1
 : >data.csv
 wait $pid

@@ -23,11 +23,10 @@ metrics >want
 
 one_level()
 {
-    local kib=$1 pid rc=0
+    local kib=$1 rc=0
     rm -rf disk/*
-    "$RAYWF" $run >out 2>err &
-    pid=$!
-    await_checkpoints 2
+    begin $run
+    await_checkpoints 2 || return 1
     fill "$kib"
     wait $pid || rc=$?
     rm -f disk/ballast

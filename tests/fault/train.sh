@@ -8,7 +8,8 @@ fi
 cp "$abs_top_srcdir/recipes/quickstart/iris.csv" .
 log=${RAYWF_DIR:-.raywf}/runs/last/events.ndjson
 
-# A training of some seconds, which checkpoints often.
+# A training of some seconds, slow enough to be hit also where nothing else runs, which checkpoints
+# often. A rank that hangs is what one test is about, and sets a heartbeat of its own.
 cat >train.yaml <<'Y'
 recipe: raywf/v1
 name: faulty
@@ -16,7 +17,7 @@ params: {workers: 2, steps: 3000, retry: 0}
 train:
   t:
     dataset: {train: iris.csv, val: iris.csv}
-    model: {type: mlp, target: species, hidden: [32, 32], dropout: 0.1}
+    model: {type: mlp, target: species, hidden: [384, 384], dropout: 0.1}
     optimizer: {learning_rate: 0.002}
     global_batch_size: 32
     micro_batch_size: 8
@@ -26,7 +27,7 @@ train:
     workers: "${params.workers}"
     resources: {cpu: 0.5}
     retry: {max: "${params.retry}", on: [signal, timeout], backoff: 0s}
-    heartbeat: 3s
+    heartbeat: 2m
     cache: false
 Y
 
@@ -47,32 +48,34 @@ same()
 # The ranks of the run that goes on: process ids, by rank.
 ranks()
 {
-    local p
+    local p rank
     for p in $(pgrep -f "raywf-rank train $dir/"); do
-        printf '%s %s\n' "$(tr '\0' '\n' <"/proc/$p/environ" | sed -n 's/^RANK=//p')" "$p"
+        rank=$(tr '\0' '\n' <"/proc/$p/environ" | sed -n 's/^RANK=//p')
+        [ -z "$rank" ] || echo "$rank $p"
     done 2>/dev/null | sort -n | cut -d' ' -f2
 }
 
 newest() { ls -d "$(dirname "$log")"/train/*/checkpoints/step-* 2>/dev/null | tail -n 1; }
 
-# Until there are so many checkpoints.
+# begin ARGUMENT...: raywf in the background, as $pid. Without the link to the run before, what is
+# below runs/last is of this one only.
+begin()
+{
+    rm -f "${log%/*}"
+    "$RAYWF" "$@" >out 2>err &
+    pid=$!
+}
+
+checkpoints() { ls -d "$(dirname "$log")"/train/*/checkpoints/step-*/manifest.json 2>/dev/null | wc -l; }
+enough() { [ "$(checkpoints)" -ge "$1" ] || ! kill -0 $pid; }
+# Until the run that has begun has so many checkpoints, and goes on.
 await_checkpoints()
 {
-    local tries=0
-    while [ "$(ls -d "$(dirname "$log")"/train/*/checkpoints/step-*/manifest.json 2>/dev/null | wc -l)" -lt "$1" ]; do
-        tries=$((tries + 1))
-        [ $tries -lt 300 ] || return 1
-        sleep 0.1
-    done
+    until_ok enough "$1" && kill -0 $pid 2>/dev/null && return
+    fail "there were never $1 checkpoints of a run that goes on: $(tail -n 3 err)"
+    return 1
 }
 
 # Nothing of it runs any more.
-all_gone()
-{
-    local tries=0
-    while pgrep -f "raywf-rank [a-z]* $dir/" >/dev/null; do
-        tries=$((tries + 1))
-        [ $tries -lt 50 ] || return 1
-        sleep 0.1
-    done
-}
+quiet() { ! pgrep -f "raywf-rank [a-z]* $dir/"; }
+all_gone() { until_ok quiet; }

@@ -74,6 +74,33 @@ static void check(const struct tokenizer *t, const char *text, size_t len, bool 
     free(ids.ids);
 }
 
+/* A range of all of the text: as plain; one within it: still the same bytes. */
+static void check_fenced(const struct tokenizer *t, const char *text, size_t len, bool same)
+{
+    struct tokenizer_range r = {0, len};
+    const struct tokenizer_ranges ranges = {&r, len > 0, 1};
+    struct tokenizer_ids plain = {0}, ids = {0};
+    struct rwf_str out = {0};
+
+    tokenizer_encode_plain(t, text, len, &plain);
+    tokenizer_encode_fenced(t, text, len, &ranges, &ids);
+    if (plain.count != ids.count ||
+        (ids.count && memcmp(plain.ids, ids.ids, ids.count * sizeof(*ids.ids)) != 0))
+        abort();
+    for (r.start = len / 3; r.start < len && (text[r.start] & 0xC0) == 0x80;)
+        r.start++;
+    for (r.stop = r.start + (len - r.start) / 2; r.stop < len && (text[r.stop] & 0xC0) == 0x80;)
+        r.stop++;
+    ids.count = 0;
+    tokenizer_encode_fenced(t, text, len, r.start < r.stop ? &ranges : NULL, &ids);
+    tokenizer_decode(t, ids.ids, ids.count, &out);
+    if (same && (out.len != len || (len && memcmp(out.data, text, len) != 0)))
+        abort();
+    rwf_str_free(&out);
+    free(plain.ids);
+    free(ids.ids);
+}
+
 /* NFC of what is NFC is the same. */
 static void check_nfc(const char *text, size_t len)
 {
@@ -107,6 +134,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     check(gpt2, text, size, true);
     check(qwen, text, size, false);
+    check_fenced(gpt2, text, size, true);
+    check_fenced(qwen, text, size, false);
     check_nfc(text, size);
     struct tokenizer *t = learn(text, size, false);
     if (t)

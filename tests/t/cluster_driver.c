@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * cluster_driver PLUGIN: a driver that does what it reads, line by line, and prints one
- * line for each: square X | make NAME | call NAME METHOD | end NAME */
+ * line for each: square X | env NAME | make NAME | call NAME METHOD | end NAME */
 #include "raywf.h"
 #include <stdio.h>
 #include <string.h>
@@ -25,6 +25,21 @@ static int square(struct raywf_task *task, long x)
     if (raywf_submit(task, RAYWF_ARGS(RAYWF_BYTES(&x, sizeof(x))), &ref, &err))
         return -1;
     return answer(ref);
+}
+
+static int variable(const char *plugin, const char *name)
+{
+    struct raywf_ref ref;
+    char text[64] = "";
+    struct raywf_task *task = raywf_task(plugin, "variable", NULL, &err);
+    snprintf(text, sizeof(text), "%s", name);
+    if (!task ||
+        raywf_submit(task, RAYWF_ARGS(RAYWF_BYTES(text, sizeof(text))), &ref, &err) ||
+        raywf_get_copy(ref, WAIT, text, sizeof(text), &err))
+        return -1;
+    puts(text);
+    raywf_drop(ref);
+    return 0;
 }
 
 static int make(const char *plugin, const char *name)
@@ -74,6 +89,8 @@ int main(int argc, char **argv)
         int rc = 0;
         if (sscanf(line, "square %ld", &x) == 1)
             rc = square(task, x);
+        else if (sscanf(line, "env %63s", name) == 1)
+            rc = variable(argv[1], name);
         else if (sscanf(line, "make %63s", name) == 1)
             rc = make(argv[1], name);
         else if (sscanf(line, "call %63s %63s", name, method) == 2)

@@ -2,6 +2,7 @@
  * For t2050-cluster.sh: a function and an actor. */
 #include "raywf.h"
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 static int square(struct raywf_call *call)
@@ -10,6 +11,18 @@ static int square(struct raywf_call *call)
     const long *x = raywf_arg(call, 0, &size);
     long y = size == sizeof(*x) ? *x * *x : -1;
     return raywf_return(call, 0, &y, sizeof(y));
+}
+
+/* A variable of the worker, in 64 bytes. */
+static int variable(struct raywf_call *call)
+{
+    size_t size;
+    const char *name = raywf_arg(call, 0, &size);
+    const char *value = name && size == 64 ? getenv(name) : NULL;
+    char text[64] = "-";
+    if (value)
+        strncpy(text, value, sizeof(text) - 1);
+    return raywf_return(call, 0, text, sizeof(text));
 }
 
 static int counter(struct raywf_call *call, void **ret_state)
@@ -33,7 +46,7 @@ static int pid(struct raywf_call *call)
 }
 
 static const struct raywf_function functions[] = {
-    {"square", square, "x*x"}, {"pid", pid, "of its worker"}, {0}};
+    {"square", square, "x*x"}, {"variable", variable, "of its worker"}, {"pid", pid, "of its worker"}, {0}};
 static const struct raywf_function methods[] = {
     {"next", next, "counts"}, {"pid", pid, "of its worker"}, {0}};
 static const struct raywf_class classes[] = {

@@ -6,10 +6,12 @@
 #   has TEXT / hasnt TEXT    in $out
 #   says TEXT / says_not     in $err
 #   ok NAME COMMAND...       the command succeeds
+#   until_ok COMMAND...      it succeeds at last (until.sh): tests wait for conditions, never for times
 #   skip NAME WHY
 #   finish                   prints the sum and ends the test
 set -u
 : "${RAYWF:?}" "${abs_top_srcdir:?}"
+. "$abs_top_srcdir/tests/until.sh"
 passed=0 failed=0 skipped=0
 unset RAYWF_DIR RAYWF_ADDRESS GITHUB_ACTIONS GITHUB_STEP_SUMMARY RAYWF_LOG
 export NO_COLOR=1 LC_ALL=C.UTF-8
@@ -61,6 +63,31 @@ ok()
     _name=$1
     shift
     if "$@" >.ok 2>&1; then pass; else fail "$_name" "$(tail -n 15 .ok)"; fi
+}
+# gives NAME EXPECTED WHAT
+gives()
+{
+    if [ "$3" = "$2" ]; then pass; else fail "$1" "gives: $3" "expected: $2"; fi
+}
+# killed_often RECIPE [OPTION...]: a run that is killed at any time and resumed, until it comes to
+# its end; at most 12 times, and not before there is something to resume. $log: its events.
+killed_often()
+{
+    rm -rf "${RAYWF_DIR:-.raywf}"
+    raywf run "$@" --progress none >/dev/null 2>.kill &
+    _head=$!
+    until_ok test -s "$log"
+    _kills=0
+    while [ $_kills -lt 12 ]; do
+        sleep "0.$(awk -v s=$((_kills * 7 + 3)) 'BEGIN { srand(s); print 1 + int(rand() * 8) }')"
+        kill -9 $_head 2>/dev/null
+        wait $_head 2>/dev/null && return 0
+        _kills=$((_kills + 1))
+        raywf resume --progress none >/dev/null 2>.kill &
+        _head=$!
+    done
+    # What the last one started may end a little later than itself, and hold the run's lock.
+    wait $_head || until_ok raywf resume --progress none
 }
 # The value of a member of compact JSON: json status <.out
 json() { sed -n 's/.*"'"$1"'":"\{0,1\}\([^",}]*\).*/\1/p' | head -n 1; }

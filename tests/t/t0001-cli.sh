@@ -150,6 +150,15 @@ run 0 raywf explain 11
 has 'check of the recipe'
 run 0 raywf explain tasks
 has 'outputs'
+# Of several forms all keys are told, and required is what each form asks for.
+run 0 raywf explain 'serve.*.native'
+has 'plugin         text, number, boolean, required'
+has 'function       text'
+has 'class          text'
+has 'method         text'
+hasnt 'function       text, number, boolean, required'
+run 0 raywf explain 'serve.*'
+hasnt ', required'
 run 0 raywf doctor
 has 'cpu'
 has 'graphviz'

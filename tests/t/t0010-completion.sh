@@ -32,6 +32,10 @@ if command -v bash >/dev/null; then
     has a-recipe.yaml
     out=$(complete_bash raywf cache '') command='complete cache'
     has verify
+    out=$(complete_bash raywf nodes d) command='complete nodes'
+    has drain
+    out=$(complete_bash raywf job submit a-rec) command='complete what a verb takes'
+    has a-recipe.yaml
 else
     skip bash 'not installed'
 fi

@@ -72,11 +72,11 @@ printf 'recipe: raywf/v1\ninclude: [gone.yaml]\ntasks: {a: {run: "true"}}\n' >in
 run 6 raywf check inc.yaml
 says gone.yaml
 
-# Sections of later versions.
-printf 'recipe: raywf/v1\nserve: {chat: {}}\n' >later.yaml
-run 3 raywf check later.yaml
-says 'E0110'
-says 'later.yaml:2:'
+# What is there, but says nothing.
+printf 'recipe: raywf/v1\ncluster: {}\n' >cluster.yaml
+run 3 raywf check cluster.yaml
+says 'E0108'
+says 'cluster.yaml:2:'
 
 # A cycle is a path with lines.
 cat >cycle.yaml <<'Y'

@@ -104,6 +104,53 @@ echo 1 >data.csv
 run 5 raywf plan r.yaml --set tasks.a.resources.cpu=100000
 says cpu
 
+# What nodes of this machine have is known before they are there.
+cat >size.yaml <<'Y'
+recipe: raywf/v1
+cluster: {size: 2, resources: {cpu: 1, memory: 1GiB, custom: {disk: 2}}, labels: {kind: test, fast: true}}
+tasks:
+  a: {run: echo, resources: {labels: {kind: test, fast: "true"}, custom: {disk: 2}}}
+Y
+run 0 raywf plan size.yaml
+run 5 raywf plan size.yaml --set cluster.labels.kind=other
+says "has kind"
+run 5 raywf plan size.yaml --set cluster.resources.custom.disk=1
+says disk
+
+# What is not known before a cluster is up is not said to be this machine's.
+cat >hosts.yaml <<'Y'
+recipe: raywf/v1
+cluster: {hosts: [one, two], resources: {cpu: 3, memory: 2GiB}}
+tasks: {a: {run: echo}}
+Y
+run 0 raywf plan hosts.yaml
+has "; the recipe's cluster of 2 nodes has 6 cpu, 4.0 GiB; not known until it is up: gpu"
+run 0 raywf plan hosts.yaml --set 'cluster.hosts=[one, {host: two, resources: {cpu: 1, gpu: 2}}]'
+has "; the recipe's cluster of 2 nodes has 4 cpu; not known until it is up: memory, gpu"
+run 0 raywf plan hosts.yaml --set cluster.resources.gpu=1 --format json
+has '"machine":{"cpu":6.0,"memory":4294967296,"gpu":2'
+run 0 raywf plan hosts.yaml --set cluster.resources=null
+has "; the recipe's cluster of 2 nodes; not known until it is up: cpu, memory, gpu"
+run 0 raywf plan hosts.yaml --set cluster.resources=null --format json
+has '"machine":{"cpu":null,"memory":null,"gpu":null}'
+cat >slurm.yaml <<'Y'
+recipe: raywf/v1
+cluster: {slurm: {nodes: 3}, resources: {cpu: 4}}
+tasks: {a: {run: echo}}
+Y
+run 0 env -u SLURM_JOB_ID raywf plan slurm.yaml
+has "; the recipe's cluster of 3 nodes has 12 cpu; not known until it is up: memory, gpu"
+run 0 env SLURM_JOB_ID=1 raywf plan slurm.yaml
+has "; the recipe's cluster; not known until it is up: cpu, memory, gpu"
+printf '%064d\n' 0 >key && chmod 600 key
+cat >address.yaml <<'Y'
+recipe: raywf/v1
+cluster: {address: "127.0.0.1:1", key: key}
+tasks: {a: {run: echo}}
+Y
+run 0 raywf plan address.yaml
+has "; the cluster at 127.0.0.1:1; not known until it is up: cpu, memory, gpu"
+
 # Many steps are folded.
 cat >many.yaml <<'Y'
 recipe: raywf/v1

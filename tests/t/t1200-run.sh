@@ -190,10 +190,14 @@ ok 'quiet says nothing when all is well' test ! -s .err
 run 0 raywf run m.yaml --events -
 has '"type":"run.finished"'
 if command -v script >/dev/null; then
-    # Long enough for a second frame, which begins by going back over the first.
-    echo '{recipe: raywf/v1, tasks: {slow: {run: sleep 1}}}' >slow.yaml
-    TERM=xterm script -qec 'raywf run slow.yaml' /dev/null >tty.out 2>&1 </dev/null
-    ok 'a terminal gets live lines' grep -q "$(printf '\033\\[[0-9]*A')" tty.out
+    # It waits for a second frame, which begins by going back over the first.
+    printf '\033\\[[0-9]*A' >back
+    cat >slow.yaml <<Y
+recipe: raywf/v1
+tasks: {slow: {run: "until grep -qf $tmp/back $tmp/tty.out; do sleep 0.1; done", timeout: 5m}}
+Y
+    TERM=xterm script -qefc 'raywf run slow.yaml' /dev/null >tty.out 2>&1 </dev/null
+    ok 'a terminal gets live lines' test $? -eq 0
 else
     skip 'live progress' 'no script(1)'
 fi

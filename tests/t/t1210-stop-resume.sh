@@ -14,17 +14,8 @@ tasks:
     grace: 2s
   end: {run: "cat ${tasks.wait.outputs.w} >> ${recipe.dir}/result"}
 Y
-# Until the step "wait" has begun N times, or for a minute.
-begun()
-{
-    i=0
-    while [ $i -lt 600 ]; do
-        [ "$(cat begun 2>/dev/null | wc -l)" -ge "$1" ] && return 0
-        sleep 0.1
-        i=$((i + 1))
-    done
-    return 1
-}
+# Until the step "wait" has begun N times.
+begun() { until_ok has_lines begun "$1"; }
 
 # --- stop ---
 raywf run r.yaml --progress plain >run.out 2>run.err &
@@ -74,9 +65,59 @@ ok 'the end ran once' test "$(cat result)" = 1
 run 0 raywf events
 ok 'seq has no gap' sh -c "sed 's/^{\"seq\":\([0-9]*\),.*/\1/' .out | awk '\$1 != NR { exit 1 }'"
 
+# --- the options of the run stay ---
+cat >kept.yaml <<'Y'
+recipe: raywf/v1
+tasks:
+  wait: {run: "echo begun >> ${recipe.dir}/begun; until [ -e ${recipe.dir}/go ]; do sleep 0.05; done", grace: 2s}
+  cached: {run: "echo ran >> ${recipe.dir}/ran; echo 1 > o", outputs: {o: o}, needs: [tasks.wait]}
+  bad: {run: "test -e ${recipe.dir}/good", needs: [tasks.cached]}
+  slow: {run: "echo slow >> ${recipe.dir}/slow; until [ -e ${recipe.dir}/never ]; do sleep 0.05; done", needs: [tasks.wait], grace: 2s}
+Y
+touch go
+run 0 raywf run kept.yaml --only tasks.cached
+rm -f go begun ran
+raywf run kept.yaml --no-cache --fail-fast --progress none 2>run.err &
+pid=$!
+ok 'it begins' begun 1
+kill -9 "$pid"
+wait "$pid" 2>/dev/null
+touch go
+run 1 raywf resume --progress none
+gives 'a resumed run knows --no-cache' 1 "$(cat ran 2>/dev/null | wc -l)"
+run 0 raywf events --type run.stopping
+has '"reason":"fail_fast"'
+run 0 raywf events --type run.resumed
+has '"options":{"'
+has '"no-cache":true'
+touch good
+run 8 raywf retry --failed --timeout 300ms --progress none
+gives 'and so does a retried one' 1 "$(wc -l <ran)"
+run 8 raywf resume --progress none
+run 0 raywf events --type run.resumed
+has '"timeout":"300ms"'
+# A plan that is run is kept to, also later.
+rm -f go begun
+printf '1\n' >in.txt
+cat >planned.yaml <<'Y'
+recipe: raywf/v1
+tasks:
+  wait: {run: "echo begun >> ${recipe.dir}/begun; until [ -e ${recipe.dir}/go ]; do sleep 0.05; done", grace: 2s}
+  reads: {run: "cat ${inputs.in}", inputs: {in: in.txt}, needs: [tasks.wait]}
+Y
+run 0 raywf plan planned.yaml -o planned.json
+raywf run planned.json --progress none 2>run.err &
+pid=$!
+ok 'it begins' begun 1
+kill -9 "$pid"
+wait "$pid" 2>/dev/null
+printf '2\n' >in.txt
+touch go
+run 4 raywf resume --progress none
+
 # --- following ---
 rm -f go begun
-sed -i 's/name: long/name: longer/; s/> w.txt/> w.txt; echo at last/' r.yaml
+sed -i 's/name: long/name: longer/; s/> w.txt/> w.txt; echo at last/; s/echo begun/echo it waits; echo begun/' r.yaml
 raywf run r.yaml -q &
 pid=$!
 ok 'it begins' begun 1
@@ -84,7 +125,8 @@ raywf events -f >followed 2>&1 &
 follower=$!
 raywf logs -f >logged 2>&1 &
 logger=$!
-sleep 0.3
+ok 'events -f is at it' until_ok grep -q 'step.started' followed
+ok 'logs -f is at it' until_ok grep -q 'it waits' logged
 touch go
 wait "$pid" && wait "$follower" && wait "$logger"
 ok 'events -f sees the end' grep -q run.finished followed

@@ -33,11 +33,7 @@ ok 'plan' test $? -eq 0
 CANARY=$canary raywf run r.yaml --progress plain --events events.out --junit junit.out \
     --summary summary.out --report report.out >run.out 2>run.err &
 pid=$!
-i=0
-while [ $i -lt 200 ] && ! grep -q 'long enough' .raywf/runs/last/steps/tasks.show/stdout 2>/dev/null; do
-    sleep 0.05
-    i=$((i + 1))
-done
+until_ok grep -q 'long enough' .raywf/runs/last/steps/tasks.show/stdout
 # While it runs: command lines of all processes.
 cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\0' '\n' >cmdlines
 ok 'the process list is clean' sh -c "! grep -qF '$canary' cmdlines"

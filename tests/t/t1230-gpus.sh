@@ -61,8 +61,8 @@ cat >halves.yaml <<'Y'
 recipe: raywf/v1
 name: halves
 tasks:
-  a: {run: &meet 'echo "on $CUDA_VISIBLE_DEVICES."; touch "$RAYWF_RECIPE_DIR/$RAYWF_STEP"; until [ -e "$RAYWF_RECIPE_DIR/$OTHER" ]; do sleep 0.01; done', resources: {gpu: 0.5, cpu: 0.1}, env: {OTHER: tasks.b}, timeout: 60s}
-  b: {run: *meet, resources: {gpu: 0.5, cpu: 0.1}, env: {OTHER: tasks.a}, timeout: 60s}
+  a: {run: &meet 'echo "on $CUDA_VISIBLE_DEVICES."; touch "$RAYWF_RECIPE_DIR/$RAYWF_STEP"; until [ -e "$RAYWF_RECIPE_DIR/$OTHER" ]; do sleep 0.01; done', resources: {gpu: 0.5, cpu: 0.1}, env: {OTHER: tasks.b}, timeout: 5m}
+  b: {run: *meet, resources: {gpu: 0.5, cpu: 0.1}, env: {OTHER: tasks.a}, timeout: 5m}
 Y
 RAYWF_FAKE_GPUS=2x24GiB
 run 0 raywf run halves.yaml

@@ -61,4 +61,17 @@ fits 0 why why tasks.c
 fits 12 why why tasks.nothing
 fits 0 diff diff "$(raywf ps -q | tail -n 1)" last
 fits 2 check check --nothing
+
+# --- a cluster ---
+trap 'raywf shutdown -q --timeout 20s; raywf shutdown -q --all --dir up --timeout 20s; rm -rf "$tmp"' EXIT
+fits 0 shutdown shutdown
+fits 0 start start --head --no-node --port 0
+head=$(cat cluster/head/address)
+fits 0 start start --address "$head" --name one --cpu 1 --store 16MiB
+fits 0 shutdown shutdown --name one
+fits 7 start start --head --port 0
+fits 0 shutdown shutdown
+fits 0 up up --test-size 1 --cpu 1 --store 16MiB --dir up
+fits 0 shutdown shutdown --all --dir up
+fits 2 up up
 finish

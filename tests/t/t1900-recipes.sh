@@ -23,6 +23,27 @@ recipe()
     fi
 }
 
+# recipe_serve NAME: the same for one that serves, at a port of its own; the second time only
+# what serves is done again.
+. "$abs_top_srcdir/tests/t/serve.sh"
+recipe_serve()
+{
+    name=$1
+    free_port
+    shift
+    set -- "$@" --param "port=$port"
+    run 0 "$RAYWF" check "recipes/$name.yaml"
+    run 0 "$RAYWF" run "recipes/$name.yaml" "$@"
+    says "$name succeeded"
+    run 0 "$RAYWF" run "recipes/$name.yaml" "$@"
+    run 0 "$RAYWF" events last --type step.started
+    if grep -v '"step": *"\(checks\|serve\)\.' .out | grep -q step.started; then
+        fail "$name again" "$(grep -v '"step": *"\(checks\|serve\)\.' .out | head -n 3)"
+    else
+        pass
+    fi
+}
+
 # recipe_gpu NAME: where there is no GPU, only what it would do is looked at.
 recipe_gpu()
 {
@@ -68,7 +89,31 @@ else
     skip datasets "DuckDB is not here"
     skip native "DuckDB is not here"
 fi
+if ! command -v curl >/dev/null; then
+    skip serve "there is no curl"
+else
+    if "$RAYWF" doctor --format json | grep -q '"name":"duckdb","level":"ok"'; then
+        recipe_serve serve-model
+        recipe_serve llm-tiny --param steps=150
+    else
+        skip serve-model "DuckDB is not here"
+        skip llm-tiny "DuckDB is not here"
+    fi
+    recipe_serve serve-graph
+    recipe_serve serve-canary
+    if command -v python3 >/dev/null; then
+        recipe_serve serve-python
+    else
+        skip serve-python "there is no python3"
+    fi
+fi
+if command -v mpicc >/dev/null; then
+    recipe gang
+else
+    skip gang "there is no mpicc"
+fi
 recipe cache-resume --param pause=0
+recipe cluster-local
 recipe tune-command
 recipe matrix-ci
 recipe matrix-ci --profile ci

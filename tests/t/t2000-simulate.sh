@@ -105,7 +105,7 @@ says "'soon' is no duration"
 run 2 raywf simulate r.yaml --duration tasks.trian=1s
 says "no step 'tasks.trian'; did you mean 'tasks.train"
 
-# The engine does not run gangs of commands yet, and says so.
+# A command is one process: ranks of it are a gang.
 run 3 raywf run r.yaml
-says 'asks for 2 ranks, and steps of more than one rank are not in this version'
+says 'asks for 2 ranks, and its command is one process: write gang:'
 finish

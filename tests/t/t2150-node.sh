@@ -9,19 +9,11 @@ export TMPDIR="$tmp" XDG_RUNTIME_DIR="$tmp"
 # A sanitizer would turn the signals that are tested here into exits.
 export ASAN_OPTIONS="${ASAN_OPTIONS:-}:handle_segv=0:handle_abort=0"
 
-drive() { _code=$1; shift; run "$_code" timeout 100 "$bin/node_driver" "$@"; }
+drive() { _code=$1; shift; run "$_code" timeout 1000 "$bin/node_driver" "$@"; }
 left() { find "$tmp" -maxdepth 1 -name 'raywf-session-*' | wc -l; }
 # Processes of the session that had this folder as its own (who counts is none of them).
 mine() { (unset TMPDIR && grep -lsza "TMPDIR=$tmp" /proc/[0-9]*/environ 2>/dev/null) | (unset TMPDIR && wc -l); }
-gone()
-{
-    _tries=0
-    while [ "$(mine)" -gt 0 ] && [ $_tries -lt 300 ]; do
-        _tries=$((_tries + 1))
-        (unset TMPDIR && sleep 0.1)
-    done
-    [ "$(mine)" -eq 0 ]
-}
+none() { [ "$(mine)" -eq 0 ]; }
 
 # A value
 drive 0 "$plugin" square
@@ -83,17 +75,12 @@ has Nosuch
 
 # Nothing stays: not when a function left a child behind, not when the driver is killed
 drive 0 "$plugin" spawn
-ok 'no process is left' gone
-"$bin/node_driver" "$plugin" square hold=100 >held 2>&1 &
+ok 'no process is left' until_ok none
+"$bin/node_driver" "$plugin" square hold=1000 >held 2>&1 &
 driver=$!
-_tries=0
-while ! grep -qs value held && [ $_tries -lt 600 ]; do
-    _tries=$((_tries + 1))
-    sleep 0.1
-done
-ok 'a result of a driver that stays' grep value held
+ok 'a result of a driver that stays' until_ok grep value held
 kill -9 $driver
 wait $driver 2>/dev/null
-ok 'no process is left by a killed driver' gone
+ok 'no process is left by a killed driver' until_ok none
 ok 'no folder is left' [ "$(left)" -eq 0 ]
 finish

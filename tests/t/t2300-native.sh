@@ -133,28 +133,11 @@ C
 build='build: {run: "cc -shared -fPIC -I $RAYWF_INCLUDE -o p.so ${inputs.source}", inputs: {source: p.c}, outputs: {plugin: p.so}}'
 plugin='plugin: "${tasks.build.outputs.plugin}"'
 
-# lines FILE N: until FILE has N lines, or for a minute.
-lines()
-{
-    i=0
-    while [ $i -lt 1200 ]; do
-        [ "$(cat "$1" 2>/dev/null | wc -l)" -ge "$2" ] && return 0
-        sleep 0.05
-        i=$((i + 1))
-    done
-    return 1
-}
+# lines FILE N: until FILE has N lines.
+lines() { until_ok has_lines "$@"; }
 # No process of this folder's workers is left.
-no_worker()
-{
-    i=0
-    while [ $i -lt 200 ]; do
-        grep -l "$tmp" /proc/[0-9]*/maps 2>/dev/null | grep -q . || return 0
-        sleep 0.05
-        i=$((i + 1))
-    done
-    return 1
-}
+none() { ! grep -l "$tmp" /proc/[0-9]*/maps 2>/dev/null | grep -q .; }
+no_worker() { until_ok none; }
 
 # --- results ---
 cat >r.yaml <<Y

@@ -66,12 +66,6 @@ fits()
     $have_schema || return 0
     ok "$command fits $1" python3 fits.py "$abs_top_srcdir" "$@"
 }
-until_there()
-{
-    i=0
-    while [ $i -lt 1200 ] && [ ! -e "$1" ]; do sleep 0.05 && i=$((i + 1)); done
-    [ -e "$1" ]
-}
 
 # --- no runtime ---
 run 12 raywf nodes
@@ -81,7 +75,9 @@ run 12 raywf ps --workers
 # --- a run that waits ---
 raywf run r.yaml >run.out 2>run.err &
 pid=$!
-ok 'the call begins' until_there begun
+ok 'the call begins' until_ok test -e begun
+ok 'the bad one has ended' until_ok grep -q '"type":"step.failed","step":"tasks.bad"' \
+    .raywf/runs/last/events.ndjson
 run 0 raywf nodes
 has alive
 run 0 raywf nodes --format json

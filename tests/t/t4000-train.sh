@@ -114,7 +114,7 @@ run 0 raywf plan e.yaml --param n=2
 has 'for each of 2 ranks'
 has 'global batch 64 = 2 workers x 32 x 1 accumulated'
 run 5 raywf plan e.yaml --param n=64
-says 'asks for 64 ranks on the same node'
+says 'asks for 64 ranks, 1 node holds'
 says 'lower train.t.workers'
 
 # The plan derives what follows from the batch sizes, and counts parameters.

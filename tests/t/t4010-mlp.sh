@@ -65,10 +65,10 @@ run 0 raywf run r.yaml --no-cache $long
 losses "$(output train.c metrics)" >whole
 raywf run r.yaml --no-cache $long >/dev/null 2>&1 &
 head=$!
-ok 'a checkpoint is there' wait_for has_checkpoint
+ok 'a checkpoint is there' until_ok has_checkpoint
 kill -9 $head
 wait $head 2>/dev/null
-ok 'nothing outlives it' wait_for no_ranks
+ok 'nothing outlives it' until_ok no_ranks
 run 0 raywf resume
 says 'mlp succeeded'
 losses "$(output train.c metrics)" >resumed
@@ -81,7 +81,7 @@ run 0 raywf run reg.yaml
 says 'val_r2='
 raywf run r.yaml --no-cache --param epochs=100000 >/dev/null 2>.err &
 head=$!
-wait_for has_checkpoint
+until_ok has_checkpoint
 kill -TERM $head
 wait $head
 ok 'stopped by request' test $? -eq 9

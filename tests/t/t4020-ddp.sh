@@ -50,7 +50,7 @@ run 0 raywf run r.yaml --no-cache --param workers=2 $long
 losses "$(output train.c metrics)" >whole
 raywf run r.yaml --no-cache --param workers=2 $long >/dev/null 2>.err &
 head=$!
-wait_for has_checkpoint
+until_ok has_checkpoint
 kill -9 "$(rank_pid 1)"
 wait $head
 ok 'it succeeds all the same' test $? -eq 0
@@ -58,18 +58,18 @@ err=$(cat .err) command='raywf run, rank 1 killed'
 says 'rank 1 of 2 was killed by signal 9 (SIGKILL); attempt 2'
 losses "$(output train.c metrics)" >resumed
 ok 'one was killed: the same losses' near resumed whole 1e-5
-ok 'nothing is left' no_ranks
+ok 'nothing is left' until_ok no_ranks
 
 # Without a retry it fails, and says who and how; then on another number of workers.
 raywf run r.yaml --no-cache --param workers=2 --param epochs=20000 --set train.c.retry=0 >/dev/null 2>.err &
 head=$!
-wait_for has_checkpoint
+until_ok has_checkpoint
 kill -ABRT "$(rank_pid 0)"
 wait $head
 ok 'without a retry it fails' test $? -eq 1
 err=$(cat .err)
 says 'train.c: rank 0 of 2 was killed by signal 6 (SIGABRT)'
-ok 'nothing is left' wait_for no_ranks
+ok 'nothing is left' until_ok no_ranks
 
 # More than fits is refused when planning.
 run 5 raywf run r.yaml --no-cache --param workers=8 --set train.c.resources.memory=100TiB

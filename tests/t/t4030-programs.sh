@@ -25,13 +25,17 @@ for step in $(seq "$first" 6); do
         printf '{"step":%d,"loss":%d,"checkpoint":"%s"}\n' "$step" $((10 - step)) \
             "$RAYWF_CHECKPOINT_DIR/c$step" >&"$RAYWF_REPORT"
     fi
-    if [ "$RANK $step $RAYWF_ATTEMPT" = "1 4 1" ]; then
-        case ${END:-} in
+    # One that is to be killed is where all others are, in the middle.
+    if [ "${END:-}" ] && [ "$step $RAYWF_ATTEMPT" = "4 1" ]; then
+        echo "$RANK" >>"$SIDE.met"
+        until [ "$(wc -l <"$SIDE.met")" -ge "$WORLD_SIZE" ]; do sleep 0.05; done
+        [ "$RANK" = 1 ] || exec sleep 600
+        case $END in
         kill) kill -9 $$ ;;
         exit) echo "rank $RANK has had enough" >&2; exit 3 ;;
         esac
     fi
-    sleep "${PAUSE:-0.05}"
+    sleep "${PAUSE:-0}"
 done
 [ "$RANK" != 0 ] || cat "$1" >model.txt
 S
@@ -73,6 +77,7 @@ run 0 raywf plan r.yaml
 has 'train.sh changed'
 
 # A rank is killed: the gang goes on from the newest checkpoint that was registered.
+rm -f side.met
 END=kill run 0 raywf run r.yaml --no-cache
 says 'rank 1 of 3 was killed by signal 9 (SIGKILL)'
 run 0 raywf logs last train.p
@@ -80,6 +85,7 @@ has 'goes on from the checkpoint'
 ok 'all begin at the same step' test "$(grep -c 'rank [0-2] begins at [45]$' .out)" -eq 3
 
 # A rank ends with an exit code: not retried here; all end, the message says who and what.
+rm -f side.met
 END=exit run 1 raywf run r.yaml --no-cache
 says 'train.p: rank 1 of 3 ended with exit code 3: rank 1 has had enough'
 run 1 raywf run r.yaml --no-cache --set 'train.p.command=[./none]'
@@ -133,25 +139,31 @@ train:
   p:
     run: |
       trap 'echo "saved $RANK"; exit 0' TERM
-      for i in $(seq 300); do sleep 0.1; done
+      echo >"$RAYWF_RECIPE_DIR/armed.$RANK"
+      while :; do sleep 0.1; done
     workers: 2
     resources: {cpu: 0.5}
     timeout: 1s
 Y
-run 1 raywf run term.yaml
+# The time is longer where one was still beginning when it was over.
+for time in 1 4 16 64 256; do
+    rm -f armed.*
+    run 1 raywf run term.yaml --set train.p.timeout=${time}s
+    [ "$(ls armed.* 2>/dev/null | wc -l)" != 2 ] || break
+done
 says 'timed out'
 run 0 raywf logs last train.p
 has '[0] saved 0'
 has '[1] saved 1'
 
 # raywf is killed: nothing outlives it.
-PAUSE=5 raywf run r.yaml --no-cache >/dev/null 2>&1 &
+rm side
+PAUSE=600 raywf run r.yaml --no-cache >/dev/null 2>&1 &
 head=$!
-sleep 1
+ok 'all ranks run' until_ok has_lines side 3
 kill -9 $head
 wait $head 2>/dev/null
-sleep 1
-ok 'nothing outlives it' sh -c "! pgrep -f '[t]rain.sh $tmp'"
+ok 'nothing outlives it' until_ok sh -c "! pgrep -f '[t]rain.sh $tmp'"
 
 # A real PyTorch program, two workers over gloo, of which one is killed.
 if [ "${RAYWF_TEST_PYTHON:-}" ] && "$RAYWF_TEST_PYTHON" -c 'import torch' 2>/dev/null; then

@@ -11,7 +11,7 @@ if ! command -v mpirun >/dev/null; then
     finish
 fi
 # Seconds that nothing here takes, on a machine that does much else.
-mpi() { timeout 120 mpirun -n "$1" --oversubscribe --bind-to none "${@:2}"; }
+mpi() { timeout 1000 mpirun -n "$1" --oversubscribe --bind-to none "${@:2}"; }
 
 # job FOLDER KIND COUNT JSON
 job() { "$tools/rank_job" "$@" || fail "rank_job $*"; }
@@ -32,7 +32,7 @@ same()
 
 for how in shared messages; do
     for n in 2 4; do
-        run 0 env RAYWF_COMM=$how timeout 120 mpirun -n $n --oversubscribe --bind-to none \
+        run 0 env RAYWF_COMM=$how timeout 1000 mpirun -n $n --oversubscribe --bind-to none \
             "$tools/comm_ranks"
         for ((r = 0; r < n; r++)); do has "$how rank $r of $n: good"; done
     done
@@ -85,10 +85,7 @@ begin()
     job "$1" rows 200 '{"steps": 100000000, "log_every": 1000, '"${2:-$every}"'}'
     mpirun -n 2 --oversubscribe --bind-to none "$rank" train "$1/job.json" >"$1.out" 2>"$1.err" &
     pid=$!
-    for ((i = 0; i < 600; i++)); do
-        [ -s "$1/checkpoints/metrics.jsonl" ] && break
-        sleep 0.1
-    done
+    until_ok test -s "$1/checkpoints/metrics.jsonl"
 }
 
 begin stop '"checkpoint": {"every": 0}'
@@ -99,10 +96,7 @@ ok 'stopped ranks say so' grep -q 'stopped after step .* with a checkpoint' stop
 ok 'and there is the checkpoint' ls stop/checkpoints/step-*/manifest.json
 
 begin kill
-for ((i = 0; i < 600; i++)); do
-    ls kill/checkpoints/step-*0/manifest.json >/dev/null 2>&1 && break
-    sleep 0.1
-done
+until_ok eval 'ls kill/checkpoints/step-*0/manifest.json'
 victim=$(pgrep -P $pid -x raywf-rank | tail -1)
 kill -9 "$victim"
 wait $pid
@@ -125,4 +119,11 @@ says nowhere.json
 printf '{' >broken.json
 run 6 "$rank" train broken.json
 says 'broken.json:1:'
+
+# The step that would hear of a rank is gone before the rank begins: it does not wait for it.
+mkdir orphan
+mkfifo orphan/report
+printf '{"dir": "orphan", "workers": 2, "argv": ["true"]}' >orphan/gang.json
+run 7 timeout -k 1 60 "$rank" exec orphan/gang.json
+says 'rank 0 is heard by nobody: the step that started it is gone'
 finish

@@ -113,30 +113,10 @@ suggested >other
 ok 'another seed, another sequence' sh -c '! cmp -s one.1 other'
 
 # --- kills ---
-# killed RECIPE [OPTION…]: runs it, and kills the head until a resume comes to the end.
+# killed RECIPE [OPTION…]: runs it, and kills the head on the way.
 killed()
 {
-    rm -rf "$RAYWF_DIR"
-    raywf run "$@" --progress none >/dev/null 2>.kill &
-    pid=$!
-    kills=0
-    while :; do
-        sleep "0.$(awk -v s=$((kills * 7 + 3)) 'BEGIN { srand(s); print 1 + int(rand() * 5) }')"
-        kill -9 $pid 2>/dev/null && kills=$((kills + 1)) && [ $kills -lt 12 ] || break
-        wait $pid 2>/dev/null
-        raywf resume --progress none >/dev/null 2>.kill &
-        pid=$!
-        [ -e "$log" ] || break
-    done
-    wait $pid
-    code=$?
-    while [ $code -ne 0 ] && [ $kills -lt 40 ]; do # it was killed, or the lock was not free yet
-        kills=$((kills + 1))
-        sleep 0.1
-        raywf resume --progress none >/dev/null 2>.kill
-        code=$?
-    done
-    ok "$1 comes to its end after kills" test $code -eq 0
+    ok "$1 comes to its end after kills" killed_often "$@"
     ok 'no trial began twice' test -z "$(suggested | cut -d' ' -f1 | uniq -d)"
     ok 'no trial ended twice' test -z "$(sed -n 's/.*"type":"step.\(succeeded\|cached\)","step":"\(tune.s\[[^"]*\)".*/\2/p' "$log" | sort | uniq -d)"
 }
@@ -161,7 +141,6 @@ tasks:
   f:
     env: {KIND: "${trial.kind}"}
     grace: 300ms
-    timeout: 3s
     run: |
       r() { echo "$1" >&$RAYWF_REPORT; }
       case $KIND in
@@ -180,7 +159,7 @@ tune:
     target: tasks.f
     metric: loss
     mode: min
-    space: {kind: {type: grid, values: [crash, hang, nan, "null", other, nothing, twice, outlives, good]}}
+    space: {kind: {type: grid, values: [crash, nan, "null", other, nothing, twice, outlives, good]}}
     algorithm: grid
     scheduler: {type: none, max_t: 2}
 Y
@@ -188,18 +167,25 @@ run 0 raywf run bad.yaml
 says "its 'loss' is not a finite number; it reported: loss"
 says "its first report has no 'loss'; it reported: acc, f1"
 says "it reported no 'loss'; it reported: nothing"
-says 'timed out'
 run 0 raywf tune show
-has '3 completed, 6 failed'
+has '3 completed, 5 failed'
 run 1 raywf run bad.yaml --no-cache --set tune.s.max_failed_trials=2
 says '3 trials failed, and max_failed_trials is 2'
+run 1 raywf run bad.yaml --set tune.s.space.kind.values=[hang] --set tasks.f.timeout=1s
+says 'timed out'
 
 # --- ends ---
 run 0 raywf run r.yaml --no-cache --set tune.s.stop.loss=4 --set tune.s.num_samples=50
 says 'has loss'
 ok 'the goal ended it' grep -q '"type":"search.ended".*has loss' "$log"
 ok 'not all were tried' test "$(suggested | wc -l)" -lt 50
-run 0 raywf run r.yaml --no-cache --set tune.s.time_budget=300ms --set tune.s.num_samples=500
+# Without any report there is no best one: then there was not time enough here.
+for time in 300 1000 4000 16000 64000; do
+    raywf run r.yaml --no-cache --set tune.s.time_budget=${time}ms --set tune.s.num_samples=5000 >.out 2>.err
+    code=$?
+    ! grep -q '"type":"step.metric"' "$log" || break
+done
+ok 'it is no failure' test $code -eq 0
 ok 'the time ended it' grep -q '"type":"search.ended".*time budget' "$log"
 run 0 raywf run r.yaml --no-cache --set tune.s.stop.trials=3 --set tune.s.num_samples=50
 ok 'the number ended it' grep -q '"type":"search.ended".*trials are done' "$log"
@@ -211,7 +197,9 @@ tasks:
   f:
     run: |
       [ $((RAYWF_TRIAL % 7)) -ne 3 ] || [ "$RAYWF_ATTEMPT" -gt 1 ] || kill -9 $$
-      for i in 1 2 3; do sleep 0.1; echo '{"step":'$i',"loss":${trial.x}}' >&$RAYWF_REPORT; done
+      echo >>$RAYWF_RECIPE_DIR/met
+      until [ "$(wc -l <$RAYWF_RECIPE_DIR/met)" -ge 50 ]; do sleep 0.3; done
+      for i in 1 2 3; do echo '{"step":'$i',"loss":${trial.x}}' >&$RAYWF_REPORT; done
     resources: {cpu: 0.02}
     retry: {max: 2, backoff: 10ms}
 tune:
@@ -222,7 +210,7 @@ says '51 succeeded'
 ok 'they ran beside each other' awk '
     /"type":"step.started"/ { if (++n > most) most = n }
     /"type":"step.(succeeded|retry)"/ { n-- }
-    END { exit most < 40 }' "$log"
+    END { exit most < 50 }' "$log"
 ok 'the killed ones were tried again' test "$(grep -c '"type":"step.retry"' "$log")" -eq 7
 
 # A program goes on from the checkpoint of another, with another configuration.
@@ -235,6 +223,9 @@ tasks:
       state=$RAYWF_CHECKPOINT_DIR/state
       if [ -e "$state" ]; then read step height <"$state"; else step=0 height=100; fi
       [ "$step" -eq 0 ] || echo "goes on from step $step"
+      # None is at its end before all have begun.
+      echo >"$RAYWF_RECIPE_DIR/began.$RAYWF_TRIAL"
+      until [ "$(ls "$RAYWF_RECIPE_DIR"/began.* | wc -l)" -ge 6 ]; do sleep 0.05; done
       while [ "$step" -lt 12 ]; do
         step=$((step + 1))
         height=$(awk -v h="$height" -v r="$RATE" 'BEGIN { print h * (1 - r) }')

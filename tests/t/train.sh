@@ -32,15 +32,5 @@ rank_pid()
             tr '\0' '\n' <"/proc/$pid/environ" | grep -qx "RANK=$1" && echo "$pid"
     done 2>/dev/null | head -n 1
 }
-# wait_for COMMAND...: until it succeeds, 20 seconds at most.
-wait_for()
-{
-    _tries=0
-    until "$@" >/dev/null 2>&1; do
-        _tries=$((_tries + 1))
-        [ $_tries -lt 200 ] || return 1
-        sleep 0.1
-    done
-}
 has_checkpoint() { ls .raywf/runs/last/train/*/checkpoints/step-*/manifest.json; }
 no_ranks() { ! pgrep -f "raywf-rank [a-z]* $tmp/"; }

@@ -16,7 +16,7 @@
 #include "native/client.h"
 #include "native/raywf.h"
 
-#define LONG (60 * RAYWF_S)
+#define LONG (300 * RAYWF_S)
 
 static struct raywf_error err;
 static char plugin[4096];
@@ -294,7 +294,7 @@ START_TEST(max_pending)
     struct raywf_ref refs[3], ref;
 
     for (int i = 0; i < 3; i++)
-        refs[i] = call(a, "nap", NULL, 300);
+        refs[i] = call(a, "nap", NULL, i == 0 ? 3000 : 0);
     ck_assert_int_eq(raywf_actor_call(a, "add", NULL, RAYWF_NO_ARGS, &ref, &err), -1);
     ck_assert_ptr_nonnull(strstr(err.text, "max_pending"));
     ck_assert_int_eq(raywf_wait(refs, 3, 3, LONG, NULL, &err), 3);
@@ -401,7 +401,7 @@ START_TEST(stream)
     ck_assert_int_eq(err.code, RAYWF_E_FAILED);
     ck_assert_ptr_nonnull(strstr(err.text, "no more"));
     raywf_drop(s);
-    s = submit("nap", &streamed, 500);
+    s = submit("nap", &streamed, 2000);
     ck_assert_int_eq(raywf_next(s, 0, &ref, &err), -1);
     ck_assert_int_eq(err.code, RAYWF_E_TIMEOUT);
     ck_assert_int_eq(raywf_next(s, LONG, &ref, &err), 0);

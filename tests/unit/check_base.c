@@ -2,11 +2,13 @@
 #include "config.h"
 
 #include <check.h>
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/arena.h"
@@ -14,9 +16,12 @@
 #include "base/digest.h"
 #include "base/err.h"
 #include "base/fs.h"
+#include "base/json_text.h"
+#include "base/log.h"
 #include "base/map.h"
 #include "base/mem.h"
 #include "base/redact.h"
+#include "base/scratch.h"
 #include "base/str.h"
 #include "base/suggest.h"
 #include "base/units.h"
@@ -154,6 +159,22 @@ START_TEST(utf8_is_judged_strictly)
 }
 END_TEST
 
+static const char *const json[] = {
+    "0.9",   "0.30000000000000004", "1e-5",  "[1,2.5,\"a\"]", "{\"a\":null,\"b\":0.1}",
+    "true",  "1.0",                 "\"a\\u0000b\""};
+
+START_TEST(json_is_written_as_it_was)
+{
+    json_t *v = json_loads(json[_i], JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
+    char *text = rwf_json_text(v);
+
+    ck_assert_pstr_eq(text, json[_i]);
+    free(text);
+    json_decref(v);
+    ck_assert_ptr_null(rwf_json_text(NULL));
+}
+END_TEST
+
 START_TEST(typos_are_recognised)
 {
     struct rwf_suggest s;
@@ -190,6 +211,41 @@ START_TEST(secrets_are_found_however_they_are_cut)
     rwf_redact(&whole, "{\"v\":\"pa\\\"ss\"}", 15);
     ck_assert_str_eq(whole.data, "{\"v\":\"[secret:Q]\"}");
     rwf_str_free(&whole);
+    rwf_redact_clear();
+}
+END_TEST
+
+static void count_secret(void *ctx, const char *name, const char *value)
+{
+    ck_assert_str_eq(name, "Q");
+    ck_assert_str_eq(value, "pa\"ss");
+    ++*(int *)ctx;
+}
+
+START_TEST(secrets_are_dropped_with_their_last_use)
+{
+    struct rwf_str out = { 0 };
+    int told = 0;
+    size_t before = rwf_redact_count();
+    for (int i = 0; i < 2; i++)
+        ck_assert_int_eq(rwf_redact_add("Q", "pa\"ss", NULL), 0);
+    size_t after = rwf_redact_count();
+    ck_assert_uint_eq(after, before + 2); /* it, and as it is in JSON */
+    rwf_redact_each(count_secret, &told);
+    ck_assert_int_eq(told, 1);
+    rwf_redact_drop("Q", "pa\"ss");
+    rwf_redact_drop("OTHER", "pa\"ss");
+    rwf_redact(&out, "pa\"ss pa\\\"ss", 12);
+    ck_assert_str_eq(out.data, "[secret:Q] [secret:Q]");
+    rwf_redact_drop("Q", "pa\"ss");
+    rwf_redact_drop("Q", "pa\"ss"); /* once too often: nothing */
+    ck_assert(!rwf_redact_active());
+    rwf_str_clear(&out);
+    rwf_redact(&out, "pa\"ss", 5);
+    ck_assert_str_eq(out.data, "pa\"ss");
+    rwf_redact_add("Q", "pa\"ss", NULL);
+    ck_assert_uint_gt(rwf_redact_count(), after); /* what was kept may be wrong now */
+    rwf_str_free(&out);
     rwf_redact_clear();
 }
 END_TEST
@@ -242,6 +298,133 @@ START_TEST(files_are_written_whole)
 }
 END_TEST
 
+static size_t size_of(const char *dir, const char *name)
+{
+    struct stat st;
+    char *path = rwf_fs_join(dir, name);
+    size_t size = stat(path, &st) == 0 ? (size_t)st.st_size : 0;
+    free(path);
+    return size;
+}
+
+/* Whatever is said, a daemon's log takes no more than KEEP + 1 files. */
+START_TEST(a_log_is_bounded)
+{
+    enum { MAX = 2000, LINES = 300 };
+    char dir[] = "/tmp/check-log-XXXXXX";
+    struct rwf_err err = RWF_ERR_INIT;
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    char *path = rwf_fs_join(dir, "log");
+    ck_assert_int_eq(rwf_log_to_file(path, MAX, 3, &err), 0);
+    for (int i = 0; i < LINES; i++)
+        rwf_log_write(RWF_LOG_WARN, "check", "line %d", i);
+    rwf_log_write(RWF_LOG_WARN, "check", "%s", "a\nraywf: error: b\033[2J\xff \tc");
+    fprintf(stderr, "from elsewhere\n"); /* as a child would */
+    ck_assert_uint_le(size_of(dir, "log"), MAX + 100);
+    for (int i = 1; i <= 3; i++) {
+        char name[16];
+        snprintf(name, sizeof(name), "log.%d", i);
+        ck_assert_uint_gt(size_of(dir, name), MAX);
+        ck_assert_uint_le(size_of(dir, name), MAX + 100);
+    }
+    ck_assert_uint_eq(size_of(dir, "log.4"), 0);
+    char *last = rwf_fs_read(path, 1 << 20, NULL, &err);
+    /* What others say ends no line, and rules no terminal. */
+    ck_assert_msg(strstr(last, "Z raywf: warn: check: line 299\n") != NULL, "%s", last);
+    ck_assert_msg(strstr(last, "warn: check: a raywf: error: b?[2J? \tc\nfrom elsewhere\n") !=
+                      NULL,
+                  "%s", last);
+    free(last), free(path);
+    path = rwf_fs_join(dir, "no/such/folder");
+    ck_assert_int_eq(rwf_log_to_file(path, MAX, 3, &err), -1);
+    ck_assert_msg(strstr(err.text, "cannot log to") != NULL, "%s", err.text);
+    rwf_fs_rmtree(dir, NULL);
+    free(path);
+}
+END_TEST
+
+static size_t count_in(const char *folder)
+{
+    DIR *d = opendir(folder);
+    size_t n = 0;
+    while (readdir(d))
+        n++;
+    closedir(d);
+    return n - 2;
+}
+
+/* A process that ends without a word leaves its folder to the next one. */
+START_TEST(what_a_killed_process_left_is_removed)
+{
+    char parent[] = "/tmp/rwf-base-XXXXXX";
+    struct rwf_scratch mine, next;
+    ck_assert_ptr_nonnull(mkdtemp(parent));
+    unsetenv("XDG_RUNTIME_DIR");
+    setenv("TMPDIR", parent, 1);
+    ck_assert_int_eq(rwf_scratch_make(&mine, "one-", NULL), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        struct rwf_scratch s;
+        _exit(rwf_scratch_make(&s, "one-", NULL) || rwf_scratch_make(&s, "two-", NULL));
+    }
+    int status;
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert_int_eq(status, 0);
+    ck_assert_uint_eq(count_in(parent), 3);
+    /* Of the same prefix: its own, and the one of who lives, stay. */
+    ck_assert_int_eq(rwf_scratch_make(&next, "one-", NULL), 0);
+    ck_assert_uint_eq(count_in(parent), 3);
+    ck_assert(rwf_fs_exists(mine.path));
+    rwf_scratch_remove(&next);
+    rwf_scratch_remove(&mine);
+    rwf_scratch_remove(&mine);
+    ck_assert_uint_eq(count_in(parent), 1);
+    ck_assert_int_eq(rwf_fs_rmtree(parent, NULL), 0);
+    setenv("TMPDIR", "/nowhere/at/all", 1);
+    struct rwf_err err = RWF_ERR_INIT;
+    ck_assert_int_eq(rwf_scratch_make(&mine, "one-", &err), -1);
+    ck_assert_ptr_nonnull(strstr(err.text, "/nowhere/at/all"));
+    unsetenv("TMPDIR");
+}
+END_TEST
+
+/* 0: each folder that it made was its own, and there. */
+static int make_and_remove(int rounds)
+{
+    for (int i = 0; i < rounds; i++) {
+        struct rwf_scratch s;
+        if (rwf_scratch_make(&s, "one-", NULL))
+            return 1;
+        bool there = rwf_fs_exists(s.path);
+        rwf_scratch_remove(&s);
+        if (!there)
+            return 2;
+    }
+    return 0;
+}
+
+/* One that is just being made is not taken for one that was left. */
+START_TEST(many_make_a_folder_at_once)
+{
+    char parent[] = "/tmp/rwf-base-XXXXXX";
+    pid_t children[4];
+    ck_assert_ptr_nonnull(mkdtemp(parent));
+    unsetenv("XDG_RUNTIME_DIR");
+    setenv("TMPDIR", parent, 1);
+    for (size_t i = 0; i < RWF_COUNT(children); i++)
+        if ((children[i] = fork()) == 0)
+            _exit(make_and_remove(50));
+    for (size_t i = 0; i < RWF_COUNT(children); i++) {
+        int status;
+        ck_assert_int_eq(waitpid(children[i], &status, 0), children[i]);
+        ck_assert_int_eq(status, 0);
+    }
+    ck_assert_uint_eq(count_in(parent), 0);
+    ck_assert_int_eq(rwf_fs_rmtree(parent, NULL), 0);
+    unsetenv("TMPDIR");
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("base");
@@ -254,11 +437,16 @@ int main(void)
     tcase_add_test(tc, an_arena_gives_aligned_zeroed_memory);
     tcase_add_test(tc, shell_and_xml_quoting);
     tcase_add_loop_test(tc, utf8_is_judged_strictly, 0, (int)RWF_COUNT(utf8));
+    tcase_add_loop_test(tc, json_is_written_as_it_was, 0, (int)RWF_COUNT(json));
     tcase_add_test(tc, typos_are_recognised);
     tcase_add_test(tc, secrets_are_found_however_they_are_cut);
+    tcase_add_test(tc, secrets_are_dropped_with_their_last_use);
     tcase_add_test(tc, digests_match_the_published_vectors);
     tcase_add_loop_test(tc, paths_that_leave_are_seen, 0, (int)RWF_COUNT(paths));
     tcase_add_test(tc, files_are_written_whole);
+    tcase_add_test(tc, a_log_is_bounded);
+    tcase_add_test(tc, what_a_killed_process_left_is_removed);
+    tcase_add_test(tc, many_make_a_folder_at_once);
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);

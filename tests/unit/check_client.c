@@ -17,7 +17,7 @@
 #include "native/internal.h"
 #include "native_rig.h"
 
-#define WAIT (60 * RAYWF_S) /* only a test that fails waits so long */
+#define WAIT (300 * RAYWF_S) /* only a test that fails waits so long */
 
 static struct rig rig;
 static struct raywf_error err;

@@ -73,7 +73,7 @@ static const struct {
 } refused[] = {
     { "tpu", NULL, NULL, NULL, RWF_E_RECIPE, "device 'tpu' is not known: cpu or cuda" },
     { "cuda", "/nowhere", NULL, NULL, RWF_E_ENV, "looked for: /nowhere/raywf-cuda.so)" },
-    { "cuda", "/nowhere/x.so", NULL, NULL, RWF_E_ENV, "or train with device: cpu" },
+    { "cuda", "/nowhere/x.so", NULL, NULL, RWF_E_ENV, "or take device: cpu" },
     { "cuda", NULL, NULL, NULL, RWF_E_ENV, "configure raywf with --with-cuda" },
     { "cuda", "this", "FAKE_VERSION", "9", RWF_E_ENV, "its table is version 9" },
     { "cuda", "this", "FAKE_BROKEN", "1", RWF_E_ENV, "cuda device 0: no such device" },

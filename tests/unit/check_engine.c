@@ -437,11 +437,11 @@ START_TEST(higher_priority_makes_room)
 }
 END_TEST
 
-START_TEST(ranks_are_not_run_yet)
+START_TEST(ranks_want_a_gang)
 {
     struct outcome o = run("tasks:\n  a: {run: \"true\", resources: {ranks: 2, cpu: 1}}\n");
     ck_assert_int_eq(o.err.code, RWF_E_RECIPE);
-    ck_assert_msg(strstr(o.err.text, "not in this version") != NULL, "%s", o.err.text);
+    ck_assert_msg(strstr(o.err.text, "write gang:") != NULL, "%s", o.err.text);
 }
 END_TEST
 
@@ -536,9 +536,24 @@ static const char slow[] =
     "  b:\n"
     "    needs: [tasks.a]\n"
     "    run: echo b >> $RAYWF_RECIPE_DIR/ran; test -f $RAYWF_RECIPE_DIR/go || sleep "
-    "30\n"
+    "600\n"
     "  c: {run: \"echo c >> $RAYWF_RECIPE_DIR/ran; cat ${tasks.a.outputs.o}\", needs: "
     "[tasks.b]}\n";
+
+/* A step says that it begins before the log does. */
+static void expect_soon(const char *id, const char *address, enum schedule_state state)
+{
+    bool is = false;
+    for (int i = 0; i < 60000 && !is; i++) {
+        struct run_state *s = state_of(id);
+        const struct run_step_state *step = run_state_step(s, address);
+        is = step != NULL && step->state == state;
+        run_state_destroy(s);
+        if (!is)
+            nap(5);
+    }
+    ck_assert_msg(is, "%s is not %s", address, schedule_state_name(state));
+}
 
 static void let_go(void)
 {
@@ -557,7 +572,7 @@ START_TEST(stop_from_outside_then_resume)
     struct outcome other = drive(slow, id, false);
     expect_code(&other, -1);
     ck_assert_int_eq(other.err.code, RWF_E_USAGE);
-    ck_assert_msg(engine_stop(root, id, 20000000000LL, &err) == 0, "%s", err.text);
+    ck_assert_msg(engine_stop(root, id, 300000000000LL, &err) == 0, "%s", err.text);
     ck_assert_int_eq(waitpid(pid, &status, 0), pid);
     ck_assert_int_eq(WEXITSTATUS(status), 9);
     ck_assert_int_eq(engine_active(root, id), 0);
@@ -579,11 +594,12 @@ START_TEST(an_ignored_signal_stays_ignored)
     signal(SIGHUP, SIG_IGN);
     pid_t pid = run_apart(slow, 4);
     char *id = last_run();
+    expect_soon(id, "tasks.b", STEP_RUNNING);
     kill(pid, SIGHUP);
     nap(50);
     ck_assert_int_eq(engine_active(root, id), pid);
     expect_step(id, "tasks.b", STEP_RUNNING, NULL, NULL);
-    ck_assert_int_eq(engine_stop(root, id, 20000000000LL, NULL), 0);
+    ck_assert_int_eq(engine_stop(root, id, 300000000000LL, NULL), 0);
     ck_assert_int_eq(waitpid(pid, &status, 0), pid);
     ck_assert_int_eq(WEXITSTATUS(status), 9);
     signal(SIGHUP, SIG_DFL);
@@ -658,6 +674,35 @@ START_TEST(failed_steps_are_tried_again)
     ck_assert_int_eq(run_state_step(s, "tasks.b")->attempt, 2);
     ck_assert_int_eq(s->exit_code, 0);
     run_state_destroy(s);
+}
+END_TEST
+
+/* Said to be all cached: it needs no place, not even one that could hold it; when it is not
+ * cached after all, nothing runs here, and the run goes on where there is one. */
+START_TEST(all_cached_needs_no_place)
+{
+    static const struct schedule_machine small = {
+        .name = "small", .cpu = 1, .memory = 1LL << 34};
+    const char *text = "tasks:\n"
+                       "  a: {run: \"true\", resources: {cpu: 2}}\n"
+                       "checks:\n"
+                       "  c: {value: 1, op: \"<\", than: 2}\n";
+    options.all_cached = true;
+    struct outcome o = run(text);
+    ck_assert_int_eq(o.code, -1);
+    ck_assert_int_eq(o.err.code, RWF_E_ENV);
+    ck_assert_msg(strstr(o.err.text, "tasks.a was in the cache") != NULL, "%s",
+                  o.err.text);
+    ck_assert_int_eq(o.events[RUN_STEP_STARTED], 0);
+    options.all_cached = false;
+    struct outcome on = drive(text, o.id, false);
+    ck_assert_int_eq(on.code, 0);
+    ck_assert_int_eq(on.events[RUN_STEP_CACHED], 0);
+    options.all_cached = true;
+    options.machine = &small;
+    o = run(text);
+    ck_assert_msg(o.code == 0, "%s", o.err.text);
+    ck_assert_int_eq(o.events[RUN_STEP_CACHED], 1);
 }
 END_TEST
 
@@ -835,7 +880,7 @@ static int tests(void)
     tcase_add_loop_test(tc, each_cause_has_its_code, 0, (int)RWF_COUNT(failures));
     tcase_add_test(tc, retries);
     tcase_add_test(tc, higher_priority_makes_room);
-    tcase_add_test(tc, ranks_are_not_run_yet);
+    tcase_add_test(tc, ranks_want_a_gang);
     tcase_add_test(tc, a_false_condition_skips);
     tcase_add_test(tc, fail_fast_stops_the_rest);
     tcase_add_test(tc, a_deadline_ends_the_run);
@@ -847,6 +892,7 @@ static int tests(void)
     tcase_add_test(tc, killed_then_resumed);
     tcase_add_test(tc, lost_outputs_are_made_again);
     tcase_add_test(tc, failed_steps_are_tried_again);
+    tcase_add_test(tc, all_cached_needs_no_place);
     tcase_add_test(tc, no_such_run);
     tcase_add_test(tc, builtin_step_and_its_secret);
     tcase_add_test(tc, webhooks_tell_the_end);

@@ -20,11 +20,11 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "head/journal.h"
+#include "base/journal.h"
 #include "native/raywf.h"
 
 #define LONG (60 * RWF_NS_PER_S) /* nobody dies by accident */
-#define SHORT (30 * RWF_NS_PER_MS)
+#define SHORT RWF_NS_PER_S
 
 static uv_loop_t loop;
 static struct head *head;
@@ -532,6 +532,26 @@ START_TEST(test_silent_node)
 }
 END_TEST
 
+/* A head that could not run for a while, as on a machine that is overloaded, has not
+ * listened: what nodes said meanwhile is heard before one is taken for dead. */
+START_TEST(test_head_was_held_up)
+{
+    static struct fake f;
+    f = (struct fake){0};
+    restart_head(SHORT);
+    attach(&f, false);
+    plain_join(&f, "a", 1);
+    Wire__Beat b = WIRE__BEAT__INIT;
+    for (b.sent = 1; b.sent < 4; b.sent++) {
+        usleep(SHORT / 1000 * 3 / 2);
+        SEND(&f, WIRE_BEAT, &b);
+        release(want(&f, WIRE_BEAT));
+    }
+    ck_assert_uint_eq(count(&f, "nodes"), 1);
+    flush(&f);
+}
+END_TEST
+
 START_TEST(test_bad_joins)
 {
     static struct fake f, g;
@@ -555,6 +575,64 @@ START_TEST(test_bad_joins)
     ck_assert_uint_eq(count(&f, "nodes"), 1);
     flush(&f);
     flush(&g);
+}
+END_TEST
+
+/* All other nodes are told what one says about itself: it must be little. */
+START_TEST(test_long_joins)
+{
+    static struct fake f;
+    static char longer[301];
+    Wire__NodeJoin j = WIRE__NODE_JOIN__INIT;
+    Wire__Label label = WIRE__LABEL__INIT, *labels[2000];
+    Wire__Amount amount = WIRE__AMOUNT__INIT, *amounts[] = {&amount};
+    f = (struct fake){0};
+    memset(longer, 'x', 300);
+    for (size_t i = 0; i < RWF_COUNT(labels); i++)
+        labels[i] = &label;
+    label.key = (char *)"k";
+    amount.name = (char *)"disks";
+    j.name = (char *)"a";
+    j.labels = labels;
+    j.custom = amounts;
+    j.n_labels = j.n_custom = 1;
+    *(char **[]){&j.name,      &j.peer,      &j.interface,   &label.key,
+                 &label.value, &amount.name, &(char *){NULL}}[_i] = longer;
+    if (_i == 6)
+        j.n_labels = RWF_COUNT(labels);
+    attach(&f, false);
+    SEND(&f, WIRE_NODE_JOIN, &j);
+    expect_error(&f, 0, RAYWF_E_ARGUMENT, "no sense");
+    while (f.link)
+        uv_run(&loop, UV_RUN_ONCE);
+    flush(&f);
+}
+END_TEST
+
+/* A node that asks for ever more is told so, and costs no more. */
+START_TEST(test_wants_without_end)
+{
+    static struct fake f;
+    f = (struct fake){0};
+    attach(&f, false);
+    plain_join(&f, "a", 1);
+    for (uint64_t i = 1; i <= 4200; i++)
+        want_workers(&f, 1, i, 5, 1); /* more than it has */
+    Wire__HeadRefuse *r = NULL;
+    for (unsigned i = 1; i <= 4200; i++)
+        release(want(&f, WIRE_HEAD_REFUSE));
+    for (uint64_t i = 1; i <= 4097; i++)
+        want_workers(&f, 1, i, 4, 1);
+    Wire__HeadGrant *g = want(&f, WIRE_HEAD_GRANT);
+    r = want(&f, WIRE_HEAD_REFUSE);
+    ck_assert_msg(strstr(r->text, "more than") != NULL, "%s", r->text);
+    ck_assert_uint_eq(r->lane, 4097);
+    release(r);
+    release(g);
+    for (uint64_t i = 2; i <= 5000; i++)
+        client_join(&f, i);
+    ck_assert_uint_eq(count(&f, "jobs"), 4096);
+    flush(&f);
 }
 END_TEST
 
@@ -686,6 +764,54 @@ static Wire__HeadActorStart *start_named(struct fake *f, const char *name)
     return s;
 }
 
+/* Its node was silent for too long, and comes back with it: it goes on, unless somebody
+ * else has its name now; then those who call it are told. */
+START_TEST(test_actor_comes_back)
+{
+    static struct fake f, other;
+    bool taken = _i;
+    f = other = (struct fake){0};
+    restart_head(SHORT);
+    attach(&other, true);
+    plain_join(&other, "b", 2);
+    client_join(&other, 8);
+    attach(&f, false);
+    plain_join(&f, "a", 1);
+    client_join(&f, 7);
+    create_actor(&f, 7, 1, (struct actor_is){.name = "x"});
+    uint64_t id = found(&f, 1);
+    Wire__HeadActorStart *s = want(&f, WIRE_HEAD_ACTOR_START);
+    actor_is(&f, id, "alive", 0);
+    expect_state(&f, id, "alive");
+    while (f.link) /* closed by the head */
+        uv_run(&loop, UV_RUN_ONCE);
+    flush(&f);
+    if (taken) {
+        create_actor(&other, 8, 1, (struct actor_is){.name = "x"});
+        ck_assert_uint_ne(found(&other, 1), id);
+    }
+    attach(&f, false);
+    join(&f, "a", 1, 4, &s->lease, 1, &s->spec, 1);
+    client_join(&f, 7);
+    if (taken) {
+        release(want(&f, WIRE_ACTOR_KILL));
+        expect_state(&f, id, "dead");
+    } else {
+        actor_is(&f, id, "alive", 0);
+        expect_state(&f, id, "alive");
+        ck_assert(!has(&f, WIRE_ACTOR_KILL));
+        ck_assert(cpu_used(&f) == 1);
+        client_leave(&f, 7); /* and still ends with its creator */
+        release(want(&f, WIRE_ACTOR_KILL));
+        actor_died(&f, s);
+        expect_state(&f, id, "dead");
+    }
+    release(s);
+    flush(&f);
+    flush(&other);
+}
+END_TEST
+
 START_TEST(test_actor_survives_head)
 {
     static struct fake f;
@@ -813,6 +939,165 @@ START_TEST(test_groups)
     SEND(&f, WIRE_GROUP_CREATE, &g);
     expect_error(&f, 6, RAYWF_E_FIT, "cpu");
     flush(&f);
+}
+END_TEST
+
+/* Of a run: its node has nothing, and its bundles are where there is room. */
+
+static void driver_join(struct fake *f, uint64_t session, uint64_t client)
+{
+    Wire__NodeJoin j = WIRE__NODE_JOIN__INIT;
+    j.name = (char *)"driver";
+    j.session = session;
+    j.driver = true;
+    SEND(f, WIRE_NODE_JOIN, &j);
+    release(want(f, WIRE_NODE_WELCOME));
+    client_join(f, client);
+}
+
+static void gpu_join(struct fake *f, const char *name, uint64_t session)
+{
+    Wire__Gpu gpu[2] = {WIRE__GPU__INIT, WIRE__GPU__INIT}, *gpus[] = {gpu, gpu + 1};
+    Wire__NodeJoin j = WIRE__NODE_JOIN__INIT;
+    gpu[1].index = 1;
+    j.name = (char *)name;
+    j.cpu = 4;
+    j.memory = (uint64_t)8 << 30;
+    j.session = session;
+    j.gpus = gpus;
+    j.n_gpus = 2;
+    SEND(f, WIRE_NODE_JOIN, &j);
+    release(want(f, WIRE_NODE_WELCOME));
+}
+
+static void ask_group(struct fake *f, uint64_t request, double gpu, size_t count,
+                      unsigned placement, Wire__Place **places)
+{
+    Wire__Resources r = WIRE__RESOURCES__INIT, *bundles[] = {&r, &r, &r};
+    Wire__GroupCreate g = WIRE__GROUP_CREATE__INIT;
+    r.cpu = 1;
+    r.gpu = gpu;
+    g.request = request;
+    g.client = 70;
+    g.bundles = bundles;
+    g.n_bundles = count;
+    g.placement = placement;
+    g.places = places;
+    g.n_places = places ? count : 0;
+    SEND(f, WIRE_GROUP_CREATE, &g);
+}
+
+START_TEST(test_places)
+{
+    static struct fake driver, a, b;
+    driver = a = b = (struct fake){0};
+    attach(&driver, false);
+    attach(&a, false);
+    attach(&b, false);
+    gpu_join(&a, "a", 1);
+    gpu_join(&b, "b", 2);
+    driver_join(&driver, 9, 70);
+    ask_group(&driver, 1, 2, 2, RAYWF_DIFFERENT_NODES, NULL);
+    Wire__GroupReady *r = want(&driver, WIRE_GROUP_READY);
+    ck_assert_uint_eq(r->request, 1);
+    ck_assert_uint_eq(r->n_places, 2);
+    ck_assert_str_ne(r->places[0]->name, r->places[1]->name);
+    for (int i = 0; i < 2; i++) {
+        ck_assert_uint_eq(r->places[i]->n_gpus, 2);
+        ck_assert_uint_eq(r->places[i]->gpus[0], 0);
+        ck_assert_uint_eq(r->places[i]->gpus[1], 1);
+    }
+    ask_group(&driver, 2, 1, 1, RAYWF_PACK, NULL); /* no card is free */
+    json_t *why = ask_list(&driver, "why");
+    const char *text =
+        json_string_value(json_object_get(json_array_get(why, 0), "why"));
+    ck_assert_msg(text && strstr(text, "1 of 2 gpu"), "%s", text ? text : "");
+    json_decref(why);
+    ask_group(&driver, 3, 3, 1, RAYWF_PACK, NULL);
+    expect_error(&driver, 3, RAYWF_E_FIT, "gpu");
+    /* given back by its request, before it was ever answered */
+    Wire__GroupRemove remove = WIRE__GROUP_REMOVE__INIT;
+    remove.client = 70;
+    remove.request = 2;
+    SEND(&driver, WIRE_GROUP_REMOVE, &remove);
+    ck_assert_uint_eq(count(&driver, "groups"), 1);
+    /* a link that is made again: the same answer */
+    ask_group(&driver, 1, 2, 2, RAYWF_DIFFERENT_NODES, r->places);
+    Wire__GroupReady *again = want(&driver, WIRE_GROUP_READY);
+    ck_assert_uint_eq(again->group, r->group);
+    release(again);
+    release(r);
+    flush(&driver);
+    flush(&a);
+    flush(&b);
+}
+END_TEST
+
+/* The head was killed: a run says again what it holds, and has it. */
+START_TEST(test_places_restored)
+{
+    static struct fake driver, a;
+    driver = a = (struct fake){0};
+    attach(&a, false);
+    attach(&driver, false);
+    gpu_join(&a, "a", 1);
+    driver_join(&driver, 9, 70);
+    ask_group(&driver, 1, 1, 1, RAYWF_PACK, NULL);
+    Wire__GroupReady *r = want(&driver, WIRE_GROUP_READY);
+    restart_head(LONG);
+    flush(&driver);
+    flush(&a);
+    attach(&driver, false);
+    attach(&a, false);
+    driver_join(&driver, 9, 70);
+    ck_assert_uint_eq(count(&driver, "groups"), 0); /* it keeps none of a run's */
+    r->places[0]->gpus[0] = 1;                      /* the other card */
+    ask_group(&driver, 1, 1, 1, RAYWF_PACK, r->places);
+    ck_assert(!has(&driver, WIRE_GROUP_READY)); /* its node is not back */
+    gpu_join(&a, "a", 1);
+    Wire__GroupReady *back = want(&driver, WIRE_GROUP_READY);
+    ck_assert_uint_eq(back->request, 1);
+    ck_assert_uint_eq(back->places[0]->gpus[0], 1);
+    ck_assert(cpu_used(&driver) == 1);
+    release(back);
+    /* its card is taken: the other one goes to who asks */
+    ask_group(&driver, 2, 1, 1, RAYWF_PACK, NULL);
+    back = want(&driver, WIRE_GROUP_READY);
+    ck_assert_uint_eq(back->places[0]->gpus[0], 0);
+    release(back);
+    release(r);
+    client_leave(&driver, 70);
+    ck_assert(cpu_used(&driver) == 0);
+    flush(&driver);
+    flush(&a);
+}
+END_TEST
+
+START_TEST(test_places_lost)
+{
+    static struct fake driver, a, b;
+    driver = a = b = (struct fake){0};
+    restart_head(SHORT);
+    attach(&a, false);
+    attach(&driver, false);
+    gpu_join(&a, "a", 1);
+    driver_join(&driver, 9, 70);
+    ask_group(&driver, 1, 1, 1, RAYWF_PACK, NULL);
+    release(want(&driver, WIRE_GROUP_READY));
+    wire_link_close(a.link);
+    for (;;) { /* the driver beats meanwhile */
+        Wire__Beat beat = WIRE__BEAT__INIT;
+        SEND(&driver, WIRE_BEAT, &beat);
+        uv_run(&loop, UV_RUN_ONCE);
+        if (has(&driver, WIRE_GROUP_LOST))
+            break;
+    }
+    Wire__GroupLost *lost = want(&driver, WIRE_GROUP_LOST);
+    ck_assert_uint_eq(lost->request, 1);
+    ck_assert_ptr_nonnull(strstr(lost->text, "gone"));
+    release(lost);
+    flush(&driver);
+    flush(&a);
 }
 END_TEST
 
@@ -1004,31 +1289,31 @@ START_TEST(test_journal_torn_at_every_byte)
     end_head();
     char *path = rwf_fs_join(dir, "journal");
     unlink(path);
-    struct head__journal *j = head__journal_open(dir, count_record, &n, &err);
+    struct rwf_journal *j = rwf_journal_open(dir, count_record, &n, &err);
     ck_assert_msg(j != NULL, "%s", err.text);
-    ck_assert_ptr_null(head__journal_open(dir, count_record, &n, &err));
+    ck_assert_ptr_null(rwf_journal_open(dir, count_record, &n, &err));
     ck_assert_msg(strstr(err.text, "already") != NULL, "%s", err.text);
     for (int i = 0; i < 3; i++)
-        ck_assert_int_eq(head__journal_add(j, json_pack("{s:i}", "n", i), true, &err),
+        ck_assert_int_eq(rwf_journal_add(j, json_pack("{s:i}", "n", i), true, &err),
                          0);
-    head__journal_close(j);
+    rwf_journal_close(j);
     size_t len;
     char *text = rwf_fs_read(path, 4096, &len, NULL);
     for (size_t cut = 0; cut <= len; cut++) {
         n = 0;
         rwf_fs_write(path, text, cut, false, NULL);
-        j = head__journal_open(dir, count_record, &n, &err);
+        j = rwf_journal_open(dir, count_record, &n, &err);
         ck_assert_msg(j != NULL, "%s", err.text);
         /* A record whose newline alone is missing is whole. */
         ck_assert_int_eq(n, (int)((cut + 1) / (len / 3)));
-        head__journal_close(j);
+        rwf_journal_close(j);
     }
     text[len / 2] ^= 1; /* damage in the middle costs that line alone */
     rwf_fs_write(path, text, len, false, NULL);
     n = 0;
-    j = head__journal_open(dir, count_record, &n, &err);
+    j = rwf_journal_open(dir, count_record, &n, &err);
     ck_assert_int_eq(n, 2);
-    head__journal_close(j);
+    rwf_journal_close(j);
     free(text);
     free(path);
     start_head(true, LONG);
@@ -1062,6 +1347,451 @@ START_TEST(test_lists)
 }
 END_TEST
 
+/* --- nodes that are emptied --- */
+
+static void drain(struct fake *f, uint64_t request, const char *name, bool undo,
+                  int64_t timeout)
+{
+    Wire__NodeDrain d = WIRE__NODE_DRAIN__INIT;
+    d.request = request;
+    d.name = (char *)name;
+    d.undo = undo;
+    d.timeout = timeout;
+    SEND(f, WIRE_NODE_DRAIN, &d);
+}
+
+static void expect_done(struct fake *f, uint64_t request)
+{
+    Wire__Done *d = want(f, WIRE_DONE);
+    ck_assert_uint_eq(d->request, request);
+    release(d);
+}
+
+static void expect_recall(struct fake *f, uint64_t lease, bool kill, const char *says)
+{
+    Wire__HeadRecall *r = want(f, WIRE_HEAD_RECALL);
+    ck_assert_uint_eq(r->lease, lease);
+    ck_assert_int_eq(r->kill, kill);
+    ck_assert_msg(strstr(r->text, says) != NULL, "%s", r->text);
+    release(r);
+}
+
+static void expect_node(struct fake *f, const char *state)
+{
+    json_t *list = ask_list(f, "nodes");
+    const char *is =
+        json_string_value(json_object_get(json_array_get(list, 0), "state"));
+    ck_assert_msg(strcmp(is, state) == 0, "the node is %s, not %s", is, state);
+    json_decref(list);
+}
+
+static uint64_t granted(struct fake *f)
+{
+    Wire__HeadGrant *g = want(f, WIRE_HEAD_GRANT);
+    uint64_t lease = g->lease->lease;
+    release(g);
+    return lease;
+}
+
+START_TEST(test_drain)
+{
+    static struct fake f;
+    f = (struct fake){0};
+    attach(&f, true);
+    plain_join(&f, "a", 1);
+    client_join(&f, 7);
+    want_workers(&f, 7, 3, 1, 1);
+    uint64_t lease = granted(&f);
+    drain(&f, 11, "a", false, LONG);
+    expect_recall(&f, lease, false, "its node drains");
+    expect_done(&f, 11);
+    want_workers(&f, 7, 4, 1, 1);
+    expect_node(&f, "draining");
+    ck_assert(!has(&f, WIRE_HEAD_GRANT));
+    give_back(&f, lease);
+    expect_node(&f, "drained");
+    ck_assert(!has(&f, WIRE_HEAD_GRANT));
+    drain(&f, 12, "a", true, 0);
+    granted(&f);
+    expect_node(&f, "alive");
+    drain(&f, 13, "b", false, 0);
+    expect_error(&f, 13, RAYWF_E_ARGUMENT, "there is no node 'b' in this cluster; "
+                                           "there are: a");
+    flush(&f);
+}
+END_TEST
+
+START_TEST(test_drain_is_over)
+{
+    static struct fake f;
+    f = (struct fake){0};
+    attach(&f, true);
+    plain_join(&f, "a", 1);
+    client_join(&f, 7);
+    want_workers(&f, 7, 3, 1, 1);
+    uint64_t lease = granted(&f);
+    drain(&f, 11, "a", false, SHORT);
+    expect_recall(&f, lease, false, "its node drains");
+    expect_recall(&f, lease, true, "node a was drained, and its time was over");
+    flush(&f);
+}
+END_TEST
+
+/* It is drained still when the head comes back: the node says so. */
+START_TEST(test_drain_survives_head)
+{
+    static struct fake f;
+    f = (struct fake){0};
+    attach(&f, false);
+    plain_join(&f, "a", 1);
+    drain(&f, 11, "a", false, LONG);
+    Wire__NodeDrain *d = want(&f, WIRE_NODE_DRAIN);
+    ck_assert(!d->undo && !d->end);
+    release(d);
+    restart_head(LONG);
+    flush(&f);
+    attach(&f, false);
+    Wire__NodeJoin j = WIRE__NODE_JOIN__INIT;
+    j.name = (char *)"a";
+    j.cpu = 4;
+    j.session = 1;
+    j.draining = true;
+    SEND(&f, WIRE_NODE_JOIN, &j);
+    expect_node(&f, "drained");
+    flush(&f);
+}
+END_TEST
+
+/* One that says that it ends is not waited for. */
+START_TEST(test_node_leaves)
+{
+    static struct fake a, b;
+    a = b = (struct fake){0};
+    Wire__NodeDrain d = WIRE__NODE_DRAIN__INIT;
+    attach(&a, true);
+    plain_join(&a, "a", 1);
+    attach(&b, false);
+    plain_join(&b, "b", 2);
+    ck_assert_uint_eq(count(&a, "nodes"), 2);
+    d.name = (char *)"b";
+    d.end = true;
+    SEND(&b, WIRE_NODE_DRAIN, &d);
+    wire_link_close(b.link);
+    while (count(&a, "nodes") != 1)
+        uv_run(&loop, UV_RUN_NOWAIT);
+    flush(&a);
+    flush(&b);
+}
+END_TEST
+
+static void on_end(void *ctx)
+{
+    *(bool *)ctx = true;
+}
+
+START_TEST(test_all_end)
+{
+    static struct fake a, b;
+    static bool ended;
+    struct head_options o = {.dead_after = LONG, .end = on_end, .other_ctx = &ended};
+    Wire__NodeDrain d = WIRE__NODE_DRAIN__INIT, *told;
+    a = b = (struct fake){0};
+    ended = false;
+    end_head();
+    head = head_create(&loop, &o, NULL);
+    attach(&a, false);
+    plain_join(&a, "a", 1);
+    attach(&b, false);
+    plain_join(&b, "b", 2);
+    d.request = 5;
+    d.end = true;
+    SEND(&a, WIRE_NODE_DRAIN, &d);
+    expect_done(&a, 5);
+    told = want(&b, WIRE_NODE_DRAIN);
+    ck_assert(told->end);
+    release(told);
+    wire_link_close(b.link);
+    while (b.link)
+        uv_run(&loop, UV_RUN_ONCE);
+    ck_assert(!ended);
+    wire_link_close(a.link);
+    while (!ended)
+        uv_run(&loop, UV_RUN_ONCE);
+    flush(&a);
+    flush(&b);
+}
+END_TEST
+
+/* --- what only a node can answer --- */
+
+START_TEST(test_relay)
+{
+    static struct fake node, asker;
+    node = asker = (struct fake){0};
+    Wire__List l = WIRE__LIST__INIT, *got;
+    Wire__Listed answer = WIRE__LISTED__INIT, *back;
+    attach(&node, false);
+    plain_join(&node, "a", 1);
+    attach(&asker, false);
+    l.request = 8;
+    l.what = (char *)"doctor";
+    l.about = (char *)"a\nx,y";
+    SEND(&asker, WIRE_LIST, &l);
+    got = want(&node, WIRE_LIST);
+    ck_assert_str_eq(got->about, "x,y");
+    answer.request = got->request;
+    answer.json = (char *)"{}";
+    SEND(&node, WIRE_LISTED, &answer);
+    back = want(&asker, WIRE_LISTED);
+    ck_assert_uint_eq(back->request, 8);
+    ck_assert_str_eq(back->json, "{}");
+    release(back);
+    release(got);
+    SEND(&node, WIRE_LISTED, &answer); /* twice: nobody waits */
+    l.about = (char *)"nobody";
+    SEND(&asker, WIRE_LIST, &l);
+    expect_error(&asker, 8, RAYWF_E_ARGUMENT, "node 'nobody' is not there");
+    /* The node goes while it is asked. */
+    l.about = (char *)"a";
+    SEND(&asker, WIRE_LIST, &l);
+    release(want(&node, WIRE_LIST));
+    Wire__NodeDrain d = WIRE__NODE_DRAIN__INIT;
+    d.name = (char *)"a";
+    d.end = true;
+    SEND(&node, WIRE_NODE_DRAIN, &d);
+    wire_link_close(node.link);
+    expect_error(&asker, 8, RAYWF_E_ARGUMENT, "the node is gone");
+    flush(&node);
+    flush(&asker);
+}
+END_TEST
+
+/* Who asks goes first. */
+START_TEST(test_relay_without_asker)
+{
+    static struct fake node, asker;
+    node = asker = (struct fake){0};
+    Wire__List l = WIRE__LIST__INIT, *got;
+    Wire__Listed answer = WIRE__LISTED__INIT;
+    attach(&node, false);
+    plain_join(&node, "a", 1);
+    attach(&asker, false);
+    l.what = (char *)"doctor";
+    l.about = (char *)"a";
+    SEND(&asker, WIRE_LIST, &l);
+    got = want(&node, WIRE_LIST);
+    wire_link_close(asker.link);
+    while (asker.link)
+        uv_run(&loop, UV_RUN_ONCE);
+    answer.request = got->request;
+    answer.json = (char *)"{}";
+    SEND(&node, WIRE_LISTED, &answer);
+    ck_assert_uint_eq(count(&node, "nodes"), 1);
+    release(got);
+    flush(&node);
+    flush(&asker);
+}
+END_TEST
+
+/* --- between nodes --- */
+
+/* One that others reach. */
+static void open_join(struct fake *f, const char *name, uint64_t session, double cpu,
+                      Wire__Lease *lease, bool again)
+{
+    Wire__NodeJoin j = WIRE__NODE_JOIN__INIT;
+    j.name = (char *)name;
+    j.cpu = cpu;
+    j.memory = (uint64_t)8 << 30;
+    j.session = session;
+    j.peer = (char *)"127.0.0.1:7";
+    j.leases = &lease;
+    j.n_leases = lease != NULL;
+    j.again = again;
+    SEND(f, WIRE_NODE_JOIN, &j);
+    release(want(f, WIRE_NODE_WELCOME));
+}
+
+static Wire__Lease *lent(struct fake *f)
+{
+    Wire__HeadLend *m = want(f, WIRE_HEAD_LEND);
+    Wire__Lease *l = copy(&m->lease->base);
+    ck_assert_str_eq(l->home, "a");
+    release(m);
+    return l;
+}
+
+/* a has one core, b two: a's first. */
+START_TEST(test_lends)
+{
+    static struct fake a, b;
+    a = b = (struct fake){0};
+    attach(&a, false);
+    attach(&b, false);
+    open_join(&a, "a", 1, 1, NULL, false);
+    open_join(&b, "b", 2, 2, NULL, false);
+    client_join(&a, 70);
+    want_workers(&a, 70, 3, 1, 9);
+    release(want(&a, WIRE_HEAD_GRANT));
+    Wire__Lease *l[] = {lent(&b), lent(&b)};
+    ck_assert_uint_eq(l[0]->client, 70);
+    ck_assert_uint_eq(l[0]->lane, 3);
+    ck_assert(cpu_used(&a) == 3);
+    ck_assert(!has(&a, WIRE_HEAD_GRANT));
+    give_back(&a, l[0]->lease); /* it is not a's to return */
+    ck_assert(cpu_used(&a) == 3);
+    give_back(&b, l[0]->lease);
+    release(lent(&b)); /* it is still wanted */
+    want_workers(&a, 70, 3, 1, 0);
+    give_back(&b, l[1]->lease);
+    ck_assert(cpu_used(&b) == 2);
+    release(l[0]);
+    release(l[1]);
+    flush(&a);
+    flush(&b);
+}
+END_TEST
+
+/* Nobody could make a link to a: its clients stay there. */
+START_TEST(test_lends_not)
+{
+    static struct fake a, b;
+    a = b = (struct fake){0};
+    attach(&a, false);
+    attach(&b, false);
+    join(&a, "a", 1, 1, NULL, 0, NULL, 0);
+    open_join(&b, "b", 2, 2, NULL, false);
+    client_join(&a, 70);
+    want_workers(&a, 70, 3, 1, 9);
+    release(want(&a, WIRE_HEAD_GRANT));
+    ck_assert(cpu_used(&a) == 1);
+    ck_assert(cpu_used(&b) == 1);
+    ck_assert(!has(&b, WIRE_HEAD_LEND));
+    flush(&a);
+    flush(&b);
+}
+END_TEST
+
+/* The head comes back; b joins before a, or a (gone) never does. */
+START_TEST(test_lent_survives_head)
+{
+    const bool gone = _i;
+    static struct fake a, b;
+    a = b = (struct fake){0};
+    attach(&a, false);
+    attach(&b, false);
+    open_join(&a, "a", 1, 0, NULL, false);
+    open_join(&b, "b", 2, 1, NULL, false);
+    client_join(&a, 70);
+    want_workers(&a, 70, 3, 1, 9);
+    Wire__Lease *l = lent(&b);
+    restart_head(gone ? SHORT : LONG);
+    flush(&a);
+    flush(&b);
+    attach(&b, true);
+    open_join(&b, "b", 2, 1, l, true);
+    ck_assert(!has(&b, WIRE_HEAD_RECALL));
+    if (gone) {
+        Wire__HeadRecall *r = want(&b, WIRE_HEAD_RECALL);
+        ck_assert_uint_eq(r->lease, l->lease);
+        ck_assert(r->kill);
+        release(r);
+    } else {
+        ck_assert(cpu_used(&b) == 0); /* not yet */
+        attach(&a, true);
+        open_join(&a, "a", 1, 0, NULL, true);
+        client_join(&a, 70);
+        want_workers(&a, 70, 3, 1, 9);
+        ck_assert(cpu_used(&a) == 1);
+        ck_assert(!has(&b, WIRE_HEAD_RECALL));
+        ck_assert(!has(&b, WIRE_HEAD_LEND));
+        give_back(&b, l->lease);
+        release(lent(&b));
+    }
+    release(l);
+    flush(&a);
+    flush(&b);
+}
+END_TEST
+
+/* What only a node that has not come back yet can hold is not refused before. */
+START_TEST(test_waits_for_nodes)
+{
+    static struct fake a;
+    a = (struct fake){0};
+    restart_head(SHORT);
+    attach(&a, true);
+    open_join(&a, "a", 1, 0, NULL, true);
+    client_join(&a, 70);
+    want_workers(&a, 70, 3, 1, 9);
+    Wire__HeadRefuse *r = want(&a, WIRE_HEAD_REFUSE);
+    ck_assert_int_eq(r->code, RAYWF_E_FIT);
+    ck_assert_uint_eq(r->lane, 3);
+    ck_assert_uint_eq(count(&a, "why"), 0);
+    release(r);
+    flush(&a);
+}
+END_TEST
+
+static size_t count_alive(struct fake *f)
+{
+    json_t *nodes = ask_list(f, "nodes"), *node;
+    size_t i, n = 0;
+    json_array_foreach(nodes, i, node) n +=
+        strcmp(json_string_value(json_object_get(node, "state")), "alive") == 0;
+    json_decref(nodes);
+    return n;
+}
+
+/* Created from a, it is on b; c calls it; b is lost, and it is on c. */
+START_TEST(test_actor_elsewhere)
+{
+    static struct fake a, b, c;
+    a = b = c = (struct fake){0};
+    attach(&a, false);
+    attach(&b, false);
+    open_join(&a, "a", 1, 0, NULL, false);
+    open_join(&b, "b", 2, 1, NULL, false);
+    client_join(&a, 70);
+    create_actor(&a, 70, 1, (struct actor_is){.name = "x", .max_restarts = 1});
+    uint64_t x = found(&a, 1);
+    Wire__HeadActorStart *start = want(&b, WIRE_HEAD_ACTOR_START);
+    ck_assert_uint_eq(start->spec->actor, x);
+    release(start);
+    actor_is(&b, x, "alive", 0);
+    for (bool alive = false; !alive;) {
+        Wire__ActorState *s = want(&a, WIRE_ACTOR_STATE);
+        alive = strcmp(s->state, "alive") == 0;
+        ck_assert(!alive || strcmp(s->node, "b") == 0);
+        release(s);
+    }
+    attach(&c, false);
+    open_join(&c, "c", 3, 1, NULL, false);
+    Wire__ActorFind find = WIRE__ACTOR_FIND__INIT;
+    find.request = 5;
+    find.name = (char *)"x";
+    SEND(&c, WIRE_ACTOR_FIND, &find);
+    ck_assert_uint_eq(found(&c, 5), x);
+    expect_state(&c, x, "alive");
+    wire_link_close(b.link);
+    while (b.link)
+        uv_run(&loop, UV_RUN_ONCE);
+    while (count_alive(&a) == 3) /* the head has heard of it, too */
+        uv_run(&loop, UV_RUN_NOWAIT);
+    attach(&b, false);
+    open_join(&b, "b", 22, 0, NULL, false); /* it was started anew, with nothing */
+    expect_state(&c, x, "restarting");
+    start = want(&c, WIRE_HEAD_ACTOR_START);
+    ck_assert_uint_eq(start->spec->actor, x);
+    release(start);
+    actor_is(&c, x, "alive", 0);
+    expect_state(&a, x, "alive");
+    flush(&a);
+    flush(&b);
+    flush(&c);
+}
+END_TEST
+
 int main(void)
 {
     rwf_log_set_level(RWF_LOG_ERROR); /* it warns of what is done to it here */
@@ -1075,16 +1805,35 @@ int main(void)
     tcase_add_test(t, test_client_leaves);
     tcase_add_test(t, test_link_drops);
     tcase_add_test(t, test_silent_node);
+    tcase_add_test(t, test_head_was_held_up);
     tcase_add_test(t, test_bad_joins);
+    tcase_add_loop_test(t, test_long_joins, 0, 7);
+    tcase_add_test(t, test_wants_without_end);
     tcase_add_test(t, test_actor_life);
     tcase_add_test(t, test_actor_names);
     tcase_add_test(t, test_actor_owner_ends);
+    tcase_add_loop_test(t, test_actor_comes_back, 0, 2);
     tcase_add_test(t, test_actor_survives_head);
     tcase_add_test(t, test_actor_never_twice);
     tcase_add_test(t, test_groups);
+    tcase_add_test(t, test_places);
+    tcase_add_test(t, test_places_restored);
+    tcase_add_test(t, test_places_lost);
     tcase_add_test(t, test_head_ends_at_every_message);
     tcase_add_test(t, test_journal_torn_at_every_byte);
     tcase_add_test(t, test_lists);
+    tcase_add_test(t, test_drain);
+    tcase_add_test(t, test_drain_is_over);
+    tcase_add_test(t, test_drain_survives_head);
+    tcase_add_test(t, test_node_leaves);
+    tcase_add_test(t, test_all_end);
+    tcase_add_test(t, test_lends);
+    tcase_add_test(t, test_lends_not);
+    tcase_add_loop_test(t, test_lent_survives_head, 0, 2);
+    tcase_add_test(t, test_waits_for_nodes);
+    tcase_add_test(t, test_actor_elsewhere);
+    tcase_add_test(t, test_relay);
+    tcase_add_test(t, test_relay_without_asker);
     suite_add_tcase(s, t);
     SRunner *sr = srunner_create(s);
     srunner_run_all(sr, CK_NORMAL);

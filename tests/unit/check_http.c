@@ -86,6 +86,8 @@ static void answer(struct server *s, int fd, const char *path, const char *reque
         send_body(fd, 0, BODY_LEN, "");
     else if (strcmp(path, "/ranges") == 0) /* three pieces */
         send_body(fd, same ? from : 0, 40000, tag);
+    else if (strcmp(path, "/pieces") == 0) /* four pieces: more than there are tries */
+        send_body(fd, same ? from : 0, 33000, tag);
     else if (strcmp(path, "/changed") == 0) /* cut, then another version of the file */
         send_body(fd, 0, hit == 1 ? 40000 : BODY_LEN,
                   hit == 1 ? "ETag: \"v0\"\r\n" : tag);
@@ -248,6 +250,7 @@ static const struct {
     int hits;
 } good[] = {
     { "/good", true, 1 },    { "/good", false, 1 },   { "/ranges", true, 3 },
+    { "/pieces", true, 4 },
     { "/ranges", false, 3 }, { "/changed", true, 2 }, { "/changed", false, 2 },
     { "/no-tag", true, 2 },  { "/no-tag", false, 2 }, { "/busy", true, 3 },
     { "/to-good", true, 2 },

@@ -408,6 +408,117 @@ START_TEST(groups_are_whole_or_not)
 }
 END_TEST
 
+/* Where the inputs are counts when there is room and the policy does not say otherwise.
+ */
+static const struct prefer_case {
+    const char *what;
+    uint32_t bundles;
+    enum plan_placement placement;
+    double cpu;
+    const char *zone; /* that the bundles must be in; or NULL */
+    uint32_t taken;   /* of node 2's 4 cores */
+    int on[3];        /* bundles on each node afterwards */
+} prefer_cases[] = {
+    {"one that packs", 1, PLAN_PACK, 1, NULL, 0, {0, 0, 1}},
+    {"with some room", 1, PLAN_PACK, 1, NULL, 3, {0, 0, 1}},
+    {"it is full", 1, PLAN_PACK, 1, NULL, 4, {1, 0, 0}},
+    {"its label is another", 1, PLAN_PACK, 1, "a", 0, {1, 0, 0}},
+    {"a gang that packs", 4, PLAN_PACK, 1, NULL, 0, {0, 0, 4}},
+    {"a gang on one node", 3, PLAN_SAME_NODE, 1, NULL, 1, {0, 0, 3}},
+    {"no room for all of it", 4, PLAN_SAME_NODE, 1, NULL, 1, {4, 0, 0}},
+    {"more than it holds", 5, PLAN_PACK, 1, NULL, 0, {1, 0, 4}},
+    {"a gang of another label", 4, PLAN_PACK, 1, "a", 0, {4, 0, 0}},
+    {"spread wins", 3, PLAN_SPREAD, 1, NULL, 0, {1, 1, 1}},
+    {"different nodes win", 3, PLAN_DIFFERENT_NODES, 1, NULL, 0, {1, 1, 1}},
+};
+
+START_TEST(groups_prefer_the_node_of_their_inputs)
+{
+    const struct prefer_case *k = &prefer_cases[_i];
+    static const char *const zone = "zone", *const names[] = {"n0", "n1", "n2"};
+    struct schedule_cluster *c = schedule_cluster_create();
+    for (int i = 0; i < 3; i++) {
+        const char *value = i == 2 ? "b" : "a";
+        struct schedule_machine m = plain_node(names[i], 4, 0);
+        m.label_keys = (const char **)(uintptr_t)&zone;
+        m.label_values = &value;
+        m.label_count = 1;
+        schedule_cluster_add(c, &m);
+    }
+    struct schedule_leases *l = schedule_leases_create(c);
+    struct schedule_need bundles[8];
+    add_job(l, 1, 0, 1);
+    struct schedule_ask a = plain_ask(1, 1, 1, 0, k->taken);
+    a.prefer = 2;
+    ask(l, &a);
+    for (uint32_t i = 0; i < k->taken; i++)
+        ck_assert_uint_eq(schedule_leases_next(l, 0).node, 2);
+    for (uint32_t i = 0; i < k->bundles; i++)
+        bundles[i] =
+            (struct schedule_need){.cpu = k->cpu,
+                                   .label_keys = (const char **)(uintptr_t)&zone,
+                                   .label_values = (const char **)&k->zone,
+                                   .label_count = k->zone != NULL};
+    struct schedule_group g = {.id = 9,
+                               .job = 1,
+                               .bundles = bundles,
+                               .bundle_count = k->bundles,
+                               .placement = k->placement,
+                               .preferred = true,
+                               .prefer = 2};
+    ck_assert_int_eq(schedule_leases_group_add(l, &g, 0, NULL), 0);
+    ck_assert_int_eq(schedule_leases_next(l, 0).verb, SCHEDULE_LEASE_GROUP_READY);
+    int on[3] = {0};
+    for (uint32_t i = 0; i < k->bundles; i++)
+        on[schedule_leases_group_node(l, 9, (int)i)]++;
+    for (int i = 0; i < 3; i++)
+        ck_assert_msg(on[i] == k->on[i], "%s: %d on node %d", k->what, on[i], i);
+    schedule_leases_destroy(l);
+    schedule_cluster_destroy(c);
+}
+END_TEST
+
+/* First the client's node; when that is full the one that has what it reads; when that
+ * is full, too, any other. */
+START_TEST(asks_go_near_when_their_own_node_is_full)
+{
+    static const char *const names[] = {"n0", "n1", "n2"};
+    static const uint32_t expected[] = {0, 2, 2, 1, 1};
+    struct schedule_cluster *c = schedule_cluster_create();
+    for (int i = 0; i < 3; i++) {
+        struct schedule_machine m = plain_node(names[i], i == 0 ? 1 : 2, 0);
+        schedule_cluster_add(c, &m);
+    }
+    struct schedule_leases *l = schedule_leases_create(c);
+    add_job(l, 1, 0, 1);
+    struct schedule_ask a = plain_ask(1, 1, 1, 0, 5), spread = plain_ask(2, 1, 1, 0, 1);
+    a.prefer = 0;
+    ask(l, &a);
+    schedule_leases_near(l, 1, 2);
+    for (size_t i = 0; i < RWF_COUNT(expected); i++)
+        ck_assert_uint_eq(schedule_leases_next(l, 0).node, expected[i]);
+    ck_assert_int_eq(schedule_leases_next(l, 0).verb, SCHEDULE_LEASE_NONE);
+    /* anywhere again, and a node that is not there (any more) */
+    schedule_leases_near(l, 1, SCHEDULE_NO_NODE);
+    schedule_leases_release(l, 2, 0); /* n2's */
+    ck_assert_uint_eq(schedule_leases_next(l, 0).node, 2);
+    schedule_leases_near(l, 1, 77);
+    schedule_leases_release(l, 3, 0);
+    ck_assert_uint_eq(schedule_leases_next(l, 0).node, 2);
+    /* one that spreads does not care */
+    schedule_leases_drop(l, 1);
+    for (uint64_t i = 1; i <= 7; i++)
+        schedule_leases_release(l, i, 0);
+    spread.placement = PLAN_SPREAD;
+    ask(l, &spread);
+    schedule_leases_near(l, 2, 2);
+    ck_assert_uint_eq(schedule_leases_next(l, 0).node, 0);
+    schedule_leases_near(l, 99, 2); /* no such ask */
+    schedule_leases_destroy(l);
+    schedule_cluster_destroy(c);
+}
+END_TEST
+
 START_TEST(a_group_is_refused_when_it_can_never_be_whole)
 {
     struct schedule_machine m = plain_node("one", 9, 0);
@@ -420,7 +531,7 @@ START_TEST(a_group_is_refused_when_it_can_never_be_whole)
     add_job(l, 1, 0, 1);
     ck_assert_int_eq(schedule_leases_group_add(l, &g, 0, &err), -1);
     ck_assert_int_eq(err.code, RWF_E_FIT);
-    ck_assert_msg(strstr(err.text, "together holds 2 (1 missing)") != NULL, "%s",
+    ck_assert_msg(strstr(err.text, "holds 2 (1 missing)") != NULL, "%s",
                   err.text);
     g.bundles = mixed;
     ck_assert_int_eq(schedule_leases_group_add(l, &g, 0, &err), 0);
@@ -831,6 +942,9 @@ int main(void)
     tcase_add_test(tc, a_large_ask_does_not_starve);
     tcase_add_test(tc, a_node_is_asked_for_by_its_name);
     tcase_add_test(tc, groups_are_whole_or_not);
+    tcase_add_loop_test(tc, groups_prefer_the_node_of_their_inputs, 0,
+                        (int)(sizeof(prefer_cases) / sizeof(prefer_cases[0])));
+    tcase_add_test(tc, asks_go_near_when_their_own_node_is_full);
     tcase_add_test(tc, a_group_is_refused_when_it_can_never_be_whole);
     tcase_add_test(tc, a_group_of_higher_priority_ends_what_it_needs);
     tcase_add_test(tc, a_restarted_head_takes_leases_over);

@@ -6,7 +6,7 @@
  * of a frame in its ring.
  */
 #include "config.h"
-#include "node/node.h"
+#include "far/far.h"
 #include <check.h>
 #include <dirent.h>
 #include <errno.h>
@@ -26,7 +26,7 @@
 #include "native/raywf.h"
 #include "store/store.h"
 
-#define LONG (30 * RWF_NS_PER_S) /* a test that waits so long has failed */
+#define LONG (300 * RWF_NS_PER_S) /* a test that waits so long has failed */
 #define MIB ((size_t)1 << 20)
 #define SEND(fd, type, m) ck_assert(wire_send(fd, type, &(m)->base, NULL, 0, NULL) == 0)
 
@@ -363,6 +363,7 @@ static void create_node(const struct node_options *given)
         .name = "here", .cpu = 4, .memory = (int64_t)1 << 30};
     struct node_options o = given ? *given : (struct node_options){0};
     struct rwf_err err = RWF_ERR_INIT;
+    o.far = &far_nodes;
     o.folder = dir;
     o.machine = &machine;
     o.store = 16 * MIB;

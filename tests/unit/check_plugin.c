@@ -124,6 +124,33 @@ START_TEST(files)
 }
 END_TEST
 
+static int nothing(struct raywf_call *call)
+{
+    (void)call;
+    return 0;
+}
+
+START_TEST(builtin)
+{
+    static const struct raywf_function functions[] = {{"nothing", nothing, NULL},
+                                                      {0}};
+    static const struct raywf_plugin table = {
+        RAYWF_ABI, sizeof(struct raywf_plugin), functions, NULL};
+    static const struct native_builtin all[] = {{"model", &table}, {0}};
+    struct rwf_err err = RWF_ERR_INIT;
+
+    refused("raywf:model", "there is no built-in plugin of this name");
+    native_plugin_builtins(all);
+    refused("raywf:modle", "did you mean 'raywf:model'?");
+    struct native_plugin *p = native_plugin_open("raywf:model", &err);
+    ck_assert_msg(p, "%s", err.text);
+    ck_assert_str_eq(native_plugin_path(p), "raywf:model");
+    ck_assert(native_plugin_function(p, "nothing", &err) == nothing);
+    native_plugin_free(p);
+    native_plugin_builtins(NULL);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("plugin");
@@ -135,6 +162,7 @@ int main(void)
     tcase_add_test(t, names);
     tcase_add_test(t, bad);
     tcase_add_test(t, files);
+    tcase_add_test(t, builtin);
     srunner_run_all(r, CK_ENV);
     int failed = srunner_ntests_failed(r);
     srunner_free(r);

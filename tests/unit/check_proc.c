@@ -7,6 +7,7 @@
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,7 +23,8 @@
 
 #define MIB (1024 * 1024)
 
-static char dir[128];
+static char top[128]; /* what attempts share is here */
+static char dir[192]; /* of an attempt, in it */
 static uv_loop_t loop;
 
 struct outcome {
@@ -36,8 +38,10 @@ struct outcome {
 
 static void setup(void)
 {
-    strcpy(dir, "/tmp/raywf-proc-XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(dir));
+    strcpy(top, "/tmp/raywf-proc-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(top));
+    snprintf(dir, sizeof(dir), "%s/first", top);
+    ck_assert_int_eq(mkdir(dir, 0755), 0);
     ck_assert_int_eq(uv_loop_init(&loop), 0);
 }
 
@@ -47,7 +51,7 @@ static void teardown(void)
     ck_assert_int_eq(uv_loop_close(&loop), 0);
     rwf_redact_clear();
     node__limit_force_watch(false);
-    rwf_fs_rmtree(dir, NULL);
+    rwf_fs_rmtree(top, NULL);
 }
 
 static void on_report(void *ctx, const json_t *line)
@@ -128,6 +132,23 @@ static char *slurp(const char *name)
     return text;
 }
 
+/* Where an attempt says that what it inherited is. */
+static char *inherited_name(void)
+{
+    char *text = slurp("raywf-cmd.sh"), *at = strstr(text, "../env-");
+    ck_assert_msg(at != NULL, "%s", text);
+    char *name = rwf_xstrndup(at, strcspn(at, "\n"));
+    free(text);
+    return name;
+}
+
+static char *slurp_inherited(void)
+{
+    char *name = inherited_name(), *text = slurp(name);
+    free(name);
+    return text;
+}
+
 static void put_file(const char *name, const char *text, mode_t mode)
 {
     char *path = rwf_fs_join(dir, name);
@@ -179,7 +200,7 @@ static bool alive(const char *pid_file)
 static bool dies(const char *pid_file)
 {
     pid_t pid = pid_in(pid_file);
-    for (int i = 0; i < 2000 && pid_alive(pid); i++)
+    for (int i = 0; i < 100000 && pid_alive(pid); i++)
         usleep(1000);
     return !pid_alive(pid);
 }
@@ -300,10 +321,10 @@ START_TEST(test_environment)
     char *want = rwf_xasprintf("yes new a 'b %s tasks.a 3 1,3\n", own_run);
     assert_file("stdout", want);
     free(want);
-    char *text = slurp("cmd.sh");
+    char *text = slurp("raywf-cmd.sh");
     assert_has(text, "export CHANGED=new\n");
     free(text);
-    text = slurp("env.txt");
+    text = slurp_inherited();
     assert_has(text, "INHERITED=yes\n");
     assert_has(text, "MY_TOKEN=[hidden]\n");
     ck_assert_ptr_null(strstr(text, "hush-hush"));
@@ -324,7 +345,7 @@ START_TEST(test_cmd_sh_replays)
     spec.env = env;
     run_spec(&o, &spec);
     char *first = slurp("stdout");
-    char *command = rwf_xasprintf("cd / && %s/cmd.sh > %s/again", dir, dir);
+    char *command = rwf_xasprintf("cd / && %s/raywf-cmd.sh > %s/again", dir, dir);
     ck_assert_int_eq(system(command), 0);
     assert_file("again", first);
     free(command);
@@ -538,42 +559,142 @@ END_TEST
 
 /* --- output --- */
 
+static void next_folder(const char *name)
+{
+    snprintf(dir, sizeof(dir), "%s/%s", top, name);
+    ck_assert_int_eq(mkdir(dir, 0755), 0);
+}
+
 /* Files that many steps share by links are never written through one of them. */
 START_TEST(test_shared_files)
 {
     struct outcome o = { 0 };
-    char *first = rwf_xstrdup(dir);
     run_shell(&o, "true");
     assert_file("stdout", "");
     end(&o);
-    char *sub = rwf_fs_join(first, "second");
-    ck_assert_int_eq(mkdir(sub, 0755), 0);
-    strcat(dir, "/second");
+    char *known = inherited_name();
+    next_folder("second");
     struct outcome second = { 0 };
     run_shell(&second, "true");
-    char *command =
-        rwf_xasprintf("cd %s && test stdout -ef ../stdout && test env.txt -ef "
-                      "../env.txt && ! test cmd.sh -ef ../cmd.sh",
-                      dir);
+    char *command = rwf_xasprintf("cd %s && test stdout -ef ../first/stdout && test "
+                                  "$(ls -d ../env-* | wc -l) = 1",
+                                  dir);
     ck_assert_int_eq(system(command), 0);
     free(command);
+    char *same = inherited_name();
+    ck_assert_str_eq(same, known);
+    free(same);
+    free(known);
     end(&second);
     struct outcome third = { 0 };
     setenv("NEW_ONE", "1", 1);
     run_shell(&third, "echo loud; echo loud >&2");
     assert_file("stdout", "loud\n");
-    char *text = slurp("env.txt");
+    char *text = slurp_inherited();
     assert_has(text, "NEW_ONE=1\n");
     free(text);
     end(&third);
-    strcpy(dir, first);
+    snprintf(dir, sizeof(dir), "%s/first", top);
     assert_file("stdout", "");
     assert_file("stderr", "");
-    text = slurp("env.txt");
+    text = slurp_inherited();
     ck_assert_ptr_null(strstr(text, "NEW_ONE"));
     free(text);
-    free(sub);
-    free(first);
+}
+END_TEST
+
+/* What a step writes into its folder is its own: no record is changed by it, and no
+ * file of ours is taken for one of its. */
+START_TEST(test_records_are_safe)
+{
+    struct outcome one = {0}, two = {0};
+    setenv("INHERITED", "yes", 1);
+    run_shell(&one, "true");
+    end(&one);
+    next_folder("second");
+    run_shell(&two, "test ! -e env.txt && test ! -e cmd.sh && echo mine > env.txt && "
+                    "echo mine > cmd.sh");
+    ck_assert_int_eq(two.exit.exit_code, 0);
+    assert_file("env.txt", "mine\n");
+    assert_file("cmd.sh", "mine\n");
+    end(&two);
+    static const char *const folders[] = {"second", "first"};
+    for (size_t i = 0; i < RWF_COUNT(folders); i++) {
+        snprintf(dir, sizeof(dir), "%s/%s", top, folders[i]);
+        char *env = slurp_inherited(), *command = slurp("raywf-cmd.sh");
+        assert_has(env, "INHERITED=yes\n");
+        assert_has(command, "\nexec sh -c ");
+        free(env);
+        free(command);
+    }
+}
+END_TEST
+
+static void on_output(void *ctx, int stream, const void *data, size_t size)
+{
+    struct rwf_str *told = ctx;
+    rwf_str_addn(&told[stream - 1], data, size);
+}
+
+START_TEST(test_output_is_told)
+{
+    struct outcome o = {0};
+    struct rwf_str told[2] = {{0}};
+    json_t *argv = shell("echo out; echo err >&2; echo 123456789");
+    struct proc_spec spec = spec_for(argv);
+    spec.log_limit = 6;
+    begin(&o, &spec);
+    proc_tap(o.p, on_output, told);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    ck_assert_str_eq(told[0].data, "out\n123456789\n"); /* all, whatever is kept */
+    ck_assert_str_eq(told[1].data, "err\n");
+    rwf_str_free(&told[0]);
+    rwf_str_free(&told[1]);
+    json_decref(argv);
+    end(&o);
+}
+END_TEST
+
+START_TEST(test_held_output_waits)
+{
+    struct outcome o = {0};
+    struct rwf_str told[2] = {{0}};
+    json_t *argv = shell("head -c 1000000 /dev/zero | tr '\\0' x");
+    struct proc_spec spec = spec_for(argv);
+    begin(&o, &spec);
+    proc_tap(o.p, on_output, told);
+    proc_hold(o.p, true);
+    for (int i = 0; i < 50; i++) {
+        uv_run(&loop, UV_RUN_NOWAIT);
+        poll(NULL, 0, 2);
+    }
+    ck_assert_uint_eq(told[0].len, 0);
+    ck_assert_int_eq(o.done, 0); /* it cannot go on */
+    proc_hold(o.p, false);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    ck_assert_uint_eq(told[0].len, 1000000);
+    rwf_str_free(&told[0]);
+    json_decref(argv);
+    end(&o);
+}
+END_TEST
+
+/* Once it has ended, what lies in its pipes is read all the same. */
+START_TEST(test_held_output_is_not_lost)
+{
+    struct outcome o = {0};
+    struct rwf_str told[2] = {{0}};
+    json_t *argv = shell("echo last words");
+    struct proc_spec spec = spec_for(argv);
+    begin(&o, &spec);
+    proc_tap(o.p, on_output, told);
+    proc_hold(o.p, true);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    ck_assert_int_eq(o.done, 1);
+    ck_assert_str_eq(told[0].data, "last words\n");
+    rwf_str_free(&told[0]);
+    json_decref(argv);
+    end(&o);
 }
 END_TEST
 
@@ -626,9 +747,9 @@ START_TEST(test_secret_cut_in_two)
     assert_file("stdout", "a [secret:token] bs3cr");
     assert_file("stderr", "[secret:token]\n");
     ck_assert_str_eq(o.tail, "[secret:token]");
-    char *command = rwf_xasprintf("grep -rF \"s3cr3t'value\" %s", dir);
+    char *command = rwf_xasprintf("grep -rF \"s3cr3t'value\" %s", top);
     ck_assert_int_ne(system(command), 0);
-    char *text = slurp("cmd.sh");
+    char *text = slurp("raywf-cmd.sh");
     assert_has(text, "export TOKEN='[secret:token]' # a secret is not kept here");
     free(text);
     free(command);
@@ -784,6 +905,10 @@ static Suite *suite(void)
         test_fled_child_holds_the_pipes,
         test_sweep_spares_ancestors,
         test_shared_files,
+        test_records_are_safe,
+        test_output_is_told,
+        test_held_output_waits,
+        test_held_output_is_not_lost,
         test_log_limit,
         test_log_just_over_limit,
         test_secret_cut_in_two,

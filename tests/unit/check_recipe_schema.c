@@ -61,10 +61,11 @@ static const struct {
      "merge keys are not part of YAML 1.2; use defaults:, include:, or an alias for a "
      "whole value"},
     {"run: x, max: 1", "E0107", "'max' does not belong in tasks.t",
-     "'max' belongs in tasks.NAME.retry or tasks.NAME.retry.backoff"},
+     "'max' belongs in tasks.NAME.retry, tasks.NAME.gang.ranks or "
+     "tasks.NAME.retry.backoff"},
     {"run: x, path: a", "E0107", "'path' does not belong in tasks.t",
-     "'path' belongs in datasets.NAME.read, datasets.NAME.write or "
-     "train.NAME.tokenizer"},
+     "'path' belongs in models.NAME, datasets.NAME.read or "
+     "datasets.NAME.write"},
     {"run: x, retry: {maxx: 1}", "E0101", "unknown key 'maxx' in tasks.t.retry",
      "did you mean 'max'?"},
     {"run: x, retry: {timeout: 1s}", "E0107",
@@ -98,7 +99,7 @@ static const struct {
     {"run: x, argv: [y]", "E0108",
      "tasks.t has 'run' and 'argv', which exclude each other",
      "keep exactly one of them"},
-    {"help: x", "E0108", "tasks.t needs one of 'run', 'argv' or 'native'",
+    {"help: x", "E0108", "tasks.t needs one of 'run', 'argv', 'native' or 'gang'",
      "add exactly one of them"},
     {"run: x, matrix: {a: [1]}, foreach: [1]", "E0108",
      "tasks.t cannot have both 'matrix' and 'foreach'", "keep one of them"},
@@ -128,9 +129,9 @@ END_TEST
 START_TEST(finds_everything_at_once)
 {
     check_text(
-        "name: A\nmodels: {}\ntasks:\n  a: {run: 1, x: 2}\n  b: {argv: [], y: 1}\n"
+        "name: A\ncluster: {}\ntasks:\n  a: {run: 1, x: 2}\n  b: {argv: [], y: 1}\n"
         "checks:\n  c: {op: '=', than: 1}\n");
-    static const char *const codes[] = {"E0103", "E0106", "E0110", "E0101",
+    static const char *const codes[] = {"E0103", "E0106", "E0108", "E0101",
                                         "E0109", "E0101", "E0103", "E0104"};
     ck_assert_uint_eq(recipe_diags_count(reader.diags), RWF_COUNT(codes));
     for (size_t i = 0; i < RWF_COUNT(codes); i++) {

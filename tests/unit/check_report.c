@@ -369,7 +369,7 @@ START_TEST(test_logs)
     for (int i = 0; i < 4000; i++)
         rwf_str_addf(&big, "line %d\n", i);
     run_file("steps/tasks.a/1/stdout", big.data, big.len);
-    run_file("steps/tasks.a/1/cmd.sh", "#!/bin/sh\ncd /\nexec true it\n", 28);
+    run_file("steps/tasks.a/1/raywf-cmd.sh", "#!/bin/sh\ncd /\nexec true it\n", 28);
     run_file("steps/tasks.b/1/stdout", "", 0);
     run_file("secret", "outside", 7);
     start("tasks.a", 1);

@@ -224,6 +224,112 @@ START_TEST(retries_with_growing_delay)
 }
 END_TEST
 
+START_TEST(a_lost_node_costs_no_attempt)
+{
+    struct plan_policy policy = {.cpu = 1}; /* and no retries */
+    struct plan_graph *g = graph_new(1, &policy);
+    struct schedule *s = create(g, NULL);
+    int64_t delay = -1;
+    next(s, 0);
+    schedule_event(s, 0, SCHEDULE_EVENT_MISS, 0, 0);
+    for (int i = 0; i < SCHEDULE_FREE_RETRIES; i++) {
+        struct schedule_decision d = next(s, i);
+        ck_assert_int_eq(d.verb, SCHEDULE_START);
+        ck_assert_int_eq(d.attempt, i + 1);
+        schedule_event(s, 0, SCHEDULE_EVENT_START, 0, i);
+        ck_assert(!schedule_would_retry(s, 0, PLAN_CAUSE_EXIT, &delay));
+        ck_assert(schedule_would_retry(s, 0, PLAN_CAUSE_NODE_LOST, &delay));
+        ck_assert_int_eq(delay, 0);
+        schedule_event(s, 0, SCHEDULE_EVENT_FAILED, PLAN_CAUSE_NODE_LOST, i);
+    }
+    ck_assert_int_eq(next(s, 10).verb, SCHEDULE_START);
+    schedule_event(s, 0, SCHEDULE_EVENT_START, 0, 10);
+    ck_assert(!schedule_would_retry(s, 0, PLAN_CAUSE_NODE_LOST, &delay));
+    schedule_event(s, 0, SCHEDULE_EVENT_FAILED, PLAN_CAUSE_NODE_LOST, 10);
+    ck_assert_int_eq(schedule_state(s, 0), STEP_FAILED);
+    destroy(s);
+    graph_free(g);
+}
+END_TEST
+
+/* A cluster that grows and shrinks under a schedule. */
+START_TEST(what_no_node_holds_is_hopeless_until_one_joins)
+{
+    const char *const keys[] = {"zone"}, *const values[] = {"far"};
+    struct schedule_machine far = {.name = "far",
+                                   .cpu = 8,
+                                   .memory = 1000,
+                                   .label_keys = keys,
+                                   .label_values = values,
+                                   .label_count = 1};
+    struct plan_policy policy = {.cpu = 8};
+    struct plan_graph *g = graph_new(1, &policy);
+    struct rwf_err err = RWF_ERR_INIT;
+    cluster = schedule_cluster_of(&machine);
+    schedule_cluster_by_name(cluster);
+    struct schedule_steps steps = schedule_steps_of(g);
+    ck_assert_ptr_null(schedule_create_over(&steps, cluster, &err));
+    ck_assert_int_eq(err.code, RWF_E_FIT);
+    ck_assert_msg(strstr(err.text, "the only node, here, has 4") != NULL, "%s",
+                  err.text);
+    steps.may_wait = true;
+    struct schedule *s = schedule_create_over(&steps, cluster, &err);
+    ck_assert_ptr_nonnull(s);
+    next(s, 0);
+    schedule_event(s, 0, SCHEDULE_EVENT_MISS, 0, 0);
+    ck_assert_int_eq(next(s, 0).verb, SCHEDULE_NONE);
+    ck_assert(schedule_hopeless(s, 0, &err));
+    ck_assert(!schedule_granted(s, 0));
+    uint32_t node = schedule_cluster_add(cluster, &far);
+    ck_assert(!schedule_hopeless(s, 0, &err));
+    struct schedule_decision d = next(s, 0);
+    ck_assert_int_eq(d.verb, SCHEDULE_START);
+    ck_assert_uint_eq(d.node, node);
+    ck_assert(schedule_granted(s, 0));
+    schedule_cluster_remove(cluster, node);
+    ck_assert(schedule_hopeless(s, 0, &err));
+    destroy(s);
+    graph_free(g);
+}
+END_TEST
+
+/* Somebody else has decided where it goes. */
+START_TEST(a_granted_step_moves_when_there_is_room)
+{
+    static const struct schedule_machine other = {
+        .name = "other", .cpu = 4, .memory = 1000, .gpu_count = 3};
+    struct plan_policy policy = {.cpu = 2, .gpu = 2};
+    struct plan_graph *g = graph_new(2, &policy);
+    struct schedule *s = create(g, NULL);
+    struct schedule_node_view view;
+    uint32_t node = schedule_cluster_add(cluster, &other);
+    struct schedule_decision d[2];
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_eq(next(s, 0).verb, SCHEDULE_PREPARE);
+        schedule_event(s, (uint32_t)i, SCHEDULE_EVENT_MISS, 0, 0);
+        d[i] = next(s, 0);
+        ck_assert_int_eq(d[i].verb, SCHEDULE_START);
+    }
+    ck_assert_uint_ne(d[0].node, d[1].node);
+    ck_assert(!schedule_move(s, d[0].step, 0, d[1].node, 3)); /* the other is there */
+    ck_assert_uint_eq(schedule_rank(s, d[0].step, 0).node, d[0].node);
+    ck_assert(schedule_move(s, d[0].step, 0, d[0].node, 6)); /* other cards */
+    ck_assert_uint_eq(schedule_rank(s, d[0].step, 0).gpus, 6);
+    ck_assert(!schedule_move(s, d[0].step, 0, d[0].node, 8)); /* no such card */
+    ck_assert_uint_eq(schedule_rank(s, d[0].step, 0).gpus, 6);
+    schedule_event(s, d[1].step, SCHEDULE_EVENT_START, 0, 0);
+    schedule_event(s, d[1].step, SCHEDULE_EVENT_SUCCEEDED, 0, 0);
+    ck_assert(schedule_move(s, d[0].step, 0, d[1].node, 5));
+    ck_assert_uint_eq(schedule_rank(s, d[0].step, 0).node, d[1].node);
+    schedule_cluster_view(cluster, d[0].node, &view);
+    ck_assert(view.cpu_free == view.cpu);
+    schedule_cluster_remove(cluster, node);
+    ck_assert(!schedule_move(s, d[0].step, 0, node, 5) || d[1].node == node);
+    destroy(s);
+    graph_free(g);
+}
+END_TEST
+
 static const struct {
     struct plan_policy policy;
     const char *says;
@@ -662,6 +768,9 @@ int main(void)
     tcase_add_test(tc, every_state_has_a_way_out);
     tcase_add_test(tc, runs_a_chain_in_order);
     tcase_add_test(tc, retries_with_growing_delay);
+    tcase_add_test(tc, a_lost_node_costs_no_attempt);
+    tcase_add_test(tc, what_no_node_holds_is_hopeless_until_one_joins);
+    tcase_add_test(tc, a_granted_step_moves_when_there_is_room);
     tcase_add_loop_test(tc, says_what_never_fits, 0, (int)RWF_COUNT(misfits));
     tcase_add_test(tc, a_gpu_is_never_whole_and_shared);
     tcase_add_test(tc, max_parallel_holds_per_entry);

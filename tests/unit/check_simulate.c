@@ -68,7 +68,7 @@ static void work_free(struct work *w)
 
 static struct schedule_steps steps_of(const struct work *w)
 {
-    return (struct schedule_steps){NULL, w, w->count, step_at, false};
+    return (struct schedule_steps){.ctx = w, .count = w->count, .at = step_at};
 }
 
 static struct schedule_cluster *nodes_new(int count, double cpu, int gpus)
@@ -116,6 +116,7 @@ static void random_policies(struct model *m)
                                   .backoff_initial = 1 + rnd(30),
                                   .backoff_factor = 1,
                                   .ranks = rnd(3) == 0 ? (int)rnd(RANKS) + 1 : 1,
+                                  .ranks_min = rnd(2) == 0 ? (int)rnd(RANKS) + 1 : 0,
                                   .priority = (int)rnd(3),
                                   .placement = (enum plan_placement)rnd(4),
                                   .max_parallel = rnd(6) == 0 ? 2 : 0};
@@ -130,7 +131,8 @@ static void account(struct model *m, uint32_t step, int sign)
 {
     const struct plan_policy *p = m->work.steps[step].policy;
     int cpu = (int)(p->cpu * 100 + 0.5), gpu = (int)(p->gpu * 100 + 0.5);
-    uint32_t ranks = p->ranks > 1 ? (uint32_t)p->ranks : 1, different = 0, seen = 0;
+    uint32_t ranks = schedule_ranks(m->s, step), different = 0, seen = 0;
+    must(ranks == (uint32_t)p->ranks || ranks >= (uint32_t)p->ranks_min);
     for (uint32_t r = 0; r < ranks; r++) {
         struct schedule_grant g = schedule_rank(m->s, step, r);
         must(g.node < NODES);
@@ -399,6 +401,79 @@ START_TEST(a_gang_is_not_starved_by_singles)
 }
 END_TEST
 
+/* On three nodes of 4 cores each, of which one who stays has some. */
+static const struct {
+    int most, least;
+    double each, taken; /* cores */
+    enum plan_placement placement;
+    uint32_t gets; /* 0: it waits */
+} ranges[] = {
+    {8, 2, 1, 0, PLAN_PACK, 8},  {20, 2, 1, 0, PLAN_PACK, 12},
+    {20, 2, 1, 4, PLAN_PACK, 8}, {20, 9, 1, 4, PLAN_PACK, 0},
+    {20, 2, 3, 0, PLAN_PACK, 3}, {20, 3, 3, 4, PLAN_PACK, 0},
+    {20, 1, 3, 4, PLAN_PACK, 2}, {9, 2, 1, 0, PLAN_DIFFERENT_NODES, 3},
+    {9, 1, 2, 0, PLAN_SAME_NODE, 2}, {4, 4, 1, 0, PLAN_SPREAD, 4},
+    {4, 1, 4, 4, PLAN_SPREAD, 2},
+};
+
+START_TEST(a_gang_takes_what_there_is_room_for)
+{
+    struct plan_policy one = {.cpu = ranges[_i].taken},
+                       gang = {.cpu = ranges[_i].each,
+                               .ranks = ranges[_i].most,
+                               .ranks_min = ranges[_i].least,
+                               .placement = ranges[_i].placement};
+    struct work w = work_new(2, &one);
+    struct schedule_cluster *c = nodes_new(3, 4, 0);
+    struct schedule_steps steps = steps_of(&w);
+    w.steps[1].policy = &gang;
+    struct schedule *s = schedule_create_over(&steps, c, NULL);
+    struct schedule_decision d = next_start(s);
+    ck_assert_uint_eq(d.step, 0);
+    schedule_event(s, 0, SCHEDULE_EVENT_START, 0, 0);
+    d = next_start(s);
+    ck_assert_int_eq(d.verb, ranges[_i].gets > 0 ? SCHEDULE_START : SCHEDULE_NONE);
+    if (ranges[_i].gets > 0) {
+        ck_assert_uint_eq(d.ranks, ranges[_i].gets);
+        ck_assert_uint_eq(schedule_ranks(s, 1), ranges[_i].gets);
+        /* Fewer, if somebody knows better; and all again at the next attempt. */
+        bool fewer = schedule_fewer(s, 1);
+        ck_assert_int_eq(fewer, ranges[_i].gets > (uint32_t)ranges[_i].least);
+        schedule_defer(s, 1, 0, 0);
+        d = next_start(s);
+        ck_assert_uint_eq(d.step, 1);
+        ck_assert(fewer ? d.ranks < ranges[_i].gets : d.ranks == ranges[_i].gets);
+        schedule_event(s, 1, SCHEDULE_EVENT_START, 0, 0);
+        schedule_event(s, 0, SCHEDULE_EVENT_SUCCEEDED, 0, 0);
+    }
+    schedule_destroy(s);
+    work_free(&w);
+    schedule_cluster_destroy(c);
+}
+END_TEST
+
+START_TEST(who_trains_together_is_near)
+{
+    struct plan_policy near = {.cpu = 1, .ranks = 2 + _i * 3, .near = true,
+                               .placement = PLAN_SAME_NODE};
+    struct work w = work_new(1, &near);
+    struct schedule_cluster *c = nodes_new(3, 4, 0);
+    struct schedule_steps steps = steps_of(&w);
+    struct schedule *s = schedule_create_over(&steps, c, NULL);
+    struct schedule_decision d = next_start(s);
+    ck_assert_int_eq(d.verb, SCHEDULE_START);
+    ck_assert_uint_eq(d.ranks, 2 + (uint32_t)_i * 3);
+    bool one = true;
+    for (uint32_t rank = 1; rank < d.ranks; rank++)
+        one &= schedule_rank(s, 0, rank).node == schedule_rank(s, 0, 0).node;
+    ck_assert_int_eq(one, _i == 0); /* a node holds 4 */
+    ck_assert_int_eq(schedule_placement(s, 0), _i == 0 ? PLAN_SAME_NODE : PLAN_PACK);
+    schedule_destroy(s);
+    work_free(&w);
+    schedule_cluster_destroy(c);
+}
+END_TEST
+
 static const struct {
     struct plan_policy policy;
     const char *says;
@@ -408,7 +483,7 @@ static const struct {
      "asks for 4 ranks on different nodes, only 3 of 3 nodes can hold one (1 missing)"},
     {{.cpu = 2, .ranks = 3, .placement = PLAN_SAME_NODE},
      "asks for 3 ranks on the same node, the one that holds most, n0, holds 2"},
-    {{.gpu = 1, .ranks = 7}, "asks for 7 ranks, 3 nodes together hold 6 (1 missing)"},
+    {{.gpu = 1, .ranks = 7}, "asks for 7 ranks, 3 nodes hold 6 (1 missing)"},
     {{.cpu = 1,
       .label_keys = (const char *[]){"zone"},
       .label_values = (const char *[]){"b"},
@@ -576,6 +651,8 @@ int main(void)
     tcase_add_loop_test(tc, random_graphs_on_many_nodes, 0, 10);
     tcase_add_test(tc, higher_priority_starts_first_and_makes_room);
     tcase_add_test(tc, a_gang_is_not_starved_by_singles);
+    tcase_add_loop_test(tc, a_gang_takes_what_there_is_room_for, 0, RWF_COUNT(ranges));
+    tcase_add_loop_test(tc, who_trains_together_is_near, 0, 2);
     tcase_add_loop_test(tc, says_which_node_comes_nearest, 0, (int)RWF_COUNT(misfits));
     tcase_add_test(tc, fixed_durations_give_known_sums);
     tcase_add_test(tc, failures_are_retried_and_skip_what_needs_them);

@@ -215,6 +215,69 @@ START_TEST(contradictions_are_told)
 END_TEST
 
 /* Members of the wrong type are as if they were absent. */
+/* On a cluster: it waits (for this, then for that), its node is lost, it waits again.
+ */
+static const struct {
+    const char *event;
+    enum schedule_state state;
+    int failures;
+    const char *node, *message; /* afterwards */
+} elsewhere[] = {
+    {"queued", STEP_QUEUED, 0, NULL, "waits for 2 of 2 cpu"},
+    {"queued", STEP_QUEUED, 0, NULL, "waits for its turn"},
+    {"started", STEP_RUNNING, 0, "n1", NULL},
+    {"lost", STEP_BACKOFF, 0, "n1", "node n1 is lost"},
+    {"queued", STEP_QUEUED, 0, "n1", "waits for 1 of 2 cpu"},
+    {"started", STEP_RUNNING, 0, "n2", NULL},
+    {"exit", STEP_BACKOFF, 1, "n2", "exit code 1"},
+};
+
+static json_t *elsewhere_event(size_t i)
+{
+    const char *what = elsewhere[i].event;
+    json_t *e = json_pack("{s:i, s:s}", "seq", (int)i + 1, "step", "tasks.a");
+    const char *type = *what == 'q'   ? "step.queued"
+                       : *what == 's' ? "step.started"
+                                      : "step.retry";
+    json_object_set_new(e, "type", json_string(type));
+    if (*what == 'q')
+        json_object_set_new(e, "reason", json_string(elsewhere[i].message));
+    else if (*what == 's')
+        json_object_set_new(e, "node", json_string(elsewhere[i].node));
+    else
+        json_object_set_new(e, "cause",
+                            json_string(*what == 'l' ? "node_lost" : "exit"));
+    if (*what != 'q' && elsewhere[i].message != NULL)
+        json_object_set_new(e, "message", json_string(elsewhere[i].message));
+    return e;
+}
+
+static void same_text(const char *is, const char *want)
+{
+    ck_assert_msg((is == NULL) == (want == NULL) &&
+                      (is == NULL || strcmp(is, want) == 0),
+                  "'%s' for '%s'", is == NULL ? "" : is, want == NULL ? "" : want);
+}
+
+START_TEST(on_other_nodes)
+{
+    struct run_state *s = run_state_create();
+    struct rwf_err err = RWF_ERR_INIT;
+    for (size_t i = 0; i < RWF_COUNT(elsewhere); i++) {
+        json_t *event = elsewhere_event(i);
+        ck_assert_msg(run_state_apply(s, event, &err) == 0, "%zu: %s", i, err.text);
+        json_decref(event);
+        const struct run_step_state *a = run_state_step(s, "tasks.a");
+        ck_assert_int_eq(a->state, elsewhere[i].state);
+        ck_assert_int_eq(a->failures, elsewhere[i].failures);
+        same_text(a->node, elsewhere[i].node);
+        same_text(a->message, elsewhere[i].message);
+        sums_up(s);
+    }
+    run_state_destroy(s);
+}
+END_TEST
+
 START_TEST(wrong_types)
 {
     static const char *const lines[] = {
@@ -253,6 +316,7 @@ int main(void)
     tcase_add_test(tc, retry_of_failed);
     tcase_add_test(tc, every_truncation_replays);
     tcase_add_loop_test(tc, contradictions_are_told, 0, (int)RWF_COUNT(bad_logs));
+    tcase_add_test(tc, on_other_nodes);
     tcase_add_test(tc, wrong_types);
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);

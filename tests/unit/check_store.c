@@ -753,6 +753,18 @@ START_TEST(crc32c)
         ck_assert_uint_eq(store__crc32c(first, bytes + i, sizeof(bytes) - i), whole);
         ck_assert_uint_eq(store__crc32c_plain(0, bytes, i), first);
     }
+    /* Long enough for what goes side by side, from any start. */
+    static unsigned char large[70000];
+    uint64_t seed = 3;
+    for (size_t i = 0; i < sizeof(large); i++)
+        large[i] = (unsigned char)next_random(&seed);
+    for (size_t i = 0; i < 200; i++) {
+        size_t from = next_random(&seed) % 64;
+        size_t len = next_random(&seed) % (sizeof(large) - 64);
+        uint32_t before = (uint32_t)next_random(&seed);
+        ck_assert_uint_eq(store__crc32c(before, large + from, len),
+                          store__crc32c_plain(before, large + from, len));
+    }
 }
 END_TEST
 

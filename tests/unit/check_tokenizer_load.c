@@ -30,6 +30,10 @@ static json_t *changed(const char *path, const char *value)
 #define REGEX(regex)                                                                   \
     SPLIT("\"pattern\":{\"Regex\":\"" regex                                            \
           "\"},\"behavior\":\"Isolated\",\"invert\":false")
+#define FRAME(ids)                                                                               \
+    "{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"<s>\"}},"               \
+    "{\"Sequence\":{\"id\":\"A\"}},{\"SpecialToken\":{\"id\":\"<s>\"}}],\"special_tokens\":{\"<s>\":"   \
+    "{\"id\":\"<s>\",\"ids\":[" ids "]}}}"
 #define ADDED(id, content)                                                             \
     "[{\"id\":" id ",\"content\":\"" content "\",\"special\":true}]"
 
@@ -73,7 +77,12 @@ static const struct {
      "{\"type\":\"Sequence\",\"processors\":[{\"type\":\"ByteLevel\"},"
      "{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"<s>\"}},"
      "{\"Sequence\":{\"id\":\"A\"}}]}]}",
-     "the post_processor TemplateProcessing that adds tokens is not supported"},
+     "post_processor: special_tokens says no ids of '<s>'"},
+    {"post_processor", FRAME("99999"), "post_processor: an id of '<s>' is none of this tokenizer"},
+    {"post_processor", "{\"type\":\"TemplateProcessing\",\"single\":[]}", "single is not one text"},
+    {"post_processor",
+     "{\"type\":\"Sequence\",\"processors\":[" FRAME("5") "," FRAME("5") "]}",
+     "two templates that add tokens"},
     {"decoder", "{\"type\":\"WordPiece\"}", "the decoder WordPiece is not supported"},
     {"model", "null", "there is no model"},
     {"model.type", "\"Unigram\"", "the model Unigram is not supported, only BPE"},
@@ -141,6 +150,33 @@ START_TEST(what_changes_no_id_is_accepted)
     struct tokenizer *t = tokenizer_of(root, &err);
 
     ck_assert_msg(t != NULL, "%s: %s", accepted[_i].path, err.text);
+    tokenizer_close(t);
+    json_decref(root);
+}
+END_TEST
+
+/* Around a text, not within. */
+START_TEST(a_template_frames_a_text)
+{
+    struct rwf_err err = RWF_ERR_INIT;
+    json_t *root = changed("post_processor", FRAME("5,7"));
+    struct tokenizer *t = tokenizer_of(root, &err);
+    struct tokenizer_ids plain = {0}, framed = {0}, none = {0};
+
+    ck_assert_msg(t != NULL, "%s", err.text);
+    tokenizer_encode(t, "human rights", 12, &plain);
+    tokenizer_encode_framed(t, "human rights", 12, &framed);
+    ck_assert_uint_eq(framed.count, plain.count + 4);
+    ck_assert_mem_eq(framed.ids + 2, plain.ids, plain.count * sizeof(*plain.ids));
+    for (size_t i = 0; i < 2; i++) {
+        ck_assert_int_eq(framed.ids[i == 0 ? 0 : framed.count - 2], 5);
+        ck_assert_int_eq(framed.ids[i == 0 ? 1 : framed.count - 1], 7);
+    }
+    tokenizer_encode_framed(t, "", 0, &none);
+    ck_assert_uint_eq(none.count, 4);
+    free(plain.ids);
+    free(framed.ids);
+    free(none.ids);
     tokenizer_close(t);
     json_decref(root);
 }
@@ -305,6 +341,7 @@ static Suite *load_suite(void)
 
     tcase_add_loop_test(tc, what_is_not_done_is_refused_by_name, 0, RWF_COUNT(refused));
     tcase_add_loop_test(tc, what_changes_no_id_is_accepted, 0, RWF_COUNT(accepted));
+    tcase_add_test(tc, a_template_frames_a_text);
     tcase_add_loop_test(tc, patterns_cut_text_into_words, 0, RWF_COUNT(patterns));
     tcase_add_test(tc, a_literal_pattern_cuts);
     tcase_add_test(tc, bytes_without_a_token_are_left_out);

@@ -352,7 +352,7 @@ START_TEST(no_result_waits)
     uint64_t a = rig_call(&r, r.ring, fill, 1, &shortly, 1);
     uint64_t b = rig_call(&r, r.ring, nap, 1, &for_long, 1);
     store_ring_flush(r.ring);
-    rig_done(r.ring, a); /* in 30 s at most, and b takes 600 */
+    rig_done(r.ring, a); /* in 300 s at most, and b takes 600 */
     consume();
     ck_assert_uint_eq(atomic_load(store_ring_word(r.ring, STORE_WORD_TASK)), b);
     kill(r.pid, SIGKILL);

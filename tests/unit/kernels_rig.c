@@ -9,7 +9,7 @@
 #include "kernels/cpu/bf16.h"
 #include "kernels/cpu/host.h"
 
-#define PIECES 16
+#define PIECES 24
 #define GUARD 256
 #define THREADS 4
 
@@ -18,7 +18,7 @@ struct piece {
     size_t bytes;
     int64_t n;
     enum kernel_type type;
-    bool compared;
+    bool compared, exact;
 };
 
 static struct kernel_context *contexts[CPU_VARIANTS + 1][THREADS + 1];
@@ -58,7 +58,7 @@ static void *piece(struct trial *t, size_t bytes, int64_t n, enum kernel_type ty
     if (t->count == PIECES)
         ck_abort_msg("too many pieces");
     struct piece *p = &t->pieces[t->count++];
-    *p = (struct piece){malloc(bytes + 2 * GUARD), bytes, n, type, compared};
+    *p = (struct piece){malloc(bytes + 2 * GUARD), bytes, n, type, compared, false};
     if (p->base == NULL)
         ck_abort_msg("no memory");
     memset(p->base, 0xa5, bytes + 2 * GUARD);
@@ -101,6 +101,13 @@ void *rig_output(struct trial *t, int64_t n, enum kernel_type type)
     return piece(t, (size_t)n * kernel_size(type), n, type, true);
 }
 
+int32_t *rig_ids(struct trial *t, int64_t n)
+{
+    int32_t *ids = piece(t, (size_t)n * sizeof(*ids), n, KERNEL_F32, true);
+    t->pieces[t->count - 1].exact = true;
+    return ids;
+}
+
 void *rig_scratch(struct trial *t, size_t bytes)
 {
     return piece(t, bytes, 0, KERNEL_F32, false);
@@ -138,7 +145,14 @@ static void compare(const struct trial *want, const struct trial *got, const cha
         const struct piece *a = &want->pieces[i], *b = &got->pieces[i];
         if (!a->compared)
             continue;
-        for (int64_t j = 0; j < a->n; j++)
+        for (int64_t j = 0; a->exact && j < a->n; j++) {
+            int x = ((int32_t *)(a->base + GUARD))[j];
+            int y = ((int32_t *)(b->base + GUARD))[j];
+            if (x != y)
+                ck_abort_msg("%s, %s: number %lld of piece %d: reference %d, here %d",
+                             what, variant, (long long)j, i, x, y);
+        }
+        for (int64_t j = 0; !a->exact && j < a->n; j++)
             if (!alike(element(a, j), element(b, j), got->tolerance, a->type))
                 ck_abort_msg(
                     "%s, %s: element %lld of piece %d: reference %.9g, here %.9g", what,

@@ -24,6 +24,8 @@ void *rig_input(struct trial *t, int64_t n, enum kernel_type type);
 void *rig_changed(struct trial *t, int64_t n, enum kernel_type type);
 /* NaN everywhere; compared. */
 void *rig_output(struct trial *t, int64_t n, enum kernel_type type);
+/* -1 everywhere; compared, to the last bit. */
+int32_t *rig_ids(struct trial *t, int64_t n);
 /* NaN everywhere; not compared. */
 void *rig_scratch(struct trial *t, size_t bytes);
 /* Whole numbers from `from` to before `to`. */

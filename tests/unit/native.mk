@@ -36,3 +36,8 @@ check_PROGRAMS += check_actor
 check_actor_SOURCES = tests/unit/check_actor.c
 check_actor_LDADD = libnative.a libstore.a libwire.a libbase.a $(RWF_LIBS) $(CHECK_LIBS)
 check_actor_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+
+check_PROGRAMS += check_watch
+check_watch_SOURCES = tests/unit/check_watch.c
+check_watch_LDADD = libnative.a libstore.a libwire.a libbase.a $(RWF_LIBS) $(CHECK_LIBS)
+check_watch_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)

@@ -228,6 +228,32 @@ static int yields_then_fails(struct raywf_call *call)
     return raywf_fail(call, "no more");
 }
 
+/* Streams large values; or refuses, or does both, which is wrong. */
+static int pieces(struct raywf_call *call)
+{
+    static char piece[100000];
+    uint64_t n = size_arg(call);
+
+    for (uint64_t i = 0; i < n; i++) {
+        memset(piece, 'a' + (int)(i % 26), sizeof(piece));
+        if (raywf_yield(call, piece, sizeof(piece)) < 0)
+            return -1;
+    }
+    return n > 0 ? 0 : raywf_reply(call, 0, 418, "text/tea", "short and stout", 15);
+}
+
+static int yields_then_replies(struct raywf_call *call)
+{
+    return raywf_yield(call, "x", 1) < 0 ? -1
+                                         : raywf_reply(call, 0, 200, NULL, "late", 4);
+}
+
+static int replies_then_yields(struct raywf_call *call)
+{
+    return raywf_reply(call, 0, 200, NULL, "early", 5) < 0 ? -1
+                                                           : raywf_yield(call, "x", 1);
+}
+
 static int recycle(struct raywf_call *call)
 {
     raywf_recycle(call);
@@ -256,7 +282,35 @@ static int third_time(struct raywf_call *call)
     return attempt(call);
 }
 
+/* Answer i: its argument, plain when i is a multiple of 3, else with a status, and a
+ * type of its own when i is odd. */
+static int answer(struct raywf_call *call)
+{
+    for (size_t i = 0; i < raywf_arg_count(call); i++) {
+        size_t size;
+        const void *data = raywf_arg(call, i, &size);
+        if (i % 3 == 0 ? raywf_return(call, i, data, size) < 0
+                       : raywf_reply(call, i, 400 + (int)i, i % 2 ? "text/odd" : NULL,
+                                     data, size) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int bad_status(struct raywf_call *call)
+{
+    return raywf_reply(call, 0, 99, NULL, "", 0);
+}
+
+static int bad_type(struct raywf_call *call)
+{
+    return raywf_reply(call, 0, 200, "text/html\r\nX-Own: 1", "", 0);
+}
+
 static const struct raywf_function functions[] = {
+    {"answer", answer, "replies"},
+    {"bad_status", bad_status, "a reply that is none"},
+    {"bad_type", bad_type, "a reply with a header too many"},
     {"noop", noop, "nothing"},
     {"square", square, "x*x"},
     {"echo", echo, "value i is argument i"},
@@ -277,6 +331,9 @@ static const struct raywf_function functions[] = {
     {"later", later, "an argument, later"},
     {"fib", fib, "calls itself"},
     {"yields_then_fails", yields_then_fails, "a stream"},
+    {"pieces", pieces, "a stream of large values, or a reply"},
+    {"yields_then_replies", yields_then_replies, "its status is sent"},
+    {"replies_then_yields", replies_then_yields, "its answer is given"},
     {"recycle", recycle, "a new worker, please"},
     {"pid", pid, "of the worker"},
     {"attempt", attempt, "which one"},

@@ -169,12 +169,17 @@ static void answer(struct head__peer *p, uint64_t request, const char *problem)
                    problem ? &e.base : &d.base, NULL, 0);
 }
 
+void head__end_node(struct head__node *n)
+{
+    if (!n->member->driver && !(n->peer && n->peer->near)) /* that ends with us */
+        tell_node(n, true);
+}
+
 void head_end(struct head *h)
 {
     struct head__node *n;
     LIST_FOREACH(n, &h->nodes, all)
-    if (!n->member->driver && !(n->peer && n->peer->near)) /* that ends with us */
-        tell_node(n, true);
+    head__end_node(n);
     h->ending = true;
     head__end_check(h);
 }

@@ -267,6 +267,8 @@ void head__on_drain(struct head__peer *p, const Wire__NodeDrain *m);
 void head__drain(struct head__node *n, int64_t timeout);
 /* Ends what is left when its time is over; returns when to look again. */
 int64_t head__drain_check(struct head__node *n, int64_t now);
+/* Tells it to end, as all are told while the head ends. */
+void head__end_node(struct head__node *n);
 /* A node has gone: of those that were told to end perhaps the last. */
 void head__end_check(struct head *h);
 

@@ -418,4 +418,6 @@ void head__on_join(struct head__peer *p, const Wire__NodeJoin *m)
     head__strays_node(n, false);
     head__actors_node(n, false);
     head__groups_node(n, false);
+    if (h->ending) /* it was not there when the others were told */
+        head__end_node(n);
 }

@@ -1522,6 +1522,38 @@ START_TEST(test_all_end)
 }
 END_TEST
 
+/* One that was away when all were told to end hears it when it is back: the head would wait for
+ * it for ever. */
+START_TEST(test_all_end_late)
+{
+    static struct fake a, b;
+    static bool ended;
+    struct head_options o = {.dead_after = LONG, .end = on_end, .other_ctx = &ended};
+    Wire__NodeDrain d = WIRE__NODE_DRAIN__INIT, *told;
+    a = b = (struct fake){0};
+    ended = false;
+    end_head();
+    head = head_create(&loop, &o, NULL);
+    attach(&a, false);
+    plain_join(&a, "a", 1);
+    d.request = 5;
+    d.end = true;
+    SEND(&a, WIRE_NODE_DRAIN, &d);
+    expect_done(&a, 5);
+    attach(&b, false);
+    plain_join(&b, "b", 2);
+    told = want(&b, WIRE_NODE_DRAIN);
+    ck_assert(told->end);
+    release(told);
+    wire_link_close(a.link);
+    wire_link_close(b.link);
+    while (!ended)
+        uv_run(&loop, UV_RUN_ONCE);
+    flush(&a);
+    flush(&b);
+}
+END_TEST
+
 /* --- what only a node can answer --- */
 
 START_TEST(test_relay)
@@ -1827,6 +1859,7 @@ int main(void)
     tcase_add_test(t, test_drain_survives_head);
     tcase_add_test(t, test_node_leaves);
     tcase_add_test(t, test_all_end);
+    tcase_add_test(t, test_all_end_late);
     tcase_add_test(t, test_lends);
     tcase_add_test(t, test_lends_not);
     tcase_add_loop_test(t, test_lent_survives_head, 0, 2);

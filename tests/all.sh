@@ -11,7 +11,7 @@
 #   tsan      tests of what has threads, with the thread sanitizer
 #   valgrind  check and plan of every recipe
 #   fuzz      each fuzzer for RAYWF_FUZZ_SECONDS (60)
-#   dist      make distcheck with the end-to-end tests, and the archive holds every file of the tree
+#   dist      make distcheck with the first layers' end-to-end tests, and the archive holds every file
 set -u
 stages='test fault asan tsan valgrind fuzz dist'
 
@@ -55,18 +55,20 @@ make_check()
     [ $rc = 0 ] || [ "$failed" != 0 ] || failed=1
 }
 
-# The names of tests that did not pass, and the ends of their logs. Which of their checks failed
-# is kept, too: the end of all output names it, however much of the rest is cut.
+# The names of tests that did not pass, which of their checks failed, and the ends of their logs.
+# The first two are kept, too: the end of all output names them, however much of the rest is cut.
 show_failures()
 {
-    local trs name
+    local trs name failed_checks='^FAILED: |:[FE]:|ERROR: |WARNING: Thread'
     for trs in $(find "$1" -name '*.trs' -exec grep -lE '^:test-result: *(X?FAIL|XPASS|ERROR)' {} +); do
         name=$(basename "${trs%.trs}")
         echo "--- $name:"
-        tail -n 40 "${trs%.trs}.log"
         {
-            grep -E '^FAILED: |:[FE]:|ERROR: |WARNING: Thread' "${trs%.trs}.log" || tail -n 1 "${trs%.trs}.log"
-        } | head -n 5 | sed "s|^|$stage: $name: |" >>"$logs/failures"
+            grep -E "$failed_checks" "${trs%.trs}.log" || tail -n 1 "${trs%.trs}.log"
+        } | head -n 5 | sed "s|^|$stage: $name: |" | tee -a "$logs/failures"
+        grep -E -A 8 "$failed_checks" "${trs%.trs}.log" | head -n 40
+        echo "..."
+        tail -n 20 "${trs%.trs}.log"
     done
 }
 
@@ -78,7 +80,7 @@ stage_test()
 
 stage_fault()
 {
-    make_check "$build" -j1 check-fault
+    make_check "$build" check-fault
     show_failures "$build"
 }
 
@@ -182,12 +184,12 @@ archive_is_whole()
     return 1
 }
 
-# distcheck builds from the archive, in a tree that cannot be written, and runs the end-to-end
-# tests once more; what unit tests find they have found twice by now.
+# distcheck builds from the archive, in a tree that cannot be written, and runs commands, recipes and
+# outputs once more: what is missing or in the wrong place shows there, and all else was found by now.
 stage_dist()
 {
     local dir tests
-    tests=$(cd "$top" && echo tests/t/t[0-9]*.sh)
+    tests=$(cd "$top" && echo tests/t/t[01]*.sh)
     if [ ! -e "$top/.git" ] || ! command -v git >/dev/null; then
         skipped=1
     elif archive_is_whole; then

@@ -135,7 +135,16 @@ char *cmd_daemon_node(void)
     return socket;
 }
 
-int cmd_daemon_end(const char *folder, int64_t timeout, struct rwf_err *err)
+/* Sends the signal and waits: 1 it has ended, 0 not within timeout, -1 and errno. */
+static int end_by(int pidfd, int signal, int64_t timeout)
+{
+    struct pollfd p = {.fd = pidfd, .events = POLLIN};
+    if (syscall(SYS_pidfd_send_signal, pidfd, signal, NULL, 0))
+        return errno == ESRCH ? 1 : -1;
+    return poll(&p, 1, (int)(timeout / RWF_NS_PER_MS));
+}
+
+int cmd_daemon_end(const char *folder, int64_t timeout, bool force, struct rwf_err *err)
 {
     pid_t pid = cmd_daemon_owner(folder);
     if (pid <= 0)
@@ -147,19 +156,21 @@ int cmd_daemon_end(const char *folder, int64_t timeout, struct rwf_err *err)
             close(fd);
         return 0;
     }
-    struct pollfd p = {.fd = fd, .events = POLLIN};
-    int rc = (int)syscall(SYS_pidfd_send_signal, fd, SIGTERM, NULL, 0);
-    if (rc == 0)
-        rc = poll(&p, 1, (int)(timeout / RWF_NS_PER_MS));
+    int rc = end_by(fd, SIGTERM, timeout), ended = 1;
+    if (rc == 0 && force) {
+        rc = end_by(fd, SIGKILL, ENDING);
+        ended = 2;
+    }
     int error = errno;
     close(fd);
-    if (rc > 0 || (rc < 0 && error == ESRCH))
-        return 1;
+    if (rc > 0)
+        return ended;
     if (rc < 0)
         return rwf_fail(err, error, "cannot end process %d: %s", (int)pid,
                         strerror(error));
-    return rwf_fail(err, RWF_E_DEADLINE, "process %d (%s) has not ended in time",
-                    (int)pid, folder);
+    return rwf_fail(err, RWF_E_DEADLINE,
+                    "process %d (%s) has not ended in time; --force kills it", (int)pid,
+                    folder);
 }
 
 /* --- into the background --- */

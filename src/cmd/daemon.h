@@ -5,6 +5,7 @@
  */
 #ifndef RWF_CMD_DAEMON_H
 #define RWF_CMD_DAEMON_H
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 #include "base/err.h"
@@ -19,8 +20,9 @@ pid_t cmd_daemon_owner(const char *folder);
 /* The socket for drivers of the node of this machine that raywf start runs, of several
  * one of them; NULL: none. The caller's to free. */
 char *cmd_daemon_node(void);
-/* Ends the owner of folder and waits for it: 1 ended, 0 there was none, -1. */
-int cmd_daemon_end(const char *folder, int64_t timeout, struct rwf_err *err);
+/* Ends the owner of folder and waits for it; force: kills it when it has not ended by then. 1 ended,
+ * 2 killed, 0 there was none, -1. */
+int cmd_daemon_end(const char *folder, int64_t timeout, bool force, struct rwf_err *err);
 
 /* Forks: the child goes on in the background, with stderr in log, and has *ret_fd to
  * say "ok …" or an error; the parent waits for that. 1: the parent, all is well,

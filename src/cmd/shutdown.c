@@ -21,10 +21,12 @@
 
 #define ASK_TIMEOUT (5 * RWF_NS_PER_S)
 #define LOOK_EVERY (50 * RWF_NS_PER_MS)
+#define LEAST (5 * RWF_NS_PER_S) /* for each, also when another has used up the time */
 
 struct shutdown {
     struct cmd_call *call;
     int64_t deadline;
+    bool force;
     bool told; /* what ends was said already */
     json_t *ended;
 };
@@ -34,16 +36,17 @@ static int end_one(struct shutdown *s, const char *folder, const char *what,
 {
     pid_t pid = cmd_daemon_owner(folder);
     int64_t left = s->deadline - rwf_clock_mono();
-    int rc = cmd_daemon_end(folder, left > 0 ? left : 0, err);
+    int rc = cmd_daemon_end(folder, left > LEAST ? left : LEAST, s->force, err);
     if (rc <= 0 || s->told)
         return rc < 0 ? -1 : 0;
     json_array_append_new(
         s->ended, json_pack("{s:o, s:i}", "what", cmd_string(what), "pid", (int)pid));
     if (!s->call->json && !s->call->quiet)
-        printf("ended %s (process %d)\n", what, (int)pid);
+        printf("%s %s (process %d)\n", rc == 2 ? "killed" : "ended", what, (int)pid);
     return 0;
 }
 
+/* One that does not end keeps no other from it; the first of them is the error. */
 static int end_nodes(struct shutdown *s, const char *dir, const char *only,
                      struct rwf_err *err)
 {
@@ -51,18 +54,33 @@ static int end_nodes(struct shutdown *s, const char *dir, const char *only,
     DIR *d = opendir(nodes);
     struct dirent *e;
     int rc = 0;
-    while (d && rc == 0 && (e = readdir(d))) {
+    while (d && (e = readdir(d))) {
         if (*e->d_name == '.' || (only && strcmp(only, e->d_name) != 0))
             continue;
         char *folder = rwf_fs_join(nodes, e->d_name);
         char *what = rwf_xasprintf("node %s", e->d_name);
-        rc = end_one(s, folder, what, err);
+        if (end_one(s, folder, what, rc == 0 ? err : NULL) < 0)
+            rc = -1;
         free(what);
         free(folder);
     }
     if (d)
         closedir(d);
     free(nodes);
+    return rc;
+}
+
+/* What runs below dir: nodes, of which only one when it is named, then the head. */
+static int end_here(struct shutdown *s, const char *dir, const char *only,
+                    struct rwf_err *err)
+{
+    int rc = end_nodes(s, dir, only, err);
+    if (only)
+        return rc;
+    char *head = rwf_fs_join(dir, "head");
+    if (end_one(s, head, "head", rc == 0 ? err : NULL) < 0)
+        rc = -1;
+    free(head);
     return rc;
 }
 
@@ -169,14 +187,14 @@ static void end_left(struct shutdown *s)
 
 static int shutdown_run(struct cmd_call *call, struct rwf_err *err)
 {
-    struct shutdown s = {.call = call, .ended = json_array()};
+    struct shutdown s = {
+        .call = call, .force = cmd_given(call, "force"), .ended = json_array()};
     const char *only = cmd_text(call, "name", NULL);
     char *dir = cmd_daemon_dir(cmd_text(call, "dir", NULL), err);
     s.deadline = rwf_clock_mono() + cmd_duration(call, "timeout", 30 * RWF_NS_PER_S);
     call->data = json_pack("{s:o}", "ended", s.ended);
     if (!dir)
         return -1;
-    char *head = rwf_fs_join(dir, "head");
     int rc = 0;
     if (cmd_given(call, "all") && only)
         rc = rwf_fail(err, RWF_E_USAGE, "--all and --name contradict each other");
@@ -184,12 +202,12 @@ static int shutdown_run(struct cmd_call *call, struct rwf_err *err)
         rc = rwf_fail(err, RWF_E_USAGE, "--address has no effect without --all");
     else if (cmd_given(call, "all") && is_cluster(call))
         rc = end_cluster(&s, err);
-    if (rc == 0 && !cmd_given(call, "address"))
-        rc = end_nodes(&s, dir, only, err);
-    if (rc == 0 && !only && !cmd_given(call, "dir") && !cmd_given(call, "address"))
-        end_left(&s);
-    if (rc == 0 && !only && !cmd_given(call, "address"))
-        rc = end_one(&s, head, "head", err);
+    if ((rc == 0 || s.force) && !cmd_given(call, "address")) {
+        if (end_here(&s, dir, only, rc == 0 ? err : NULL) < 0)
+            rc = -1;
+        if (!only && !cmd_given(call, "dir"))
+            end_left(&s);
+    }
     if (rc == 0 && only && json_array_size(s.ended) == 0)
         rc = rwf_fail(err, RWF_E_USAGE,
                       "no node named '%s' runs on this machine (in %s); raywf nodes "
@@ -197,7 +215,6 @@ static int shutdown_run(struct cmd_call *call, struct rwf_err *err)
                       only, dir);
     else if (rc == 0 && json_array_size(s.ended) == 0 && !call->quiet)
         fprintf(stderr, "nothing runs in %s\n", dir);
-    free(head);
     free(dir);
     return rc;
 }
@@ -209,6 +226,8 @@ static const struct cmd_option options[] = {
     {"name", 0, CMD_TEXT, "NAME", false, NULL, "only the node of this name"},
     {"timeout", 0, CMD_DURATION, "TIME", false, "30s",
      "how long to wait for their end"},
+    {"force", 0, CMD_FLAG, NULL, false, NULL,
+     "kill what has not ended by then (on this machine)"},
     {0},
 };
 

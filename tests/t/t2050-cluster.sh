@@ -8,7 +8,7 @@ plugin=$abs_top_builddir/tests/t/cluster_plugin.so
 unset RAYWF_ADDRESS
 export RAYWF_CLUSTER=$tmp/c RAYWF_BIN=$RAYWF
 # Whatever happens, nothing stays behind.
-trap 'raywf shutdown -q --timeout 20s; rm -rf "$tmp"' EXIT
+trap 'raywf shutdown -q --timeout 20s; raywf shutdown -q --dir "$tmp/own" --timeout 1s --force; rm -rf "$tmp"' EXIT
 
 node() { echo "$RAYWF_CLUSTER/nodes/$1/node"; }
 pid_of() { cat "$RAYWF_CLUSTER/$1/pid"; }
@@ -68,7 +68,16 @@ has 'own  '
 run 0 raywf doctor --cluster --dir own
 has "($tmp/self/raywf)"
 hasnt '(deleted)'
-run 0 raywf shutdown --dir own
+
+# --- one that does not answer: the others end, and it is killed when that is asked for ---
+run 0 raywf start --address "$(cat own/head/address)" --dir own --name stuck --cpu 1 --store 16MiB
+stuck=$(cat own/nodes/stuck/pid)
+kill -STOP "$stuck"
+run 8 raywf shutdown --dir own --timeout 1s
+says "process $stuck ($tmp/own/nodes/stuck) has not ended in time; --force kills it"
+has 'ended node own'
+run 0 raywf shutdown --dir own --timeout 1s --force
+has "killed node stuck (process $stuck)"
 
 # --- a session of one's own, and what a killed one leaves ---
 mkdir tmp && chmod 700 tmp

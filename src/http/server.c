@@ -18,6 +18,7 @@
 
 #include "base/clock.h"
 #include "base/fs.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "http/impl.h"
 
@@ -375,11 +376,26 @@ void http_server_destroy(struct http_server *s)
     http__handle_closed(s);
 }
 
+#define ENDING "the server is ending"
+
+/* Its handler cannot tell this from a client that left. */
+static void say_cut(struct http_request *r)
+{
+    if (r->ended)
+        return;
+    http_reason(r, ENDING);
+    rwf_log(RWF_LOG_WARN, "http",
+            "an answer was cut short: path=%s request=%s bytes=%llu cause=" ENDING,
+            http_path(r), http_id(r), (unsigned long long)http_reply_written(r));
+}
+
 static void cut_off(struct http_server *s)
 {
     for (struct http__conn *c = s->conns, *next; c; c = next) {
         struct http_request *r = c->r;
         next = c->next;
+        if (r)
+            say_cut(r);
         http__conn_kill(c);
         if (r)
             http__request_lost(r);

@@ -17,6 +17,7 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/mem.h"
 
 struct job *api__job_create(struct llm_api *a, const struct job_ops *ops,
@@ -98,12 +99,21 @@ void api__job_gone(struct job *j)
         let_go(j);
 }
 
+/* Its status is with the client already: only the connection's end and the logs can say why. */
+static void cut_short(struct job *j, const char *why)
+{
+    rwf_log(RWF_LOG_WARN, "llm", "an answer was cut short: request=%s bytes=%llu cause=%s",
+            http_id(j->http), (unsigned long long)http_reply_written(j->http), why);
+    http_reason(j->http, why);
+    http_reply_end(j->http, true);
+}
+
 void api__job_cut(struct job *j)
 {
     if (j->http == NULL)
         return;
     if (j->streaming)
-        http_reply_end(j->http, true);
+        cut_short(j, "the server is ending");
     else
         api__error(j->http, 503, "server_unavailable", NULL, "the server is ending");
     j->http = NULL;
@@ -354,7 +364,7 @@ static void fail(struct job *j, const char *reason)
         rwf_str_free(&out);
         if (!write_out(j))
             return;
-        http_reply_end(j->http, true);
+        cut_short(j, reason);
     } else {
         api__error(j->http, 500, NULL, NULL, reason);
     }

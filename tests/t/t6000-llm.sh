@@ -103,6 +103,18 @@ ok 'a stream is finished' grep -q 'data: \[DONE\]' streamed
 ok 'the access log has each request' grep -q '"path": *"/v1/embeddings"\|"path": *"/v1/completions"' access.ndjson
 run 7 "$RAYWF" bench serve --port $port --tokenizer tiny --num-prompts 1
 
+# --- ends before what runs has: the log says what was cut, and why ---
+model_up tiny --chat-template qwen3 --access-log cut.ndjson --drain 1ms
+curl -sS -N -o cut -H 'Content-Type: application/json' -d '{"prompt":"a","max_tokens":2000,"n":8,
+    "ignore_eos":true,"stream":true}' "$url/v1/completions" 2>/dev/null &
+client=$!
+until_ok test -s cut
+model_down
+wait $client
+ok 'a stream was cut' sh -c '! grep -q "data: \[DONE\]" cut'
+ok 'the log says it' grep -q 'an answer was cut short: .*cause=the server is ending' up.err
+ok 'the access log, too' grep -q 'the server is ending' cut.ndjson
+
 # --- what users say is plain text: two tokens are 10 and 12 bytes instead ---
 model_up tiny --chat-template qwen3 --escape-special-tokens
 post 200 /tokenize "$said"

@@ -74,11 +74,12 @@ int rwf_fs_write_all(int fd, const void *bytes, size_t len, struct rwf_err *err)
     return 0;
 }
 
-int rwf_fs_write(const char *path, const void *bytes, size_t len, bool sync,
-                 struct rwf_err *err)
+static int write_as(const char *path, mode_t mode, const void *bytes, size_t len,
+                    bool sync, struct rwf_err *err)
 {
     char *tmp = rwf_xasprintf("%s.tmp.%d", path, (int)getpid());
-    int rc = -1, fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    int rc = -1;
+    int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, mode);
     if (fd < 0) {
         rwf_fail(err, errno, "cannot create '%s': %s", tmp, strerror(errno));
         goto out;
@@ -97,6 +98,18 @@ int rwf_fs_write(const char *path, const void *bytes, size_t len, bool sync,
 out:
     free(tmp);
     return rc;
+}
+
+int rwf_fs_write(const char *path, const void *bytes, size_t len, bool sync,
+                 struct rwf_err *err)
+{
+    return write_as(path, 0666, bytes, len, sync, err);
+}
+
+int rwf_fs_write_private(const char *path, const void *bytes, size_t len, bool sync,
+                         struct rwf_err *err)
+{
+    return write_as(path, 0600, bytes, len, sync, err);
 }
 
 int rwf_fs_mkdirs(const char *path, struct rwf_err *err)

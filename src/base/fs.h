@@ -15,6 +15,9 @@ char *rwf_fs_read(const char *path, size_t max, size_t *ret_len, struct rwf_err 
 /* Writes path through a temporary file and a rename; sync: fsync before the rename. */
 int rwf_fs_write(const char *path, const void *bytes, size_t len, bool sync,
                  struct rwf_err *err);
+/* The same, of a file that only this user may read (0600). */
+int rwf_fs_write_private(const char *path, const void *bytes, size_t len, bool sync,
+                         struct rwf_err *err);
 /* write(2) until all of it is written. */
 int rwf_fs_write_all(int fd, const void *bytes, size_t len, struct rwf_err *err);
 /* mkdir -p. */

@@ -103,20 +103,6 @@ static json_t *reduced(const struct cluster *c)
     return spec;
 }
 
-static int write_private(const char *path, const char *text, struct rwf_err *err)
-{
-    char *tmp = rwf_xasprintf("%s.tmp", path);
-    int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-    int rc = fd < 0 ? rwf_fail(err, errno, "%s: %s", tmp, strerror(errno))
-                    : rwf_fs_write_all(fd, text, strlen(text), err);
-    if (rc == 0 && (fsync(fd) || rename(tmp, path)))
-        rc = rwf_fail(err, errno, "%s: %s", path, strerror(errno));
-    if (fd >= 0)
-        close(fd);
-    free(tmp);
-    return rc;
-}
-
 int cluster__state_write(const struct cluster *c, struct rwf_err *err)
 {
     char digest[RWF_DIGEST_LEN];
@@ -133,7 +119,7 @@ int cluster__state_write(const struct cluster *c, struct rwf_err *err)
         json_object_set_new(j, "job", json_string(c->job));
     char *text = json_dumps(j, JSON_INDENT(1)),
          *path = rwf_fs_join(c->folder, "cluster.json");
-    int rc = write_private(path, text, err);
+    int rc = rwf_fs_write_private(path, text, strlen(text), true, err);
     free(path);
     free(text);
     json_decref(j);

@@ -283,18 +283,10 @@ const struct node__inherited *node__attempt_inherited(void)
 static int write_inherited(const char *folder, const char *name,
                            const struct rwf_str *text, struct rwf_err *err)
 {
-    char *own = rwf_xasprintf("%s.%d", name, (int)getpid());
-    char *path = rwf_fs_join(folder, name), *from = rwf_fs_join(folder, own);
+    char *path = rwf_fs_join(folder, name);
     int rc = 0;
-    if (!rwf_fs_exists(path)) {
-        rc = write_file(folder, own, 0600, text, err);
-        if (rc == 0 && rename(from, path) < 0)
-            rc = rwf_fail(err, errno, "cannot write %s: %s", path, strerror(errno));
-        if (rc < 0)
-            unlink(from);
-    }
-    free(from);
-    free(own);
+    if (!rwf_fs_exists(path))
+        rc = rwf_fs_write_private(path, text->data, text->len, false, err);
     free(path);
     return rc;
 }

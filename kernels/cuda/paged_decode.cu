@@ -290,7 +290,8 @@ __global__ void __launch_bounds__(THREADS, RESIDENT) decode_kernel(decode_arrays
     float o[SIZE / 8][4] = {}, most[2] = {-INFINITY, -INFINITY}, sum[2] = {};
     decode_walk<SIZE>(
         o, most, sum, a, a.s.blocks + (int64_t)item.sequence * a.s.stride, kv, begin,
-        end, item.context - 1, a.q + ((int64_t)item.row * a.heads + head0) * SIZE, rows,
+        end, a.s.fresh ? 0 : item.context - 1,
+        a.q + ((int64_t)item.row * a.heads + head0) * SIZE, rows,
         shared_address(shared) + (threadIdx.x >> 5) * STAGES * shape::STAGE);
     __syncthreads();
     decode_leave<SIZE>((float *)shared, o, most, sum, a.scale * LOG2E);

@@ -161,6 +161,7 @@ struct kernel_sequences {
     const int32_t *blocks;    /* [count, stride] numbers of blocks, in the order of the context */
     int stride;
     int most, longest;        /* new tokens of a sequence, tokens of a context: at most these */
+    int prompts; /* sequences with more than one new token: at most these; 0: not known */
     bool fresh; /* keys and values of tokens before a sequence's new ones may be of this step */
 };
 

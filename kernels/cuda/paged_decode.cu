@@ -39,11 +39,14 @@ __device__ __forceinline__ int chunk_length(const struct kernel_sequences &s,
 {
     int lane = threadIdx.x & 31;
     long long total = 0;
-    for (int base = 0; base < s.count; base += 32) {
-        int i = base + lane;
-        if (i < s.count && s.first[i + 1] - s.first[i] == 1)
-            total += s.context[i];
-    }
+    for (int base = 0; base < s.count; base += 32 * PAGED_EACH)
+#pragma unroll
+        for (int e = 0; e < PAGED_EACH; e++) {
+            int i = min(base + e * 32 + lane, s.count);
+            int count = s.first[min(i + 1, s.count)] - s.first[i];
+            int context = s.context[min(i, s.count - 1)];
+            total += count == 1 ? context : 0;
+        }
 #pragma unroll
     for (int i = 16; i > 0; i >>= 1)
         total += __shfl_xor_sync(0xffffffffu, total, i);

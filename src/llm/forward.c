@@ -82,6 +82,7 @@ static struct kernel_sequences sequences_of(const struct llm_model *m,
         .stride = l->stride,
         .most = p->most,
         .longest = p->longest,
+        .prompts = p->prompts,
     };
 }
 

@@ -95,7 +95,7 @@ void llm__layout_draws(struct llm_layout *l, int gathered, int draws, int masks,
 /* What the layers of a step look at. */
 struct llm_pass {
     struct llm_layout at;
-    int most, longest; /* see kernel_sequences */
+    int most, longest, prompts; /* see kernel_sequences */
     bool ends;         /* only the states after the sequences' last tokens are wanted */
 };
 

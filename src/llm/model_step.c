@@ -40,6 +40,7 @@ static void shape(const struct llm_model *m, struct llm_pass *p,
     int total = 0;
     p->most = 1;
     p->longest = 1;
+    p->prompts = 0;
     p->ends = m->observe == NULL;
     for (int i = 0; i < count; i++) {
         int n = new_tokens(&rows[i]);
@@ -47,6 +48,7 @@ static void shape(const struct llm_model *m, struct llm_pass *p,
                    rows[i].context + n <= m->o.max_length);
         total += n;
         p->most = n > p->most ? n : p->most;
+        p->prompts += n > 1;
         if (rows[i].context + n > p->longest)
             p->longest = rows[i].context + n;
         p->ends = p->ends && !rows[i].all_logprobs;

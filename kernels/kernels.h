@@ -22,7 +22,7 @@
 extern "C" {
 #endif
 
-#define KERNELS_VERSION 2 /* of this table: a module of another one is refused */
+#define KERNELS_VERSION 3 /* of this table: a module of another one is refused */
 
 enum kernel_type { KERNEL_F32, KERNEL_BF16 };
 enum kernel_activation {
@@ -161,6 +161,8 @@ struct kernel_sequences {
     const int32_t *blocks;    /* [count, stride] numbers of blocks, in the order of the context */
     int stride;
     int most, longest;        /* new tokens of a sequence, tokens of a context: at most these */
+    int prompts; /* sequences with more than one new token: at most these; 0: not known */
+    bool fresh; /* keys and values of tokens before a sequence's new ones may be of this step */
 };
 
 /* Causal attention over a paged cache, and what goes before it. The caches of one layer are

@@ -305,8 +305,7 @@ bool cuda__paged_prefill_hopper(struct kernel_context *c, const struct kernel_pa
                                 void *out, const void *q)
 {
     const struct kernel_sequences *s = a->sequences;
-    /* Each sequence may have a tile that is not full. */
-    dim3 grid((unsigned)(s->tokens / QUERIES + s->count), (unsigned)a->heads);
+    dim3 grid((unsigned)paged_tiles(s, QUERIES), (unsigned)a->heads);
     CUtensorMap queries, keys, values;
     /* How many blocks the caches have is not told: as many as a map takes. */
     const int rows = 1 << 30;

@@ -31,6 +31,13 @@ static inline paged_arrays paged_arrays_of(const struct kernel_paged *a, void *o
                         a->scale};
 }
 
+/* Tiles of so many new tokens that there may be, of sequences with more than one: each
+ * of these may have one that is not full. */
+static inline int paged_tiles(const struct kernel_sequences *s, int size)
+{
+    return s->tokens / size + (s->prompts > 0 ? s->prompts : s->count);
+}
+
 /* Item `part` of the `parts` that a sequence has; sequence < 0: there is no such item.
  * row: its first new token; count: of its new tokens; context: of its tokens. */
 struct paged_item {
@@ -49,6 +56,8 @@ __device__ __forceinline__ int warp_scan(int x)
     return x;
 }
 
+#define PAGED_EACH 4 /* sequences of a lane at once: that much is loaded in one go */
+
 /* parts_of(new tokens, context): how many items a sequence has. All lanes of a warp
  * call it and get the same. */
 template <typename F>
@@ -56,25 +65,39 @@ __device__ __forceinline__ paged_item paged_find(const struct kernel_sequences &
                                                  int item, F parts_of)
 {
     int lane = threadIdx.x & 31, before = 0;
-    for (int base = 0; base < s.count; base += 32) {
-        int i = base + lane, row = 0, count = 0, context = 0, parts = 0;
-        if (i < s.count) {
-            row = s.first[i];
-            count = s.first[i + 1] - row;
-            context = s.context[i];
-            parts = count > 0 ? parts_of(count, context) : 0;
+    for (int base = 0; base < s.count; base += 32 * PAGED_EACH) {
+        int first = base + lane * PAGED_EACH, all = 0;
+        int row[PAGED_EACH + 1], context[PAGED_EACH], parts[PAGED_EACH];
+#pragma unroll
+        for (int e = 0; e <= PAGED_EACH; e++)
+            row[e] = s.first[min(first + e, s.count)];
+#pragma unroll
+        for (int e = 0; e < PAGED_EACH; e++)
+            context[e] = s.context[min(first + e, s.count - 1)];
+#pragma unroll
+        for (int e = 0; e < PAGED_EACH; e++) {
+            int count = row[e + 1] - row[e]; /* 0 behind the last one */
+            parts[e] = count > 0 ? parts_of(count, context[e]) : 0;
+            all += parts[e];
         }
-        int end = before + warp_scan(parts);
+        int end = before + warp_scan(all);
         unsigned after = __ballot_sync(0xffffffffu, item < end);
         if (after) {
-            int from = __ffs(after) - 1;
-            paged_item found = {base + from, item - (end - parts), parts, row, count,
-                                context};
+            int from = __ffs(after) - 1, at = item - (end - all);
+            paged_item found = {-1, 0, 0, 0, 0, 0};
+#pragma unroll
+            for (int e = 0; e < PAGED_EACH; e++) {
+                if (found.sequence < 0 && at < parts[e])
+                    found = {first + e, at, parts[e], row[e], row[e + 1] - row[e],
+                             context[e]};
+                at -= parts[e];
+            }
+            found.sequence = __shfl_sync(0xffffffffu, found.sequence, from);
             found.part = __shfl_sync(0xffffffffu, found.part, from);
-            found.parts = __shfl_sync(0xffffffffu, parts, from);
-            found.row = __shfl_sync(0xffffffffu, row, from);
-            found.count = __shfl_sync(0xffffffffu, count, from);
-            found.context = __shfl_sync(0xffffffffu, context, from);
+            found.parts = __shfl_sync(0xffffffffu, found.parts, from);
+            found.row = __shfl_sync(0xffffffffu, found.row, from);
+            found.count = __shfl_sync(0xffffffffu, found.count, from);
+            found.context = __shfl_sync(0xffffffffu, found.context, from);
             return found;
         }
         before = __shfl_sync(0xffffffffu, end, 31);

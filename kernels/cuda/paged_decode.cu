@@ -39,11 +39,14 @@ __device__ __forceinline__ int chunk_length(const struct kernel_sequences &s,
 {
     int lane = threadIdx.x & 31;
     long long total = 0;
-    for (int base = 0; base < s.count; base += 32) {
-        int i = base + lane;
-        if (i < s.count && s.first[i + 1] - s.first[i] == 1)
-            total += s.context[i];
-    }
+    for (int base = 0; base < s.count; base += 32 * PAGED_EACH)
+#pragma unroll
+        for (int e = 0; e < PAGED_EACH; e++) {
+            int i = min(base + e * 32 + lane, s.count);
+            int count = s.first[min(i + 1, s.count)] - s.first[i];
+            int context = s.context[min(i, s.count - 1)];
+            total += count == 1 ? context : 0;
+        }
 #pragma unroll
     for (int i = 16; i > 0; i >>= 1)
         total += __shfl_xor_sync(0xffffffffu, total, i);
@@ -290,7 +293,8 @@ __global__ void __launch_bounds__(THREADS, RESIDENT) decode_kernel(decode_arrays
     float o[SIZE / 8][4] = {}, most[2] = {-INFINITY, -INFINITY}, sum[2] = {};
     decode_walk<SIZE>(
         o, most, sum, a, a.s.blocks + (int64_t)item.sequence * a.s.stride, kv, begin,
-        end, item.context - 1, a.q + ((int64_t)item.row * a.heads + head0) * SIZE, rows,
+        end, a.s.fresh ? 0 : item.context - 1,
+        a.q + ((int64_t)item.row * a.heads + head0) * SIZE, rows,
         shared_address(shared) + (threadIdx.x >> 5) * STAGES * shape::STAGE);
     __syncthreads();
     decode_leave<SIZE>((float *)shared, o, most, sum, a.scale * LOG2E);

@@ -109,8 +109,7 @@ void cuda__paged_prefill(struct kernel_context *c, const struct kernel_paged *a,
                          void *out, const void *q)
 {
     const struct kernel_sequences *s = a->sequences;
-    /* Each sequence may have a tile that is not full. */
-    dim3 grid((unsigned)(s->tokens / QUERIES + s->count), (unsigned)a->heads);
+    dim3 grid((unsigned)paged_tiles(s, QUERIES), (unsigned)a->heads);
     paged_arrays x = paged_arrays_of(a, out, q);
     if (a->size == 64)
         launch<64>(c, x, grid);

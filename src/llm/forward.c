@@ -82,6 +82,7 @@ static struct kernel_sequences sequences_of(const struct llm_model *m,
         .stride = l->stride,
         .most = p->most,
         .longest = p->longest,
+        .prompts = p->prompts,
     };
 }
 
@@ -101,42 +102,62 @@ static struct kernel_paged paged_of(const struct llm_model *m, int layer,
     };
 }
 
-/* normed -> delta */
-static void attend(struct llm_model *m, int layer, const struct kernel_sequences *s)
+/* Where a layer's attention keeps its rows. */
+struct attended {
+    char *qkv, *q, *out;
+};
+
+static struct attended attended_of(const struct llm_model *m, int layer, int tokens)
+{
+    const struct llm_layer *y = &m->weights.layers[layer];
+    size_t e = kernel_size(m->o.type), rows = (size_t)tokens;
+    struct attended r = {.qkv = m->b.layer};
+    r.q = r.qkv + aligned(rows * (size_t)y->qkv.n * e);
+    r.out = r.q + aligned(rows * (size_t)y->o.k * e);
+    return r;
+}
+
+/* normed -> q, and keys and values to the cache */
+static void project(struct llm_model *m, int layer, const struct kernel_sequences *s,
+                    const struct attended *r)
 {
     const struct llm_config *c = &m->config;
     const struct llm_layer *y = &m->weights.layers[layer];
-    const struct kernels *k = m->d->k;
-    size_t e = kernel_size(m->o.type), rows = (size_t)s->tokens;
-    char *qkv = m->b.layer;
-    char *q = qkv + aligned(rows * (size_t)y->qkv.n * e);
-    char *out = q + aligned(rows * (size_t)y->o.k * e);
     struct kernel_paged a = paged_of(m, layer, s);
-    const struct kernel_rope r = {.type = m->o.type,
-                                  .heads = c->heads,
-                                  .kv_heads = c->kv_heads,
-                                  .size = c->size,
-                                  .cosine = m->b.cosine,
-                                  .sine = m->b.sine,
-                                  .q_weight = y->q_norm,
-                                  .k_weight = y->k_norm,
-                                  .epsilon = (float)c->epsilon};
-    multiply(m, &y->qkv, qkv, m->b.normed, s->tokens);
-    k->rope_paged(m->d->c, &r, &a, q, qkv);
-    k->paged_attention(m->d->c, &a, out, q, m->attention);
-    multiply(m, &y->o, m->b.delta, out, s->tokens);
+    const struct kernel_rope rope = {.type = m->o.type,
+                                     .heads = c->heads,
+                                     .kv_heads = c->kv_heads,
+                                     .size = c->size,
+                                     .cosine = m->b.cosine,
+                                     .sine = m->b.sine,
+                                     .q_weight = y->q_norm,
+                                     .k_weight = y->k_norm,
+                                     .epsilon = (float)c->epsilon};
+    multiply(m, &y->qkv, r->qkv, m->b.normed, s->tokens);
+    m->d->k->rope_paged(m->d->c, &rope, &a, r->q, r->qkv);
 }
 
 /* normed -> delta */
-static void feed_forward(struct llm_model *m, int layer, int64_t rows)
+static void attend(struct llm_model *m, int layer, const struct kernel_sequences *s)
+{
+    const struct attended r = attended_of(m, layer, s->tokens);
+    const struct kernel_paged a = paged_of(m, layer, s);
+    project(m, layer, s, &r);
+    m->d->k->paged_attention(m->d->c, &a, r.out, r.q, m->attention);
+    multiply(m, &m->weights.layers[layer].o, m->b.delta, r.out, s->tokens);
+}
+
+/* normed -> delta */
+static void feed_forward(struct llm_model *m, int layer, void *delta,
+                         const void *normed, int64_t rows)
 {
     const struct llm_layer *y = &m->weights.layers[layer];
     char *gate_up = m->b.layer;
     char *product =
         gate_up + aligned((size_t)rows * (size_t)y->gate_up.n * kernel_size(m->o.type));
-    multiply(m, &y->gate_up, gate_up, m->b.normed, rows);
+    multiply(m, &y->gate_up, gate_up, normed, rows);
     m->d->k->swiglu(m->d->c, product, gate_up, rows, m->config.inner, m->o.type);
-    multiply(m, &y->down, m->b.delta, product, rows);
+    multiply(m, &y->down, delta, product, rows);
 }
 
 static void embed(struct llm_model *m, const void *ids, int64_t rows)
@@ -147,6 +168,41 @@ static void embed(struct llm_model *m, const void *ids, int64_t rows)
                                   .table = m->config.vocab,
                                   .ids = ids};
     m->d->k->embed(m->d->c, &r, m->b.x, m->weights.embed, NULL, 0);
+}
+
+static void gather(struct llm_model *m, void *to, const void *from, int64_t width,
+                   const int32_t *rows, int64_t n)
+{
+    const struct kernel_rows r = {.type = m->o.type,
+                                  .count = n,
+                                  .width = width,
+                                  .table = m->sizes.rows,
+                                  .ids = rows};
+    m->d->k->embed(m->d->c, &r, to, from, NULL, 0);
+}
+
+/* normed -> some and some_delta: keys and values are those of all tokens, then the
+ * layer goes on with the sequences' last ones alone. */
+static void end_layer(struct llm_model *m, int layer, const struct llm_pass *p,
+                      const struct kernel_sequences *s)
+{
+    const struct llm_layer *y = &m->weights.layers[layer];
+    const struct attended r = attended_of(m, layer, s->tokens);
+    const int32_t *last = (void *)(m->b.in + p->at.last);
+    int64_t n = llm__padded(s->count);
+    struct kernel_sequences ends = *s;
+    ends.tokens = s->count;
+    ends.first = (void *)(m->b.in + p->at.each);
+    ends.most = 1;
+    ends.fresh = true;
+    const struct kernel_paged a = paged_of(m, layer, &ends);
+    project(m, layer, s, &r);
+    gather(m, r.out, r.q, y->o.k, last, n);
+    gather(m, m->b.some, m->b.x, m->config.hidden, last, n);
+    m->d->k->paged_attention(m->d->c, &a, r.qkv, r.out, m->attention);
+    multiply(m, &y->o, m->b.some_delta, r.qkv, n);
+    norm(m, y->norm2, m->b.some_normed, m->b.some, m->b.some_delta, n);
+    feed_forward(m, layer, m->b.some_delta, m->b.some_normed, n);
 }
 
 static void observe(const struct llm_model *m, int layer, bool mlp, int64_t rows)
@@ -163,10 +219,14 @@ void llm__layers(struct llm_model *m, const struct llm_pass *p)
         const struct llm_layer *y = &m->weights.layers[i];
         norm(m, y->norm1, m->b.normed, m->b.x, i > 0 ? m->b.delta : NULL, s.tokens);
         observe(m, i, false, s.tokens);
+        if (p->ends && i + 1 == m->config.layers) {
+            end_layer(m, i, p, &s);
+            return;
+        }
         attend(m, i, &s);
         norm(m, y->norm2, m->b.normed, m->b.x, m->b.delta, s.tokens);
         observe(m, i, true, s.tokens);
-        feed_forward(m, i, s.tokens);
+        feed_forward(m, i, m->b.delta, m->b.normed, s.tokens);
     }
 }
 
@@ -248,30 +308,23 @@ int llm__layers_decode(struct llm_model *m, const struct llm_pass *p,
 
 /* --- the head --- */
 
-static void gather(struct llm_model *m, void *to, const void *from, const int32_t *rows,
-                   int n)
+const void *llm__head(struct llm_model *m, const struct llm_pass *p,
+                      const int32_t *rows, int n, int logits)
 {
-    const struct kernel_rows r = {.type = m->o.type,
-                                  .count = n,
-                                  .width = m->config.hidden,
-                                  .table = m->sizes.rows,
-                                  .ids = rows};
-    m->d->k->embed(m->d->c, &r, to, from, NULL, 0);
-}
-
-const void *llm__head(struct llm_model *m, const int32_t *rows, int n, int logits)
-{
-    void *x = m->b.x, *delta = m->b.delta, *normed = m->b.normed;
+    struct llm_buffers *b = &m->b;
+    void *x = p->ends ? b->some : b->x, *delta = p->ends ? b->some_delta : b->delta;
+    void *normed = p->ends || rows != NULL ? b->some_normed : b->normed;
     if (rows != NULL) {
-        gather(m, m->b.some, x, rows, n);
-        gather(m, m->b.some_delta, delta, rows, n);
-        x = m->b.some;
-        delta = m->b.some_delta;
-        normed = m->b.some_normed;
+        void *to = p->ends ? b->x : b->some;
+        void *to_delta = p->ends ? b->delta : b->some_delta;
+        gather(m, to, x, m->config.hidden, rows, n);
+        gather(m, to_delta, delta, m->config.hidden, rows, n);
+        x = to;
+        delta = to_delta;
     }
     norm(m, m->weights.norm, normed, x, delta, n);
     if (logits > 0) {
-        const struct kernel_matmul p = {.m = logits,
+        const struct kernel_matmul product = {.m = logits,
                                         .n = m->config.vocab,
                                         .k = m->config.hidden,
                                         .tb = true,
@@ -281,7 +334,7 @@ const void *llm__head(struct llm_model *m, const int32_t *rows, int n, int logit
                                         .type = m->o.type,
                                         .c_type = KERNEL_F32,
                                         .alpha = 1};
-        m->d->k->matmul(m->d->c, &p);
+        m->d->k->matmul(m->d->c, &product);
     }
     return normed;
 }

@@ -113,6 +113,8 @@ void llm__layout(struct llm_layout *l, int rows, int sequences, int stride)
     l->first = place(&at, (s + 1) * sizeof(int32_t));
     l->context = place(&at, s * sizeof(int32_t));
     l->blocks = place(&at, s * (size_t)stride * sizeof(int32_t));
+    l->last = place(&at, (size_t)llm__padded(sequences) * sizeof(int32_t));
+    l->each = place(&at, (s + 1) * sizeof(int32_t));
     l->end = at;
 }
 

@@ -79,6 +79,7 @@ void llm__sizes(const struct llm_config *c, const struct llm_model_options *o,
 struct llm_layout {
     int rows, sequences, stride;
     size_t ids, positions, slots, first, context, blocks;
+    size_t last, each; /* of the sequences: last rows, padded; 0, 1, 2 … count */
     size_t
         gather; /* rows whose state is wanted; behind them room for those of prompts */
     size_t temperature, top_p, min_p, top_k, seed, step, mask_row, mask;
@@ -94,7 +95,8 @@ void llm__layout_draws(struct llm_layout *l, int gathered, int draws, int masks,
 /* What the layers of a step look at. */
 struct llm_pass {
     struct llm_layout at;
-    int most, longest; /* see kernel_sequences */
+    int most, longest, prompts; /* see kernel_sequences */
+    bool ends;         /* only the states after the sequences' last tokens are wanted */
 };
 
 /* A step as it was begun, until the one after the next begins. */
@@ -173,14 +175,16 @@ struct llm_model {
 /* Keys (second false) or values of a layer in the cache. */
 void *llm__cache(const struct llm_model *m, int layer, bool values);
 /* Embeds and goes through all layers: x and delta, whose sum is the last layer's
- * output. */
+ * output. With ends, `some` and some_delta: a row for each sequence. */
 void llm__layers(struct llm_model *m, const struct llm_pass *p);
 /* The same for one token of each of the sequences: recorded, when they come often. */
 int llm__layers_decode(struct llm_model *m, const struct llm_pass *p,
                        struct rwf_err *err);
-/* Logits of n rows: those of `rows` on the device, or (NULL) all n of the step. The
- * states are in the result, [n, hidden] of type. logits: of so many of them. */
-const void *llm__head(struct llm_model *m, const int32_t *rows, int n, int logits);
+/* Logits of n rows of what the layers left: those of `rows` on the device, or (NULL)
+ * all n. The states are in the result, [n, hidden] of type. logits: of so many of them.
+ */
+const void *llm__head(struct llm_model *m, const struct llm_pass *p,
+                      const int32_t *rows, int n, int logits);
 /* Room for the attention of such a pass. */
 int llm__attention_room(struct llm_model *m, const struct llm_pass *p,
                         struct rwf_err *err);

@@ -40,15 +40,20 @@ static void shape(const struct llm_model *m, struct llm_pass *p,
     int total = 0;
     p->most = 1;
     p->longest = 1;
+    p->prompts = 0;
+    p->ends = m->observe == NULL;
     for (int i = 0; i < count; i++) {
         int n = new_tokens(&rows[i]);
         rwf_assert(n >= 1 && rows[i].context >= 0 &&
                    rows[i].context + n <= m->o.max_length);
         total += n;
         p->most = n > p->most ? n : p->most;
+        p->prompts += n > 1;
         if (rows[i].context + n > p->longest)
             p->longest = rows[i].context + n;
+        p->ends = p->ends && !rows[i].all_logprobs;
     }
+    p->ends = p->ends && p->most > 1;
     rwf_assert(total <= m->sizes.rows && count <= m->sizes.sequences);
     int padded = p->most == 1 ? llm__padded(count) : count;
     if (p->most == 1) {
@@ -105,6 +110,18 @@ static void pack_padding(struct packer *p)
     p->slots[p->row++] = -1;
 }
 
+/* For the rest of the last layer: the last row of each sequence, and those rows as
+ * sequences of one token. */
+static void pack_ends(struct llm_step *s, int count)
+{
+    int32_t *last = (void *)(s->in + s->pass.at.last);
+    int32_t *each = (void *)(s->in + s->pass.at.each);
+    for (int i = 0; i < llm__padded(count); i++)
+        last[i] = s->rows[i < count ? i : 0].last;
+    for (int i = 0; i <= count; i++)
+        each[i] = i;
+}
+
 static void pack_rows(struct llm_step *s, const struct llm_row *rows, int count)
 {
     struct packer p = packer_of(s);
@@ -115,6 +132,8 @@ static void pack_rows(struct llm_step *s, const struct llm_row *rows, int count)
     while (p.sequence < s->pass.at.sequences)
         pack_padding(&p);
     p.first[p.sequence] = p.row;
+    if (s->pass.ends)
+        pack_ends(s, count);
 }
 
 /* --- what is drawn --- */
@@ -138,7 +157,7 @@ static void place_rows(struct llm_step *s, const struct llm_row *rows, int count
     for (int i = 0; i < count; i++)
         if (rows[i].embedding != NULL)
             s->rows[i].gathered = s->gathered++;
-    s->whole = s->pass.most == 1 && s->draws == count;
+    s->whole = (s->pass.most == 1 || s->pass.ends) && s->draws == count;
 }
 
 static void pack_draw(struct llm_step *s, const struct llm_row *r, int at, int *masks,
@@ -171,7 +190,7 @@ static void pack_draws(struct llm_model *m, struct llm_step *s,
     for (int i = 0; i < count; i++) {
         if (s->rows[i].gathered >= 0)
             ((int32_t *)(void *)(s->in + s->pass.at.gather))[s->rows[i].gathered] =
-                s->rows[i].last;
+                s->pass.ends ? i : s->rows[i].last;
         if (s->rows[i].draw >= 0)
             pack_draw(s, &rows[i], s->rows[i].draw, &masks, m->config.vocab);
     }
@@ -335,8 +354,9 @@ static int queue_head(struct llm_model *m, struct llm_step *s,
     const struct kernels *k = m->d->k;
     const void *states = NULL;
     if (s->gathered > 0)
-        states = llm__head(m, s->whole ? NULL : (void *)(m->b.in + s->pass.at.gather),
-                           s->gathered, s->draws);
+        states = llm__head(
+            m, &s->pass, s->whole ? NULL : (void *)(m->b.in + s->pass.at.gather),
+            s->gathered, s->draws);
     if (s->edits > 0) {
         k->upload(m->d->c, m->edits, s->edit, (size_t)s->edits * sizeof(*s->edit));
         k->edit(m->d->c, m->b.logits, m->config.vocab, m->edits, s->edits);
@@ -377,7 +397,7 @@ static int prompt_part(struct llm_model *m, struct llm_step *s, const struct llm
     for (int i = 0; i < n; i++)
         rows[i] = last - (r->count - 1) + first + i;
     k->upload(m->d->c, m->b.in + at, rows, (size_t)n * sizeof(*rows));
-    llm__head(m, (void *)(m->b.in + at), n, n);
+    llm__head(m, &s->pass, (void *)(m->b.in + at), n, n);
     k->download(m->d->c, s->logits, m->b.logits, (size_t)(n * vocab) * sizeof(float));
     if (device_sync(m->d, err) != 0)
         return -1;

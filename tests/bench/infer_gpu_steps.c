@@ -37,15 +37,15 @@ static void rope_turn(int turn, void *arg)
     k->rope_paged(c, &r, &p->a[turn % p->turns], p->q, p->qkv);
 }
 
-/* `decoding` sequences of that context with one new token, and one with `fresh` new
- * tokens at the end of a context of `longest` when fresh is not 0. */
-static void step_make(struct step *p, int decoding, int context, int fresh, int longest,
-                      int heads, int kv_heads)
+/* `decoding` sequences of that context with one new token, and `prompts` with `fresh`
+ * new tokens at the end of a context of `longest`. */
+static void step_make_many(struct step *p, int decoding, int context, int prompts,
+                           int fresh, int longest, int heads, int kv_heads)
 {
-    int count = decoding + (fresh > 0), all = 0;
+    int count = decoding + prompts, all = 0;
     int most = context > longest ? context : longest;
     int stride = (most + KERNEL_BLOCK - 1) / KERNEL_BLOCK + 1;
-    int tokens = decoding + fresh;
+    int tokens = decoding + prompts * fresh;
     int32_t *first = calloc((size_t)count + 1, 4), *contexts = calloc((size_t)count, 4);
     int32_t *positions = calloc((size_t)tokens, 4), *slots = calloc((size_t)tokens, 4);
     int32_t *blocks = calloc((size_t)(count * stride), 4);
@@ -78,7 +78,9 @@ static void step_make(struct step *p, int decoding, int context, int fresh, int 
                                      given(blocks, (size_t)(count * stride) * 4),
                                      stride,
                                      fresh > 1 ? fresh : 1,
-                                     most};
+                                     most,
+                                     fresh > 1 ? prompts : 0,
+                                     false};
     p->turns = fresh > 0 ? 1 : turns_for(2 * cache);
     for (int i = 0; i < p->turns; i++)
         p->a[i] =
@@ -95,6 +97,13 @@ static void step_make(struct step *p, int decoding, int context, int fresh, int 
     free(positions);
     free(slots);
     free(blocks);
+}
+
+/* With one prompt, when fresh is not 0. */
+static void step_make(struct step *p, int decoding, int context, int fresh, int longest,
+                      int heads, int kv_heads)
+{
+    step_make_many(p, decoding, context, fresh > 0, fresh, longest, heads, kv_heads);
 }
 
 static void step_free(struct step *p)
@@ -116,7 +125,8 @@ void bench_decode(void)
         /* sequences, context, heads, kv_heads */
         {1, 500, 40, 8},   {1, 2000, 40, 8},  {1, 8000, 40, 8},   {1, 32000, 40, 8},
         {1, 8000, 16, 8},  {1, 8000, 64, 8},  {8, 1000, 40, 8},   {32, 500, 40, 8},
-        {32, 1500, 40, 8}, {32, 8000, 40, 8}, {128, 1000, 40, 8}, {256, 1000, 16, 8}};
+        {32, 1500, 40, 8}, {32, 8000, 40, 8}, {128, 1000, 40, 8}, {256, 1000, 16, 8},
+        {256, 1100, 40, 8}};
     struct step p;
     printf(
         "attention, one new token: sequences x context, heads: us, GB/s, %% of copy\n");
@@ -142,20 +152,22 @@ static double prefill_flops(int fresh, int context, int heads)
 
 void bench_prefill(void)
 {
-    static const int cases[][3] = {
-        /* new, context, heads */
-        {512, 512, 40},   {2048, 2048, 40},  {8192, 8192, 40}, {16384, 16384, 40},
-        {2048, 8192, 40}, {2048, 32768, 40}, {2048, 2048, 16}, {300, 4000, 40}};
+    static const int cases[][4] = {
+        /* new, context, heads, prompts */
+        {512, 512, 40, 1},     {2048, 2048, 40, 1},  {8192, 8192, 40, 1},
+        {16384, 16384, 40, 1}, {2048, 8192, 40, 1},  {2048, 32768, 40, 1},
+        {2048, 2048, 16, 1},   {300, 4000, 40, 1},   {1000, 1000, 40, 8}};
     struct step p;
-    printf("attention, many new tokens: new of context, heads: us, TFLOP/s, %% of "
-           "product\n");
+    printf("attention, many new tokens: prompts, new of context, heads: us, TFLOP/s, "
+           "%% of product\n");
     for (int i = 0; i < COUNT(cases); i++) {
         const int *t = cases[i];
-        step_make(&p, 0, 1, t[0], t[1], t[2], 8);
-        double flops = prefill_flops(t[0], t[1], t[2]);
+        step_make_many(&p, 0, 1, t[3], t[0], t[1], t[2], 8);
+        double flops = t[3] * prefill_flops(t[0], t[1], t[2]);
         double seconds = time_of(attention_turn, 8, &p);
-        printf("%6d of %5d  %2d %9.1f %8.0f %5.0f%%\n", t[0], t[1], t[2], seconds * 1e6,
-               flops / seconds * 1e-12, flops / seconds / product_rate * 100);
+        printf("%d x %6d of %5d  %2d %9.1f %8.0f %5.0f%%\n", t[3], t[0], t[1], t[2],
+               seconds * 1e6, flops / seconds * 1e-12,
+               flops / seconds / product_rate * 100);
         step_free(&p);
     }
 }
@@ -205,19 +217,20 @@ static void swiglu_turn(int turn, void *arg)
 
 void bench_small(void)
 {
-    static const int rows[] = {1, 16, 64, 512, 2048};
+    enum { MOST = 8192 };
+    static const int rows[] = {1, 16, 64, 256, 512, 2048, MOST};
     struct step p;
-    struct small s = {.x = numbers((size_t)2048 * 2 * 17408 * 2),
-                      .y = must((size_t)2048 * 17408 * 2),
-                      .sum = numbers((size_t)2048 * 5120 * 2),
-                      .stats = must(2048 * 8)};
+    struct small s = {.x = numbers((size_t)MOST * 2 * 17408 * 2),
+                      .y = must((size_t)MOST * 17408 * 2),
+                      .sum = numbers((size_t)MOST * 5120 * 2),
+                      .stats = must(MOST * 8)};
     printf("small calls of 14B, us: rows, norm, swiglu, rope_paged\n");
     for (int i = 0; i < COUNT(rows); i++) {
         s.rows = rows[i];
         s.width = 17408;
         s.norm = (struct kernel_norm_args){KERNEL_RMSNORM, KERNEL_BF16, rows[i], 5120,
                                            1e-6f,          s.x,         NULL};
-        step_make(&p, rows[i] > 64 ? 0 : rows[i], 100, rows[i] > 64 ? rows[i] : 0,
+        step_make(&p, rows[i] > 256 ? 0 : rows[i], 100, rows[i] > 256 ? rows[i] : 0,
                   rows[i], 40, 8);
         printf("%5d %7.1f %7.1f %7.1f\n", rows[i], time_of(norm_turn, 50, &s) * 1e6,
                time_of(swiglu_turn, 50, &s) * 1e6, time_of(rope_turn, 50, &p) * 1e6);
@@ -347,4 +360,9 @@ void bench_layer(void)
                 .width = 5120, .inner = 25600, .heads = 64, .rows = r, .q4 = true},
             500);
     }
+    bench_layer_of(
+        "14B",
+        (struct layer){
+            .width = 5120, .inner = 17408, .heads = 40, .rows = 256, .q4 = false},
+        1100);
 }

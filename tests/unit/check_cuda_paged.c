@@ -98,6 +98,7 @@ static void step_make(const struct mix *m, struct step *p)
         p->pool += blocks;
         s->stride = blocks + 1 > s->stride ? blocks + 1 : s->stride;
         s->most = m->fresh[i] > s->most ? m->fresh[i] : s->most;
+        s->prompts += m->fresh[i] > 1 && m->count % 2 == 0; /* else it is not told */
         s->longest = m->context[i] > s->longest ? m->context[i] : s->longest;
     }
     p->pool += 3;

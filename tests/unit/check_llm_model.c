@@ -77,6 +77,30 @@ START_TEST(log_probabilities_are_those_of_transformers)
 }
 END_TEST
 
+/* Nobody looks at the other tokens, so they do not get to the end. */
+START_TEST(log_probabilities_of_the_last_token_alone_are_the_same)
+{
+    struct llm_rig r;
+    struct llm_text t, others[2];
+    struct llm_drawn drawn[3];
+    struct rwf_err err = RWF_ERR_INIT;
+    open_case(&r, _i);
+    int vocab = (int)r.config.vocab;
+    llm_text_begin(&r, &t, r.prompt, r.prompt_count);
+    llm_text_begin(&r, &others[0], r.prompt, 5); /* of which two are for later */
+    llm_text_begin(&r, &others[1], r.prompt, 1);
+    struct llm_row rows[] = {llm_text_row(&others[0], 3), llm_text_row(&t, t.count),
+                             llm_text_row(&others[1], 1)};
+    rows[1].logprobs = vocab;
+    ck_assert_msg(llm_model_step(r.m, rows, 3, drawn, &err) == 0, "%s", err.text);
+    ck_assert_int_eq(drawn[0].id, -1);
+    ck_assert_int_ge(drawn[2].id, 0);
+    ck_assert_int_eq(drawn[1].logprob_count, 1 + vocab);
+    check_logprobs(&r, drawn[1].logprobs, 1 + vocab, r.prompt_count - 1);
+    llm_rig_close(&r);
+}
+END_TEST
+
 START_TEST(the_state_of_the_last_token_is_that_of_transformers)
 {
     struct llm_rig r;
@@ -300,6 +324,8 @@ int main(void)
     int all = NAMES * (int)RWF_COUNT(devices);
     tcase_set_timeout(t, 60);
     tcase_add_loop_test(t, log_probabilities_are_those_of_transformers, 0, all);
+    tcase_add_loop_test(t, log_probabilities_of_the_last_token_alone_are_the_same, 0,
+                        all);
     tcase_add_loop_test(t, the_state_of_the_last_token_is_that_of_transformers, 0, all);
     tcase_add_loop_test(
         t, greedy_tokens_are_those_of_transformers_in_chunks_of_any_size, 0, all);

@@ -325,15 +325,15 @@ const void *llm__head(struct llm_model *m, const struct llm_pass *p,
     norm(m, m->weights.norm, normed, x, delta, n);
     if (logits > 0) {
         const struct kernel_matmul product = {.m = logits,
-                                        .n = m->config.vocab,
-                                        .k = m->config.hidden,
-                                        .tb = true,
-                                        .a = normed,
-                                        .b = m->weights.head,
-                                        .c = m->b.logits,
-                                        .type = m->o.type,
-                                        .c_type = KERNEL_F32,
-                                        .alpha = 1};
+                                              .n = m->config.vocab,
+                                              .k = m->config.hidden,
+                                              .tb = true,
+                                              .a = normed,
+                                              .b = m->weights.head,
+                                              .c = m->b.logits,
+                                              .type = m->o.type,
+                                              .c_type = KERNEL_F32,
+                                              .alpha = 1};
         m->d->k->matmul(m->d->c, &product);
     }
     return normed;

@@ -71,7 +71,7 @@ int cmd_serve_model(struct cmd_call *call, struct rwf_err *err);
         CMD_MODEL_OPTION("kv-cache-memory-bytes", CMD_TEXT, "BYTES", NULL,               \
                          "MODEL: of the KV cache, instead of what the share leaves; "    \
                          "4294967296, 4G, 4GiB"),                                        \
-        CMD_MODEL_OPTION("max-num-seqs", CMD_COUNT, "N", "256, CPU: 32",                 \
+        CMD_MODEL_OPTION("max-num-seqs", CMD_COUNT, "N", "256, large GPU: 512, CPU: 32", \
                          "MODEL: requests in a step"),                                   \
         CMD_MODEL_OPTION("max-num-batched-tokens", CMD_TEXT, "N",                        \
                          "2048, large GPU: 8192, CPU: 512", "MODEL: tokens in a step"),  \

@@ -64,7 +64,7 @@ void llm_options_for(struct llm_model_options *o, bool host, int64_t total)
     if (o->max_tokens <= 0)
         o->max_tokens = host ? 512 : large ? 8192 : 2048;
     if (o->max_sequences <= 0)
-        o->max_sequences = host ? 32 : 256;
+        o->max_sequences = host ? 32 : large ? 512 : 256;
 }
 
 int llm_options_complete(struct llm_model_options *o, const struct llm_config *c,

@@ -348,18 +348,25 @@ __device__ __forceinline__ unsigned long long block_total(unsigned long long x)
 
 /* --- draws --- */
 
-/* The best draw among logits begin to end for which `takes` says so. */
+/* The best draw among logits begin to end for which `takes` says so. All threads call
+ * it. What a float says that cannot be better than what any of them has found is not
+ * looked at in double: that is nearly all. */
 template <int N, typename F>
 __device__ __forceinline__ row_draw draw_range(const sample_arrays &a, int row,
                                                const sample_row &r, int begin, int end,
                                                F takes)
 {
+    __shared__ unsigned found; /* bits_of the best key */
     uint64_t seed = a.s.seed[row], step = a.s.step[row];
     row_draw best = {0.0, -1};
-    float floor = -INFINITY; /* what a float says that cannot be better */
+    __syncthreads();
+    if (threadIdx.x == 0)
+        found = bits_of(-INFINITY);
+    __syncthreads();
     for (int i = begin + (int)threadIdx.x * 4; i < end; i += N * 4) {
         uint4 words;
         bool made = false;
+        float floor = float_of(*(volatile unsigned *)&found);
         for (int e = 0; e < 4 && i + e < end; e++) {
             float x = r.logits[i + e];
             if (!takes(i + e, x))
@@ -376,7 +383,8 @@ __device__ __forceinline__ row_draw draw_range(const sample_arrays &a, int row,
             row_draw mine = {key_of(log_of(r, x), word), i + e};
             if (better(mine, best)) {
                 best = mine;
-                floor = (float)mine.key;
+                floor = fmaxf(floor, (float)mine.key);
+                atomicMax(&found, bits_of((float)mine.key));
             }
         }
     }

@@ -65,9 +65,12 @@ static int streams_open(struct kernel_context *c)
             return -1;
     c->partials_size = CUDA_PARTIALS;
     size_t counters = CUDA_COUNTERS * sizeof *c->counters;
+    size_t mail = c->capable == 90 ? (size_t)c->sms * CUDA_MAIL : 1;
     return cudaMalloc((void **)&c->partials, CUDA_PARTIALS) ||
                    cudaMalloc((void **)&c->counters, counters) ||
-                   cudaMemsetAsync(c->counters, 0, counters, c->stream)
+                   cudaMemsetAsync(c->counters, 0, counters, c->stream) ||
+                   cudaMalloc(&c->mail, mail) ||
+                   cudaMemsetAsync(c->mail, 0xff, mail, c->stream)
                ? -1
                : 0;
 }
@@ -154,6 +157,8 @@ void cuda__close(struct kernel_context *c)
         cudaEventDestroy(c->written);
     cudaFree(c->partials);
     cudaFree(c->counters);
+    cudaFree(c->mail);
+    cudaFree(c->room);
     if (c->side)
         cudaStreamDestroy(c->side);
     if (c->stream)

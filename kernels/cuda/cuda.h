@@ -18,6 +18,7 @@ extern "C" {
 #define CUDA_MARKS 16
 #define CUDA_PARTIALS ((size_t)8 << 20) /* bytes, at least */
 #define CUDA_COUNTERS 65536
+#define CUDA_MAIL ((size_t)128 << 10) /* bytes of a multiprocessor */
 
 struct cuda_products; /* matmul.c: cuBLASLt and what it chose */
 
@@ -35,6 +36,9 @@ struct kernel_context {
     bool recording;     /* calls are recorded: none may wait */
     struct cuda_products *products;
     char failed[192]; /* the first failure; "": none */
+    void *mail;       /* of hopper_q4.cu's blocks: all bits are set between launches */
+    void *room;       /* of q4.c: weights to be packed */
+    size_t room_size;
 };
 
 /* Keeps the first failure. */

@@ -172,5 +172,9 @@ __device__ __forceinline__ void fetch_bytes(unsigned to, const void *from,
  * and a failure kept when the driver does not take it. */
 bool cuda__tile_map(struct kernel_context *c, CUtensorMap *ret, const void *base,
                     int columns, int length, int sequences, int rows);
+/* [rows, columns] of blocks of that many bytes, a multiple of 16 up to 2048, for
+ * fetch_tile, which gets a box of them; those beyond the end are zeros. */
+bool cuda__block_map(struct kernel_context *c, CUtensorMap *ret, const void *base,
+                     int bytes, int columns, int rows, int box_columns, int box_rows);
 
 #endif

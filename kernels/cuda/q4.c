@@ -40,6 +40,18 @@ static int source_check(const struct kernel_q4 *w, const struct kernel_q4_source
     return 0;
 }
 
+/* Scratch to pack in, which the next matrix uses again. Too little memory is an answer.
+ */
+static char *pack_room(struct kernel_context *c, size_t bytes)
+{
+    if (bytes > c->room_size) {
+        cuda__free(c, c->room);
+        c->room = cuda__alloc(c, bytes);
+        c->room_size = c->room ? bytes : 0;
+    }
+    return c->room;
+}
+
 int cuda__q4_pack(struct kernel_context *c, const struct kernel_q4 *w, void *packed,
                   const struct kernel_q4_source *from, char *error, size_t size)
 {
@@ -49,7 +61,7 @@ int cuda__q4_pack(struct kernel_context *c, const struct kernel_q4 *w, void *pac
     size_t zeros = (size_t)(w->k / w->group * from->n / 2), scales = zeros * 4;
     size_t zeros_at = (weights + 15) & ~(size_t)15;
     size_t scales_at = zeros_at + ((zeros + 15) & ~(size_t)15);
-    char *room = cuda__alloc(c, scales_at + scales);
+    char *room = pack_room(c, scales_at + scales);
     if (!room) {
         snprintf(error, size, "GPU %d: no %zu bytes left to pack weights in", c->device,
                  scales_at + scales);
@@ -63,9 +75,7 @@ int cuda__q4_pack(struct kernel_context *c, const struct kernel_q4 *w, void *pac
     cuda__upload(c, room + zeros_at, from->zeros, zeros);
     cuda__upload(c, room + scales_at, from->scales, scales);
     cuda__q4_repack(c, w, packed, &there);
-    int result = cuda__sync(c, error, size);
-    cuda__free(c, room);
-    return result;
+    return cuda__sync(c, error, size);
 }
 
 void cuda__q4_matmul(struct kernel_context *c, const struct kernel_q4 *w,

@@ -157,9 +157,9 @@ static void check_q4(struct q4_case q)
 
 START_TEST(weights_of_4_bits)
 {
-    static const int shapes[][3] = {{64, 32, 32},    {128, 96, 32},  {64, 128, 64},
-                                    {320, 192, 64},  {64, 128, 128}, {192, 1024, 128},
-                                    {256, 5120, 128}};
+    static const int shapes[][3] = {{64, 32, 32},     {128, 96, 32},  {64, 128, 64},
+                                    {320, 192, 64},   {64, 128, 128}, {192, 1024, 128},
+                                    {256, 5120, 128}, {448, 1056, 32}};
     static const int rows[] = {1, 2, 7, 8, 9, 16, 17, 33, 48, 64, 65, 130, 200, 257};
     for (int i = 0; i < COUNT(shapes); i++)
         for (int j = 0; j < COUNT(rows); j++)
@@ -171,6 +171,20 @@ START_TEST(weights_of_4_bits)
                 .parts = shapes[i][0] / 8 % 2 == 0 && j % 3 == 0 ? shapes[i][0] / 8 / 2
                                                                  : 1 + (j & 1),
                 .bf16 = j & 1});
+}
+END_TEST
+
+/* More work than there are blocks at once: they have parts of several tiles. */
+START_TEST(weights_of_4_bits_in_long_runs)
+{
+    static const int rows[] = {1, 8, 13, 32, 50, 128};
+    for (int j = 0; j < COUNT(rows); j++)
+        check_q4((struct q4_case){.w = {3008, 2176, j % 2 == 0 ? 128 : 64},
+                                  .m = rows[j],
+                                  .type = KERNEL_BF16,
+                                  .c_type = rig_types[j / 2 & 1],
+                                  .parts = 1,
+                                  .bf16 = j & 1});
 }
 END_TEST
 
@@ -374,6 +388,7 @@ int main(void)
     const struct rig_part parts[] = {
         {"few_rows", few_rows},
         {"weights_of_4_bits", weights_of_4_bits},
+        {"weights_of_4_bits_in_long_runs", weights_of_4_bits_in_long_runs},
         {"weights_that_cannot_be_packed", weights_that_cannot_be_packed},
         {"tokens_are_drawn", tokens_are_drawn},
         {"logits_are_edited", logits_are_edited},

@@ -12,6 +12,7 @@
 
 #include "base/digest.h"
 #include "base/fs.h"
+#include "base/lock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
@@ -29,7 +30,7 @@ static int lock_folder(struct rwf_journal *j, const char *folder, struct rwf_err
 {
     char *path = rwf_fs_join(folder, "lock");
     j->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    int rc = j->lock < 0 ? -1 : flock(j->lock, LOCK_EX | LOCK_NB);
+    int rc = j->lock < 0 ? -1 : rwf_lock_take(j->lock, 0);
     if (rc && j->lock >= 0 && errno == EWOULDBLOCK)
         rwf_fail(err, EBUSY, "a head runs on %s already", folder);
     else if (rc)

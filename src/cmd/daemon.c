@@ -19,10 +19,10 @@
 
 #include "base/clock.h"
 #include "base/fs.h"
+#include "base/lock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "gang/gang.h"
 
 #define LOG_MAX (8 << 20)
 #define LOGS_KEPT 3
@@ -62,7 +62,7 @@ static int open_pid(const char *folder, int flags, bool *ret_taken)
 static bool is_ending(const char *folder)
 {
     pid_t owner = cmd_daemon_owner(folder);
-    char state = owner > 0 ? gang_process_state(owner) : '?';
+    char state = owner > 0 ? rwf_process_state(owner) : '?';
     return state == 'Z' || state == 'X' || state == '?';
 }
 

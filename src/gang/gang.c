@@ -29,6 +29,7 @@
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/fs.h"
+#include "base/lock.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "gang/inside.h"
@@ -197,7 +198,7 @@ static int silent_rank(const struct gang__run *x, int64_t now)
         int64_t beat = beat_of(x, rank);
         if (now - (beat == 0 ? x->started : beat) <= (beat == 0 ? first : limit))
             return -1;
-        bool stopped = gang_process_state(x->pids[rank]) == 'T';
+        bool stopped = rwf_process_state(x->pids[rank]) == 'T';
         if (stopped || beat < oldest) {
             beat = stopped ? INT64_MIN : beat;
             oldest = beat;
@@ -252,7 +253,7 @@ static void watch_hearts(struct gang__run *x)
     if (rank < 0)
         return;
     char why[60] = "";
-    if (x->far != NULL ? x->stopped[rank] : gang_process_state(x->pids[rank]) == 'T')
+    if (x->far != NULL ? x->stopped[rank] : rwf_process_state(x->pids[rank]) == 'T')
         snprintf(why, sizeof(why), "its process is stopped");
     gang__fail(x, GANG_HUNG, rank, 0, why);
     /* What hangs does not hear TERM. */

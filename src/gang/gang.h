@@ -99,7 +99,5 @@ void gang_secrets_take(const char *text);
 /* Sends a signal to what descends from us, but not to ourselves, nor to spare (0: none)
  * and, if its children are shims, to those. How many there were. */
 int gang_signal_descendants(int signal, int spare, bool and_children);
-/* The letter of a process' state in /proc, '?' when it is gone. */
-char gang_process_state(int pid);
 
 #endif

@@ -86,9 +86,3 @@ int gang_signal_descendants(int signal, int spare, bool and_children)
     free(all);
     return found;
 }
-
-char gang_process_state(int pid)
-{
-    struct entry one;
-    return pid > 0 && read_entry(pid, &one) ? one.state : '?';
-}

@@ -30,6 +30,7 @@
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/fs.h"
+#include "base/lock.h"
 #include "base/mem.h"
 #include "rank/exec.h"
 #include "rank/rank.h"
@@ -201,7 +202,7 @@ static void beat(struct member *m)
     if (m->limit <= 0 || now < m->beat_at)
         return;
     m->beat_at = now + beat_every(m);
-    bool stopped = gang_process_state(m->pid) == 'T';
+    bool stopped = rwf_process_state(m->pid) == 'T';
     if (!stopped && !touches(m))
         return;
     if (stopped || !m->beats || now - m->told_at < 2 * beat_every(m))

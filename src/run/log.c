@@ -24,6 +24,7 @@
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/fs.h"
+#include "base/lock.h"
 #include "base/mem.h"
 #include "base/redact.h"
 #include "base/str.h"
@@ -175,7 +176,7 @@ static int open_locked(struct run_log *log, struct rwf_err *err)
     log->fd = open(log->path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     if (log->fd < 0)
         return rwf_fail(err, RWF_E_ENV, "%s: %s", log->path, strerror(errno));
-    if (flock(log->fd, LOCK_EX | LOCK_NB) == 0)
+    if (rwf_lock_take(log->fd, read_pid(log->path)) == 0)
         return 0;
     if (errno != EWOULDBLOCK)
         return rwf_fail(err, RWF_E_ENV, "%s: cannot lock: %s", log->path,

@@ -190,6 +190,36 @@ START_TEST(one_writer_at_a_time)
 }
 END_TEST
 
+/* A child that its writer had just forked has the lock for a moment longer. */
+START_TEST(killed_writer_with_child)
+{
+    int ready[2];
+    char c;
+    ck_assert_int_eq(pipe(ready), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct run_log *log = run_log_open(path, NULL);
+        append(log, 0);
+        run_log_flush(log, NULL);
+        if (fork() == 0) {
+            if (write(ready[1], "x", 1) != 1)
+                _exit(1);
+            usleep(300000);
+            _exit(0);
+        }
+        pause();
+    }
+    ck_assert_int_eq(read(ready[0], &c, 1), 1);
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    struct run_log *log = open_ok();
+    append(log, 1);
+    run_log_close(log);
+    close(ready[0]);
+    close(ready[1]);
+}
+END_TEST
+
 /* A writer that is killed loses nothing it flushed, and its lock. */
 START_TEST(killed_writer)
 {
@@ -390,6 +420,7 @@ int main(void)
     tcase_add_test(tc, reads_on_from_an_offset);
     tcase_add_test(tc, one_writer_at_a_time);
     tcase_add_test(tc, killed_writer);
+    tcase_add_test(tc, killed_writer_with_child);
     tcase_add_test(tc, full_disk);
     tcase_add_test(tc, secrets_are_replaced);
     tcase_add_test(tc, text_is_always_json);

@@ -47,14 +47,13 @@ duckdb_option()
     }
 }
 
-# make_check DIR ARGUMENT...: its results go into passed, failed and skipped. Tests wait more than they
-# work: there is one more at once than there are processors.
+# make_check DIR ARGUMENT...: its results go into passed, failed and skipped.
 make_check()
 {
     local dir=$1 rc=0
     shift
     find "$dir" -name '*.trs' -delete
-    make -C "$dir" -k -j$((jobs + 1)) "$@" || rc=$?
+    make -C "$dir" -k -j"$jobs" "$@" || rc=$?
     read -r passed failed skipped <<<"$("$top/tests/count.sh" "$dir")"
     [ $rc = 0 ] || [ "$failed" != 0 ] || failed=1
 }

@@ -62,12 +62,13 @@ is_documented()
     case $documented in *" $1 "*) return 0 ;; *) return 1 ;; esac
 }
 
-# events_of TYPE LOG: the steps of such events, from whole lines only.
+# The lines of a log that have their end.
+whole_lines() { if [ -n "$(tail -c 1 "$1")" ]; then sed '$d' "$1"; else cat "$1"; fi; }
+# events_of TYPE LOG: the steps of such events.
 events_of()
 {
     [ -f "$2" ] || return 0
-    sed -n '/}$/s/.*"type": *"'"$1"'".*/&/p' "$2" |
-        sed -n 's/.*"step": *"\([^"]*\)".*/\1/p' | sort
+    whole_lines "$2" | sed -n '/"type": *"'"$1"'"/s/.*"step": *"\([^"]*\)".*/\1/p' | sort
 }
 
 # A moment in milliseconds below $1, as seconds for sleep.

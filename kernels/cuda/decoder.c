@@ -13,48 +13,65 @@ struct kernel_decoder_state {
     int size;
     int stages[DECODER_SEQUENCES + 1]; /* for so many sequences; 0: they do not fit */
     unsigned input[DECODER_SEQUENCES + 1];
-    void *layers, *words; /* the device's */
+    void *layers, *maps, *words; /* the device's */
 };
 
 /* --- models it is for --- */
 
-static bool linear_fits(const struct kernel_linear *l, int64_t n, int64_t k)
+static bool linear_fits(const struct kernel_linear *l, int64_t n, int64_t k, int group)
 {
-    return l->group == 0 && l->n == n && l->k == k && k % 64 == 0 && n % 8 == 0 &&
-           ((uintptr_t)l->w & 15) == 0;
+    if (l->group != group || l->n != n || l->k != k || ((uintptr_t)l->w & 15) != 0)
+        return false;
+    return group == 0 ? n % 8 == 0 && k % 64 == 0
+                      : n % 64 == 0 && k % DECODER_GROUP == 0;
 }
 
 static bool layer_fits(const struct kernel_decoder *d,
-                       const struct kernel_decoder_layer *l)
+                       const struct kernel_decoder_layer *l, int group)
 {
     int64_t q = (int64_t)d->heads * d->size;
-    return linear_fits(&l->qkv, q + 2 * (int64_t)d->kv_heads * d->size, d->hidden) &&
-           linear_fits(&l->o, d->hidden, q) &&
-           linear_fits(&l->gate_up, 2 * d->inner, d->hidden) &&
-           linear_fits(&l->down, d->hidden, d->inner);
+    return linear_fits(&l->qkv, q + 2 * (int64_t)d->kv_heads * d->size, d->hidden,
+                       group) &&
+           linear_fits(&l->o, d->hidden, q, group) &&
+           linear_fits(&l->gate_up, 2 * d->inner, d->hidden, group) &&
+           linear_fits(&l->down, d->hidden, d->inner, group);
 }
 
 static bool model_fits(const struct kernel_context *c, const struct kernel_decoder *d)
 {
     if (c->capable != 90 || d->type != KERNEL_BF16 || d->layers <= 0 ||
-        d->hidden > DECODER_HIDDEN || d->kv_heads <= 0 || d->heads % d->kv_heads != 0 ||
-        d->heads / d->kv_heads > DECODER_HEADS || (d->size != 64 && d->size != 128) ||
-        d->kv_heads > c->sms)
+        d->hidden > DECODER_HIDDEN || d->kv_heads <= 0 || d->kv_heads > c->sms ||
+        d->heads % d->kv_heads != 0 || d->heads / d->kv_heads > DECODER_HEADS ||
+        (d->size != 64 && d->size != 128))
+        return false;
+    int group = d->layer->qkv.group;
+    if (group != 0 && group != DECODER_GROUP)
         return false;
     for (int i = 0; i < d->layers; i++)
-        if (!layer_fits(d, &d->layer[i]))
+        if (!layer_fits(d, &d->layer[i], group))
             return false;
     return true;
 }
 
 /* --- what does not depend on the step --- */
 
+static void products_fill(struct decoder_arrays *a, const struct kernel_decoder *d,
+                          int blocks)
+{
+    int q = d->heads * d->size, hidden = (int)d->hidden, inner = (int)d->inner;
+    int k[] = {hidden, q, hidden, inner};
+    int columns[] = {q + 2 * d->kv_heads * d->size, hidden, inner, hidden};
+    for (int i = 0, first = 0; i < DECODER_PRODUCTS; i++) {
+        int rows = a->q4 ? 16 : i == DECODER_GATE_UP ? 4 : 8; /* of a tile, that it tells */
+        int tiles = columns[i] / rows;
+        a->products[i] = (struct decoder_product){tiles, k[i], first, columns[i]};
+        first = (first + tiles) % blocks;
+    }
+}
+
 static void arrays_fill(struct decoder_arrays *a, const struct kernel_decoder *d,
                         int blocks)
 {
-    int q = d->heads * d->size, k[] = {(int)d->hidden, q, (int)d->hidden, (int)d->inner};
-    int n[] = {q + 2 * d->kv_heads * d->size, (int)d->hidden, 2 * (int)d->inner,
-               (int)d->hidden};
     *a = (struct decoder_arrays){.layer_count = d->layers,
                                  .hidden = (int)d->hidden,
                                  .inner = (int)d->inner,
@@ -63,19 +80,25 @@ static void arrays_fill(struct decoder_arrays *a, const struct kernel_decoder *d
                                  .epsilon = d->epsilon,
                                  .scale = d->scale,
                                  .cosine = d->cosine,
-                                 .sine = d->sine};
-    for (int i = 0, first = 0; i < DECODER_PRODUCTS; i++) {
-        a->products[i] = (struct decoder_product){n[i] / 8, k[i], first};
-        first = (first + n[i] / 8) % blocks;
-    }
+                                 .sine = d->sine,
+                                 .q4 = d->layer->qkv.group > 0,
+                                 .flying = DECODER_FLYING};
+    products_fill(a, d, blocks);
+}
+
+static int64_t longest_row(const struct kernel_decoder *d)
+{
+    int64_t k = d->inner > d->hidden ? d->inner : d->hidden;
+    int64_t q = (int64_t)d->heads * d->size;
+    return k > q ? k : q;
 }
 
 /* Bytes of the largest input of a product, or of attention's scratch. */
-static unsigned input_bytes(const struct kernel_decoder *d, int sequences)
+static unsigned input_bytes(const struct decoder_arrays *a, const struct kernel_decoder *d,
+                            int sequences)
 {
-    int64_t k = d->inner > d->hidden ? d->inner : d->hidden;
-    k = k > (int64_t)d->heads * d->size ? k : (int64_t)d->heads * d->size;
-    unsigned rows = (unsigned)sequences * (unsigned)(k * 2 + 64);
+    unsigned rows =
+        (unsigned)sequences * cuda__decoder_row(longest_row(d), a->q4);
     unsigned scratch = cuda__decoder_scratch(d->heads / d->kv_heads, d->size);
     /* What warps leave of products is behind, and not in use then. */
     scratch = scratch > DECODER_SUMS ? scratch - DECODER_SUMS : 0;
@@ -86,63 +109,102 @@ static unsigned input_bytes(const struct kernel_decoder *d, int sequences)
 static int stages_of(struct decoder_arrays *a, const struct kernel_decoder *d,
                      int sequences, size_t shared)
 {
+    if (a->q4 && sequences > DECODER_SEQUENCES_Q4)
+        return 0;
     a->s.count = sequences;
-    a->input = input_bytes(d, sequences);
-    size_t beside = cuda__decoder_beside(a);
-    int stages = beside < shared ? (int)((shared - beside) / DECODER_STAGE) : 0;
-    return stages >= DECODER_LEAST_STAGES
-               ? (stages < DECODER_MOST_STAGES ? stages : DECODER_MOST_STAGES)
-               : 0;
+    a->input = input_bytes(a, d, sequences);
+    a->ones = a->q4 ? (unsigned)(longest_row(d) / DECODER_GROUP) * 32 : 0;
+    size_t beside = cuda__decoder_beside(a), stage = cuda__decoder_stage(a->q4);
+    int stages = beside < shared ? (int)((shared - beside) / stage) : 0;
+    stages = stages < DECODER_MOST_STAGES ? stages : DECODER_MOST_STAGES;
+    return stages / DECODER_TEAMS * DECODER_TEAMS;
 }
 
 /* --- memory --- */
 
-static void words_place(uint64_t *base, size_t *at, uint64_t **ret, size_t count)
+static uint64_t *words_place(uint64_t *base, size_t *at, size_t count)
 {
-    *ret = base + *at;
+    uint64_t *here = base != NULL ? base + *at : NULL;
     *at += (count + 31) / 32 * 32;
+    return here;
 }
 
 /* Words of all kinds, and behind them the epoch; how many. base NULL: only that. */
 static size_t words_carve(struct decoder_arrays *a, const struct kernel_decoder *d,
                           uint64_t *base, int blocks)
 {
-    size_t s = DECODER_SEQUENCES, at = 0, size = (size_t)d->size;
+    const size_t s = DECODER_SEQUENCES;
+    size_t at = 0, size = (size_t)d->size;
     size_t items = (size_t)blocks + s * (size_t)d->kv_heads;
-    struct decoder_words *w = &a->words;
-    uint64_t *epoch;
-    words_place(base, &at, &w->qkv,
-                s * ((size_t)d->heads + 2 * (size_t)d->kv_heads) * size / 2);
-    words_place(base, &at, &w->out, s * (size_t)d->heads * size / 2);
-    words_place(base, &at, &w->act, s * (size_t)d->inner / 2);
-    words_place(base, &at, &w->delta_o, s * (size_t)d->hidden / 2);
-    words_place(base, &at, &w->delta_down, s * (size_t)d->hidden / 2);
-    words_place(base, &at, &w->parts,
-                items * (size_t)(d->heads / d->kv_heads) * (size + 2));
-    words_place(base, &at, &epoch, 1);
-    a->epoch = (unsigned *)epoch;
+    for (int i = 0; i < DECODER_PRODUCTS; i++)
+        a->words.told[i] =
+            words_place(base, &at,
+                        (i == DECODER_QKV ? 1 : DECODER_COPIES) * s *
+                            (size_t)a->products[i].columns / 2);
+    a->words.out =
+        words_place(base, &at, DECODER_COPIES * s * (size_t)d->heads * size / 2);
+    a->words.parts = words_place(base, &at,
+                                 items * (size_t)(d->heads / d->kv_heads) * (size + 2));
+    a->epoch = (unsigned *)words_place(base, &at, 1);
     return at;
 }
 
-static bool layers_upload(struct kernel_context *c, struct kernel_decoder_state *t,
-                          const struct kernel_decoder *d)
+static bool words_make(struct kernel_context *c, struct kernel_decoder_state *t,
+                       const struct kernel_decoder *d)
+{
+    size_t bytes = words_carve(&t->arrays, d, NULL, c->sms) * sizeof(uint64_t);
+    t->words = cuda__alloc(c, bytes);
+    if (!t->words)
+        return false;
+    cuda__zero(c, t->words, bytes);
+    words_carve(&t->arrays, d, t->words, c->sms);
+    return true;
+}
+
+/* Weights of 4 bits are known by their tensor maps. */
+static bool maps_make(struct kernel_context *c, struct kernel_decoder_state *t,
+                      const struct kernel_decoder *d, struct decoder_layer *layers)
+{
+    size_t bytes = (size_t)d->layers * DECODER_PRODUCTS * DECODER_MAPS;
+    char *maps = malloc(bytes), error[8];
+    t->maps = cuda__alloc(c, bytes);
+    bool done = maps && t->maps;
+    for (int i = 0; done && i < d->layers * DECODER_PRODUCTS; i++) {
+        const struct kernel_decoder_layer *l = &d->layer[i / DECODER_PRODUCTS];
+        const struct kernel_linear *all[] = {&l->qkv, &l->o, &l->gate_up, &l->down};
+        const struct kernel_linear *w = all[i % DECODER_PRODUCTS];
+        const struct kernel_q4 q = {w->n, w->k, w->group};
+        done = cuda__decoder_maps(maps + (size_t)i * DECODER_MAPS, &q, w->w);
+        layers[i / DECODER_PRODUCTS].weights[i % DECODER_PRODUCTS] =
+            (char *)t->maps + (size_t)i * DECODER_MAPS;
+    }
+    if (done) {
+        cuda__upload(c, t->maps, maps, bytes);
+        done = cuda__sync(c, error, sizeof error) == 0;
+    }
+    free(maps);
+    return done;
+}
+
+static bool layers_make(struct kernel_context *c, struct kernel_decoder_state *t,
+                        const struct kernel_decoder *d)
 {
     size_t bytes = (size_t)d->layers * sizeof(struct decoder_layer);
     struct decoder_layer *layers = calloc((size_t)d->layers, sizeof *layers);
     char error[8];
     t->layers = cuda__alloc(c, bytes);
-    if (!layers || !t->layers) {
-        free(layers);
-        return false;
-    }
-    for (int i = 0; i < d->layers; i++) {
+    bool done = layers && t->layers;
+    for (int i = 0; done && i < d->layers; i++) {
         const struct kernel_decoder_layer *l = &d->layer[i];
         layers[i] = (struct decoder_layer){
             l->norm1, l->norm2, l->q_norm, l->k_norm,
             {l->qkv.w, l->o.w, l->gate_up.w, l->down.w}, l->keys, l->values};
     }
-    cuda__upload(c, t->layers, layers, bytes);
-    bool done = cuda__sync(c, error, sizeof error) == 0;
+    done = done && (!t->arrays.q4 || maps_make(c, t, d, layers));
+    if (done) {
+        cuda__upload(c, t->layers, layers, bytes);
+        done = cuda__sync(c, error, sizeof error) == 0;
+    }
     free(layers);
     t->arrays.layers = t->layers;
     return done;
@@ -162,17 +224,15 @@ struct kernel_decoder_state *cuda__decoder_open(struct kernel_context *c,
         t->stages[s] = stages_of(&t->arrays, d, s, c->shared);
         t->input[s] = t->arrays.input;
     }
-    size_t bytes = words_carve(&t->arrays, d, NULL, c->sms) * sizeof(uint64_t);
-    t->words = cuda__alloc(c, bytes);
-    if (t->words)
-        cuda__zero(c, t->words, bytes);
-    if (!t->words || !layers_upload(c, t, d)) {
+    if (t->stages[1] == 0 || !words_make(c, t, d) || !layers_make(c, t, d)) {
         cuda__decoder_close(c, t);
         return NULL;
     }
-    words_carve(&t->arrays, d, t->words, c->sms);
 #ifdef DECODER_TIMES
-    t->arrays.times = cuda__alloc(c, (size_t)d->layers * 20 * 8);
+    t->arrays.times = cuda__alloc(c, (size_t)d->layers * 2 * 16 * 8);
+    cuda__zero(c, t->arrays.times, (size_t)d->layers * 2 * 16 * 8);
+    if (getenv("FLYING"))
+        t->arrays.flying = atoi(getenv("FLYING"));
 #endif
     return t;
 }
@@ -183,22 +243,31 @@ void cuda__decoder_close(struct kernel_context *c, struct kernel_decoder_state *
         return;
 #ifdef DECODER_TIMES
     int n = t->arrays.layer_count;
-    long long *v = calloc((size_t)n * 20, 8);
-    cudaMemcpy(v, t->arrays.times, (size_t)n * 160, cudaMemcpyDeviceToHost);
+    if (n < 5) goto out;
+    long long *v = calloc((size_t)n * 32, 8);
+    cudaMemcpy(v, t->arrays.times, (size_t)n * 256, cudaMemcpyDeviceToHost);
     for (int b = 0; b < 2; b++) {
         printf("block %s, clocks:", b ? "last" : "first");
         const char *names[] = {"x", "qkv", "attn", "out", "o", "x2", "gate_up", "act", "down"};
         for (int p = 0; p < 9; p++) {
             double sum = 0;
             for (int l = 1; l < n; l++)
-                sum += (double)(v[(b * n + l) * 10 + p + 1] - v[(b * n + l) * 10 + p]);
+                sum += (double)(v[(b * n + l) * 16 + p + 1] - v[(b * n + l) * 16 + p]);
             printf(" %s %.0f", names[p], sum / (n - 1));
         }
-        printf("; layer %.0f\n", (double)(v[(b * n + n - 1) * 10] - v[b * n * 10 + 10]) / (n - 2));
+        printf("; layer %.0f\n", (double)(v[(b * n + n - 1) * 16] - v[b * n * 16 + 16]) / (n - 2));
     }
+    double heads = 0, walk = 0, told = 0;
+    for (int l = 1; l < n; l++) {
+        long long *x = v + (n + l) * 16;
+        heads += (double)(x[10] - x[2]) / (n - 1), walk += (double)(x[11] - x[10]) / (n - 1), told += (double)(x[12] - x[11]) / (n - 1);
+    }
+    printf("attention: heads %.0f walk %.0f tell %.0f\n", heads, walk, told);
     free(v);
+out:;
 #endif
     cuda__free(c, t->layers);
+    cuda__free(c, t->maps);
     cuda__free(c, t->words);
     free(t);
 }

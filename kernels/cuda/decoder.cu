@@ -12,6 +12,8 @@
  * where the kernels of single products round them; only sums of float may go in another
  * order.
  */
+#include <cudaTypedefs.h>
+#include <string.h>
 #include "decoder_attention.cuh"
 
 #define THREADS (DECODER_CONSUMERS + 32)
@@ -25,6 +27,7 @@ struct decoder_space {
     float *squares;  /* [sequences][warps] */
     unsigned char *input; /* rows of the product under way; or attention's scratch */
     float *sums;
+    float *ones; /* [groups][8] of the input, for weights of 4 bits */
     stream_ring ring;
 };
 
@@ -45,7 +48,12 @@ __host__ __device__ static inline unsigned residual_bytes(const decoder_arrays &
 unsigned cuda__decoder_beside(const struct decoder_arrays *a)
 {
     return BARRIERS + PLAN + SQUARES + layers_bytes(*a) + residual_bytes(*a) +
-           ALIGNED(a->input) + DECODER_SUMS;
+           ALIGNED(a->input) + DECODER_SUMS + a->ones;
+}
+
+unsigned cuda__decoder_stage(bool q4)
+{
+    return stream_stage(q4);
 }
 
 unsigned cuda__decoder_scratch(int heads, int size)
@@ -54,6 +62,7 @@ unsigned cuda__decoder_scratch(int heads, int size)
     return sums + (size == 128 ? attention_space<128>::SUMS : attention_space<64>::SUMS);
 }
 
+template <bool Q4>
 __device__ __forceinline__ decoder_space space_of(const decoder_arrays &a,
                                                   unsigned char *shared)
 {
@@ -61,7 +70,7 @@ __device__ __forceinline__ decoder_space space_of(const decoder_arrays &a,
     unsigned char *at = shared;
     m.ring.stages = a.stages;
     m.ring.base = shared_address(at);
-    at += a.stages * DECODER_STAGE;
+    at += a.stages * stream_stage(Q4);
     m.ring.barriers = shared_address(at);
     m.plan = (attention_plan *)(at += BARRIERS);
     m.squares = (float *)(at += PLAN);
@@ -69,26 +78,58 @@ __device__ __forceinline__ decoder_space space_of(const decoder_arrays &a,
     m.residual = (uint2 *)(at += layers_bytes(a));
     m.input = at += residual_bytes(a);
     m.sums = (float *)(at += ALIGNED(a.input));
+    m.ones = (float *)(at + DECODER_SUMS);
     return m;
 }
 
 /* --- what goes into products --- */
 
 /* A row of the input; its bytes keep rows from meeting in a bank. */
-__device__ __forceinline__ unsigned input_stride(int k)
+__host__ __device__ __forceinline__ constexpr unsigned input_stride(int64_t k, bool q4)
 {
-    return (unsigned)(k * 2 + 64);
+    return (unsigned)(k * 2) + (q4 ? 16 : 64);
+}
+
+unsigned cuda__decoder_row(int64_t k, bool q4)
+{
+    return input_stride(k, q4);
+}
+
+/* Each bf16 times a power of two. */
+__device__ __forceinline__ unsigned lifted(unsigned pair, unsigned factor)
+{
+    asm("fma.rn.bf16x2 %0, %0, %1, %2;" : "+r"(pair) : "r"(factor), "r"(0x80008000));
+    return pair;
+}
+
+/* Four elements from 4 * i on as products with 4 bits take them, and the sum of the
+ * group, which is what a warp has. Every other eight meet nibbles that are 16 times as
+ * large. */
+__device__ __forceinline__ uint2 lift(uint2 x, int i, float *ones)
+{
+    unsigned factor = i / 2 % 2 ? (127 + 60) << 7 : (127 + 64) << 7;
+    float2 a = unpack2(x.x), b = unpack2(x.y);
+    float sum = warp_sum(a.x + a.y + (b.x + b.y));
+    factor |= factor << 16;
+    if ((threadIdx.x & 31) == 0)
+        ones[i / 32 * 8] = sum * 0x1p64f;
+    return make_uint2(lifted(x.x, factor), lifted(x.y, factor));
 }
 
 /* Rows of k as they are. */
+template <bool Q4>
 __device__ __forceinline__ void take_plain(const decoder_arrays &a,
                                            const decoder_space &m, const uint64_t *from,
                                            int k, unsigned epoch)
 {
     for (int s = 0; s < a.s.count; s++) {
-        uint2 *to = (uint2 *)(m.input + s * input_stride(k));
-        words_take<4>(from + (int64_t)s * k / 2, k / 4, epoch,
+        uint2 *to = (uint2 *)(m.input + s * input_stride(k, Q4));
+        words_take<4>(from + (words_copy() * a.s.count + s) * (k / 2), k / 4, epoch,
                       [&](int i, uint2 data) { to[i] = data; });
+        __syncwarp();
+        if (Q4)
+            for (int i = (int)threadIdx.x; i < k / 4; i += DECODER_CONSUMERS)
+                to[i] = lift(to[i], i, m.ones + s);
     }
     consumers_sync();
 }
@@ -138,6 +179,7 @@ __device__ __forceinline__ uint2 scaled(uint2 x, uint2 weight, float inverse)
 }
 
 /* Adds delta to the residual, and norms it. */
+template <bool Q4>
 __device__ __forceinline__ void take_normed(const decoder_arrays &a,
                                             const decoder_space &m, const void *weight,
                                             const uint64_t *delta, unsigned epoch)
@@ -151,7 +193,8 @@ __device__ __forceinline__ void take_normed(const decoder_arrays &a,
     }
     for (int s = 0; s < a.s.count; s++) {
         float squares = warp_sum(residual_take(
-            a, m.residual + s * pairs, delta ? delta + s * (a.hidden / 2) : nullptr,
+            a, m.residual + s * pairs,
+            delta ? delta + (words_copy() * a.s.count + s) * (a.hidden / 2) : nullptr,
             (const uint2 *)a.x + s * pairs, epoch));
         if (lane == 0)
             m.squares[s * PRODUCT_WARPS + warp] = squares;
@@ -159,12 +202,14 @@ __device__ __forceinline__ void take_normed(const decoder_arrays &a,
     consumers_sync();
     for (int s = 0; s < a.s.count; s++) {
         float inverse = inverse_of(a, m.squares + s * PRODUCT_WARPS);
-        uint2 *to = (uint2 *)(m.input + s * input_stride(a.hidden));
+        uint2 *to = (uint2 *)(m.input + s * input_stride(a.hidden, Q4));
 #pragma unroll
         for (int u = 0; u < NORM_PAIRS; u++) {
             int i = (int)threadIdx.x + u * DECODER_CONSUMERS;
-            if (i < pairs)
-                to[i] = scaled(m.residual[s * pairs + i], weights[u], inverse);
+            if (i < pairs) {
+                uint2 y = scaled(m.residual[s * pairs + i], weights[u], inverse);
+                to[i] = Q4 ? lift(y, i, m.ones + s) : y;
+            }
         }
     }
     consumers_sync();
@@ -172,91 +217,96 @@ __device__ __forceinline__ void take_normed(const decoder_arrays &a,
 
 /* --- products --- */
 
-/* done of product_run: to [sequences, columns / 2] words. plain: bf16, too, or NULL. */
-__device__ __forceinline__ void tell_rows(uint64_t *to, unsigned *plain, int columns,
-                                          int tile, int sequence, float sum,
-                                          unsigned epoch)
+__device__ __forceinline__ float swiglu(float gate, float up)
 {
-    int lane = threadIdx.x & 31, at = sequence * (columns / 2) + tile * 4 + lane / 8;
-    unsigned data = pack2(sum, __shfl_down_sync(0xffffffffu, sum, 4));
-    if (lane % 8)
-        return;
-    word_put(to + at, data, epoch);
-    if (plain)
-        plain[at] = data;
+    return act_of<KERNEL_SILU, false>(rounded<bf16>(gate)) * rounded<bf16>(up);
 }
 
-/* The same of gate and up. */
-__device__ __forceinline__ void tell_swiglu(uint64_t *to, int columns, int tile,
-                                            int sequence, float sum, unsigned epoch)
+/* What comes of a product, to words: each lane has row lane / 4 of eight, and writes
+ * what two rows have to one of the copies. Of gate and up in one tile, the four rows
+ * behind are up's. */
+template <bool Q4>
+__device__ __forceinline__ void tell(const decoder_arrays &a, int product, bool last,
+                                     int eight, int sequence, float sum, float other,
+                                     unsigned epoch)
 {
-    int lane = threadIdx.x & 31;
-    float gate = rounded<bf16>(sum);
-    float up = __shfl_down_sync(0xffffffffu, gate, 16);
-    float y = act_of<KERNEL_SILU, false>(gate) * up;
-    unsigned data = pack2(y, __shfl_down_sync(0xffffffffu, y, 4));
-    if (lane < 16 && lane % 8 == 0)
-        word_put(to + sequence * (columns / 2) + tile * 2 + lane / 8, data, epoch);
+    const decoder_product &p = a.products[product];
+    int lane = threadIdx.x & 31, row = p.columns / 2, words = 4;
+    if (product == DECODER_GATE_UP) {
+        words = Q4 ? 4 : 2;
+        sum = swiglu(sum, Q4 ? other : __shfl_down_sync(0xffffffffu, sum, 16));
+    }
+    float beside = __shfl_xor_sync(0xffffffffu, sum, 4);
+    unsigned data = lane & 4 ? pack2(beside, sum) : pack2(sum, beside);
+    int copy = lane % 8, at = sequence * row + eight * words + lane / 8;
+    if (lane / 8 >= words)
+        return;
+    if (product != DECODER_QKV || copy == 0)
+        word_put(a.words.told[product] + copy * a.s.count * row + at, data, epoch);
+    if (product == DECODER_DOWN && last && copy == 0)
+        ((unsigned *)a.delta)[at] = data;
 }
 
 #ifdef DECODER_TIMES
 #define TIME(point)                                                                    \
     do {                                                                               \
         if (threadIdx.x == 0 && (blockIdx.x == 0 || blockIdx.x == gridDim.x - 1))      \
-            a.times[((blockIdx.x > 0) * a.layer_count + l) * 10 + point] = clock64();  \
+            a.times[((blockIdx.x > 0) * a.layer_count + l) * 16 + (point)] = clock64();\
     } while (0)
 #else
 #define TIME(point)
 #endif
 
-template <int SIZE>
+__device__ __forceinline__ bool has_tiles(const decoder_arrays &a, int product)
+{
+    return stream_tiles_of(a.products[product]).count > 0;
+}
+
+/* The input of a product. keeps: the block needs the residual. */
+template <bool Q4>
+__device__ __forceinline__ void take(const decoder_arrays &a, const decoder_space &m,
+                                     int l, int product, unsigned epoch, bool keeps)
+{
+    bool first = product == DECODER_QKV, last = l == a.layer_count - 1;
+    if (first || product == DECODER_GATE_UP) {
+        const decoder_layer &layer = m.layers[l];
+        const uint64_t *delta = a.words.told[first ? DECODER_DOWN : DECODER_O];
+        if (keeps)
+            take_normed<Q4>(a, m, first ? layer.norm1 : layer.norm2,
+                            first && l == 0 ? nullptr : delta, first ? epoch - 1 : epoch);
+    } else if (has_tiles(a, product) ||
+               (last && product == DECODER_DOWN && blockIdx.x == 0)) {
+        take_plain<Q4>(a, m,
+                       product == DECODER_O ? a.words.out
+                                            : a.words.told[DECODER_GATE_UP],
+                       a.products[product].k, epoch);
+    }
+}
+
+/* There is one copy of all code: caches of instructions are small. */
+template <int SIZE, bool Q4>
 __device__ __forceinline__ void layer_run(const decoder_arrays &a, const decoder_space &m,
                                           stream_place &at, int l, unsigned epoch,
                                           bool keeps)
 {
-    const decoder_layer &layer = m.layers[l];
-    const decoder_product *p = a.products;
-    unsigned input = shared_address(m.input);
     bool last = l == a.layer_count - 1;
-    int qkv = (a.heads + 2 * a.kv_heads) * SIZE;
-    auto run = [&](int product, auto done) {
-        product_run(m.ring, at, p[product], a.s.count, input,
-                    input_stride(p[product].k), m.sums, done);
-    };
-    auto mine = [&](int product) { return stream_tiles_of(p[product]).count > 0; };
-
     TIME(0);
-    if (keeps)
-        take_normed(a, m, layer.norm1, l > 0 ? a.words.delta_down : nullptr, epoch - 1);
-    TIME(1);
-    run(DECODER_QKV, [&](int tile, int s, float sum) {
-        tell_rows(a.words.qkv, nullptr, qkv, tile, s, sum, epoch);
-    });
-    TIME(2);
-    attention_run<SIZE>(a, layer, *m.plan, m.input, epoch);
-    TIME(3);
-    if (mine(DECODER_O))
-        take_plain(a, m, a.words.out, a.heads * SIZE, epoch);
-    TIME(4);
-    run(DECODER_O, [&](int tile, int s, float sum) {
-        tell_rows(a.words.delta_o, nullptr, a.hidden, tile, s, sum, epoch);
-    });
-    TIME(5);
-    if (keeps)
-        take_normed(a, m, layer.norm2, a.words.delta_o, epoch);
-    TIME(6);
-    run(DECODER_GATE_UP, [&](int tile, int s, float sum) {
-        tell_swiglu(a.words.act, a.inner, tile, s, sum, epoch);
-    });
-    TIME(7);
-    if (mine(DECODER_DOWN) || (last && blockIdx.x == 0))
-        take_plain(a, m, a.words.act, a.inner, epoch);
-    TIME(8);
-    run(DECODER_DOWN, [&](int tile, int s, float sum) {
-        tell_rows(a.words.delta_down, last ? (unsigned *)a.delta : nullptr, a.hidden,
-                  tile, s, sum, epoch);
-    });
-    TIME(9);
+#pragma unroll 1
+    for (int p = 0; p < DECODER_PRODUCTS; p++) {
+        if (p == DECODER_O) {
+            attention_run<SIZE>(a, m.layers[l], *m.plan, m.input, epoch);
+            TIME(3);
+        }
+        take<Q4>(a, m, l, p, epoch, keeps);
+        TIME(p * 2 + 1 + (p > 0));
+        product_rows rows = {shared_address(m.input), input_stride(a.products[p].k, Q4),
+                             m.ones, a.s.count};
+        product_run<Q4>(m.ring, at, a.products[p], Q4 && p == DECODER_GATE_UP, rows,
+                        m.sums, [&](int eight, int s, float sum, float other) {
+                            tell<Q4>(a, p, last, eight, s, sum, other, epoch);
+                        });
+        TIME(p * 2 + 2 + (p > 0));
+    }
 }
 
 /* The first block tells what the residual has become, when all have read what it was:
@@ -277,27 +327,27 @@ __device__ __forceinline__ void epoch_end(const decoder_arrays &a, unsigned next
     a.epoch[1] = 0;
 }
 
-template <int SIZE>
+template <int SIZE, bool Q4>
 __device__ __forceinline__ void consume(const decoder_arrays &a, const decoder_space &m,
                                         unsigned base)
 {
     stream_place at = {0, 0, 0};
-    bool keeps = blockIdx.x == 0 || stream_tiles_of(a.products[DECODER_QKV]).count > 0 ||
-                 stream_tiles_of(a.products[DECODER_GATE_UP]).count > 0;
+    bool keeps = has_tiles(a, DECODER_QKV) || has_tiles(a, DECODER_GATE_UP);
+#pragma unroll 1
     for (int l = 0; l < a.layer_count; l++)
-        layer_run<SIZE>(a, m, at, l, base + (unsigned)l + 1, keeps);
+        layer_run<SIZE, Q4>(a, m, at, l, base + (unsigned)l + 1, keeps);
     if (blockIdx.x == 0)
         residual_tell(a, m);
     if (threadIdx.x == 0)
         epoch_end(a, base + (unsigned)a.layer_count);
 }
 
-template <int SIZE>
+template <int SIZE, bool Q4>
 __global__ void __launch_bounds__(THREADS, 1) decoder_kernel(const __grid_constant__
                                                              decoder_arrays a)
 {
     extern __shared__ __align__(128) unsigned char shared[];
-    decoder_space m = space_of(a, shared);
+    decoder_space m = space_of<Q4>(a, shared);
     unsigned base = *(volatile unsigned *)a.epoch;
     for (unsigned i = threadIdx.x; i < a.layer_count * sizeof(decoder_layer) / 8;
          i += THREADS)
@@ -308,15 +358,16 @@ __global__ void __launch_bounds__(THREADS, 1) decoder_kernel(const __grid_consta
         attention_plan_make(*m.plan, a);
     __syncthreads();
     if (threadIdx.x >= DECODER_CONSUMERS)
-        stream_run(a, m.layers, m.ring);
+        stream_run<Q4>(a, m.layers, m.ring);
     else
-        consume<SIZE>(a, m, base);
+        consume<SIZE, Q4>(a, m, base);
 }
 
-template <int SIZE>
+template <int SIZE, bool Q4>
 static void launch(struct kernel_context *c, const struct decoder_arrays *a)
 {
-    unsigned shared = (unsigned)a->stages * DECODER_STAGE + cuda__decoder_beside(a);
+    unsigned shared =
+        (unsigned)a->stages * stream_stage(Q4) + cuda__decoder_beside(a);
     cudaLaunchAttribute together = {};
     together.id = cudaLaunchAttributeCooperative;
     together.val.cooperative = 1;
@@ -328,10 +379,10 @@ static void launch(struct kernel_context *c, const struct decoder_arrays *a)
     config.attrs = &together;
     config.numAttrs = 1;
     cuda__check(c, "decoder",
-                cudaFuncSetAttribute(decoder_kernel<SIZE>,
+                cudaFuncSetAttribute(decoder_kernel<SIZE, Q4>,
                                      cudaFuncAttributeMaxDynamicSharedMemorySize,
                                      (int)shared));
-    (void)cudaLaunchKernelEx(&config, decoder_kernel<SIZE>, *a);
+    (void)cudaLaunchKernelEx(&config, decoder_kernel<SIZE, Q4>, *a);
     cuda__launched(c, "decoder");
 }
 
@@ -339,7 +390,42 @@ void cuda__decoder_launch(struct kernel_context *c, const struct decoder_arrays 
                           int size)
 {
     if (size == 64)
-        launch<64>(c, a);
+        a->q4 ? launch<64, true>(c, a) : launch<64, false>(c, a);
     else
-        launch<128>(c, a);
+        a->q4 ? launch<128, true>(c, a) : launch<128, false>(c, a);
+}
+
+/* --- tensor maps --- */
+
+/* Of words [n / 64][along][4][words]: a box has all words of one of the four. */
+static bool map_make(CUtensorMap *ret, const void *base, int n, int along, int words,
+                     int box_along)
+{
+    cuuint64_t sizes[4] = {(cuuint64_t)words, 4, (cuuint64_t)along, (cuuint64_t)n / 64};
+    cuuint64_t strides[3] = {sizes[0] * 4, sizes[0] * 16, sizes[0] * 16 * sizes[2]};
+    cuuint32_t box[4] = {(cuuint32_t)words, 1, (cuuint32_t)box_along, 1};
+    cuuint32_t steps[4] = {1, 1, 1, 1};
+    enum cudaDriverEntryPointQueryResult found = cudaDriverEntryPointSymbolNotFound;
+    void *encode = nullptr;
+    if (cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &encode, 12000,
+                                         cudaEnableDefault, &found) != cudaSuccess ||
+        !encode)
+        return false;
+    return ((PFN_cuTensorMapEncodeTiled_v12000)encode)(
+               ret, CU_TENSOR_MAP_DATA_TYPE_UINT32, 4, (void *)base, sizes, strides, box,
+               steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_NONE,
+               CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+               CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
+}
+
+bool cuda__decoder_maps(void *ret, const struct kernel_q4 *w, const void *packed)
+{
+    static_assert(2 * sizeof(CUtensorMap) == DECODER_MAPS, "two of them");
+    CUtensorMap maps[2];
+    q4_weights q = q4_weights_of(w, packed);
+    bool made = map_make(maps, q.tiles, q.n, q.steps, 128, STREAM_Q4_K / Q4_TILE) &&
+                map_make(maps + 1, q.scales, q.n, q.groups, 16,
+                         STREAM_Q4_K / DECODER_GROUP);
+    memcpy(ret, maps, sizeof maps);
+    return made;
 }

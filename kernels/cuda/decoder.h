@@ -17,32 +17,37 @@ extern "C" {
 #define DECODER_HIDDEN 6144 /* at most */
 
 #define DECODER_CONSUMERS 512 /* threads that compute; a warp more brings weights */
-#define DECODER_STAGE_K 1024  /* of k, of 8 rows of weights, in a stage of the ring */
-#define DECODER_ROW (DECODER_STAGE_K * 2 + 64) /* bytes; rows meet in no bank */
-#define DECODER_STAGE (8 * DECODER_ROW)
-#define DECODER_LEAST_STAGES 6
-#define DECODER_MOST_STAGES 24
+#define DECODER_SEQUENCES_Q4 4 /* with weights of 4 bits */
+#define DECODER_TEAMS 4        /* of warps, that take stages by turns */
+#define DECODER_MOST_STAGES 16 /* of the ring */
+#define DECODER_FLYING 4       /* of them on their way at once, at most */
 #define DECODER_SUMS 16384 /* bytes: what warps leave of products, twice */
+#define DECODER_COPIES 8
+#define DECODER_GROUP 128  /* of weights of 4 bits: no other one */
 
 /* The products of a layer, in their order. */
 enum { DECODER_QKV, DECODER_O, DECODER_GATE_UP, DECODER_DOWN, DECODER_PRODUCTS };
 
+/* weights: rows of bf16; or, of 4 bits, two tensor maps: of the tiles and the scales. */
 struct decoder_layer {
     const void *norm1, *norm2, *q_norm, *k_norm;
     const void *weights[DECODER_PRODUCTS];
     void *keys, *values;
 };
 
-/* A product's tiles of 8 rows, of gate and up 4 each: the first one is the block
- * `first`'s, the next one the next one's, round and round. */
+/* A product's tiles: 8 rows, of gate and up 4 each; of 4 bits 16 rows, of gate and up
+ * 16 each. The first one is the block `first`'s, the next one the next one's, round and
+ * round. */
 struct decoder_product {
     int tiles, k, first;
+    int columns; /* that it tells: of gate and up half of them */
 };
 
 /* What blocks tell each other: words of 8 bytes, see decoder_words.cuh. */
 struct decoder_words {
-    uint64_t *qkv, *out, *act;     /* [sequences, columns / 2] */
-    uint64_t *delta_o, *delta_down; /* [sequences, hidden / 2] */
+    uint64_t *told[DECODER_PRODUCTS]; /* by each product: [copies][sequences, columns / 2],
+                                         one copy of the first one */
+    uint64_t *out;                    /* by attention, likewise */
     uint64_t *parts;               /* [items, heads, size + 2] floats */
 };
 
@@ -56,15 +61,22 @@ struct decoder_arrays {
     unsigned *epoch; /* that the last step ended with; blocks that have ended */
     struct kernel_sequences s;
     void *x, *delta;
-    int stages;     /* of the ring */
-    unsigned input; /* bytes of a product's input, and of the attention's scratch */
+    bool q4;
+    int stages, flying;   /* of the ring; on their way at most */
+    unsigned input, ones; /* bytes of a product's input and of its sums by groups */
     long long *times;
 };
 
 /* Bytes of the attention's scratch in shared memory. */
 unsigned cuda__decoder_scratch(int heads, int size);
-/* Bytes of shared memory beside the ring; a->input, a->s.count and the layers are set. */
+/* Bytes of a stage of the ring, and of a row of k as a product's input. */
+unsigned cuda__decoder_stage(bool q4);
+unsigned cuda__decoder_row(int64_t k, bool q4);
+/* Bytes of shared memory beside the ring; but for the stages, a is complete. */
 unsigned cuda__decoder_beside(const struct decoder_arrays *a);
+#define DECODER_MAPS 256 /* bytes of a product's two tensor maps */
+/* Makes them in host memory; false when the driver does not. */
+bool cuda__decoder_maps(void *ret, const struct kernel_q4 *w, const void *packed);
 void cuda__decoder_launch(struct kernel_context *c, const struct decoder_arrays *a,
                           int size);
 

@@ -15,6 +15,12 @@
 #include "decoder_product.cuh"
 #include "decoder_words.cuh"
 
+#ifdef DECODER_TIMES
+#define ATIME(point) do { if (threadIdx.x == 0 && blockIdx.x == gridDim.x - 1) a.times[(a.layer_count + (int)((epoch - 1) % a.layer_count)) * 16 + point] = clock64(); } while (0)
+
+#else
+#define ATIME(point)
+#endif
 #define ATTENTION_MOST_WARPS 16
 
 /* What it takes of shared memory. */
@@ -350,7 +356,7 @@ attention_heads(const decoder_arrays &a, const decoder_layer &layer,
         return;
     int head = warp < group ? i.kv * group + warp
                             : a.heads + (key ? 0 : a.kv_heads) + i.kv;
-    attention_head h = {a.words.qkv + ((int64_t)s * (a.heads + 2 * a.kv_heads) + head) *
+    attention_head h = {a.words.told[DECODER_QKV] + ((int64_t)s * (a.heads + 2 * a.kv_heads) + head) *
                                           (SIZE / 2),
                         (const bf16 *)layer.q_norm, true,
                         (unsigned *)(scratch + warp * space::ROW), nullptr};
@@ -380,8 +386,10 @@ __device__ __forceinline__ float2 attention_merge(const unsigned char *scratch, 
     const float *o = (const float *)(scratch + space::SUMS) + head * SIZE + j;
     float2 all = make_float2(0.0f, 0.0f);
     *most = -INFINITY, *total = 0.0f;
+#pragma unroll 2
     for (int w = 0; w < warps; w++)
         *most = fmaxf(*most, ends[w * DECODER_HEADS].x);
+#pragma unroll 2
     for (int w = 0; w < warps; w++) {
         float2 end = ends[w * DECODER_HEADS], v = *(const float2 *)(o + w * heads * SIZE);
         float factor = exp2_fast(end.x - *most);
@@ -392,13 +400,18 @@ __device__ __forceinline__ float2 attention_merge(const unsigned char *scratch, 
     return all;
 }
 
+/* Word `at` of the item's, to all copies. */
 template <int SIZE>
-__device__ __forceinline__ uint64_t *attention_out(const decoder_arrays &a,
-                                                   const attention_item &i, int at)
+__device__ __forceinline__ void attention_put(const decoder_arrays &a,
+                                              const attention_item &i, int at, float2 all,
+                                              float total, unsigned epoch)
 {
-    int head = i.kv * (a.heads / a.kv_heads) + at / (SIZE / 2);
-    return a.words.out + ((int64_t)i.sequence * a.heads + head) * (SIZE / 2) +
-           at % (SIZE / 2);
+    int head = i.kv * (a.heads / a.kv_heads) + at / (SIZE / 2), row = a.heads * (SIZE / 2);
+    unsigned data = total > 0.0f ? pack2(all.x / total, all.y / total) : 0;
+    uint64_t *to = a.words.out + i.sequence * row + head * (SIZE / 2) + at % (SIZE / 2);
+#pragma unroll
+    for (int c = 0; c < DECODER_COPIES; c++)
+        word_put(to + c * a.s.count * row, data, epoch);
 }
 /* Of a chunk: first the ends of each head, then its sums. */
 template <int SIZE>
@@ -409,11 +422,6 @@ __device__ __forceinline__ uint64_t *attention_part(const decoder_arrays &a, int
            ((int64_t)item * (a.heads / a.kv_heads) + head) * (SIZE + 2);
 }
 
-__device__ __forceinline__ unsigned attention_word(float2 all, float total)
-{
-    return total > 0.0f ? pack2(all.x / total, all.y / total) : 0;
-}
-
 template <int SIZE>
 __device__ __forceinline__ void attention_tell(const decoder_arrays &a,
                                                const attention_item &i, int item,
@@ -421,13 +429,14 @@ __device__ __forceinline__ void attention_tell(const decoder_arrays &a,
                                                unsigned epoch)
 {
     int heads = a.heads / a.kv_heads;
+#pragma unroll 1
     for (int at = (int)threadIdx.x; at < heads * SIZE / 2; at += DECODER_CONSUMERS) {
         int head = at / (SIZE / 2), j = at % (SIZE / 2) * 2;
         float most, total;
         float2 all =
             attention_merge<SIZE>(scratch, warps, heads, head, j, &most, &total);
         if (i.parts == 1) {
-            word_put(attention_out<SIZE>(a, i, at), attention_word(all, total), epoch);
+            attention_put<SIZE>(a, i, at, all, total, epoch);
             continue;
         }
         uint64_t *part = attention_part<SIZE>(a, item, head);
@@ -449,11 +458,13 @@ __device__ __forceinline__ void attention_join(const decoder_arrays &a,
 {
     int lane = threadIdx.x & 31, heads = a.heads / a.kv_heads, all = heads * SIZE / 2;
     int share = ((all + i.parts - 1) / i.parts + 3) / 4 * 4, end = share * (i.part + 1);
+#pragma unroll 1
     for (int at = share * i.part + (int)threadIdx.x / 8; at < min(end, all);
          at += DECODER_CONSUMERS / 8) {
         int head = at / (SIZE / 2), j = at % (SIZE / 2) * 2;
         float most = -INFINITY, total = 0.0f;
         float2 sum = make_float2(0.0f, 0.0f);
+#pragma unroll 1
         for (int part = lane % 8; part < i.parts; part += 8) {
             const uint64_t *from = attention_part<SIZE>(
                 a, item + (part - i.part) * a.kv_heads, head);
@@ -483,7 +494,7 @@ __device__ __forceinline__ void attention_join(const decoder_arrays &a,
             sum.y += __shfl_xor_sync(0xffffffffu, sum.y, step);
         }
         if (lane % 8 == 0)
-            word_put(attention_out<SIZE>(a, i, at), attention_word(sum, total), epoch);
+            attention_put<SIZE>(a, i, at, sum, total, epoch);
     }
 }
 
@@ -556,15 +567,13 @@ __device__ __forceinline__ void attention_chunk(const decoder_arrays &a,
     if (i.end > i.begin)
         attention_heads<SIZE>(a, layer, p, i, scratch, epoch);
     consumers_sync();
+    ATIME(10);
     if (at < i.end) {
         attention_sums<SIZE> all = {};
-        float scores[2][2];
         all.most = -INFINITY;
-        w.load_keys(at);
-        w.load_values(at);
-        w.score(scores, at);
-        w.add(all, scores, at);
-        for (at += warps; at < i.end; at += warps) {
+#pragma unroll 1
+        for (; at < i.end; at += warps) {
+            float scores[2][2];
             w.load_keys(at);
             w.score(scores, at);
             w.load_values(at);
@@ -572,8 +581,10 @@ __device__ __forceinline__ void attention_chunk(const decoder_arrays &a,
         }
         attention_leave<SIZE>(all, scratch, heads, w.factor);
     }
+    ATIME(11);
     consumers_sync();
     attention_tell<SIZE>(a, i, item, scratch, min(warps, i.end - i.begin), epoch);
+    ATIME(12);
 }
 
 /* Items go to the last blocks first: those have the fewest tiles. */

@@ -10,12 +10,24 @@
 #include "decoder.h"
 #include "hopper.cuh"
 
-#define STREAM_TEAMS 4 /* of warps, that take stages by turns */
-#define STREAM_TEAM (DECODER_CONSUMERS / 32 / STREAM_TEAMS) /* warps of a team */
+/* A stage: 8 rows of weights by STREAM_K of k, each row a little longer so that rows
+ * meet in no bank; of 4 bits, 16 rows by STREAM_Q4_K, and the scales behind. */
+#define STREAM_K 1024
+#define STREAM_ROW (STREAM_K * 2 + 64)
+#define STREAM_Q4_K 2048
+#define STREAM_Q4_TILES (STREAM_Q4_K / 64 * 512)
+#define STREAM_Q4_SCALES (STREAM_Q4_K / DECODER_GROUP * 64)
+
+__host__ __device__ __forceinline__ constexpr unsigned stream_stage(bool q4)
+{
+    return q4 ? STREAM_Q4_TILES + STREAM_Q4_SCALES : 8 * STREAM_ROW;
+}
+
+#define STREAM_TEAM (DECODER_CONSUMERS / 32 / DECODER_TEAMS) /* warps of a team */
 
 struct stream_ring {
     unsigned base, barriers; /* of each stage: full; then, of each: free */
-    int stages;
+    int stages;              /* a multiple of the teams: each has its own ones */
 };
 
 /* Where one is in it. */
@@ -62,6 +74,20 @@ __device__ __forceinline__ stream_tiles stream_tiles_of(const decoder_product &p
     return {first, first < p.tiles ? (p.tiles - 1 - first) / blocks + 1 : 0};
 }
 
+/* A place to bring a stage to. No more than `flying` of them are on their way: what is
+ * behind them in the memory's queues, as other blocks' words are, would wait. */
+__device__ __forceinline__ void stream_wait(const stream_ring &r, const stream_place &at,
+                                            stream_place &past, int flying)
+{
+    arrival_wait(stream_free(r, at.slot), at.parity ^ 1);
+    if (at.number - past.number < (unsigned)flying)
+        return;
+    arrival_wait(stream_full(r, past.slot), past.parity);
+    stream_next(r, past);
+}
+
+/* --- rows of bf16 --- */
+
 /* Row r of a tile of 8. Of gate|up half of them are the gate's. */
 __device__ __forceinline__ int64_t stream_row(const decoder_arrays &a, int product,
                                               int tile, int r)
@@ -72,43 +98,82 @@ __device__ __forceinline__ int64_t stream_row(const decoder_arrays &a, int produ
 }
 
 /* A lane brings a row. */
-__device__ __forceinline__ void stream_tile(const stream_ring &r, stream_place &at,
-                                            const bf16 *row, int k)
+__device__ __forceinline__ void stream_rows(const decoder_arrays &a,
+                                            const stream_ring &r, stream_place &at,
+                                            stream_place &past, const void *weights,
+                                            int product, int tile)
 {
-    int lane = threadIdx.x & 31;
-    for (int k0 = 0; k0 < k; k0 += DECODER_STAGE_K) {
-        unsigned bytes = (unsigned)min(DECODER_STAGE_K, k - k0) * 2;
+    int lane = threadIdx.x & 31, k = a.products[product].k;
+    const bf16 *row =
+        (const bf16 *)weights + stream_row(a, product, tile, lane & 7) * k;
+    for (int k0 = 0; k0 < k; k0 += STREAM_K) {
+        unsigned bytes = (unsigned)min(STREAM_K, k - k0) * 2;
         unsigned full = stream_full(r, at.slot);
-        arrival_wait(stream_free(r, at.slot), at.parity ^ 1);
+        stream_wait(r, at, past, a.flying);
         if (lane == 0)
             arrival_expect(full, 8 * bytes);
         __syncwarp();
         if (lane < 8)
-            fetch_bytes(r.base + (unsigned)at.slot * DECODER_STAGE +
-                            (unsigned)lane * DECODER_ROW,
+            fetch_bytes(r.base + (unsigned)at.slot * stream_stage(false) +
+                            (unsigned)lane * STREAM_ROW,
                         row + k0, bytes, full);
         stream_next(r, at);
     }
 }
 
+/* --- weights of 4 bits --- */
+
+/* The map's box from there on; what is beyond its end is zeros. */
+__device__ __forceinline__ void fetch_box(unsigned to, const CUtensorMap *map, int row,
+                                          int along, unsigned barrier)
+{
+    asm volatile("cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::"
+                 "complete_tx::bytes"
+                 " [%0], [%1, {%3, %4, %5, %6}], [%2];" ::"r"(to),
+                 "l"(map), "r"(barrier), "r"(0), "r"(row % 4), "r"(along), "r"(row / 4)
+                 : "memory");
+}
+
+/* A row tile of 16. */
+__device__ __forceinline__ void stream_q4(const stream_ring &r, stream_place &at,
+                                          stream_place &past, int flying,
+                                          const CUtensorMap *maps, int row, int k)
+{
+    for (int k0 = 0; k0 < k; k0 += STREAM_Q4_K) {
+        unsigned full = stream_full(r, at.slot);
+        unsigned to = r.base + (unsigned)at.slot * stream_stage(true);
+        stream_wait(r, at, past, flying);
+        if ((threadIdx.x & 31) == 0) {
+            arrival_expect(full, stream_stage(true));
+            fetch_box(to, maps, row, k0 / 64, full);
+            fetch_box(to + STREAM_Q4_TILES, maps + 1, row, k0 / DECODER_GROUP, full);
+        }
+        stream_next(r, at);
+    }
+}
+
+template <bool Q4>
 __device__ __forceinline__ void stream_run(const decoder_arrays &a,
                                            const decoder_layer *layers,
                                            const stream_ring &r)
 {
-    int lane = threadIdx.x & 31;
-    stream_place at = {0, 0, 0};
-    for (int l = 0; l < a.layer_count; l++)
-        for (int p = 0; p < DECODER_PRODUCTS; p++) {
-            const decoder_product &product = a.products[p];
-            const bf16 *weights = (const bf16 *)layers[l].weights[p];
-            stream_tiles tiles = stream_tiles_of(product);
-            for (int i = 0; i < tiles.count; i++) {
-                int tile = tiles.first + i * (int)gridDim.x;
-                stream_tile(r, at,
-                            weights + stream_row(a, p, tile, lane & 7) * product.k,
-                            product.k);
-            }
+    stream_place at = {0, 0, 0}, past = at;
+#pragma unroll 1
+    for (int i = 0; i < a.layer_count * DECODER_PRODUCTS; i++) {
+        int p = i % DECODER_PRODUCTS;
+        const void *weights = layers[i / DECODER_PRODUCTS].weights[p];
+        stream_tiles tiles = stream_tiles_of(a.products[p]);
+        int parts = Q4 && p == DECODER_GATE_UP ? 2 : 1;
+#pragma unroll 1
+        for (int j = 0; j < tiles.count * parts; j++) {
+            int tile = tiles.first + j / parts * (int)gridDim.x;
+            if (Q4)
+                stream_q4(r, at, past, a.flying, (const CUtensorMap *)weights,
+                          tile + j % parts * (a.inner / 16), a.products[p].k);
+            else
+                stream_rows(a, r, at, past, weights, p, tile);
         }
+    }
 }
 
 #endif

@@ -23,6 +23,13 @@ __device__ __forceinline__ void word_put(uint64_t *to, unsigned data, unsigned e
     asm volatile("st.relaxed.gpu.global.b64 [%0], %1;" ::"l"(to), "l"(word) : "memory");
 }
 
+/* What all blocks read is written to several places, so that no part of the second
+ * level's cache has to serve them all: word i of copy c is at c * all + i. */
+__device__ __forceinline__ int words_copy()
+{
+    return (int)blockIdx.x % DECODER_COPIES;
+}
+
 __device__ __forceinline__ uint64_t word_look(const uint64_t *from)
 {
     uint64_t word;

@@ -19,12 +19,18 @@
 #define THREADS (DECODER_CONSUMERS + 32)
 #define NORM_PAIRS (DECODER_HIDDEN / 4 / DECODER_CONSUMERS) /* of a thread, at most */
 
-/* Where things are in a block's shared memory. */
+/* Where things are in a block's shared memory; first what is always in the same place. */
+struct decoder_fixed {
+    uint64_t barriers[2 * DECODER_MOST_STAGES];
+    stream_tiles tiles[DECODER_PRODUCTS];
+    attention_plan plan;
+    float squares[DECODER_SEQUENCES][PRODUCT_WARPS];
+};
+
 struct decoder_space {
+    decoder_fixed *fixed;
     decoder_layer *layers;
-    attention_plan *plan;
     uint2 *residual; /* [sequences, hidden], pairs of words as their threads have them */
-    float *squares;  /* [sequences][warps] */
     unsigned char *input; /* rows of the product under way; or attention's scratch */
     float *sums;
     float *ones; /* [groups][8] of the input, for weights of 4 bits */
@@ -32,6 +38,7 @@ struct decoder_space {
 };
 
 #define ALIGNED(bytes) (((unsigned)(bytes) + 127) / 128 * 128)
+#define FIXED ALIGNED(sizeof(decoder_fixed))
 
 __host__ __device__ static inline unsigned layers_bytes(const decoder_arrays &a)
 {
@@ -41,14 +48,11 @@ __host__ __device__ static inline unsigned residual_bytes(const decoder_arrays &
 {
     return ALIGNED(a.s.count * a.hidden * 2);
 }
-#define BARRIERS 512
-#define PLAN ALIGNED(sizeof(attention_plan))
-#define SQUARES (DECODER_SEQUENCES * PRODUCT_WARPS * 4)
 
 unsigned cuda__decoder_beside(const struct decoder_arrays *a)
 {
-    return BARRIERS + PLAN + SQUARES + layers_bytes(*a) + residual_bytes(*a) +
-           ALIGNED(a->input) + DECODER_SUMS + a->ones;
+    return FIXED + layers_bytes(*a) + residual_bytes(*a) + ALIGNED(a->input) +
+           DECODER_SUMS + ALIGNED(a->ones);
 }
 
 unsigned cuda__decoder_stage(bool q4)
@@ -58,27 +62,24 @@ unsigned cuda__decoder_stage(bool q4)
 
 unsigned cuda__decoder_scratch(int heads, int size)
 {
-    unsigned sums = (unsigned)(attention_warps(heads) * heads * size * 4);
+    unsigned sums = (unsigned)(ATTENTION_WARPS * heads * size * 4);
     return sums + (size == 128 ? attention_space<128>::SUMS : attention_space<64>::SUMS);
 }
 
-template <bool Q4>
 __device__ __forceinline__ decoder_space space_of(const decoder_arrays &a,
                                                   unsigned char *shared)
 {
     decoder_space m;
-    unsigned char *at = shared;
+    m.fixed = (decoder_fixed *)shared;
+    m.ring.barriers = shared_address(m.fixed->barriers);
     m.ring.stages = a.stages;
-    m.ring.base = shared_address(at);
-    at += a.stages * stream_stage(Q4);
-    m.ring.barriers = shared_address(at);
-    m.plan = (attention_plan *)(at += BARRIERS);
-    m.squares = (float *)(at += PLAN);
-    m.layers = (decoder_layer *)(at += SQUARES);
+    unsigned char *at = shared + FIXED;
+    m.layers = (decoder_layer *)at;
     m.residual = (uint2 *)(at += layers_bytes(a));
     m.input = at += residual_bytes(a);
     m.sums = (float *)(at += ALIGNED(a.input));
-    m.ones = (float *)(at + DECODER_SUMS);
+    m.ones = (float *)(at += DECODER_SUMS);
+    m.ring.base = shared_address(at + ALIGNED(a.ones));
     return m;
 }
 
@@ -102,6 +103,15 @@ __device__ __forceinline__ unsigned lifted(unsigned pair, unsigned factor)
     return pair;
 }
 
+/* Four elements from 4 * i on as products with bf16 take them: of eight in a row the
+ * third and fourth change places with the fifth and sixth. */
+__device__ __forceinline__ void put_pair(unsigned char *row, int i, uint2 x)
+{
+    unsigned *to = (unsigned *)row + i / 2 * 4 + i % 2;
+    to[0] = x.x;
+    to[2] = x.y;
+}
+
 /* Four elements from 4 * i on as products with 4 bits take them, and the sum of the
  * group, which is what a warp has. Every other eight meet nibbles that are 16 times as
  * large. */
@@ -117,19 +127,25 @@ __device__ __forceinline__ uint2 lift(uint2 x, int i, float *ones)
 }
 
 /* Rows of k as they are. */
-template <bool Q4>
+template <bool Q4, bool ONE>
 __device__ __forceinline__ void take_plain(const decoder_arrays &a,
                                            const decoder_space &m, const uint64_t *from,
                                            int k, unsigned epoch)
 {
-    for (int s = 0; s < a.s.count; s++) {
-        uint2 *to = (uint2 *)(m.input + s * input_stride(k, Q4));
-        words_take<4>(from + (words_copy() * a.s.count + s) * (k / 2), k / 4, epoch,
-                      [&](int i, uint2 data) { to[i] = data; });
+    int count = ONE ? 1 : a.s.count;
+    from += words_copy() * count * (k / 2);
+#pragma unroll 1
+    for (int s = 0; s < count; s++) {
+        unsigned char *row = m.input + s * input_stride(k, Q4);
+        words_take<4>(from + s * (k / 2), k / 4, epoch, [&](int i, uint2 data) {
+            if (Q4)
+                ((uint2 *)row)[i] = data;
+            else
+                put_pair(row, i, data);
+        });
         __syncwarp();
-        if (Q4)
-            for (int i = (int)threadIdx.x; i < k / 4; i += DECODER_CONSUMERS)
-                to[i] = lift(to[i], i, m.ones + s);
+        for (int i = (int)threadIdx.x; Q4 && i < k / 4; i += DECODER_CONSUMERS)
+            ((uint2 *)row)[i] = lift(((uint2 *)row)[i], i, m.ones + s);
     }
     consumers_sync();
 }
@@ -145,17 +161,19 @@ __device__ __forceinline__ uint2 residual_add(uint2 x, uint2 delta, float *squar
 
 /* The residual of a sequence plus delta (NULL: x as the step begins with it); the sum
  * of this thread's squares. */
+template <int U>
 __device__ __forceinline__ float residual_take(const decoder_arrays &a, uint2 *residual,
                                                const uint64_t *delta, const uint2 *x,
                                                unsigned epoch)
 {
     float squares = 0.0f;
     if (delta) {
-        words_take<NORM_PAIRS>(delta, a.hidden / 4, epoch, [&](int i, uint2 data) {
+        words_take<U>(delta, a.hidden / 4, epoch, [&](int i, uint2 data) {
             residual[i] = residual_add(residual[i], data, &squares);
         });
         return squares;
     }
+#pragma unroll 1
     for (int i = (int)threadIdx.x; i < a.hidden / 4; i += DECODER_CONSUMERS)
         residual[i] = residual_add(x[i], make_uint2(0, 0), &squares);
     return squares;
@@ -178,38 +196,44 @@ __device__ __forceinline__ uint2 scaled(uint2 x, uint2 weight, float inverse)
                       pack2(b.x * inverse * d.x, b.y * inverse * d.y));
 }
 
-/* Adds delta to the residual, and norms it. */
-template <bool Q4>
+/* Adds delta to the residual, and norms it; a thread has up to U pairs of words. */
+template <bool Q4, bool ONE, int U>
 __device__ __forceinline__ void take_normed(const decoder_arrays &a,
                                             const decoder_space &m, const void *weight,
                                             const uint64_t *delta, unsigned epoch)
 {
-    int pairs = a.hidden / 4, lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
-    uint2 weights[NORM_PAIRS];
+    int pairs = a.hidden / 4, count = ONE ? 1 : a.s.count, warp = threadIdx.x >> 5;
+    uint2 weights[U];
 #pragma unroll
-    for (int u = 0; u < NORM_PAIRS; u++) {
+    for (int u = 0; u < U; u++) {
         int i = (int)threadIdx.x + u * DECODER_CONSUMERS;
         weights[u] = i < pairs ? ((const uint2 *)weight)[i] : make_uint2(0, 0);
     }
-    for (int s = 0; s < a.s.count; s++) {
-        float squares = warp_sum(residual_take(
-            a, m.residual + s * pairs,
-            delta ? delta + (words_copy() * a.s.count + s) * (a.hidden / 2) : nullptr,
+    if (delta)
+        delta += words_copy() * count * (a.hidden / 2);
+#pragma unroll 1
+    for (int s = 0; s < count; s++) {
+        float squares = warp_sum(residual_take<U>(
+            a, m.residual + s * pairs, delta ? delta + s * (a.hidden / 2) : nullptr,
             (const uint2 *)a.x + s * pairs, epoch));
-        if (lane == 0)
-            m.squares[s * PRODUCT_WARPS + warp] = squares;
+        if ((threadIdx.x & 31) == 0)
+            m.fixed->squares[s][warp] = squares;
     }
     consumers_sync();
-    for (int s = 0; s < a.s.count; s++) {
-        float inverse = inverse_of(a, m.squares + s * PRODUCT_WARPS);
-        uint2 *to = (uint2 *)(m.input + s * input_stride(a.hidden, Q4));
+#pragma unroll 1
+    for (int s = 0; s < count; s++) {
+        float inverse = inverse_of(a, m.fixed->squares[s]);
+        unsigned char *row = m.input + s * input_stride(a.hidden, Q4);
 #pragma unroll
-        for (int u = 0; u < NORM_PAIRS; u++) {
+        for (int u = 0; u < U; u++) {
             int i = (int)threadIdx.x + u * DECODER_CONSUMERS;
-            if (i < pairs) {
-                uint2 y = scaled(m.residual[s * pairs + i], weights[u], inverse);
-                to[i] = Q4 ? lift(y, i, m.ones + s) : y;
-            }
+            if (i >= pairs)
+                continue;
+            uint2 y = scaled(m.residual[s * pairs + i], weights[u], inverse);
+            if (Q4)
+                ((uint2 *)row)[i] = lift(y, i, m.ones + s);
+            else
+                put_pair(row, i, y);
         }
     }
     consumers_sync();
@@ -225,7 +249,7 @@ __device__ __forceinline__ float swiglu(float gate, float up)
 /* What comes of a product, to words: each lane has row lane / 4 of eight, and writes
  * what two rows have to one of the copies. Of gate and up in one tile, the four rows
  * behind are up's. */
-template <bool Q4>
+template <bool Q4, bool ONE>
 __device__ __forceinline__ void tell(const decoder_arrays &a, int product, bool last,
                                      int eight, int sequence, float sum, float other,
                                      unsigned epoch)
@@ -242,7 +266,8 @@ __device__ __forceinline__ void tell(const decoder_arrays &a, int product, bool 
     if (lane / 8 >= words)
         return;
     if (product != DECODER_QKV || copy == 0)
-        word_put(a.words.told[product] + copy * a.s.count * row + at, data, epoch);
+        word_put(a.words.told[product] + copy * (ONE ? 1 : a.s.count) * row + at, data,
+                 epoch);
     if (product == DECODER_DOWN && last && copy == 0)
         ((unsigned *)a.delta)[at] = data;
 }
@@ -257,34 +282,35 @@ __device__ __forceinline__ void tell(const decoder_arrays &a, int product, bool 
 #define TIME(point)
 #endif
 
-__device__ __forceinline__ bool has_tiles(const decoder_arrays &a, int product)
-{
-    return stream_tiles_of(a.products[product]).count > 0;
-}
-
 /* The input of a product. keeps: the block needs the residual. */
-template <bool Q4>
+template <bool Q4, bool ONE>
 __device__ __forceinline__ void take(const decoder_arrays &a, const decoder_space &m,
                                      int l, int product, unsigned epoch, bool keeps)
 {
-    bool first = product == DECODER_QKV, last = l == a.layer_count - 1;
+    bool first = product == DECODER_QKV;
     if (first || product == DECODER_GATE_UP) {
         const decoder_layer &layer = m.layers[l];
+        const void *weight = first ? layer.norm1 : layer.norm2;
         const uint64_t *delta = a.words.told[first ? DECODER_DOWN : DECODER_O];
-        if (keeps)
-            take_normed<Q4>(a, m, first ? layer.norm1 : layer.norm2,
-                            first && l == 0 ? nullptr : delta, first ? epoch - 1 : epoch);
-    } else if (has_tiles(a, product) ||
-               (last && product == DECODER_DOWN && blockIdx.x == 0)) {
-        take_plain<Q4>(a, m,
-                       product == DECODER_O ? a.words.out
-                                            : a.words.told[DECODER_GATE_UP],
-                       a.products[product].k, epoch);
+        if (first && l == 0)
+            delta = nullptr;
+        if (first)
+            epoch--;
+        if (keeps && a.hidden <= 4 * DECODER_CONSUMERS)
+            take_normed<Q4, ONE, 1>(a, m, weight, delta, epoch);
+        else if (keeps)
+            take_normed<Q4, ONE, NORM_PAIRS>(a, m, weight, delta, epoch);
+    } else if (m.fixed->tiles[product].count > 0 ||
+               (product == DECODER_DOWN && blockIdx.x == 0)) {
+        take_plain<Q4, ONE>(a, m,
+                            product == DECODER_O ? a.words.out
+                                                 : a.words.told[DECODER_GATE_UP],
+                            a.products[product].k, epoch);
     }
 }
 
 /* There is one copy of all code: caches of instructions are small. */
-template <int SIZE, bool Q4>
+template <int SIZE, bool Q4, bool ONE>
 __device__ __forceinline__ void layer_run(const decoder_arrays &a, const decoder_space &m,
                                           stream_place &at, int l, unsigned epoch,
                                           bool keeps)
@@ -294,17 +320,19 @@ __device__ __forceinline__ void layer_run(const decoder_arrays &a, const decoder
 #pragma unroll 1
     for (int p = 0; p < DECODER_PRODUCTS; p++) {
         if (p == DECODER_O) {
-            attention_run<SIZE>(a, m.layers[l], *m.plan, m.input, epoch);
+            attention_run<SIZE>(a, m.layers[l], m.fixed->plan, m.input, epoch);
             TIME(3);
         }
-        take<Q4>(a, m, l, p, epoch, keeps);
+        take<Q4, ONE>(a, m, l, p, epoch, keeps);
         TIME(p * 2 + 1 + (p > 0));
-        product_rows rows = {shared_address(m.input), input_stride(a.products[p].k, Q4),
-                             m.ones, a.s.count};
-        product_run<Q4>(m.ring, at, a.products[p], Q4 && p == DECODER_GATE_UP, rows,
-                        m.sums, [&](int eight, int s, float sum, float other) {
-                            tell<Q4>(a, p, last, eight, s, sum, other, epoch);
-                        });
+        int k = a.products[p].k;
+        product_rows rows = {shared_address(m.input), input_stride(k, Q4), m.ones,
+                             ONE ? 1 : a.s.count};
+        product_run<Q4, ONE>(m.ring, at, m.fixed->tiles[p], k,
+                             Q4 && p == DECODER_GATE_UP, rows, m.sums,
+                             [&](int eight, int s, float sum, float other) {
+                                 tell<Q4, ONE>(a, p, last, eight, s, sum, other, epoch);
+                             });
         TIME(p * 2 + 2 + (p > 0));
     }
 }
@@ -327,47 +355,51 @@ __device__ __forceinline__ void epoch_end(const decoder_arrays &a, unsigned next
     a.epoch[1] = 0;
 }
 
-template <int SIZE, bool Q4>
+template <int SIZE, bool Q4, bool ONE>
 __device__ __forceinline__ void consume(const decoder_arrays &a, const decoder_space &m,
                                         unsigned base)
 {
     stream_place at = {0, 0, 0};
-    bool keeps = has_tiles(a, DECODER_QKV) || has_tiles(a, DECODER_GATE_UP);
+    bool keeps = m.fixed->tiles[DECODER_QKV].count > 0 ||
+                 m.fixed->tiles[DECODER_GATE_UP].count > 0;
 #pragma unroll 1
     for (int l = 0; l < a.layer_count; l++)
-        layer_run<SIZE, Q4>(a, m, at, l, base + (unsigned)l + 1, keeps);
+        layer_run<SIZE, Q4, ONE>(a, m, at, l, base + (unsigned)l + 1, keeps);
     if (blockIdx.x == 0)
         residual_tell(a, m);
     if (threadIdx.x == 0)
         epoch_end(a, base + (unsigned)a.layer_count);
 }
 
-template <int SIZE, bool Q4>
+/* ONE: sequence alone. */
+template <int SIZE, bool Q4, bool ONE>
 __global__ void __launch_bounds__(THREADS, 1) decoder_kernel(const __grid_constant__
                                                              decoder_arrays a)
 {
     extern __shared__ __align__(128) unsigned char shared[];
-    decoder_space m = space_of<Q4>(a, shared);
+    decoder_space m = space_of(a, shared);
     unsigned base = *(volatile unsigned *)a.epoch;
     for (unsigned i = threadIdx.x; i < a.layer_count * sizeof(decoder_layer) / 8;
          i += THREADS)
         ((uint64_t *)m.layers)[i] = ((const uint64_t *)a.layers)[i];
-    if (threadIdx.x == 0)
-        stream_init(m.ring);
+    if (threadIdx.x < DECODER_PRODUCTS)
+        m.fixed->tiles[threadIdx.x] = stream_tiles_of(a.products[threadIdx.x]);
     if (threadIdx.x == 32)
-        attention_plan_make(*m.plan, a);
+        stream_init(m.ring);
+    if (threadIdx.x == 64)
+        attention_plan_make(m.fixed->plan, a);
     __syncthreads();
     if (threadIdx.x >= DECODER_CONSUMERS)
         stream_run<Q4>(a, m.layers, m.ring);
     else
-        consume<SIZE, Q4>(a, m, base);
+        consume<SIZE, Q4, ONE>(a, m, base);
 }
 
-template <int SIZE, bool Q4>
+template <int SIZE, bool Q4, bool ONE>
 static void launch(struct kernel_context *c, const struct decoder_arrays *a)
 {
-    unsigned shared =
-        (unsigned)a->stages * stream_stage(Q4) + cuda__decoder_beside(a);
+    auto kernel = decoder_kernel<SIZE, Q4, ONE>;
+    unsigned shared = (unsigned)a->stages * stream_stage(Q4) + cuda__decoder_beside(a);
     cudaLaunchAttribute together = {};
     together.id = cudaLaunchAttributeCooperative;
     together.val.cooperative = 1;
@@ -379,20 +411,29 @@ static void launch(struct kernel_context *c, const struct decoder_arrays *a)
     config.attrs = &together;
     config.numAttrs = 1;
     cuda__check(c, "decoder",
-                cudaFuncSetAttribute(decoder_kernel<SIZE, Q4>,
-                                     cudaFuncAttributeMaxDynamicSharedMemorySize,
+                cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                      (int)shared));
-    (void)cudaLaunchKernelEx(&config, decoder_kernel<SIZE, Q4>, *a);
+    (void)cudaLaunchKernelEx(&config, kernel, *a);
     cuda__launched(c, "decoder");
+}
+
+template <int SIZE>
+static void launch_size(struct kernel_context *c, const struct decoder_arrays *a)
+{
+    if (a->q4)
+        a->s.count == 1 ? launch<SIZE, true, true>(c, a) : launch<SIZE, true, false>(c, a);
+    else
+        a->s.count == 1 ? launch<SIZE, false, true>(c, a)
+                        : launch<SIZE, false, false>(c, a);
 }
 
 void cuda__decoder_launch(struct kernel_context *c, const struct decoder_arrays *a,
                           int size)
 {
     if (size == 64)
-        a->q4 ? launch<64, true>(c, a) : launch<64, false>(c, a);
+        launch_size<64>(c, a);
     else
-        a->q4 ? launch<128, true>(c, a) : launch<128, false>(c, a);
+        launch_size<128>(c, a);
 }
 
 /* --- tensor maps --- */

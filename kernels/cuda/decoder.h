@@ -16,9 +16,9 @@ extern "C" {
 #define DECODER_HEADS 8     /* query heads that share a key head, at most */
 #define DECODER_HIDDEN 6144 /* at most */
 
-#define DECODER_CONSUMERS 512 /* threads that compute; a warp more brings weights */
+#define DECODER_CONSUMERS 256 /* threads that compute; a warp more brings weights */
 #define DECODER_SEQUENCES_Q4 4 /* with weights of 4 bits */
-#define DECODER_TEAMS 4        /* of warps, that take stages by turns */
+#define DECODER_TEAMS 2        /* of warps, that take stages by turns */
 #define DECODER_MOST_STAGES 16 /* of the ring */
 #define DECODER_FLYING 4       /* of them on their way at once, at most */
 #define DECODER_SUMS 16384 /* bytes: what warps leave of products, twice */

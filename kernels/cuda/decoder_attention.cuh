@@ -21,49 +21,26 @@
 #else
 #define ATIME(point)
 #endif
-#define ATTENTION_MOST_WARPS 16
+#define ATTENTION_WARPS (DECODER_CONSUMERS / 32)
+#define ATTENTION_LEAST 256 /* tokens of a chunk: fewer are not worth adding it up */
 
 /* What it takes of shared memory. */
 template <int SIZE> struct attention_space {
     static constexpr int ROW = SIZE * 2 + 64; /* of a query; rows meet in no bank */
     static constexpr int KEY = DECODER_HEADS * ROW, VALUE = KEY + SIZE * 2;
     static constexpr int ENDS = VALUE + SIZE * 2; /* float2 [warps][heads] */
-    static constexpr int SUMS = ENDS + ATTENTION_MOST_WARPS * DECODER_HEADS * 8;
+    static constexpr int SUMS = ENDS + ATTENTION_WARPS * DECODER_HEADS * 8;
 };
-/* Warps that take blocks of the cache: what they leave takes 32 KiB at most. */
-__host__ __device__ __forceinline__ int attention_warps(int heads)
-{
-    return heads <= 4 ? 16 : 8;
-}
-
 /* The chunks of all sequences, the same for all layers and blocks. */
-struct attention_plan {
-    int context[DECODER_SEQUENCES], position[DECODER_SEQUENCES],
-        slot[DECODER_SEQUENCES];
-    int first[DECODER_SEQUENCES + 1]; /* items before a sequence's */
-};
-
-__device__ __forceinline__ void attention_plan_make(attention_plan &p,
-                                                    const decoder_arrays &a)
-{
-    int total = 0, warps = attention_warps(a.heads / a.kv_heads);
-    for (int s = 0; s < a.s.count; s++) {
-        p.context[s] = a.s.context[s];
-        p.position[s] = a.s.positions[s];
-        p.slot[s] = a.s.slots[s];
-        total += p.context[s];
-    }
-    int chunks = max(1, (int)gridDim.x / a.kv_heads - (a.s.count - 1));
-    int length = max(warps * KERNEL_BLOCK, (total + chunks - 1) / chunks);
-    p.first[0] = 0;
-    for (int s = 0; s < a.s.count; s++)
-        p.first[s + 1] = p.first[s] +
-                         max(1, (p.context[s] + length - 1) / length) * a.kv_heads;
-}
-
 struct attention_item {
     int sequence, kv, part, parts;
     int begin, end; /* blocks of the cache */
+};
+struct attention_plan {
+    attention_item mine; /* the block's first one, if it has one */
+    int context[DECODER_SEQUENCES], position[DECODER_SEQUENCES],
+        slot[DECODER_SEQUENCES];
+    int first[DECODER_SEQUENCES + 1]; /* items before a sequence's */
 };
 
 __device__ __forceinline__ attention_item attention_find(const attention_plan &p,
@@ -82,6 +59,27 @@ __device__ __forceinline__ attention_item attention_find(const attention_plan &p
     i.begin = blocks * i.part / i.parts;
     i.end = blocks * (i.part + 1) / i.parts;
     return i;
+}
+
+__device__ __forceinline__ void attention_plan_make(attention_plan &p,
+                                                    const decoder_arrays &a)
+{
+    int total = 0;
+    for (int s = 0; s < a.s.count; s++) {
+        p.context[s] = a.s.context[s];
+        p.position[s] = a.s.positions[s];
+        p.slot[s] = a.s.slots[s];
+        total += p.context[s];
+    }
+    int chunks = max(1, (int)gridDim.x / a.kv_heads - (a.s.count - 1));
+    int length = max(ATTENTION_LEAST, (total + chunks - 1) / chunks);
+    p.first[0] = 0;
+    for (int s = 0; s < a.s.count; s++)
+        p.first[s + 1] = p.first[s] +
+                         max(1, (p.context[s] + length - 1) / length) * a.kv_heads;
+    int mine = (int)(gridDim.x - 1 - blockIdx.x);
+    if (mine < p.first[a.s.count])
+        p.mine = attention_find(p, a, mine);
 }
 
 /* --- a block of the cache in a warp's registers --- */
@@ -384,18 +382,25 @@ __device__ __forceinline__ float2 attention_merge(const unsigned char *scratch, 
     using space = attention_space<SIZE>;
     const float2 *ends = (const float2 *)(scratch + space::ENDS) + head;
     const float *o = (const float *)(scratch + space::SUMS) + head * SIZE + j;
-    float2 all = make_float2(0.0f, 0.0f);
+    float2 all = make_float2(0.0f, 0.0f), end[ATTENTION_WARPS];
     *most = -INFINITY, *total = 0.0f;
-#pragma unroll 2
-    for (int w = 0; w < warps; w++)
-        *most = fmaxf(*most, ends[w * DECODER_HEADS].x);
-#pragma unroll 2
-    for (int w = 0; w < warps; w++) {
-        float2 end = ends[w * DECODER_HEADS], v = *(const float2 *)(o + w * heads * SIZE);
-        float factor = exp2_fast(end.x - *most);
+#pragma unroll
+    for (int w = 0; w < ATTENTION_WARPS; w++) {
+        if (w < warps)
+            end[w] = ends[w * DECODER_HEADS];
+        else
+            end[w] = make_float2(-INFINITY, 0.0f);
+        *most = fmaxf(*most, end[w].x);
+    }
+#pragma unroll
+    for (int w = 0; w < ATTENTION_WARPS; w++) {
+        if (w >= warps)
+            continue;
+        float2 v = *(const float2 *)(o + w * heads * SIZE);
+        float factor = exp2_fast(end[w].x - *most);
         all.x += v.x * factor;
         all.y += v.y * factor;
-        *total += end.y * factor;
+        *total += end[w].y * factor;
     }
     return all;
 }
@@ -511,13 +516,15 @@ template <int SIZE> struct attention_walk {
     attention_keys<SIZE> k;
     attention_values<SIZE> v;
 
-    __device__ __forceinline__ void load_keys(int at)
+    __device__ __forceinline__ void load_keys(int at, bool some)
     {
-        attention_load<SIZE>(k, keys + blocks[at] * stride, own - at * KERNEL_BLOCK);
+        attention_load<SIZE>(k, keys + (some ? blocks[at] : 0) * stride,
+                             some ? own - at * KERNEL_BLOCK : 0);
     }
-    __device__ __forceinline__ void load_values(int at)
+    __device__ __forceinline__ void load_values(int at, bool some)
     {
-        attention_load<SIZE>(v, values + blocks[at] * stride, own - at * KERNEL_BLOCK);
+        attention_load<SIZE>(v, values + (some ? blocks[at] : 0) * stride,
+                             some ? own - at * KERNEL_BLOCK : 0);
     }
     /* To the second level's cache; registers are few. */
     __device__ __forceinline__ void bring_near(int at)
@@ -546,12 +553,11 @@ template <int SIZE> struct attention_walk {
 template <int SIZE>
 __device__ __forceinline__ void attention_chunk(const decoder_arrays &a,
                                                 const decoder_layer &layer,
-                                                const attention_plan &p, int item,
+                                                const attention_plan &p,
+                                                const attention_item &i, int item,
                                                 unsigned char *scratch, unsigned epoch)
 {
-    attention_item i = attention_find(p, a, item);
-    int heads = a.heads / a.kv_heads, warps = attention_warps(heads);
-    int warp = threadIdx.x >> 5, at = i.begin + (warp < warps ? warp : i.end);
+    int heads = a.heads / a.kv_heads, at = i.begin + (int)(threadIdx.x >> 5);
     int64_t head = (int64_t)i.kv * KERNEL_BLOCK * SIZE;
     attention_walk<SIZE> w;
     w.keys = (const bf16 *)layer.keys + head;
@@ -562,28 +568,33 @@ __device__ __forceinline__ void attention_chunk(const decoder_arrays &a,
     w.heads = heads;
     w.scratch = shared_address(scratch);
     w.factor = a.scale * LOG2E;
-    if (at < i.end)
-        w.bring_near(at);
-    if (i.end > i.begin)
-        attention_heads<SIZE>(a, layer, p, i, scratch, epoch);
+    w.load_keys(at, at < i.end);
+    w.load_values(at, at < i.end);
+    if (at + ATTENTION_WARPS < i.end)
+        w.bring_near(at + ATTENTION_WARPS);
+    /* Of padding, too: who waits for nothing could be a layer ahead of those who read. */
+    attention_heads<SIZE>(a, layer, p, i, scratch, epoch);
     consumers_sync();
     ATIME(10);
     if (at < i.end) {
         attention_sums<SIZE> all = {};
         all.most = -INFINITY;
 #pragma unroll 1
-        for (; at < i.end; at += warps) {
+        for (int next = at + ATTENTION_WARPS;; next += ATTENTION_WARPS) {
             float scores[2][2];
-            w.load_keys(at);
             w.score(scores, at);
-            w.load_values(at);
+            w.load_keys(next, next < i.end);
             w.add(all, scores, at);
+            w.load_values(next, next < i.end);
+            at = next;
+            if (at >= i.end)
+                break;
         }
         attention_leave<SIZE>(all, scratch, heads, w.factor);
     }
     ATIME(11);
     consumers_sync();
-    attention_tell<SIZE>(a, i, item, scratch, min(warps, i.end - i.begin), epoch);
+    attention_tell<SIZE>(a, i, item, scratch, min(ATTENTION_WARPS, i.end - i.begin), epoch);
     ATIME(12);
 }
 
@@ -595,14 +606,21 @@ __device__ __forceinline__ void attention_run(const decoder_arrays &a,
                                               unsigned char *scratch, unsigned epoch)
 {
     int items = p.first[a.s.count], first = (int)(gridDim.x - 1 - blockIdx.x);
+    if (first >= items)
+        return;
+    attention_item i = p.mine;
+#pragma unroll 1
     for (int item = first; item < items; item += (int)gridDim.x) {
+        if (item != first)
+            i = attention_find(p, a, item);
         consumers_sync(); /* the scratch is free */
-        attention_chunk<SIZE>(a, layer, p, item, scratch, epoch);
+        attention_chunk<SIZE>(a, layer, p, i, item, scratch, epoch);
     }
-    if (first < items)
-        consumers_sync();
+    consumers_sync();
+#pragma unroll 1
     for (int item = first; item < items; item += (int)gridDim.x) {
-        attention_item i = attention_find(p, a, item);
+        if (item != first || first + (int)gridDim.x < items)
+            i = attention_find(p, a, item);
         if (i.parts > 1)
             attention_join<SIZE>(a, i, item, epoch);
     }

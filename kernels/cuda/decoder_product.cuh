@@ -4,9 +4,11 @@
  * shared memory. Teams of warps take stages by turns, the warps of a team a part of k
  * each; what they have of a tile is added up some tiles at a time.
  *
- * Weights of bf16 are the second operand of mma.sync. Which elements of k meet in a
- * product is free as long as both operands agree: a lane takes 8 of them in a row, see
- * skinny.cu. Weights of 4 bits are the first operand, in their places as numbers of
+ * Weights are the first operand of mma.sync. Those of bf16 are 8 rows that count as 16:
+ * which elements of k meet in a product is free as long as both operands agree, so a
+ * lane's 16 bytes, 8 elements of a row, are two of them for row g and two for row g + 8
+ * and so on; the second operand has a sequence's elements for the former in one column
+ * and those for the latter in the next. Two of the sums count. Weights of 4 bits are the first operand, in their places as numbers of
  * steps of 2^-133 and 2^-129, see hopper_q4.cu; the rows have been lifted to make up
  * for it, and what they sum up to, which the zero points multiply, is known.
  */
@@ -16,7 +18,8 @@
 #include "q4.cuh"
 
 #define PRODUCT_WARPS (DECODER_CONSUMERS / 32)
-#define PRODUCT_SUMS 128 /* floats of 8 rows of weights and a sequence: [warps][8] */
+/* floats of 8 rows of weights and a sequence: [warps][8] */
+#define PRODUCT_SUMS (PRODUCT_WARPS * 8)
 
 /* Rows that products take, in shared memory. */
 struct product_rows {
@@ -42,31 +45,45 @@ __device__ __forceinline__ uint4 shared_load16(unsigned from)
     return v;
 }
 
-/* 32 of k. there: this lane's row of x is one. */
-__device__ __forceinline__ void product_step(float (*sum)[4], unsigned weights,
-                                             unsigned x, bool there)
+__device__ __forceinline__ uint2 shared_load8(unsigned from)
 {
-    uint4 w = shared_load16(weights), v = make_uint4(0, 0, 0, 0);
-    if (there)
-        v = shared_load16(x);
-    unsigned low[4] = {v.x, 0, v.y, 0}, high[4] = {v.z, 0, v.w, 0};
-    mma(sum[0], low, w.x, w.y);
-    mma(sum[1], high, w.z, w.w);
+    uint2 v;
+    asm volatile("ld.shared.v2.b32 {%0,%1}, [%2];" : "=r"(v.x), "=r"(v.y) : "r"(from) : "memory");
+    return v;
+}
+
+/* 32 of k, of four sequences and, WIDE, four more. */
+template <bool WIDE>
+__device__ __forceinline__ void product_step(float (*sum)[4], unsigned weights,
+                                             const unsigned x[2])
+{
+    uint4 w = shared_load16(weights);
+    const unsigned a[4] = {w.x, w.y, w.z, w.w};
+#pragma unroll
+    for (int i = 0; i < (WIDE ? 2 : 1); i++) {
+        uint2 b = shared_load8(x[i]);
+        mma(sum[i], a, b.x, b.y);
+    }
 }
 
 /* A warp's part of a stage: k, of which there are `width`. */
-template <int PART>
-__device__ __forceinline__ void product_part(float (*sum)[4], unsigned weights,
-                                             unsigned x, bool there, int width)
+template <int PART, bool WIDE>
+__device__ __forceinline__ void product_part(float (*sum)[2][4], unsigned weights,
+                                             const unsigned x[2], int width)
 {
     if (width >= PART) {
 #pragma unroll
-        for (int u = 0; u < PART / 32; u++)
-            product_step(sum + u % 2 * 2, weights + u * 64, x + u * 64, there);
+        for (int u = 0; u < PART / 32; u++) {
+            const unsigned here[2] = {x[0] + u * 64, x[1] + u * 64};
+            product_step<WIDE>(sum[u % 4], weights + u * 64, here);
+        }
         return;
     }
-    for (int u = 0; u < width / 32; u++)
-        product_step(sum, weights + u * 64, x + u * 64, there);
+#pragma unroll 1
+    for (int u = 0; u < width / 32; u++) {
+        const unsigned here[2] = {x[0] + u * 64, x[1] + u * 64};
+        product_step<WIDE>(sum[0], weights + u * 64, here);
+    }
 }
 
 /* use(stage, k) for the stages of a row of k that are this warp's team's. */
@@ -88,6 +105,7 @@ __device__ __forceinline__ void product_stages(const stream_ring &r, stream_plac
 }
 
 /* A tile of 8 rows: what this warp has of it goes to sums [sequences][warps][8]. */
+template <bool WIDE>
 __device__ __forceinline__ void product_plain(float *sums, const stream_ring &r,
                                               stream_place &at, const product_rows &rows,
                                               int k)
@@ -95,17 +113,24 @@ __device__ __forceinline__ void product_plain(float *sums, const stream_ring &r,
     constexpr int PART = STREAM_K / STREAM_TEAM;
     int lane = threadIdx.x & 31, g = lane / 4, t = lane % 4, warp = threadIdx.x >> 5;
     int k1 = warp % STREAM_TEAM * PART;
-    bool there = g < rows.count;
-    float part[4][4] = {};
+    unsigned mine = (unsigned)(g * STREAM_ROW + k1 * 2 + t * 16);
+    unsigned in = (unsigned)(k1 * 2 + t * 16 + (g & 1) * 8);
+    float part[4][2][4] = {};
+    /* Sequences that are not there are the last one: nobody looks at what comes of it. */
     product_stages<false>(r, at, k, [&](unsigned stage, int k0) {
-        product_part<PART>(part, stage + (unsigned)(g * STREAM_ROW + k1 * 2 + t * 16),
-                           rows.x + g * rows.stride + (unsigned)((k0 + k1) * 2 + t * 16),
-                           there, k - k0 - k1);
+        const unsigned x[2] = {
+            rows.x + in + (unsigned)k0 * 2 +
+                (unsigned)min(g / 2, rows.count - 1) * rows.stride,
+            rows.x + in + (unsigned)k0 * 2 +
+                (unsigned)min(4 + g / 2, rows.count - 1) * rows.stride};
+        product_part<PART, WIDE>(part, stage + mine, x, k - k0 - k1);
     });
-    if (there)
-        *(float2 *)(sums + g * PRODUCT_SUMS + warp * 8 + t * 2) =
-            make_float2(part[0][0] + part[1][0] + (part[2][0] + part[3][0]),
-                        part[0][1] + part[1][1] + (part[2][1] + part[3][1]));
+#pragma unroll
+    for (int i = 0; i < (WIDE ? 2 : 1); i++)
+        if (4 * i + t < rows.count)
+            sums[(4 * i + t) * PRODUCT_SUMS + warp * 8 + g] =
+                part[0][i][0] + part[0][i][3] + (part[1][i][0] + part[1][i][3]) +
+                (part[2][i][0] + part[2][i][3] + (part[3][i][0] + part[3][i][3]));
 }
 
 /* A group of k of 16 rows. tiles, x: this lane's in shared memory; how: scales and zero
@@ -162,11 +187,7 @@ __device__ __forceinline__ void product_q4(float *sums, const stream_ring &r,
         int groups = min(PART, k - k0 - k1) / DECODER_GROUP;
 #pragma unroll 2
         for (int i = 0; i < groups; i++) {
-            uint2 how;
-            asm volatile("ld.shared.v2.b32 {%0,%1}, [%2];"
-                         : "=r"(how.x), "=r"(how.y)
-                         : "r"(scales + i * 64)
-                         : "memory");
+            uint2 how = shared_load8(scales + i * 64);
             product_group(sum, tiles + i * (DECODER_GROUP / 64 * 512),
                           x + (unsigned)(k0 + k1 + i * DECODER_GROUP) * 2, how,
                           *(const float2 *)(ones + i * 8));
@@ -194,25 +215,26 @@ __device__ __forceinline__ float product_sum(const float *sums)
 /* done(8 rows' number, sequence, sum, other) is called by a warp, with the sum of row
  * lane / 4 of the 8 in each lane. pairs: tiles are of gate and up (of 4 bits), whose
  * sums are in other. */
-template <bool Q4, typename F>
+template <bool Q4, bool ONE, typename F>
 __device__ __forceinline__ void
-product_run(const stream_ring &r, stream_place &at, const decoder_product &p, bool pairs,
+product_run(const stream_ring &r, stream_place &at, const stream_tiles &tiles, int k,
+            bool pairs,
             const product_rows &rows, float *sums, F done)
 {
     constexpr int EIGHTS = Q4 ? 2 : 1;
-    int count = rows.count, warp = threadIdx.x >> 5, parts = pairs ? 2 : 1;
+    int count = ONE ? 1 : rows.count, warp = threadIdx.x >> 5, parts = pairs ? 2 : 1;
     int each = EIGHTS * count * PRODUCT_SUMS, whole = each * parts; /* of a tile */
-    int most = DECODER_SUMS / 8 / whole; /* tiles at a time */
-    stream_tiles tiles = stream_tiles_of(p);
+    int most = DECODER_SUMS / 8 / PRODUCT_SUMS / EIGHTS / (ONE ? 2 : 2 * count);
+    bool odd = false;
 #pragma unroll 1
-    for (int i = 0; i < tiles.count; i += most) {
+    for (int i = 0; i < tiles.count; i += most) { /* so many tiles at a time */
         int some = min(most, tiles.count - i);
 #pragma unroll 1
         for (int j = 0; j < some * parts; j++)
             if constexpr (Q4)
-                product_q4(sums + j * each, r, at, rows, p.k);
+                product_q4(sums + j * each, r, at, rows, k);
             else
-                product_plain(sums + j * each, r, at, rows, p.k);
+                product_plain<!ONE>(sums + j * each, r, at, rows, k);
         consumers_sync();
 #pragma unroll 1
         for (int j = warp; j < some * EIGHTS * count; j += PRODUCT_WARPS) {
@@ -224,7 +246,8 @@ product_run(const stream_ring &r, stream_place &at, const decoder_product &p, bo
                  in % count, sum, other);
         }
         /* Those of the next tiles go beside, and then there is another barrier. */
-        sums += (i / most & 1) ? -(DECODER_SUMS / 8) : DECODER_SUMS / 8;
+        sums += odd ? -(DECODER_SUMS / 8) : DECODER_SUMS / 8;
+        odd = !odd;
     }
 }
 

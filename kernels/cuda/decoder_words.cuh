@@ -92,6 +92,7 @@ template <int U, typename F>
 __device__ __forceinline__ void words_take(const uint64_t *from, int pairs,
                                            unsigned epoch, F use)
 {
+#pragma unroll 1
     for (int at = (int)threadIdx.x; at < pairs; at += U * DECODER_CONSUMERS) {
         uint2 data[U];
         int wanted = (pairs - at + DECODER_CONSUMERS - 1) / DECODER_CONSUMERS;

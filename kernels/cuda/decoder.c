@@ -63,8 +63,13 @@ static void products_fill(struct decoder_arrays *a, const struct kernel_decoder 
     int columns[] = {q + 2 * d->kv_heads * d->size, hidden, inner, hidden};
     for (int i = 0, first = 0; i < DECODER_PRODUCTS; i++) {
         int rows = a->q4 ? 16 : i == DECODER_GATE_UP ? 4 : 8; /* of a tile, that it tells */
-        int tiles = columns[i] / rows;
-        a->products[i] = (struct decoder_product){tiles, k[i], first, columns[i]};
+        int tiles = columns[i] / rows, cut = 0;
+        /* Tiles of 4 bits are large: few of them are shared out unevenly. */
+        if (a->q4 && (i == DECODER_O || i == DECODER_DOWN) && k[i] >= DECODER_CUT) {
+            cut = k[i] / DECODER_CUT * (DECODER_CUT / 2);
+            tiles *= 2;
+        }
+        a->products[i] = (struct decoder_product){tiles, k[i], first, columns[i], cut};
         first = (first + tiles) % blocks;
     }
 }
@@ -77,12 +82,15 @@ static void arrays_fill(struct decoder_arrays *a, const struct kernel_decoder *d
                                  .inner = (int)d->inner,
                                  .heads = d->heads,
                                  .kv_heads = d->kv_heads,
+                                 .group = d->heads / d->kv_heads,
                                  .epsilon = d->epsilon,
                                  .scale = d->scale,
                                  .cosine = d->cosine,
                                  .sine = d->sine,
                                  .q4 = d->layer->qkv.group > 0,
-                                 .flying = DECODER_FLYING};
+                                 .flying = DECODER_FLYING,
+                                 .least = 512,
+                                 .tune = 3};
     products_fill(a, d, blocks);
 }
 
@@ -145,6 +153,10 @@ static size_t words_carve(struct decoder_arrays *a, const struct kernel_decoder 
         words_place(base, &at, DECODER_COPIES * s * (size_t)d->heads * size / 2);
     a->words.parts = words_place(base, &at,
                                  items * (size_t)(d->heads / d->kv_heads) * (size + 2));
+    for (int i = 0; i < DECODER_PRODUCTS; i++)
+        a->words.rest[i] = words_place(
+            base, &at,
+            a->products[i].cut > 0 ? s * (size_t)a->products[i].columns : 0);
     a->epoch = (unsigned *)words_place(base, &at, 1);
     return at;
 }
@@ -229,10 +241,12 @@ struct kernel_decoder_state *cuda__decoder_open(struct kernel_context *c,
         return NULL;
     }
 #ifdef DECODER_TIMES
-    t->arrays.times = cuda__alloc(c, (size_t)d->layers * 2 * 16 * 8);
-    cuda__zero(c, t->arrays.times, (size_t)d->layers * 2 * 16 * 8);
-    if (getenv("FLYING"))
-        t->arrays.flying = atoi(getenv("FLYING"));
+    t->arrays.times = cuda__alloc(c, (size_t)d->layers * (size_t)c->sms * 16 * 8);
+    cuda__zero(c, t->arrays.times, (size_t)d->layers * (size_t)c->sms * 16 * 8);
+    if (getenv("FLYING")) t->arrays.flying = atoi(getenv("FLYING"));
+    if (getenv("LEAST")) t->arrays.least = atoi(getenv("LEAST"));
+    if (getenv("TUNE")) t->arrays.tune = atoi(getenv("TUNE"));
+    if (getenv("REST")) t->arrays.rest = (unsigned)atoi(getenv("REST"));
 #endif
     return t;
 }
@@ -242,28 +256,38 @@ void cuda__decoder_close(struct kernel_context *c, struct kernel_decoder_state *
     if (!t)
         return;
 #ifdef DECODER_TIMES
-    int n = t->arrays.layer_count;
-    if (n < 5) goto out;
-    long long *v = calloc((size_t)n * 32, 8);
-    cudaMemcpy(v, t->arrays.times, (size_t)n * 256, cudaMemcpyDeviceToHost);
-    for (int b = 0; b < 2; b++) {
-        printf("block %s, clocks:", b ? "last" : "first");
-        const char *names[] = {"x", "qkv", "attn", "out", "o", "x2", "gate_up", "act", "down"};
-        for (int p = 0; p < 9; p++) {
-            double sum = 0;
-            for (int l = 1; l < n; l++)
-                sum += (double)(v[(b * n + l) * 16 + p + 1] - v[(b * n + l) * 16 + p]);
-            printf(" %s %.0f", names[p], sum / (n - 1));
+    int n = t->arrays.layer_count, blocks = c->sms;
+    if (n < 5 || getenv("QUIET")) goto out;
+    size_t bytes = (size_t)n * (size_t)blocks * 128;
+    long long *v = calloc(1, bytes), *row = calloc((size_t)blocks, 8);
+    cudaMemcpy(v, t->arrays.times, bytes, cudaMemcpyDeviceToHost);
+    const char *names[] = {"start", "x", "qkv", "attn", "out", "o", "x2", "gate_up", "act", "down", "heads", "walk", "told"};
+    printf("ns from the layer's start, min/median/max of blocks:");
+    double layer = 0;
+    for (int p = 0; p < 13; p++) {
+        double sum[3] = {0};
+        for (int l = 2; l < n - 1; l++) {
+            long long start = 1LL << 62, next = 1LL << 62;
+            int count = 0;
+            for (int b = 0; b < blocks; b++) {
+                long long x = v[((size_t)b * n + l) * 16], y = v[((size_t)b * n + l) * 16 + p], z = v[((size_t)b * n + l + 1) * 16];
+                start = x && x < start ? x : start;
+                next = z && z < next ? z : next;
+                if (y && y > x - 100000000) row[count++] = y;
+            }
+            for (int i = 1; i < count; i++)
+                for (int j = i; j > 0 && row[j] < row[j - 1]; j--) { long long q = row[j]; row[j] = row[j - 1]; row[j - 1] = q; }
+            if (count == 0) continue;
+            sum[0] += (double)(row[0] - start) / (n - 3);
+            sum[1] += (double)(row[count / 2] - start) / (n - 3);
+            sum[2] += (double)(row[count - 1] - start) / (n - 3);
+            if (p == 0) layer += (double)(next - start) / (n - 3);
         }
-        printf("; layer %.0f\n", (double)(v[(b * n + n - 1) * 16] - v[b * n * 16 + 16]) / (n - 2));
+        printf(" %s %.0f/%.0f/%.0f", names[p], sum[0], sum[1], sum[2]);
     }
-    double heads = 0, walk = 0, told = 0;
-    for (int l = 1; l < n; l++) {
-        long long *x = v + (n + l) * 16;
-        heads += (double)(x[10] - x[2]) / (n - 1), walk += (double)(x[11] - x[10]) / (n - 1), told += (double)(x[12] - x[11]) / (n - 1);
-    }
-    printf("attention: heads %.0f walk %.0f tell %.0f\n", heads, walk, told);
+    printf("; layer %.0f\n", layer);
     free(v);
+    free(row);
 out:;
 #endif
     cuda__free(c, t->layers);

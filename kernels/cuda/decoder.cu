@@ -137,13 +137,18 @@ __device__ __forceinline__ void take_plain(const decoder_arrays &a,
 #pragma unroll 1
     for (int s = 0; s < count; s++) {
         unsigned char *row = m.input + s * input_stride(k, Q4);
-        words_take<4>(from + s * (k / 2), k / 4, epoch, [&](int i, uint2 data) {
+        auto put = [&](int i, uint2 data) {
             if (Q4)
                 ((uint2 *)row)[i] = data;
             else
                 put_pair(row, i, data);
-        });
+        };
+        if (k <= 16 * DECODER_CONSUMERS)
+            words_take<4>(from + s * (k / 2), k / 4, epoch, a.rest, put);
+        else
+            words_take<8>(from + s * (k / 2), k / 4, epoch, a.rest, put);
         __syncwarp();
+#pragma unroll 4
         for (int i = (int)threadIdx.x; Q4 && i < k / 4; i += DECODER_CONSUMERS)
             ((uint2 *)row)[i] = lift(((uint2 *)row)[i], i, m.ones + s);
     }
@@ -168,7 +173,7 @@ __device__ __forceinline__ float residual_take(const decoder_arrays &a, uint2 *r
 {
     float squares = 0.0f;
     if (delta) {
-        words_take<U>(delta, a.hidden / 4, epoch, [&](int i, uint2 data) {
+        words_take<U>(delta, a.hidden / 4, epoch, a.rest, [&](int i, uint2 data) {
             residual[i] = residual_add(residual[i], data, &squares);
         });
         return squares;
@@ -272,11 +277,25 @@ __device__ __forceinline__ void tell(const decoder_arrays &a, int product, bool 
         ((unsigned *)a.delta)[at] = data;
 }
 
+/* The float of this lane's row, of a product whose k goes in two parts. Blocks have all
+ * tiles of the part that nobody waits for before those that wait. */
+__device__ __forceinline__ uint64_t *rest_at(const decoder_arrays &a, int product,
+                                             int eight, int sequence)
+{
+    return a.words.rest[product] + sequence * a.products[product].columns + eight * 8 +
+           (threadIdx.x & 31) / 4;
+}
+__device__ __forceinline__ void rest_put(uint64_t *to, float sum, unsigned epoch)
+{
+    if (threadIdx.x % 4 == 0)
+        word_put(to, __float_as_uint(sum), epoch);
+}
+
 #ifdef DECODER_TIMES
 #define TIME(point)                                                                    \
     do {                                                                               \
-        if (threadIdx.x == 0 && (blockIdx.x == 0 || blockIdx.x == gridDim.x - 1))      \
-            a.times[((blockIdx.x > 0) * a.layer_count + l) * 16 + (point)] = clock64();\
+        if (threadIdx.x == 0)                                                          \
+            a.times[((int)blockIdx.x * a.layer_count + l) * 16 + (point)] = time_now(); \
     } while (0)
 #else
 #define TIME(point)
@@ -317,6 +336,8 @@ __device__ __forceinline__ void layer_run(const decoder_arrays &a, const decoder
 {
     bool last = l == a.layer_count - 1;
     TIME(0);
+    if (a.tune & 1)
+        attention_near<SIZE>(a, m.layers[l], m.fixed->plan);
 #pragma unroll 1
     for (int p = 0; p < DECODER_PRODUCTS; p++) {
         if (p == DECODER_O) {
@@ -328,11 +349,19 @@ __device__ __forceinline__ void layer_run(const decoder_arrays &a, const decoder
         int k = a.products[p].k;
         product_rows rows = {shared_address(m.input), input_stride(k, Q4), m.ones,
                              ONE ? 1 : a.s.count};
-        product_run<Q4, ONE>(m.ring, at, m.fixed->tiles[p], k,
-                             Q4 && p == DECODER_GATE_UP, rows, m.sums,
-                             [&](int eight, int s, float sum, float other) {
-                                 tell<Q4, ONE>(a, p, last, eight, s, sum, other, epoch);
-                             });
+        product_run<Q4, ONE>(
+            m.ring, at, m.fixed->tiles[p], a.products[p], Q4 && p == DECODER_GATE_UP,
+            rows, m.sums, [&](int eight, int s, float sum, float other, bool rest) {
+                if (Q4 && a.products[p].cut > 0) {
+                    uint64_t *word = rest_at(a, p, eight, s);
+                    if (rest) {
+                        rest_put(word, sum, epoch);
+                        return;
+                    }
+                    sum += __uint_as_float(word_wait(word, epoch));
+                }
+                tell<Q4, ONE>(a, p, last, eight, s, sum, other, epoch);
+            });
         TIME(p * 2 + 2 + (p > 0));
     }
 }

@@ -23,6 +23,7 @@ extern "C" {
 #define DECODER_FLYING 4       /* of them on their way at once, at most */
 #define DECODER_SUMS 16384 /* bytes: what warps leave of products, twice */
 #define DECODER_COPIES 8
+#define DECODER_CUT 4096   /* of k that is worth cutting in two */
 #define DECODER_GROUP 128  /* of weights of 4 bits: no other one */
 
 /* The products of a layer, in their order. */
@@ -41,6 +42,7 @@ struct decoder_layer {
 struct decoder_product {
     int tiles, k, first;
     int columns; /* that it tells: of gate and up half of them */
+    int cut;     /* k goes in two parts, from there on first, each with all tiles; 0: whole */
 };
 
 /* What blocks tell each other: words of 8 bytes, see decoder_words.cuh. */
@@ -49,11 +51,12 @@ struct decoder_words {
                                          one copy of the first one */
     uint64_t *out;                    /* by attention, likewise */
     uint64_t *parts;               /* [items, heads, size + 2] floats */
+    uint64_t *rest[DECODER_PRODUCTS]; /* [sequences, columns] floats: of k from cut on */
 };
 
 struct decoder_arrays {
     const struct decoder_layer *layers;
-    int layer_count, hidden, inner, heads, kv_heads;
+    int layer_count, hidden, inner, heads, kv_heads, group; /* group: of query heads */
     float epsilon, scale;
     const float *cosine, *sine;
     struct decoder_product products[DECODER_PRODUCTS];
@@ -64,6 +67,8 @@ struct decoder_arrays {
     bool q4;
     int stages, flying;   /* of the ring; on their way at most */
     unsigned input, ones; /* bytes of a product's input and of its sums by groups */
+    int least;     /* tokens of a chunk of attention at least */
+    int tune; unsigned rest;
     long long *times;
 };
 

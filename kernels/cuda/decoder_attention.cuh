@@ -16,13 +16,13 @@
 #include "decoder_words.cuh"
 
 #ifdef DECODER_TIMES
-#define ATIME(point) do { if (threadIdx.x == 0 && blockIdx.x == gridDim.x - 1) a.times[(a.layer_count + (int)((epoch - 1) % a.layer_count)) * 16 + point] = clock64(); } while (0)
+__device__ __forceinline__ long long time_now() { long long t; asm volatile("mov.u64 %0, %globaltimer;" : "=l"(t)); return t; }
+#define ATIME(point) do { if (threadIdx.x == 0) a.times[((int)blockIdx.x * a.layer_count + (int)((epoch - 1) % a.layer_count)) * 16 + point] = time_now(); } while (0)
 
 #else
 #define ATIME(point)
 #endif
 #define ATTENTION_WARPS (DECODER_CONSUMERS / 32)
-#define ATTENTION_LEAST 256 /* tokens of a chunk: fewer are not worth adding it up */
 
 /* What it takes of shared memory. */
 template <int SIZE> struct attention_space {
@@ -72,7 +72,7 @@ __device__ __forceinline__ void attention_plan_make(attention_plan &p,
         total += p.context[s];
     }
     int chunks = max(1, (int)gridDim.x / a.kv_heads - (a.s.count - 1));
-    int length = max(ATTENTION_LEAST, (total + chunks - 1) / chunks);
+    int length = max(a.least, (total + chunks - 1) / chunks);
     p.first[0] = 0;
     for (int s = 0; s < a.s.count; s++)
         p.first[s + 1] = p.first[s] +
@@ -347,27 +347,29 @@ attention_heads(const decoder_arrays &a, const decoder_layer &layer,
                 unsigned epoch)
 {
     using space = attention_space<SIZE>;
-    int group = a.heads / a.kv_heads, warp = threadIdx.x >> 5;
     int s = i.sequence, slot = p.slot[s];
-    bool last = i.part == i.parts - 1, key = warp == group;
-    if (warp > group + 1 || (warp >= group && !last))
-        return;
-    int head = warp < group ? i.kv * group + warp
-                            : a.heads + (key ? 0 : a.kv_heads) + i.kv;
-    attention_head h = {a.words.told[DECODER_QKV] + ((int64_t)s * (a.heads + 2 * a.kv_heads) + head) *
-                                          (SIZE / 2),
-                        (const bf16 *)layer.q_norm, true,
-                        (unsigned *)(scratch + warp * space::ROW), nullptr};
-    if (warp >= group) {
-        void *cache = key ? layer.keys : layer.values;
-        int64_t at = ((int64_t)(slot / KERNEL_BLOCK) * a.kv_heads + i.kv) * KERNEL_BLOCK +
-                     slot % KERNEL_BLOCK;
-        h.weight = key ? (const bf16 *)layer.k_norm : nullptr;
-        h.turn = key;
-        h.to = (unsigned *)(scratch + (key ? space::KEY : space::VALUE));
-        h.kept = slot >= 0 ? (unsigned *)((bf16 *)cache + at * SIZE) : nullptr;
+    int count = a.group + (i.part == i.parts - 1 ? 2 : 0);
+#pragma unroll 1
+    for (int n = (int)(threadIdx.x >> 5); n < count; n += ATTENTION_WARPS) {
+        bool query = n < a.group, key = n == a.group;
+        int head = query ? i.kv * a.group + n : a.heads + (key ? 0 : a.kv_heads) + i.kv;
+        attention_head h = {
+            a.words.told[DECODER_QKV] +
+                ((int64_t)s * (a.heads + 2 * a.kv_heads) + head) * (SIZE / 2),
+            (const bf16 *)layer.q_norm, true,
+            (unsigned *)(scratch + n * space::ROW), nullptr};
+        if (!query) {
+            void *cache = key ? layer.keys : layer.values;
+            int64_t at = ((int64_t)(slot / KERNEL_BLOCK) * a.kv_heads + i.kv) *
+                             KERNEL_BLOCK +
+                         slot % KERNEL_BLOCK;
+            h.weight = key ? (const bf16 *)layer.k_norm : nullptr;
+            h.turn = key;
+            h.to = (unsigned *)(scratch + (key ? space::KEY : space::VALUE));
+            h.kept = slot >= 0 ? (unsigned *)((bf16 *)cache + at * SIZE) : nullptr;
+        }
+        attention_turn<SIZE>(a, h, p.position[s], epoch);
     }
-    attention_turn<SIZE>(a, h, p.position[s], epoch);
 }
 
 /* --- what comes out --- */
@@ -411,7 +413,7 @@ __device__ __forceinline__ void attention_put(const decoder_arrays &a,
                                               const attention_item &i, int at, float2 all,
                                               float total, unsigned epoch)
 {
-    int head = i.kv * (a.heads / a.kv_heads) + at / (SIZE / 2), row = a.heads * (SIZE / 2);
+    int head = i.kv * a.group + at / (SIZE / 2), row = a.heads * (SIZE / 2);
     unsigned data = total > 0.0f ? pack2(all.x / total, all.y / total) : 0;
     uint64_t *to = a.words.out + i.sequence * row + head * (SIZE / 2) + at % (SIZE / 2);
 #pragma unroll
@@ -424,7 +426,7 @@ __device__ __forceinline__ uint64_t *attention_part(const decoder_arrays &a, int
                                                     int head)
 {
     return a.words.parts +
-           ((int64_t)item * (a.heads / a.kv_heads) + head) * (SIZE + 2);
+           ((int64_t)item * a.group + head) * (SIZE + 2);
 }
 
 template <int SIZE>
@@ -433,7 +435,7 @@ __device__ __forceinline__ void attention_tell(const decoder_arrays &a,
                                                const unsigned char *scratch, int warps,
                                                unsigned epoch)
 {
-    int heads = a.heads / a.kv_heads;
+    int heads = a.group;
 #pragma unroll 1
     for (int at = (int)threadIdx.x; at < heads * SIZE / 2; at += DECODER_CONSUMERS) {
         int head = at / (SIZE / 2), j = at % (SIZE / 2) * 2;
@@ -454,52 +456,69 @@ __device__ __forceinline__ void attention_tell(const decoder_arrays &a,
     }
 }
 
-/* The block's share of a sequence's chunks together: eight lanes take two elements of
- * a head, and every eighth chunk each. */
+/* Two elements of a head, as some chunks have them. */
+struct attention_some {
+    float most, total;
+    float2 sum;
+};
+__device__ __forceinline__ void attention_add_some(attention_some &a,
+                                                   const attention_some &b)
+{
+    float now = fmaxf(a.most, b.most);
+    float old = a.most > -INFINITY ? exp2_fast(a.most - now) : 0.0f;
+    float fresh = b.most > -INFINITY ? exp2_fast(b.most - now) : 0.0f;
+    a.most = now;
+    a.total = a.total * old + b.total * fresh;
+    a.sum.x = a.sum.x * old + b.sum.x * fresh;
+    a.sum.y = a.sum.y * old + b.sum.y * fresh;
+}
+
+/* The block's share of a sequence's chunks together: some lanes take two elements of a
+ * head, and chunks by turns. */
 template <int SIZE>
 __device__ __forceinline__ void attention_join(const decoder_arrays &a,
                                                const attention_item &i, int item,
                                                unsigned epoch)
 {
-    int lane = threadIdx.x & 31, heads = a.heads / a.kv_heads, all = heads * SIZE / 2;
-    int share = ((all + i.parts - 1) / i.parts + 3) / 4 * 4, end = share * (i.part + 1);
+    int all = a.group * SIZE / 2, share = (all + i.parts - 1) / i.parts, lanes = 8;
+    while (lanes > 1 && lanes * share > DECODER_CONSUMERS)
+        lanes /= 2;
+    int lane = (int)threadIdx.x % lanes, end = min(share * (i.part + 1), all);
 #pragma unroll 1
-    for (int at = share * i.part + (int)threadIdx.x / 8; at < min(end, all);
-         at += DECODER_CONSUMERS / 8) {
+    for (int base = share * i.part; base < end; base += DECODER_CONSUMERS / lanes) {
+        int at = base + (int)threadIdx.x / lanes;
         int head = at / (SIZE / 2), j = at % (SIZE / 2) * 2;
-        float most = -INFINITY, total = 0.0f;
-        float2 sum = make_float2(0.0f, 0.0f);
+        attention_some sum = {-INFINITY, 0.0f, {0.0f, 0.0f}};
 #pragma unroll 1
-        for (int part = lane % 8; part < i.parts; part += 8) {
-            const uint64_t *from = attention_part<SIZE>(
-                a, item + (part - i.part) * a.kv_heads, head);
+        for (int part = lane; part < i.parts && at < end; part += lanes) {
             uint2 v[2];
-            words_wait<2>(v, from, 2 + j, 2, epoch);
-            float2 o = make_float2(__uint_as_float(v[1].x), __uint_as_float(v[1].y));
-            float now = fmaxf(most, __uint_as_float(v[0].x));
-            float old = exp2_fast(most - now);
-            float fresh = exp2_fast(__uint_as_float(v[0].x) - now);
-            most = now;
-            total = total * old + __uint_as_float(v[0].y) * fresh;
-            sum.x = sum.x * old + o.x * fresh;
-            sum.y = sum.y * old + o.y * fresh;
+            words_wait<2>(v,
+                          attention_part<SIZE>(
+                              a, item + (part - i.part) * a.kv_heads, head),
+                          2 + j, 2, epoch);
+            attention_add_some(sum, {__uint_as_float(v[0].x),
+                                     __uint_as_float(v[0].y),
+                                     {__uint_as_float(v[1].x), __uint_as_float(v[1].y)}});
         }
-#pragma unroll
-        for (int step = 1; step < 8; step *= 2) {
-            /* Four words are a warp's, and shares are of fours: all lanes are here. */
-            float other = __shfl_xor_sync(0xffffffffu, most, step);
-            float now = fmaxf(most, other);
-            float mine = most > -INFINITY ? exp2_fast(most - now) : 0.0f;
-            most = now;
-            total *= mine;
-            sum.x *= mine;
-            sum.y *= mine;
-            total += __shfl_xor_sync(0xffffffffu, total, step);
-            sum.x += __shfl_xor_sync(0xffffffffu, sum.x, step);
-            sum.y += __shfl_xor_sync(0xffffffffu, sum.y, step);
+        __syncwarp();
+#pragma unroll 1
+        for (int step = 1; step < lanes; step *= 2) {
+            attention_some other = {__shfl_xor_sync(0xffffffffu, sum.most, step),
+                                    __shfl_xor_sync(0xffffffffu, sum.total, step),
+                                    {__shfl_xor_sync(0xffffffffu, sum.sum.x, step),
+                                     __shfl_xor_sync(0xffffffffu, sum.sum.y, step)}};
+            /* The lower lane's come first for both. */
+            bool low = (lane & step) == 0;
+            attention_some first = sum;
+            if (!low) {
+                first = other;
+                other = sum;
+            }
+            attention_add_some(first, other);
+            sum = first;
         }
-        if (lane % 8 == 0)
-            attention_put<SIZE>(a, i, at, sum, total, epoch);
+        if (lane == 0 && at < end)
+            attention_put<SIZE>(a, i, at, sum.sum, sum.total, epoch);
     }
 }
 
@@ -526,13 +545,6 @@ template <int SIZE> struct attention_walk {
         attention_load<SIZE>(v, values + (some ? blocks[at] : 0) * stride,
                              some ? own - at * KERNEL_BLOCK : 0);
     }
-    /* To the second level's cache; registers are few. */
-    __device__ __forceinline__ void bring_near(int at)
-    {
-        int64_t line = blocks[at] * stride + (threadIdx.x & 31) * (SIZE / 2);
-        asm volatile("prefetch.global.L2 [%0];" ::"l"(keys + line));
-        asm volatile("prefetch.global.L2 [%0];" ::"l"(values + line));
-    }
     __device__ __forceinline__ void score(float (*scores)[2], int at)
     {
         attention_patch<SIZE>(k, scratch, own - at * KERNEL_BLOCK);
@@ -557,7 +569,7 @@ __device__ __forceinline__ void attention_chunk(const decoder_arrays &a,
                                                 const attention_item &i, int item,
                                                 unsigned char *scratch, unsigned epoch)
 {
-    int heads = a.heads / a.kv_heads, at = i.begin + (int)(threadIdx.x >> 5);
+    int heads = a.group, at = i.begin + (int)(threadIdx.x >> 5);
     int64_t head = (int64_t)i.kv * KERNEL_BLOCK * SIZE;
     attention_walk<SIZE> w;
     w.keys = (const bf16 *)layer.keys + head;
@@ -570,8 +582,6 @@ __device__ __forceinline__ void attention_chunk(const decoder_arrays &a,
     w.factor = a.scale * LOG2E;
     w.load_keys(at, at < i.end);
     w.load_values(at, at < i.end);
-    if (at + ATTENTION_WARPS < i.end)
-        w.bring_near(at + ATTENTION_WARPS);
     /* Of padding, too: who waits for nothing could be a layer ahead of those who read. */
     attention_heads<SIZE>(a, layer, p, i, scratch, epoch);
     consumers_sync();
@@ -596,6 +606,26 @@ __device__ __forceinline__ void attention_chunk(const decoder_arrays &a,
     consumers_sync();
     attention_tell<SIZE>(a, i, item, scratch, min(ATTENTION_WARPS, i.end - i.begin), epoch);
     ATIME(12);
+}
+
+/* Asks for what the block's first item will look at, into the second level's cache. */
+template <int SIZE>
+__device__ __forceinline__ void attention_near(const decoder_arrays &a,
+                                               const decoder_layer &layer,
+                                               const attention_plan &p)
+{
+    if ((int)(gridDim.x - 1 - blockIdx.x) >= p.first[a.s.count])
+        return;
+    const attention_item &i = p.mine;
+    const int32_t *blocks = a.s.blocks + (int64_t)i.sequence * a.s.stride;
+#pragma unroll 1
+    for (int n = 0, at = i.begin + (int)(threadIdx.x >> 5); n < 4 && at < i.end;
+         n++, at += ATTENTION_WARPS) {
+        int64_t line = ((int64_t)blocks[at] * a.kv_heads + i.kv) * KERNEL_BLOCK * SIZE +
+                       (threadIdx.x & 31) * (SIZE / 2);
+        asm volatile("prefetch.global.L2 [%0];" ::"l"((const bf16 *)layer.keys + line));
+        asm volatile("prefetch.global.L2 [%0];" ::"l"((const bf16 *)layer.values + line));
+    }
 }
 
 /* Items go to the last blocks first: those have the fewest tiles. */

@@ -86,13 +86,13 @@ __device__ __forceinline__ void product_part(float (*sum)[2][4], unsigned weight
     }
 }
 
-/* use(stage, k) for the stages of a row of k that are this warp's team's. */
+/* use(stage, k) for the stages of a row's part of k that are this warp's team's. */
 template <bool Q4, typename F>
 __device__ __forceinline__ void product_stages(const stream_ring &r, stream_place &at,
-                                               int k, F use)
+                                               int begin, int end, F use)
 {
     unsigned team = threadIdx.x / 32 / STREAM_TEAM;
-    for (int k0 = 0; k0 < k; k0 += Q4 ? STREAM_Q4_K : STREAM_K) {
+    for (int k0 = begin; k0 < end; k0 += Q4 ? STREAM_Q4_K : STREAM_K) {
         if (at.number % DECODER_TEAMS == team) {
             arrival_wait(stream_full(r, at.slot), at.parity);
             use(r.base + (unsigned)at.slot * stream_stage(Q4), k0);
@@ -117,7 +117,7 @@ __device__ __forceinline__ void product_plain(float *sums, const stream_ring &r,
     unsigned in = (unsigned)(k1 * 2 + t * 16 + (g & 1) * 8);
     float part[4][2][4] = {};
     /* Sequences that are not there are the last one: nobody looks at what comes of it. */
-    product_stages<false>(r, at, k, [&](unsigned stage, int k0) {
+    product_stages<false>(r, at, 0, k, [&](unsigned stage, int k0) {
         const unsigned x[2] = {
             rows.x + in + (unsigned)k0 * 2 +
                 (unsigned)min(g / 2, rows.count - 1) * rows.stride,
@@ -170,7 +170,7 @@ __device__ __forceinline__ void product_group(float sum[4], unsigned tiles, unsi
 /* A row tile of 16 of weights of 4 bits: sums [2][sequences][warps][8]. */
 __device__ __forceinline__ void product_q4(float *sums, const stream_ring &r,
                                            stream_place &at, const product_rows &rows,
-                                           int k)
+                                           const stream_span &span)
 {
     constexpr int PART = STREAM_Q4_K / STREAM_TEAM;
     int lane = threadIdx.x & 31, g = lane / 4, t = lane % 4, warp = threadIdx.x >> 5;
@@ -179,12 +179,12 @@ __device__ __forceinline__ void product_q4(float *sums, const stream_ring &r,
     unsigned x = rows.x + (unsigned)min(lane & 7, rows.count - 1) * rows.stride +
                  (unsigned)(lane >> 3) * 16;
     float sum[4] = {};
-    product_stages<true>(r, at, k, [&](unsigned stage, int k0) {
+    product_stages<true>(r, at, span.begin, span.end, [&](unsigned stage, int k0) {
         unsigned tiles = stage + (unsigned)(k1 / 64 * 512 + lane * 16);
         unsigned scales = stage + STREAM_Q4_TILES +
                           (unsigned)(k1 / DECODER_GROUP * 64 + g * 8);
         const float *ones = rows.ones + (k0 + k1) / DECODER_GROUP * 8 + 2 * t;
-        int groups = min(PART, k - k0 - k1) / DECODER_GROUP;
+        int groups = min(PART, span.end - k0 - k1) / DECODER_GROUP;
 #pragma unroll 2
         for (int i = 0; i < groups; i++) {
             uint2 how = shared_load8(scales + i * 64);
@@ -212,14 +212,14 @@ __device__ __forceinline__ float product_sum(const float *sums)
     return all + __shfl_xor_sync(0xffffffffu, all, 2);
 }
 
-/* done(8 rows' number, sequence, sum, other) is called by a warp, with the sum of row
- * lane / 4 of the 8 in each lane. pairs: tiles are of gate and up (of 4 bits), whose
- * sums are in other. */
+/* done(8 rows' number, sequence, sum, other, rest) is called by a warp, with the sum of
+ * row lane / 4 of the 8 in each lane. pairs: tiles are of gate and up (of 4 bits), whose
+ * sums are in other. rest: see stream_span. */
 template <bool Q4, bool ONE, typename F>
 __device__ __forceinline__ void
-product_run(const stream_ring &r, stream_place &at, const stream_tiles &tiles, int k,
-            bool pairs,
-            const product_rows &rows, float *sums, F done)
+product_run(const stream_ring &r, stream_place &at, const stream_tiles &tiles,
+            const decoder_product &p, bool pairs, const product_rows &rows, float *sums,
+            F done)
 {
     constexpr int EIGHTS = Q4 ? 2 : 1;
     int count = ONE ? 1 : rows.count, warp = threadIdx.x >> 5, parts = pairs ? 2 : 1;
@@ -229,12 +229,14 @@ product_run(const stream_ring &r, stream_place &at, const stream_tiles &tiles, i
 #pragma unroll 1
     for (int i = 0; i < tiles.count; i += most) { /* so many tiles at a time */
         int some = min(most, tiles.count - i);
+        int first = tiles.first + i * (int)gridDim.x;
 #pragma unroll 1
         for (int j = 0; j < some * parts; j++)
             if constexpr (Q4)
-                product_q4(sums + j * each, r, at, rows, k);
+                product_q4(sums + j * each, r, at, rows,
+                           stream_span_of(p, first + j / parts * (int)gridDim.x));
             else
-                product_plain<!ONE>(sums + j * each, r, at, rows, k);
+                product_plain<!ONE>(sums + j * each, r, at, rows, p.k);
         consumers_sync();
 #pragma unroll 1
         for (int j = warp; j < some * EIGHTS * count; j += PRODUCT_WARPS) {
@@ -242,8 +244,8 @@ product_run(const stream_ring &r, stream_place &at, const stream_tiles &tiles, i
             const float *from = sums + tile * whole + in * PRODUCT_SUMS;
             float sum = product_sum(from);
             float other = pairs ? product_sum(from + each) : 0.0f;
-            done((tiles.first + (i + tile) * (int)gridDim.x) * EIGHTS + in / count,
-                 in % count, sum, other);
+            stream_span span = stream_span_of(p, first + tile * (int)gridDim.x);
+            done(span.tile * EIGHTS + in / count, in % count, sum, other, span.rest);
         }
         /* Those of the next tiles go beside, and then there is another barrier. */
         sums += odd ? -(DECODER_SUMS / 8) : DECODER_SUMS / 8;

@@ -86,6 +86,20 @@ __device__ __forceinline__ void stream_wait(const stream_ring &r, const stream_p
     stream_next(r, past);
 }
 
+/* A tile's number among the rows' tiles, and its part of k. */
+struct stream_span {
+    int tile, begin, end;
+    bool rest; /* the other part's tile adds it */
+};
+__device__ __forceinline__ stream_span stream_span_of(const decoder_product &p, int tile)
+{
+    if (p.cut == 0)
+        return {tile, 0, p.k, false};
+    int half = p.tiles / 2;
+    return tile < half ? stream_span{tile, p.cut, p.k, true}
+                       : stream_span{tile - half, 0, p.cut, false};
+}
+
 /* --- rows of bf16 --- */
 
 /* Row r of a tile of 8. Of gate|up half of them are the gate's. */
@@ -137,9 +151,10 @@ __device__ __forceinline__ void fetch_box(unsigned to, const CUtensorMap *map, i
 /* A row tile of 16. */
 __device__ __forceinline__ void stream_q4(const stream_ring &r, stream_place &at,
                                           stream_place &past, int flying,
-                                          const CUtensorMap *maps, int row, int k)
+                                          const CUtensorMap *maps, int row,
+                                          const stream_span &span)
 {
-    for (int k0 = 0; k0 < k; k0 += STREAM_Q4_K) {
+    for (int k0 = span.begin; k0 < span.end; k0 += STREAM_Q4_K) {
         unsigned full = stream_full(r, at.slot);
         unsigned to = r.base + (unsigned)at.slot * stream_stage(true);
         stream_wait(r, at, past, flying);
@@ -152,6 +167,23 @@ __device__ __forceinline__ void stream_q4(const stream_ring &r, stream_place &at
     }
 }
 
+/* Asks for a layer's norms, all blocks together, into the second level's cache. */
+__device__ __forceinline__ void stream_norms(const decoder_arrays &a,
+                                             const decoder_layer &layer)
+{
+    int line = (int)blockIdx.x * 32 + (int)(threadIdx.x & 31), bytes = a.hidden * 2;
+    if (line * 128 < bytes) {
+        asm volatile("prefetch.global.L2 [%0];" ::"l"((const char *)layer.norm1 + line * 128));
+        asm volatile("prefetch.global.L2 [%0];" ::"l"((const char *)layer.norm2 + line * 128));
+    }
+    if (line == (int)gridDim.x * 32 - 1 && layer.q_norm) {
+        asm volatile("prefetch.global.L2 [%0];" ::"l"(layer.q_norm));
+        asm volatile("prefetch.global.L2 [%0];" ::"l"((const char *)layer.q_norm + 128));
+        asm volatile("prefetch.global.L2 [%0];" ::"l"(layer.k_norm));
+        asm volatile("prefetch.global.L2 [%0];" ::"l"((const char *)layer.k_norm + 128));
+    }
+}
+
 template <bool Q4>
 __device__ __forceinline__ void stream_run(const decoder_arrays &a,
                                            const decoder_layer *layers,
@@ -161,16 +193,19 @@ __device__ __forceinline__ void stream_run(const decoder_arrays &a,
 #pragma unroll 1
     for (int i = 0; i < a.layer_count * DECODER_PRODUCTS; i++) {
         int p = i % DECODER_PRODUCTS;
+        if ((a.tune & 2) && p == 0)
+            stream_norms(a, layers[i / DECODER_PRODUCTS]);
         const void *weights = layers[i / DECODER_PRODUCTS].weights[p];
         stream_tiles tiles = stream_tiles_of(a.products[p]);
         int parts = Q4 && p == DECODER_GATE_UP ? 2 : 1;
 #pragma unroll 1
         for (int j = 0; j < tiles.count * parts; j++) {
             int tile = tiles.first + j / parts * (int)gridDim.x;
-            if (Q4)
+            if (Q4) {
+                stream_span span = stream_span_of(a.products[p], tile);
                 stream_q4(r, at, past, a.flying, (const CUtensorMap *)weights,
-                          tile + j % parts * (a.inner / 16), a.products[p].k);
-            else
+                          span.tile + j % parts * (a.inner / 16), span);
+            } else
                 stream_rows(a, r, at, past, weights, p, tile);
         }
     }

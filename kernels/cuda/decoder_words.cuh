@@ -68,7 +68,8 @@ __device__ __forceinline__ bool words_there(ulonglong2 v, unsigned epoch)
 /* Waits for U pairs of words at from + u * stride, those of them that are `wanted`. */
 template <int U>
 __device__ __forceinline__ void words_wait(uint2 (&data)[U], const uint64_t *from,
-                                           int stride, int wanted, unsigned epoch)
+                                           int stride, int wanted, unsigned epoch,
+                                           unsigned rest = 0)
 {
     bool there = false;
     for (int looks = 0; !there; looks++) {
@@ -84,19 +85,21 @@ __device__ __forceinline__ void words_wait(uint2 (&data)[U], const uint64_t *fro
         }
         if (looks == WORDS_PATIENCE)
             __trap();
+        if (!there && rest > 0)
+            __nanosleep(rest);
     }
 }
 
 /* use(i, data) of pairs thread, thread + threads, …, as they come; U of them at once. */
 template <int U, typename F>
 __device__ __forceinline__ void words_take(const uint64_t *from, int pairs,
-                                           unsigned epoch, F use)
+                                           unsigned epoch, unsigned rest, F use)
 {
 #pragma unroll 1
     for (int at = (int)threadIdx.x; at < pairs; at += U * DECODER_CONSUMERS) {
         uint2 data[U];
         int wanted = (pairs - at + DECODER_CONSUMERS - 1) / DECODER_CONSUMERS;
-        words_wait<U>(data, from + 2 * at, 2 * DECODER_CONSUMERS, wanted, epoch);
+        words_wait<U>(data, from + 2 * at, 2 * DECODER_CONSUMERS, wanted, epoch, rest);
 #pragma unroll
         for (int u = 0; u < U; u++)
             if (u < wanted)

@@ -62,8 +62,7 @@ static void products_fill(struct decoder_arrays *a, const struct kernel_decoder 
     int k[] = {hidden, q, hidden, inner};
     int columns[] = {q + 2 * d->kv_heads * d->size, hidden, inner, hidden};
     for (int i = 0, first = 0; i < DECODER_PRODUCTS; i++) {
-        int rows = a->q4 ? 16 : i == DECODER_GATE_UP ? 4 : 8; /* of a tile, that it tells */
-        int tiles = columns[i] / rows, cut = 0;
+        int tiles = columns[i] / (a->q4 ? 16 : 8), cut = 0;
         /* Tiles of 4 bits are large: few of them are shared out unevenly. */
         if (a->q4 && (i == DECODER_O || i == DECODER_DOWN) && k[i] >= DECODER_CUT) {
             cut = k[i] / DECODER_CUT * (DECODER_CUT / 2);
@@ -90,6 +89,7 @@ static void arrays_fill(struct decoder_arrays *a, const struct kernel_decoder *d
                                  .q4 = d->layer->qkv.group > 0,
                                  .flying = DECODER_FLYING,
                                  .least = 512,
+                                 .copies = DECODER_COPIES,
                                  .tune = 3};
     products_fill(a, d, blocks);
 }
@@ -246,6 +246,7 @@ struct kernel_decoder_state *cuda__decoder_open(struct kernel_context *c,
     if (getenv("FLYING")) t->arrays.flying = atoi(getenv("FLYING"));
     if (getenv("LEAST")) t->arrays.least = atoi(getenv("LEAST"));
     if (getenv("TUNE")) t->arrays.tune = atoi(getenv("TUNE"));
+    if (getenv("COPIES")) t->arrays.copies = atoi(getenv("COPIES"));
     if (getenv("REST")) t->arrays.rest = (unsigned)atoi(getenv("REST"));
 #endif
     return t;

@@ -133,7 +133,7 @@ __device__ __forceinline__ void take_plain(const decoder_arrays &a,
                                            int k, unsigned epoch)
 {
     int count = ONE ? 1 : a.s.count;
-    from += words_copy() * count * (k / 2);
+    from += words_copy(a) * count * (k / 2);
 #pragma unroll 1
     for (int s = 0; s < count; s++) {
         unsigned char *row = m.input + s * input_stride(k, Q4);
@@ -215,7 +215,7 @@ __device__ __forceinline__ void take_normed(const decoder_arrays &a,
         weights[u] = i < pairs ? ((const uint2 *)weight)[i] : make_uint2(0, 0);
     }
     if (delta)
-        delta += words_copy() * count * (a.hidden / 2);
+        delta += words_copy(a) * count * (a.hidden / 2);
 #pragma unroll 1
     for (int s = 0; s < count; s++) {
         float squares = warp_sum(residual_take<U>(
@@ -252,25 +252,17 @@ __device__ __forceinline__ float swiglu(float gate, float up)
 }
 
 /* What comes of a product, to words: each lane has row lane / 4 of eight, and writes
- * what two rows have to one of the copies. Of gate and up in one tile, the four rows
- * behind are up's. */
-template <bool Q4, bool ONE>
+ * what two rows have to one of the copies. */
+template <bool ONE>
 __device__ __forceinline__ void tell(const decoder_arrays &a, int product, bool last,
-                                     int eight, int sequence, float sum, float other,
-                                     unsigned epoch)
+                                     int eight, int sequence, float y, unsigned epoch)
 {
     const decoder_product &p = a.products[product];
-    int lane = threadIdx.x & 31, row = p.columns / 2, words = 4;
-    if (product == DECODER_GATE_UP) {
-        words = Q4 ? 4 : 2;
-        sum = swiglu(sum, Q4 ? other : __shfl_down_sync(0xffffffffu, sum, 16));
-    }
-    float beside = __shfl_xor_sync(0xffffffffu, sum, 4);
-    unsigned data = lane & 4 ? pack2(beside, sum) : pack2(sum, beside);
-    int copy = lane % 8, at = sequence * row + eight * words + lane / 8;
-    if (lane / 8 >= words)
-        return;
-    if (product != DECODER_QKV || copy == 0)
+    int lane = threadIdx.x & 31, row = p.columns / 2, copy = lane % 8;
+    int at = sequence * row + eight * 4 + lane / 8;
+    float beside = __shfl_xor_sync(0xffffffffu, y, 4);
+    unsigned data = lane & 4 ? pack2(beside, y) : pack2(y, beside);
+    if (copy < (product == DECODER_QKV ? 1 : a.copies))
         word_put(a.words.told[product] + copy * (ONE ? 1 : a.s.count) * row + at, data,
                  epoch);
     if (product == DECODER_DOWN && last && copy == 0)
@@ -350,8 +342,8 @@ __device__ __forceinline__ void layer_run(const decoder_arrays &a, const decoder
         product_rows rows = {shared_address(m.input), input_stride(k, Q4), m.ones,
                              ONE ? 1 : a.s.count};
         product_run<Q4, ONE>(
-            m.ring, at, m.fixed->tiles[p], a.products[p], Q4 && p == DECODER_GATE_UP,
-            rows, m.sums, [&](int eight, int s, float sum, float other, bool rest) {
+            m.ring, at, m.fixed->tiles[p], a.products[p], p == DECODER_GATE_UP, rows,
+            m.sums, [&](int eight, int s, float sum, float other, bool rest) {
                 if (Q4 && a.products[p].cut > 0) {
                     uint64_t *word = rest_at(a, p, eight, s);
                     if (rest) {
@@ -360,7 +352,9 @@ __device__ __forceinline__ void layer_run(const decoder_arrays &a, const decoder
                     }
                     sum += __uint_as_float(word_wait(word, epoch));
                 }
-                tell<Q4, ONE>(a, p, last, eight, s, sum, other, epoch);
+                if (p == DECODER_GATE_UP)
+                    sum = swiglu(sum, other);
+                tell<ONE>(a, p, last, eight, s, sum, epoch);
             });
         TIME(p * 2 + 2 + (p > 0));
     }
@@ -415,8 +409,14 @@ __global__ void __launch_bounds__(THREADS, 1) decoder_kernel(const __grid_consta
         m.fixed->tiles[threadIdx.x] = stream_tiles_of(a.products[threadIdx.x]);
     if (threadIdx.x == 32)
         stream_init(m.ring);
-    if (threadIdx.x == 64)
-        attention_plan_make(m.fixed->plan, a);
+    if (threadIdx.x / 32 == 2) {
+        attention_plan &plan = m.fixed->plan;
+        if (threadIdx.x % 32 == 0)
+            attention_plan_make(plan, a);
+        __syncwarp();
+        if ((int)(gridDim.x - 1 - blockIdx.x) < plan.first[a.s.count])
+            attention_keep(plan, a, plan.mine, threadIdx.x % 32, 32);
+    }
     __syncthreads();
     if (threadIdx.x >= DECODER_CONSUMERS)
         stream_run<Q4>(a, m.layers, m.ring);

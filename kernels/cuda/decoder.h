@@ -36,7 +36,7 @@ struct decoder_layer {
     void *keys, *values;
 };
 
-/* A product's tiles: 8 rows, of gate and up 4 each; of 4 bits 16 rows, of gate and up
+/* A product's tiles: 8 rows, of gate and up 8 each; of 4 bits 16 rows, of gate and up
  * 16 each. The first one is the block `first`'s, the next one the next one's, round and
  * round. */
 struct decoder_product {
@@ -68,7 +68,7 @@ struct decoder_arrays {
     int stages, flying;   /* of the ring; on their way at most */
     unsigned input, ones; /* bytes of a product's input and of its sums by groups */
     int least;     /* tokens of a chunk of attention at least */
-    int tune; unsigned rest;
+    int tune, copies; unsigned rest;
     long long *times;
 };
 

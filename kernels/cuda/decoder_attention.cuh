@@ -23,6 +23,7 @@ __device__ __forceinline__ long long time_now() { long long t; asm volatile("mov
 #define ATIME(point)
 #endif
 #define ATTENTION_WARPS (DECODER_CONSUMERS / 32)
+#define ATTENTION_BLOCKS 128 /* of the cache, whose numbers are kept */
 
 /* What it takes of shared memory. */
 template <int SIZE> struct attention_space {
@@ -38,6 +39,7 @@ struct attention_item {
 };
 struct attention_plan {
     attention_item mine; /* the block's first one, if it has one */
+    int32_t blocks[ATTENTION_BLOCKS]; /* its first blocks of the cache */
     int context[DECODER_SEQUENCES], position[DECODER_SEQUENCES],
         slot[DECODER_SEQUENCES];
     int first[DECODER_SEQUENCES + 1]; /* items before a sequence's */
@@ -59,6 +61,17 @@ __device__ __forceinline__ attention_item attention_find(const attention_plan &p
     i.begin = blocks * i.part / i.parts;
     i.end = blocks * (i.part + 1) / i.parts;
     return i;
+}
+
+/* Thread `thread` of so many keeps the item's first numbers. */
+__device__ __forceinline__ void attention_keep(attention_plan &p, const decoder_arrays &a,
+                                               const attention_item &i, int thread,
+                                               int threads)
+{
+    const int32_t *blocks = a.s.blocks + (int64_t)i.sequence * a.s.stride + i.begin;
+    int count = min(i.end - i.begin, ATTENTION_BLOCKS);
+    for (int n = thread; n < count; n += threads)
+        p.blocks[n] = blocks[n];
 }
 
 __device__ __forceinline__ void attention_plan_make(attention_plan &p,
@@ -418,7 +431,8 @@ __device__ __forceinline__ void attention_put(const decoder_arrays &a,
     uint64_t *to = a.words.out + i.sequence * row + head * (SIZE / 2) + at % (SIZE / 2);
 #pragma unroll
     for (int c = 0; c < DECODER_COPIES; c++)
-        word_put(to + c * a.s.count * row, data, epoch);
+        if (c < a.copies)
+            word_put(to + c * a.s.count * row, data, epoch);
 }
 /* Of a chunk: first the ends of each head, then its sums. */
 template <int SIZE>
@@ -527,22 +541,28 @@ __device__ __forceinline__ void attention_join(const decoder_arrays &a,
 /* A warp's blocks of the cache, and what to do with one. */
 template <int SIZE> struct attention_walk {
     const bf16 *keys, *values; /* of the key head in block 0 */
-    const int32_t *blocks;
+    const int32_t *blocks, *kept; /* numbers; those that are kept */
     int64_t stride;
-    int own, heads; /* own: the step's own token */
+    int begin, own, heads; /* begin: of those kept; own: the step's own token */
     unsigned scratch;
     float factor;
     attention_keys<SIZE> k;
     attention_values<SIZE> v;
 
+    __device__ __forceinline__ int64_t place(int at, bool some)
+    {
+        if (!some)
+            return 0;
+        return (at - begin < ATTENTION_BLOCKS ? kept[at - begin] : blocks[at]) * stride;
+    }
     __device__ __forceinline__ void load_keys(int at, bool some)
     {
-        attention_load<SIZE>(k, keys + (some ? blocks[at] : 0) * stride,
+        attention_load<SIZE>(k, keys + place(at, some),
                              some ? own - at * KERNEL_BLOCK : 0);
     }
     __device__ __forceinline__ void load_values(int at, bool some)
     {
-        attention_load<SIZE>(v, values + (some ? blocks[at] : 0) * stride,
+        attention_load<SIZE>(v, values + place(at, some),
                              some ? own - at * KERNEL_BLOCK : 0);
     }
     __device__ __forceinline__ void score(float (*scores)[2], int at)
@@ -575,6 +595,8 @@ __device__ __forceinline__ void attention_chunk(const decoder_arrays &a,
     w.keys = (const bf16 *)layer.keys + head;
     w.values = (const bf16 *)layer.values + head;
     w.blocks = a.s.blocks + (int64_t)i.sequence * a.s.stride;
+    w.kept = p.blocks;
+    w.begin = i.begin;
     w.stride = (int64_t)a.kv_heads * KERNEL_BLOCK * SIZE;
     w.own = p.context[i.sequence] - 1;
     w.heads = heads;
@@ -617,11 +639,10 @@ __device__ __forceinline__ void attention_near(const decoder_arrays &a,
     if ((int)(gridDim.x - 1 - blockIdx.x) >= p.first[a.s.count])
         return;
     const attention_item &i = p.mine;
-    const int32_t *blocks = a.s.blocks + (int64_t)i.sequence * a.s.stride;
+    int count = min(i.end - i.begin, 4 * ATTENTION_WARPS);
 #pragma unroll 1
-    for (int n = 0, at = i.begin + (int)(threadIdx.x >> 5); n < 4 && at < i.end;
-         n++, at += ATTENTION_WARPS) {
-        int64_t line = ((int64_t)blocks[at] * a.kv_heads + i.kv) * KERNEL_BLOCK * SIZE +
+    for (int n = (int)(threadIdx.x >> 5); n < count; n += ATTENTION_WARPS) {
+        int64_t line = ((int64_t)p.blocks[n] * a.kv_heads + i.kv) * KERNEL_BLOCK * SIZE +
                        (threadIdx.x & 31) * (SIZE / 2);
         asm volatile("prefetch.global.L2 [%0];" ::"l"((const bf16 *)layer.keys + line));
         asm volatile("prefetch.global.L2 [%0];" ::"l"((const bf16 *)layer.values + line));
@@ -632,8 +653,8 @@ __device__ __forceinline__ void attention_near(const decoder_arrays &a,
 template <int SIZE>
 __device__ __forceinline__ void attention_run(const decoder_arrays &a,
                                               const decoder_layer &layer,
-                                              const attention_plan &p,
-                                              unsigned char *scratch, unsigned epoch)
+                                              attention_plan &p, unsigned char *scratch,
+                                              unsigned epoch)
 {
     int items = p.first[a.s.count], first = (int)(gridDim.x - 1 - blockIdx.x);
     if (first >= items)
@@ -641,9 +662,12 @@ __device__ __forceinline__ void attention_run(const decoder_arrays &a,
     attention_item i = p.mine;
 #pragma unroll 1
     for (int item = first; item < items; item += (int)gridDim.x) {
-        if (item != first)
-            i = attention_find(p, a, item);
         consumers_sync(); /* the scratch is free */
+        if (first + (int)gridDim.x < items) { /* there are several: numbers change */
+            i = attention_find(p, a, item);
+            attention_keep(p, a, i, (int)threadIdx.x, DECODER_CONSUMERS);
+            consumers_sync();
+        }
         attention_chunk<SIZE>(a, layer, p, i, item, scratch, epoch);
     }
     consumers_sync();

@@ -52,17 +52,27 @@ __device__ __forceinline__ uint2 shared_load8(unsigned from)
     return v;
 }
 
-/* 32 of k, of four sequences and, WIDE, four more. */
-template <bool WIDE>
-__device__ __forceinline__ void product_step(float (*sum)[4], unsigned weights,
-                                             const unsigned x[2])
+/* COUNT times 32 of k, of four sequences and, WIDE, four more: all is asked for before
+ * the first product. */
+template <int COUNT, bool WIDE>
+__device__ __forceinline__ void product_steps(float (*sum)[2][4], unsigned weights,
+                                              const unsigned x[2])
 {
-    uint4 w = shared_load16(weights);
-    const unsigned a[4] = {w.x, w.y, w.z, w.w};
+    uint4 w[COUNT];
+    uint2 b[COUNT][2];
 #pragma unroll
-    for (int i = 0; i < (WIDE ? 2 : 1); i++) {
-        uint2 b = shared_load8(x[i]);
-        mma(sum[i], a, b.x, b.y);
+    for (int u = 0; u < COUNT; u++) {
+        w[u] = shared_load16(weights + u * 64);
+#pragma unroll
+        for (int i = 0; i < (WIDE ? 2 : 1); i++)
+            b[u][i] = shared_load8(x[i] + u * 64);
+    }
+#pragma unroll
+    for (int u = 0; u < COUNT; u++) {
+        const unsigned a[4] = {w[u].x, w[u].y, w[u].z, w[u].w};
+#pragma unroll
+        for (int i = 0; i < (WIDE ? 2 : 1); i++)
+            mma(sum[u % 4][i], a, b[u][i].x, b[u][i].y);
     }
 }
 
@@ -71,18 +81,19 @@ template <int PART, bool WIDE>
 __device__ __forceinline__ void product_part(float (*sum)[2][4], unsigned weights,
                                              const unsigned x[2], int width)
 {
-    if (width >= PART) {
+    constexpr int COUNT = WIDE ? 4 : 8;
 #pragma unroll
-        for (int u = 0; u < PART / 32; u++) {
-            const unsigned here[2] = {x[0] + u * 64, x[1] + u * 64};
-            product_step<WIDE>(sum[u % 4], weights + u * 64, here);
-        }
-        return;
+    for (int u = 0; u < PART / 32; u += COUNT) {
+        const unsigned here[2] = {x[0] + u * 64, x[1] + u * 64};
+        if (width >= PART)
+            product_steps<COUNT, WIDE>(sum, weights + u * 64, here);
     }
+    if (width >= PART)
+        return;
 #pragma unroll 1
     for (int u = 0; u < width / 32; u++) {
         const unsigned here[2] = {x[0] + u * 64, x[1] + u * 64};
-        product_step<WIDE>(sum[0], weights + u * 64, here);
+        product_steps<1, WIDE>(sum, weights + u * 64, here);
     }
 }
 
@@ -104,12 +115,17 @@ __device__ __forceinline__ void product_stages(const stream_ring &r, stream_plac
     }
 }
 
-/* A tile of 8 rows: what this warp has of it goes to sums [sequences][warps][8]. */
+/* A tile of 8 rows: what this warp has of it goes to sums [sequences][warps][8]. alone:
+ * it is but one stage, and one team's alone. */
 template <bool WIDE>
 __device__ __forceinline__ void product_plain(float *sums, const stream_ring &r,
                                               stream_place &at, const product_rows &rows,
-                                              int k)
+                                              int k, bool alone)
 {
+    if (alone && at.number % DECODER_TEAMS != threadIdx.x / 32 / STREAM_TEAM) {
+        stream_next(r, at);
+        return;
+    }
     constexpr int PART = STREAM_K / STREAM_TEAM;
     int lane = threadIdx.x & 31, g = lane / 4, t = lane % 4, warp = threadIdx.x >> 5;
     int k1 = warp % STREAM_TEAM * PART;
@@ -128,7 +144,7 @@ __device__ __forceinline__ void product_plain(float *sums, const stream_ring &r,
 #pragma unroll
     for (int i = 0; i < (WIDE ? 2 : 1); i++)
         if (4 * i + t < rows.count)
-            sums[(4 * i + t) * PRODUCT_SUMS + warp * 8 + g] =
+            sums[(4 * i + t) * PRODUCT_SUMS + (alone ? warp % STREAM_TEAM : warp) * 8 + g] =
                 part[0][i][0] + part[0][i][3] + (part[1][i][0] + part[1][i][3]) +
                 (part[2][i][0] + part[2][i][3] + (part[3][i][0] + part[3][i][3]));
 }
@@ -138,24 +154,26 @@ __device__ __forceinline__ void product_plain(float *sums, const stream_ring &r,
 __device__ __forceinline__ void product_group(float sum[4], unsigned tiles, unsigned x,
                                               uint2 how, float2 ones)
 {
-    float part[2][4] = {};
+    constexpr int STEPS = DECODER_GROUP / 64;
+    float part[2 * STEPS][4] = {};
+    uint4 w[STEPS];
+    unsigned b[2 * STEPS][4];
 #pragma unroll
-    for (int step = 0; step < DECODER_GROUP / 64; step++) {
-        uint4 w = shared_load16(tiles + step * 512);
-#pragma unroll
-        for (int half = 0; half < 2; half++) {
-            unsigned b[4];
-            load_matrices(b, x + step * 128 + half * 64);
-#pragma unroll
-            for (int j = 0; j < 2; j++) {
-                unsigned low = (half ? w.z : w.x) >> (8 * j);
-                unsigned high = (half ? w.w : w.y) >> (8 * j);
-                unsigned a[4] = {low & 0x000f000f, high & 0x000f000f, low & 0x00f000f0,
-                                 high & 0x00f000f0};
-                mma(part[half], a, b[2 * j], b[2 * j + 1]);
-            }
-        }
+    for (int step = 0; step < STEPS; step++) {
+        w[step] = shared_load16(tiles + step * 512);
+        load_matrices(b[2 * step], x + step * 128);
+        load_matrices(b[2 * step + 1], x + step * 128 + 64);
     }
+#pragma unroll
+    for (int j = 0; j < 2; j++)
+#pragma unroll
+        for (int i = 0; i < 2 * STEPS; i++) {
+            unsigned low = (i % 2 ? w[i / 2].z : w[i / 2].x) >> (8 * j);
+            unsigned high = (i % 2 ? w[i / 2].w : w[i / 2].y) >> (8 * j);
+            unsigned a[4] = {low & 0x000f000f, high & 0x000f000f, low & 0x00f000f0,
+                             high & 0x00f000f0};
+            mma(part[i], a, b[i][2 * j], b[i][2 * j + 1]);
+        }
     float scale[2] = {q4_scale(how.x) * 0x1p69f, q4_scale(how.y) * 0x1p69f};
     /* As a float that is zero * 2^-133. */
     float zero[2] = {__uint_as_float((how.x & 15) << 16),
@@ -164,7 +182,9 @@ __device__ __forceinline__ void product_group(float sum[4], unsigned tiles, unsi
     for (int e = 0; e < 4; e++)
         sum[e] = fmaf(
             scale[e / 2],
-            fmaf(-zero[e / 2], e % 2 ? ones.y : ones.x, part[0][e] + part[1][e]), sum[e]);
+            fmaf(-zero[e / 2], e % 2 ? ones.y : ones.x,
+                 part[0][e] + part[1][e] + (part[2][e] + part[3][e])),
+            sum[e]);
 }
 
 /* A row tile of 16 of weights of 4 bits: sums [2][sequences][warps][8]. */
@@ -200,21 +220,21 @@ __device__ __forceinline__ void product_q4(float *sums, const stream_ring &r,
                 sum[e];
 }
 
-/* Row lane / 4's sum over the warps. */
-__device__ __forceinline__ float product_sum(const float *sums)
+/* Row lane / 4's sum over the warps, or over the one team that had the tile. */
+__device__ __forceinline__ float product_sum(const float *sums, bool alone)
 {
     int lane = threadIdx.x & 31;
-    float all = 0.0f;
-#pragma unroll
-    for (int m = 0; m < PRODUCT_WARPS / 4; m++)
-        all += sums[(m * 4 + lane % 4) * 8 + lane / 4];
+    float all = sums[lane % 4 * 8 + lane / 4];
+    static_assert(PRODUCT_WARPS == 8 && STREAM_TEAM == 4, "four warps are a team");
+    if (!alone)
+        all += sums[(4 + lane % 4) * 8 + lane / 4];
     all += __shfl_xor_sync(0xffffffffu, all, 1);
     return all + __shfl_xor_sync(0xffffffffu, all, 2);
 }
 
 /* done(8 rows' number, sequence, sum, other, rest) is called by a warp, with the sum of
- * row lane / 4 of the 8 in each lane. pairs: tiles are of gate and up (of 4 bits), whose
- * sums are in other. rest: see stream_span. */
+ * row lane / 4 of the 8 in each lane. pairs: tiles are of gate and up, whose sums are in
+ * other. rest: see stream_span. */
 template <bool Q4, bool ONE, typename F>
 __device__ __forceinline__ void
 product_run(const stream_ring &r, stream_place &at, const stream_tiles &tiles,
@@ -225,7 +245,7 @@ product_run(const stream_ring &r, stream_place &at, const stream_tiles &tiles,
     int count = ONE ? 1 : rows.count, warp = threadIdx.x >> 5, parts = pairs ? 2 : 1;
     int each = EIGHTS * count * PRODUCT_SUMS, whole = each * parts; /* of a tile */
     int most = DECODER_SUMS / 8 / PRODUCT_SUMS / EIGHTS / (ONE ? 2 : 2 * count);
-    bool odd = false;
+    bool odd = false, alone = !Q4 && p.k <= STREAM_K;
 #pragma unroll 1
     for (int i = 0; i < tiles.count; i += most) { /* so many tiles at a time */
         int some = min(most, tiles.count - i);
@@ -236,14 +256,14 @@ product_run(const stream_ring &r, stream_place &at, const stream_tiles &tiles,
                 product_q4(sums + j * each, r, at, rows,
                            stream_span_of(p, first + j / parts * (int)gridDim.x));
             else
-                product_plain<!ONE>(sums + j * each, r, at, rows, p.k);
+                product_plain<!ONE>(sums + j * each, r, at, rows, p.k, alone);
         consumers_sync();
 #pragma unroll 1
         for (int j = warp; j < some * EIGHTS * count; j += PRODUCT_WARPS) {
             int tile = j / (EIGHTS * count), in = j % (EIGHTS * count);
             const float *from = sums + tile * whole + in * PRODUCT_SUMS;
-            float sum = product_sum(from);
-            float other = pairs ? product_sum(from + each) : 0.0f;
+            float sum = product_sum(from, alone);
+            float other = pairs ? product_sum(from + each, alone) : 0.0f;
             stream_span span = stream_span_of(p, first + tile * (int)gridDim.x);
             done(span.tile * EIGHTS + in / count, in % count, sum, other, span.rest);
         }

@@ -102,24 +102,14 @@ __device__ __forceinline__ stream_span stream_span_of(const decoder_product &p, 
 
 /* --- rows of bf16 --- */
 
-/* Row r of a tile of 8. Of gate|up half of them are the gate's. */
-__device__ __forceinline__ int64_t stream_row(const decoder_arrays &a, int product,
-                                              int tile, int r)
-{
-    if (product != DECODER_GATE_UP)
-        return (int64_t)tile * 8 + r;
-    return (int64_t)tile * 4 + r % 4 + (r < 4 ? 0 : a.inner);
-}
-
 /* A lane brings a row. */
 __device__ __forceinline__ void stream_rows(const decoder_arrays &a,
                                             const stream_ring &r, stream_place &at,
                                             stream_place &past, const void *weights,
-                                            int product, int tile)
+                                            int64_t tile, int k)
 {
-    int lane = threadIdx.x & 31, k = a.products[product].k;
-    const bf16 *row =
-        (const bf16 *)weights + stream_row(a, product, tile, lane & 7) * k;
+    int lane = threadIdx.x & 31;
+    const bf16 *row = (const bf16 *)weights + (tile * 8 + (lane & 7)) * k;
     for (int k0 = 0; k0 < k; k0 += STREAM_K) {
         unsigned bytes = (unsigned)min(STREAM_K, k - k0) * 2;
         unsigned full = stream_full(r, at.slot);
@@ -151,7 +141,7 @@ __device__ __forceinline__ void fetch_box(unsigned to, const CUtensorMap *map, i
 /* A row tile of 16. */
 __device__ __forceinline__ void stream_q4(const stream_ring &r, stream_place &at,
                                           stream_place &past, int flying,
-                                          const CUtensorMap *maps, int row,
+                                          const CUtensorMap *maps,
                                           const stream_span &span)
 {
     for (int k0 = span.begin; k0 < span.end; k0 += STREAM_Q4_K) {
@@ -160,8 +150,8 @@ __device__ __forceinline__ void stream_q4(const stream_ring &r, stream_place &at
         stream_wait(r, at, past, flying);
         if ((threadIdx.x & 31) == 0) {
             arrival_expect(full, stream_stage(true));
-            fetch_box(to, maps, row, k0 / 64, full);
-            fetch_box(to + STREAM_Q4_TILES, maps + 1, row, k0 / DECODER_GROUP, full);
+            fetch_box(to, maps, span.tile, k0 / 64, full);
+            fetch_box(to + STREAM_Q4_TILES, maps + 1, span.tile, k0 / DECODER_GROUP, full);
         }
         stream_next(r, at);
     }
@@ -197,16 +187,16 @@ __device__ __forceinline__ void stream_run(const decoder_arrays &a,
             stream_norms(a, layers[i / DECODER_PRODUCTS]);
         const void *weights = layers[i / DECODER_PRODUCTS].weights[p];
         stream_tiles tiles = stream_tiles_of(a.products[p]);
-        int parts = Q4 && p == DECODER_GATE_UP ? 2 : 1;
+        int parts = p == DECODER_GATE_UP ? 2 : 1;
 #pragma unroll 1
         for (int j = 0; j < tiles.count * parts; j++) {
             int tile = tiles.first + j / parts * (int)gridDim.x;
-            if (Q4) {
-                stream_span span = stream_span_of(a.products[p], tile);
-                stream_q4(r, at, past, a.flying, (const CUtensorMap *)weights,
-                          span.tile + j % parts * (a.inner / 16), span);
-            } else
-                stream_rows(a, r, at, past, weights, p, tile);
+            stream_span span = stream_span_of(a.products[p], tile);
+            span.tile += j % parts * (a.inner / (Q4 ? 16 : 8)); /* up's */
+            if (Q4)
+                stream_q4(r, at, past, a.flying, (const CUtensorMap *)weights, span);
+            else
+                stream_rows(a, r, at, past, weights, span.tile, span.end);
         }
     }
 }

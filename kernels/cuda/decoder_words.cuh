@@ -25,9 +25,9 @@ __device__ __forceinline__ void word_put(uint64_t *to, unsigned data, unsigned e
 
 /* What all blocks read is written to several places, so that no part of the second
  * level's cache has to serve them all: word i of copy c is at c * all + i. */
-__device__ __forceinline__ int words_copy()
+__device__ __forceinline__ int words_copy(const decoder_arrays &a)
 {
-    return (int)blockIdx.x % DECODER_COPIES;
+    return (int)blockIdx.x % a.copies;
 }
 
 __device__ __forceinline__ uint64_t word_look(const uint64_t *from)
@@ -98,8 +98,14 @@ __device__ __forceinline__ void words_take(const uint64_t *from, int pairs,
 #pragma unroll 1
     for (int at = (int)threadIdx.x; at < pairs; at += U * DECODER_CONSUMERS) {
         uint2 data[U];
+        if (rest & 1) { /* one look of the warp */
+            const uint64_t *one = from + 2 * (at - (int)(threadIdx.x & 31));
+            for (int looks = 0; !words_there(words_look(one), epoch); looks++)
+                if (looks == WORDS_PATIENCE)
+                    __trap();
+        }
         int wanted = (pairs - at + DECODER_CONSUMERS - 1) / DECODER_CONSUMERS;
-        words_wait<U>(data, from + 2 * at, 2 * DECODER_CONSUMERS, wanted, epoch, rest);
+        words_wait<U>(data, from + 2 * at, 2 * DECODER_CONSUMERS, wanted, epoch, rest & ~1u);
 #pragma unroll
         for (int u = 0; u < U; u++)
             if (u < wanted)

@@ -3,7 +3,6 @@
  * The host's side of the decoder: which models and how many sequences it is for, its
  * memory, and its arguments.
  */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "decoder.h"
@@ -86,11 +85,7 @@ static void arrays_fill(struct decoder_arrays *a, const struct kernel_decoder *d
                                  .scale = d->scale,
                                  .cosine = d->cosine,
                                  .sine = d->sine,
-                                 .q4 = d->layer->qkv.group > 0,
-                                 .flying = DECODER_FLYING,
-                                 .least = 512,
-                                 .copies = DECODER_COPIES,
-                                 .tune = 3};
+                                 .q4 = d->layer->qkv.group > 0};
     products_fill(a, d, blocks);
 }
 
@@ -240,15 +235,6 @@ struct kernel_decoder_state *cuda__decoder_open(struct kernel_context *c,
         cuda__decoder_close(c, t);
         return NULL;
     }
-#ifdef DECODER_TIMES
-    t->arrays.times = cuda__alloc(c, (size_t)d->layers * (size_t)c->sms * 16 * 8);
-    cuda__zero(c, t->arrays.times, (size_t)d->layers * (size_t)c->sms * 16 * 8);
-    if (getenv("FLYING")) t->arrays.flying = atoi(getenv("FLYING"));
-    if (getenv("LEAST")) t->arrays.least = atoi(getenv("LEAST"));
-    if (getenv("TUNE")) t->arrays.tune = atoi(getenv("TUNE"));
-    if (getenv("COPIES")) t->arrays.copies = atoi(getenv("COPIES"));
-    if (getenv("REST")) t->arrays.rest = (unsigned)atoi(getenv("REST"));
-#endif
     return t;
 }
 
@@ -256,41 +242,6 @@ void cuda__decoder_close(struct kernel_context *c, struct kernel_decoder_state *
 {
     if (!t)
         return;
-#ifdef DECODER_TIMES
-    int n = t->arrays.layer_count, blocks = c->sms;
-    if (n < 5 || getenv("QUIET")) goto out;
-    size_t bytes = (size_t)n * (size_t)blocks * 128;
-    long long *v = calloc(1, bytes), *row = calloc((size_t)blocks, 8);
-    cudaMemcpy(v, t->arrays.times, bytes, cudaMemcpyDeviceToHost);
-    const char *names[] = {"start", "x", "qkv", "attn", "out", "o", "x2", "gate_up", "act", "down", "heads", "walk", "told"};
-    printf("ns from the layer's start, min/median/max of blocks:");
-    double layer = 0;
-    for (int p = 0; p < 13; p++) {
-        double sum[3] = {0};
-        for (int l = 2; l < n - 1; l++) {
-            long long start = 1LL << 62, next = 1LL << 62;
-            int count = 0;
-            for (int b = 0; b < blocks; b++) {
-                long long x = v[((size_t)b * n + l) * 16], y = v[((size_t)b * n + l) * 16 + p], z = v[((size_t)b * n + l + 1) * 16];
-                start = x && x < start ? x : start;
-                next = z && z < next ? z : next;
-                if (y && y > x - 100000000) row[count++] = y;
-            }
-            for (int i = 1; i < count; i++)
-                for (int j = i; j > 0 && row[j] < row[j - 1]; j--) { long long q = row[j]; row[j] = row[j - 1]; row[j - 1] = q; }
-            if (count == 0) continue;
-            sum[0] += (double)(row[0] - start) / (n - 3);
-            sum[1] += (double)(row[count / 2] - start) / (n - 3);
-            sum[2] += (double)(row[count - 1] - start) / (n - 3);
-            if (p == 0) layer += (double)(next - start) / (n - 3);
-        }
-        printf(" %s %.0f/%.0f/%.0f", names[p], sum[0], sum[1], sum[2]);
-    }
-    printf("; layer %.0f\n", layer);
-    free(v);
-    free(row);
-out:;
-#endif
     cuda__free(c, t->layers);
     cuda__free(c, t->maps);
     cuda__free(c, t->words);

@@ -133,7 +133,7 @@ __device__ __forceinline__ void take_plain(const decoder_arrays &a,
                                            int k, unsigned epoch)
 {
     int count = ONE ? 1 : a.s.count;
-    from += words_copy(a) * count * (k / 2);
+    from += words_copy() * count * (k / 2);
 #pragma unroll 1
     for (int s = 0; s < count; s++) {
         unsigned char *row = m.input + s * input_stride(k, Q4);
@@ -144,9 +144,9 @@ __device__ __forceinline__ void take_plain(const decoder_arrays &a,
                 put_pair(row, i, data);
         };
         if (k <= 16 * DECODER_CONSUMERS)
-            words_take<4>(from + s * (k / 2), k / 4, epoch, a.rest, put);
+            words_take<4>(from + s * (k / 2), k / 4, epoch, put);
         else
-            words_take<8>(from + s * (k / 2), k / 4, epoch, a.rest, put);
+            words_take<8>(from + s * (k / 2), k / 4, epoch, put);
         __syncwarp();
 #pragma unroll 4
         for (int i = (int)threadIdx.x; Q4 && i < k / 4; i += DECODER_CONSUMERS)
@@ -173,7 +173,7 @@ __device__ __forceinline__ float residual_take(const decoder_arrays &a, uint2 *r
 {
     float squares = 0.0f;
     if (delta) {
-        words_take<U>(delta, a.hidden / 4, epoch, a.rest, [&](int i, uint2 data) {
+        words_take<U>(delta, a.hidden / 4, epoch, [&](int i, uint2 data) {
             residual[i] = residual_add(residual[i], data, &squares);
         });
         return squares;
@@ -215,7 +215,7 @@ __device__ __forceinline__ void take_normed(const decoder_arrays &a,
         weights[u] = i < pairs ? ((const uint2 *)weight)[i] : make_uint2(0, 0);
     }
     if (delta)
-        delta += words_copy(a) * count * (a.hidden / 2);
+        delta += words_copy() * count * (a.hidden / 2);
 #pragma unroll 1
     for (int s = 0; s < count; s++) {
         float squares = warp_sum(residual_take<U>(
@@ -262,7 +262,7 @@ __device__ __forceinline__ void tell(const decoder_arrays &a, int product, bool 
     int at = sequence * row + eight * 4 + lane / 8;
     float beside = __shfl_xor_sync(0xffffffffu, y, 4);
     unsigned data = lane & 4 ? pack2(beside, y) : pack2(y, beside);
-    if (copy < (product == DECODER_QKV ? 1 : a.copies))
+    if (copy < (product == DECODER_QKV ? 1 : DECODER_COPIES))
         word_put(a.words.told[product] + copy * (ONE ? 1 : a.s.count) * row + at, data,
                  epoch);
     if (product == DECODER_DOWN && last && copy == 0)
@@ -283,15 +283,6 @@ __device__ __forceinline__ void rest_put(uint64_t *to, float sum, unsigned epoch
         word_put(to, __float_as_uint(sum), epoch);
 }
 
-#ifdef DECODER_TIMES
-#define TIME(point)                                                                    \
-    do {                                                                               \
-        if (threadIdx.x == 0)                                                          \
-            a.times[((int)blockIdx.x * a.layer_count + l) * 16 + (point)] = time_now(); \
-    } while (0)
-#else
-#define TIME(point)
-#endif
 
 /* The input of a product. keeps: the block needs the residual. */
 template <bool Q4, bool ONE>
@@ -327,17 +318,13 @@ __device__ __forceinline__ void layer_run(const decoder_arrays &a, const decoder
                                           bool keeps)
 {
     bool last = l == a.layer_count - 1;
-    TIME(0);
-    if (a.tune & 1)
-        attention_near<SIZE>(a, m.layers[l], m.fixed->plan);
+    attention_near<SIZE>(a, m.layers[l], m.fixed->plan);
 #pragma unroll 1
     for (int p = 0; p < DECODER_PRODUCTS; p++) {
         if (p == DECODER_O) {
             attention_run<SIZE>(a, m.layers[l], m.fixed->plan, m.input, epoch);
-            TIME(3);
         }
         take<Q4, ONE>(a, m, l, p, epoch, keeps);
-        TIME(p * 2 + 1 + (p > 0));
         int k = a.products[p].k;
         product_rows rows = {shared_address(m.input), input_stride(k, Q4), m.ones,
                              ONE ? 1 : a.s.count};
@@ -356,7 +343,6 @@ __device__ __forceinline__ void layer_run(const decoder_arrays &a, const decoder
                     sum = swiglu(sum, other);
                 tell<ONE>(a, p, last, eight, s, sum, epoch);
             });
-        TIME(p * 2 + 2 + (p > 0));
     }
 }
 

@@ -20,9 +20,16 @@ extern "C" {
 #define DECODER_SEQUENCES_Q4 4 /* with weights of 4 bits */
 #define DECODER_TEAMS 2        /* of warps, that take stages by turns */
 #define DECODER_MOST_STAGES 16 /* of the ring */
+#ifndef DECODER_FLYING
 #define DECODER_FLYING 4       /* of them on their way at once, at most */
+#endif
 #define DECODER_SUMS 16384 /* bytes: what warps leave of products, twice */
-#define DECODER_COPIES 8
+#ifndef DECODER_COPIES
+#define DECODER_COPIES 2   /* of what all blocks read */
+#endif
+#ifndef DECODER_CHUNK
+#define DECODER_CHUNK 256  /* tokens of attention: fewer are not worth adding it up */
+#endif
 #define DECODER_CUT 4096   /* of k that is worth cutting in two */
 #define DECODER_GROUP 128  /* of weights of 4 bits: no other one */
 
@@ -65,11 +72,8 @@ struct decoder_arrays {
     struct kernel_sequences s;
     void *x, *delta;
     bool q4;
-    int stages, flying;   /* of the ring; on their way at most */
+    int stages;           /* of the ring */
     unsigned input, ones; /* bytes of a product's input and of its sums by groups */
-    int least;     /* tokens of a chunk of attention at least */
-    int tune, copies; unsigned rest;
-    long long *times;
 };
 
 /* Bytes of the attention's scratch in shared memory. */

@@ -15,13 +15,6 @@
 #include "decoder_product.cuh"
 #include "decoder_words.cuh"
 
-#ifdef DECODER_TIMES
-__device__ __forceinline__ long long time_now() { long long t; asm volatile("mov.u64 %0, %globaltimer;" : "=l"(t)); return t; }
-#define ATIME(point) do { if (threadIdx.x == 0) a.times[((int)blockIdx.x * a.layer_count + (int)((epoch - 1) % a.layer_count)) * 16 + point] = time_now(); } while (0)
-
-#else
-#define ATIME(point)
-#endif
 #define ATTENTION_WARPS (DECODER_CONSUMERS / 32)
 #define ATTENTION_BLOCKS 128 /* of the cache, whose numbers are kept */
 
@@ -85,7 +78,7 @@ __device__ __forceinline__ void attention_plan_make(attention_plan &p,
         total += p.context[s];
     }
     int chunks = max(1, (int)gridDim.x / a.kv_heads - (a.s.count - 1));
-    int length = max(a.least, (total + chunks - 1) / chunks);
+    int length = max(DECODER_CHUNK, (total + chunks - 1) / chunks);
     p.first[0] = 0;
     for (int s = 0; s < a.s.count; s++)
         p.first[s + 1] = p.first[s] +
@@ -431,8 +424,7 @@ __device__ __forceinline__ void attention_put(const decoder_arrays &a,
     uint64_t *to = a.words.out + i.sequence * row + head * (SIZE / 2) + at % (SIZE / 2);
 #pragma unroll
     for (int c = 0; c < DECODER_COPIES; c++)
-        if (c < a.copies)
-            word_put(to + c * a.s.count * row, data, epoch);
+        word_put(to + c * a.s.count * row, data, epoch);
 }
 /* Of a chunk: first the ends of each head, then its sums. */
 template <int SIZE>
@@ -607,7 +599,6 @@ __device__ __forceinline__ void attention_chunk(const decoder_arrays &a,
     /* Of padding, too: who waits for nothing could be a layer ahead of those who read. */
     attention_heads<SIZE>(a, layer, p, i, scratch, epoch);
     consumers_sync();
-    ATIME(10);
     if (at < i.end) {
         attention_sums<SIZE> all = {};
         all.most = -INFINITY;
@@ -624,10 +615,8 @@ __device__ __forceinline__ void attention_chunk(const decoder_arrays &a,
         }
         attention_leave<SIZE>(all, scratch, heads, w.factor);
     }
-    ATIME(11);
     consumers_sync();
     attention_tell<SIZE>(a, i, item, scratch, min(ATTENTION_WARPS, i.end - i.begin), epoch);
-    ATIME(12);
 }
 
 /* Asks for what the block's first item will look at, into the second level's cache. */

@@ -81,7 +81,10 @@ template <int PART, bool WIDE>
 __device__ __forceinline__ void product_part(float (*sum)[2][4], unsigned weights,
                                              const unsigned x[2], int width)
 {
-    constexpr int COUNT = WIDE ? 4 : 8;
+#ifndef PRODUCT_AT_ONCE
+#define PRODUCT_AT_ONCE 8
+#endif
+    constexpr int COUNT = WIDE ? 4 : PRODUCT_AT_ONCE;
 #pragma unroll
     for (int u = 0; u < PART / 32; u += COUNT) {
         const unsigned here[2] = {x[0] + u * 64, x[1] + u * 64};

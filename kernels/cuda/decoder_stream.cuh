@@ -113,7 +113,7 @@ __device__ __forceinline__ void stream_rows(const decoder_arrays &a,
     for (int k0 = 0; k0 < k; k0 += STREAM_K) {
         unsigned bytes = (unsigned)min(STREAM_K, k - k0) * 2;
         unsigned full = stream_full(r, at.slot);
-        stream_wait(r, at, past, a.flying);
+        stream_wait(r, at, past, DECODER_FLYING);
         if (lane == 0)
             arrival_expect(full, 8 * bytes);
         __syncwarp();
@@ -183,7 +183,7 @@ __device__ __forceinline__ void stream_run(const decoder_arrays &a,
 #pragma unroll 1
     for (int i = 0; i < a.layer_count * DECODER_PRODUCTS; i++) {
         int p = i % DECODER_PRODUCTS;
-        if ((a.tune & 2) && p == 0)
+        if (p == 0)
             stream_norms(a, layers[i / DECODER_PRODUCTS]);
         const void *weights = layers[i / DECODER_PRODUCTS].weights[p];
         stream_tiles tiles = stream_tiles_of(a.products[p]);
@@ -194,7 +194,7 @@ __device__ __forceinline__ void stream_run(const decoder_arrays &a,
             stream_span span = stream_span_of(a.products[p], tile);
             span.tile += j % parts * (a.inner / (Q4 ? 16 : 8)); /* up's */
             if (Q4)
-                stream_q4(r, at, past, a.flying, (const CUtensorMap *)weights, span);
+                stream_q4(r, at, past, DECODER_FLYING, (const CUtensorMap *)weights, span);
             else
                 stream_rows(a, r, at, past, weights, span.tile, span.end);
         }

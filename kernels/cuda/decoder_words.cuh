@@ -25,9 +25,9 @@ __device__ __forceinline__ void word_put(uint64_t *to, unsigned data, unsigned e
 
 /* What all blocks read is written to several places, so that no part of the second
  * level's cache has to serve them all: word i of copy c is at c * all + i. */
-__device__ __forceinline__ int words_copy(const decoder_arrays &a)
+__device__ __forceinline__ int words_copy()
 {
-    return (int)blockIdx.x % a.copies;
+    return (int)blockIdx.x % DECODER_COPIES;
 }
 
 __device__ __forceinline__ uint64_t word_look(const uint64_t *from)
@@ -68,8 +68,7 @@ __device__ __forceinline__ bool words_there(ulonglong2 v, unsigned epoch)
 /* Waits for U pairs of words at from + u * stride, those of them that are `wanted`. */
 template <int U>
 __device__ __forceinline__ void words_wait(uint2 (&data)[U], const uint64_t *from,
-                                           int stride, int wanted, unsigned epoch,
-                                           unsigned rest = 0)
+                                           int stride, int wanted, unsigned epoch)
 {
     bool there = false;
     for (int looks = 0; !there; looks++) {
@@ -85,27 +84,29 @@ __device__ __forceinline__ void words_wait(uint2 (&data)[U], const uint64_t *fro
         }
         if (looks == WORDS_PATIENCE)
             __trap();
-        if (!there && rest > 0)
-            __nanosleep(rest);
     }
+}
+
+/* Waits for a pair that is the same for the warp. Most of the waiting is done so: looks
+ * at all that is wanted would hold up those who write it. */
+__device__ __forceinline__ void words_first(const uint64_t *from, unsigned epoch)
+{
+    for (int looks = 0; !words_there(words_look(from), epoch); looks++)
+        if (looks == WORDS_PATIENCE)
+            __trap();
 }
 
 /* use(i, data) of pairs thread, thread + threads, …, as they come; U of them at once. */
 template <int U, typename F>
 __device__ __forceinline__ void words_take(const uint64_t *from, int pairs,
-                                           unsigned epoch, unsigned rest, F use)
+                                           unsigned epoch, F use)
 {
 #pragma unroll 1
     for (int at = (int)threadIdx.x; at < pairs; at += U * DECODER_CONSUMERS) {
         uint2 data[U];
-        if (rest & 1) { /* one look of the warp */
-            const uint64_t *one = from + 2 * (at - (int)(threadIdx.x & 31));
-            for (int looks = 0; !words_there(words_look(one), epoch); looks++)
-                if (looks == WORDS_PATIENCE)
-                    __trap();
-        }
+        words_first(from + 2 * (at - (int)(threadIdx.x & 31)), epoch);
         int wanted = (pairs - at + DECODER_CONSUMERS - 1) / DECODER_CONSUMERS;
-        words_wait<U>(data, from + 2 * at, 2 * DECODER_CONSUMERS, wanted, epoch, rest & ~1u);
+        words_wait<U>(data, from + 2 * at, 2 * DECODER_CONSUMERS, wanted, epoch);
 #pragma unroll
         for (int u = 0; u < U; u++)
             if (u < wanted)

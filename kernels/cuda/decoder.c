@@ -61,7 +61,8 @@ static void products_fill(struct decoder_arrays *a, const struct kernel_decoder 
     int k[] = {hidden, q, hidden, inner};
     int columns[] = {q + 2 * d->kv_heads * d->size, hidden, inner, hidden};
     for (int i = 0, first = 0; i < DECODER_PRODUCTS; i++) {
-        int tiles = columns[i] / (a->q4 ? 16 : 8), cut = 0;
+        int rows = a->q4 ? 16 : i == DECODER_GATE_UP ? 4 : 8; /* that a tile tells */
+        int tiles = columns[i] / rows, cut = 0;
         /* Tiles of 4 bits are large: few of them are shared out unevenly. */
         if (a->q4 && (i == DECODER_O || i == DECODER_DOWN) && k[i] >= DECODER_CUT) {
             cut = k[i] / DECODER_CUT * (DECODER_CUT / 2);

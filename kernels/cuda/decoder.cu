@@ -252,16 +252,24 @@ __device__ __forceinline__ float swiglu(float gate, float up)
 }
 
 /* What comes of a product, to words: each lane has row lane / 4 of eight, and writes
- * what two rows have to one of the copies. */
-template <bool ONE>
+ * what two rows have to one of the copies. Of gate and up in one tile of bf16, the four
+ * rows behind are up's. */
+template <bool Q4, bool ONE>
 __device__ __forceinline__ void tell(const decoder_arrays &a, int product, bool last,
-                                     int eight, int sequence, float y, unsigned epoch)
+                                     int eight, int sequence, float y, float other,
+                                     unsigned epoch)
 {
     const decoder_product &p = a.products[product];
-    int lane = threadIdx.x & 31, row = p.columns / 2, copy = lane % 8;
-    int at = sequence * row + eight * 4 + lane / 8;
+    int lane = threadIdx.x & 31, row = p.columns / 2, copy = lane % 8, words = 4;
+    if (product == DECODER_GATE_UP) {
+        words = Q4 ? 4 : 2;
+        y = swiglu(y, Q4 ? other : __shfl_down_sync(0xffffffffu, y, 16));
+    }
+    int at = sequence * row + eight * words + lane / 8;
     float beside = __shfl_xor_sync(0xffffffffu, y, 4);
     unsigned data = lane & 4 ? pack2(beside, y) : pack2(y, beside);
+    if (lane / 8 >= words)
+        return;
     if (copy < (product == DECODER_QKV ? 1 : DECODER_COPIES))
         word_put(a.words.told[product] + copy * (ONE ? 1 : a.s.count) * row + at, data,
                  epoch);
@@ -282,7 +290,6 @@ __device__ __forceinline__ void rest_put(uint64_t *to, float sum, unsigned epoch
     if (threadIdx.x % 4 == 0)
         word_put(to, __float_as_uint(sum), epoch);
 }
-
 
 /* The input of a product. keeps: the block needs the residual. */
 template <bool Q4, bool ONE>
@@ -321,16 +328,15 @@ __device__ __forceinline__ void layer_run(const decoder_arrays &a, const decoder
     attention_near<SIZE>(a, m.layers[l], m.fixed->plan);
 #pragma unroll 1
     for (int p = 0; p < DECODER_PRODUCTS; p++) {
-        if (p == DECODER_O) {
+        if (p == DECODER_O)
             attention_run<SIZE>(a, m.layers[l], m.fixed->plan, m.input, epoch);
-        }
         take<Q4, ONE>(a, m, l, p, epoch, keeps);
         int k = a.products[p].k;
         product_rows rows = {shared_address(m.input), input_stride(k, Q4), m.ones,
                              ONE ? 1 : a.s.count};
         product_run<Q4, ONE>(
-            m.ring, at, m.fixed->tiles[p], a.products[p], p == DECODER_GATE_UP, rows,
-            m.sums, [&](int eight, int s, float sum, float other, bool rest) {
+            m.ring, at, m.fixed->tiles[p], a.products[p], Q4 && p == DECODER_GATE_UP,
+            rows, m.sums, [&](int eight, int s, float sum, float other, bool rest) {
                 if (Q4 && a.products[p].cut > 0) {
                     uint64_t *word = rest_at(a, p, eight, s);
                     if (rest) {
@@ -339,9 +345,7 @@ __device__ __forceinline__ void layer_run(const decoder_arrays &a, const decoder
                     }
                     sum += __uint_as_float(word_wait(word, epoch));
                 }
-                if (p == DECODER_GATE_UP)
-                    sum = swiglu(sum, other);
-                tell<ONE>(a, p, last, eight, s, sum, epoch);
+                tell<Q4, ONE>(a, p, last, eight, s, sum, other, epoch);
             });
     }
 }

@@ -12,26 +12,22 @@
 extern "C" {
 #endif
 
-#define DECODER_SEQUENCES 8 /* of a step at most */
-#define DECODER_HEADS 8     /* query heads that share a key head, at most */
-#define DECODER_HIDDEN 6144 /* at most */
-
-#define DECODER_CONSUMERS 256 /* threads that compute; a warp more brings weights */
+#define DECODER_SEQUENCES 8    /* of a step at most */
 #define DECODER_SEQUENCES_Q4 4 /* with weights of 4 bits */
+#define DECODER_HEADS 8        /* query heads that share a key head, at most */
+#define DECODER_HIDDEN 6144    /* at most */
+
+#define DECODER_CONSUMERS 256  /* threads that compute; a warp more brings weights */
 #define DECODER_TEAMS 2        /* of warps, that take stages by turns */
 #define DECODER_MOST_STAGES 16 /* of the ring */
-#ifndef DECODER_FLYING
-#define DECODER_FLYING 4       /* of them on their way at once, at most */
-#endif
-#define DECODER_SUMS 16384 /* bytes: what warps leave of products, twice */
-#ifndef DECODER_COPIES
-#define DECODER_COPIES 2   /* of what all blocks read */
-#endif
-#ifndef DECODER_CHUNK
-#define DECODER_CHUNK 256  /* tokens of attention: fewer are not worth adding it up */
-#endif
-#define DECODER_CUT 4096   /* of k that is worth cutting in two */
-#define DECODER_GROUP 128  /* of weights of 4 bits: no other one */
+#define DECODER_FLYING 4u      /* of them on their way at once, at most */
+#define DECODER_SUMS 16384     /* bytes: what warps leave of products, twice */
+#define DECODER_COPIES 2       /* of what all blocks read */
+/* Tokens of a chunk of attention: fewer are not worth adding it up; twice as many where
+ * more than two heads share a key head. */
+#define DECODER_CHUNK 256
+#define DECODER_CUT 4096  /* of k that is worth cutting in two */
+#define DECODER_GROUP 128 /* of weights of 4 bits: no other one */
 
 /* The products of a layer, in their order. */
 enum { DECODER_QKV, DECODER_O, DECODER_GATE_UP, DECODER_DOWN, DECODER_PRODUCTS };
@@ -43,13 +39,14 @@ struct decoder_layer {
     void *keys, *values;
 };
 
-/* A product's tiles: 8 rows, of gate and up 8 each; of 4 bits 16 rows, of gate and up
+/* A product's tiles: 8 rows, of gate and up 4 each; of 4 bits 16 rows, of gate and up
  * 16 each. The first one is the block `first`'s, the next one the next one's, round and
  * round. */
 struct decoder_product {
     int tiles, k, first;
     int columns; /* that it tells: of gate and up half of them */
-    int cut;     /* k goes in two parts, from there on first, each with all tiles; 0: whole */
+    int cut;     /* k goes in two parts, that from there on first, each with all tiles;
+                    0: whole */
 };
 
 /* What blocks tell each other: words of 8 bytes, see decoder_words.cuh. */
@@ -57,7 +54,7 @@ struct decoder_words {
     uint64_t *told[DECODER_PRODUCTS]; /* by each product: [copies][sequences, columns / 2],
                                          one copy of the first one */
     uint64_t *out;                    /* by attention, likewise */
-    uint64_t *parts;               /* [items, heads, size + 2] floats */
+    uint64_t *parts;                  /* [items, heads, size + 2] floats */
     uint64_t *rest[DECODER_PRODUCTS]; /* [sequences, columns] floats: of k from cut on */
 };
 

@@ -78,7 +78,7 @@ __device__ __forceinline__ void attention_plan_make(attention_plan &p,
         total += p.context[s];
     }
     int chunks = max(1, (int)gridDim.x / a.kv_heads - (a.s.count - 1));
-    int length = max(DECODER_CHUNK, (total + chunks - 1) / chunks);
+    int length = max(a.group > 2 ? 2 * DECODER_CHUNK : DECODER_CHUNK, (total + chunks - 1) / chunks);
     p.first[0] = 0;
     for (int s = 0; s < a.s.count; s++)
         p.first[s + 1] = p.first[s] +
@@ -633,8 +633,8 @@ __device__ __forceinline__ void attention_near(const decoder_arrays &a,
     for (int n = (int)(threadIdx.x >> 5); n < count; n += ATTENTION_WARPS) {
         int64_t line = ((int64_t)p.blocks[n] * a.kv_heads + i.kv) * KERNEL_BLOCK * SIZE +
                        (threadIdx.x & 31) * (SIZE / 2);
-        asm volatile("prefetch.global.L2 [%0];" ::"l"((const bf16 *)layer.keys + line));
-        asm volatile("prefetch.global.L2 [%0];" ::"l"((const bf16 *)layer.values + line));
+        bring_near((const bf16 *)layer.keys + line);
+        bring_near((const bf16 *)layer.values + line);
     }
 }
 

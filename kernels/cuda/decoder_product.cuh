@@ -8,9 +8,10 @@
  * which elements of k meet in a product is free as long as both operands agree, so a
  * lane's 16 bytes, 8 elements of a row, are two of them for row g and two for row g + 8
  * and so on; the second operand has a sequence's elements for the former in one column
- * and those for the latter in the next. Two of the sums count. Weights of 4 bits are the first operand, in their places as numbers of
- * steps of 2^-133 and 2^-129, see hopper_q4.cu; the rows have been lifted to make up
- * for it, and what they sum up to, which the zero points multiply, is known.
+ * and those for the latter in the next. Two of the sums count. Weights of 4 bits are 16
+ * rows, in their places as numbers of steps of 2^-133 and 2^-129, see hopper_q4.cu; the
+ * rows of x have been lifted to make up for it, and what they sum up to, which the zero
+ * points multiply, is known.
  */
 #ifndef KERNELS_CUDA_DECODER_PRODUCT_CUH
 #define KERNELS_CUDA_DECODER_PRODUCT_CUH
@@ -48,7 +49,10 @@ __device__ __forceinline__ uint4 shared_load16(unsigned from)
 __device__ __forceinline__ uint2 shared_load8(unsigned from)
 {
     uint2 v;
-    asm volatile("ld.shared.v2.b32 {%0,%1}, [%2];" : "=r"(v.x), "=r"(v.y) : "r"(from) : "memory");
+    asm volatile("ld.shared.v2.b32 {%0,%1}, [%2];"
+                 : "=r"(v.x), "=r"(v.y)
+                 : "r"(from)
+                 : "memory");
     return v;
 }
 
@@ -81,10 +85,7 @@ template <int PART, bool WIDE>
 __device__ __forceinline__ void product_part(float (*sum)[2][4], unsigned weights,
                                              const unsigned x[2], int width)
 {
-#ifndef PRODUCT_AT_ONCE
-#define PRODUCT_AT_ONCE 8
-#endif
-    constexpr int COUNT = WIDE ? 4 : PRODUCT_AT_ONCE;
+    constexpr int COUNT = WIDE ? 4 : 8;
 #pragma unroll
     for (int u = 0; u < PART / 32; u += COUNT) {
         const unsigned here[2] = {x[0] + u * 64, x[1] + u * 64};
@@ -131,7 +132,7 @@ __device__ __forceinline__ void product_plain(float *sums, const stream_ring &r,
     }
     constexpr int PART = STREAM_K / STREAM_TEAM;
     int lane = threadIdx.x & 31, g = lane / 4, t = lane % 4, warp = threadIdx.x >> 5;
-    int k1 = warp % STREAM_TEAM * PART;
+    int k1 = warp % STREAM_TEAM * PART, place = alone ? warp % STREAM_TEAM : warp;
     unsigned mine = (unsigned)(g * STREAM_ROW + k1 * 2 + t * 16);
     unsigned in = (unsigned)(k1 * 2 + t * 16 + (g & 1) * 8);
     float part[4][2][4] = {};
@@ -147,7 +148,7 @@ __device__ __forceinline__ void product_plain(float *sums, const stream_ring &r,
 #pragma unroll
     for (int i = 0; i < (WIDE ? 2 : 1); i++)
         if (4 * i + t < rows.count)
-            sums[(4 * i + t) * PRODUCT_SUMS + (alone ? warp % STREAM_TEAM : warp) * 8 + g] =
+            sums[(4 * i + t) * PRODUCT_SUMS + place * 8 + g] =
                 part[0][i][0] + part[0][i][3] + (part[1][i][0] + part[1][i][3]) +
                 (part[2][i][0] + part[2][i][3] + (part[3][i][0] + part[3][i][3]));
 }
@@ -236,8 +237,8 @@ __device__ __forceinline__ float product_sum(const float *sums, bool alone)
 }
 
 /* done(8 rows' number, sequence, sum, other, rest) is called by a warp, with the sum of
- * row lane / 4 of the 8 in each lane. pairs: tiles are of gate and up, whose sums are in
- * other. rest: see stream_span. */
+ * row lane / 4 of the 8 in each lane. pairs: tiles are of gate and up (of 4 bits), whose
+ * sums are in other. rest: see stream_span. */
 template <bool Q4, bool ONE, typename F>
 __device__ __forceinline__ void
 product_run(const stream_ring &r, stream_place &at, const stream_tiles &tiles,
@@ -247,10 +248,10 @@ product_run(const stream_ring &r, stream_place &at, const stream_tiles &tiles,
     constexpr int EIGHTS = Q4 ? 2 : 1;
     int count = ONE ? 1 : rows.count, warp = threadIdx.x >> 5, parts = pairs ? 2 : 1;
     int each = EIGHTS * count * PRODUCT_SUMS, whole = each * parts; /* of a tile */
-    int most = DECODER_SUMS / 8 / PRODUCT_SUMS / EIGHTS / (ONE ? 2 : 2 * count);
+    int most = DECODER_SUMS / 8 / PRODUCT_SUMS / EIGHTS / 2 / count; /* tiles at a time */
     bool odd = false, alone = !Q4 && p.k <= STREAM_K;
 #pragma unroll 1
-    for (int i = 0; i < tiles.count; i += most) { /* so many tiles at a time */
+    for (int i = 0; i < tiles.count; i += most) {
         int some = min(most, tiles.count - i);
         int first = tiles.first + i * (int)gridDim.x;
 #pragma unroll 1

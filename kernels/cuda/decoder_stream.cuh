@@ -74,13 +74,13 @@ __device__ __forceinline__ stream_tiles stream_tiles_of(const decoder_product &p
     return {first, first < p.tiles ? (p.tiles - 1 - first) / blocks + 1 : 0};
 }
 
-/* A place to bring a stage to. No more than `flying` of them are on their way: what is
- * behind them in the memory's queues, as other blocks' words are, would wait. */
+/* For a place to bring a stage to. No more than DECODER_FLYING of them are on their way:
+ * what is behind them in the memory's queues, as other blocks' words are, would wait. */
 __device__ __forceinline__ void stream_wait(const stream_ring &r, const stream_place &at,
-                                            stream_place &past, int flying)
+                                            stream_place &past)
 {
     arrival_wait(stream_free(r, at.slot), at.parity ^ 1);
-    if (at.number - past.number < (unsigned)flying)
+    if (at.number - past.number < DECODER_FLYING)
         return;
     arrival_wait(stream_full(r, past.slot), past.parity);
     stream_next(r, past);
@@ -102,18 +102,28 @@ __device__ __forceinline__ stream_span stream_span_of(const decoder_product &p, 
 
 /* --- rows of bf16 --- */
 
+/* Row r of a tile of 8. Of gate|up half of them are the gate's. */
+__device__ __forceinline__ int64_t stream_row(const decoder_arrays &a, int product,
+                                              int tile, int r)
+{
+    if (product != DECODER_GATE_UP)
+        return (int64_t)tile * 8 + r;
+    return (int64_t)tile * 4 + r % 4 + (r < 4 ? 0 : a.inner);
+}
+
 /* A lane brings a row. */
 __device__ __forceinline__ void stream_rows(const decoder_arrays &a,
                                             const stream_ring &r, stream_place &at,
                                             stream_place &past, const void *weights,
-                                            int64_t tile, int k)
+                                            int product, int tile)
 {
-    int lane = threadIdx.x & 31;
-    const bf16 *row = (const bf16 *)weights + (tile * 8 + (lane & 7)) * k;
+    int lane = threadIdx.x & 31, k = a.products[product].k;
+    const bf16 *row =
+        (const bf16 *)weights + stream_row(a, product, tile, lane & 7) * k;
     for (int k0 = 0; k0 < k; k0 += STREAM_K) {
         unsigned bytes = (unsigned)min(STREAM_K, k - k0) * 2;
         unsigned full = stream_full(r, at.slot);
-        stream_wait(r, at, past, DECODER_FLYING);
+        stream_wait(r, at, past);
         if (lane == 0)
             arrival_expect(full, 8 * bytes);
         __syncwarp();
@@ -140,14 +150,13 @@ __device__ __forceinline__ void fetch_box(unsigned to, const CUtensorMap *map, i
 
 /* A row tile of 16. */
 __device__ __forceinline__ void stream_q4(const stream_ring &r, stream_place &at,
-                                          stream_place &past, int flying,
-                                          const CUtensorMap *maps,
+                                          stream_place &past, const CUtensorMap *maps,
                                           const stream_span &span)
 {
     for (int k0 = span.begin; k0 < span.end; k0 += STREAM_Q4_K) {
         unsigned full = stream_full(r, at.slot);
         unsigned to = r.base + (unsigned)at.slot * stream_stage(true);
-        stream_wait(r, at, past, flying);
+        stream_wait(r, at, past);
         if ((threadIdx.x & 31) == 0) {
             arrival_expect(full, stream_stage(true));
             fetch_box(to, maps, span.tile, k0 / 64, full);
@@ -157,20 +166,24 @@ __device__ __forceinline__ void stream_q4(const stream_ring &r, stream_place &at
     }
 }
 
+__device__ __forceinline__ void bring_near(const void *line)
+{
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(line));
+}
 /* Asks for a layer's norms, all blocks together, into the second level's cache. */
 __device__ __forceinline__ void stream_norms(const decoder_arrays &a,
                                              const decoder_layer &layer)
 {
     int line = (int)blockIdx.x * 32 + (int)(threadIdx.x & 31), bytes = a.hidden * 2;
     if (line * 128 < bytes) {
-        asm volatile("prefetch.global.L2 [%0];" ::"l"((const char *)layer.norm1 + line * 128));
-        asm volatile("prefetch.global.L2 [%0];" ::"l"((const char *)layer.norm2 + line * 128));
+        bring_near((const char *)layer.norm1 + line * 128);
+        bring_near((const char *)layer.norm2 + line * 128);
     }
-    if (line == (int)gridDim.x * 32 - 1 && layer.q_norm) {
-        asm volatile("prefetch.global.L2 [%0];" ::"l"(layer.q_norm));
-        asm volatile("prefetch.global.L2 [%0];" ::"l"((const char *)layer.q_norm + 128));
-        asm volatile("prefetch.global.L2 [%0];" ::"l"(layer.k_norm));
-        asm volatile("prefetch.global.L2 [%0];" ::"l"((const char *)layer.k_norm + 128));
+    if (line == (int)gridDim.x * 32 - 1 && layer.q_norm) { /* of 256 bytes at most */
+        bring_near(layer.q_norm);
+        bring_near((const char *)layer.q_norm + 128);
+        bring_near(layer.k_norm);
+        bring_near((const char *)layer.k_norm + 128);
     }
 }
 
@@ -187,16 +200,17 @@ __device__ __forceinline__ void stream_run(const decoder_arrays &a,
             stream_norms(a, layers[i / DECODER_PRODUCTS]);
         const void *weights = layers[i / DECODER_PRODUCTS].weights[p];
         stream_tiles tiles = stream_tiles_of(a.products[p]);
-        int parts = p == DECODER_GATE_UP ? 2 : 1;
+        int parts = Q4 && p == DECODER_GATE_UP ? 2 : 1;
 #pragma unroll 1
         for (int j = 0; j < tiles.count * parts; j++) {
             int tile = tiles.first + j / parts * (int)gridDim.x;
-            stream_span span = stream_span_of(a.products[p], tile);
-            span.tile += j % parts * (a.inner / (Q4 ? 16 : 8)); /* up's */
-            if (Q4)
-                stream_q4(r, at, past, DECODER_FLYING, (const CUtensorMap *)weights, span);
-            else
-                stream_rows(a, r, at, past, weights, span.tile, span.end);
+            if (Q4) {
+                stream_span span = stream_span_of(a.products[p], tile);
+                span.tile += j % parts * (a.inner / 16); /* up's */
+                stream_q4(r, at, past, (const CUtensorMap *)weights, span);
+            } else {
+                stream_rows(a, r, at, past, weights, p, tile);
+            }
         }
     }
 }

@@ -191,6 +191,29 @@ struct kernel_q4_source {
     bool bf16; /* scales are bf16, else IEEE half */
 };
 
+/* y [m, n] = x [m, k] W^T of a layer. */
+struct kernel_linear {
+    int64_t n, k;
+    const void *w; /* [n, k] of the decoder's type, or packed */
+    int group;     /* of q4; 0: plain */
+};
+struct kernel_decoder_layer {
+    const void *norm1, *norm2;   /* [hidden] */
+    const void *q_norm, *k_norm; /* [size], or NULL */
+    struct kernel_linear qkv, o, gate_up, down;
+    void *keys, *values; /* caches, see kernel_paged */
+};
+/* All layers of a model: Qwen3's. */
+struct kernel_decoder {
+    enum kernel_type type;
+    int layers, heads, kv_heads, size;
+    int64_t hidden, inner;
+    float epsilon, scale;       /* scale: of attention's scores */
+    const float *cosine, *sine; /* [positions, size / 2] */
+    const struct kernel_decoder_layer *layer; /* host [layers] */
+};
+struct kernel_decoder_state;
+
 /* Row by row; all arrays but the logits and the mask are [rows], on the device. What is drawn: p =
  * softmax(logits / temperature); of the tokens that mask allows stay the top_k largest, of these those
  * with p >= min_p * largest p, of these the smallest set of largest ones whose p (scaled to sum 1)
@@ -374,6 +397,17 @@ struct kernels {
                       void *out, const void *x, int64_t m, enum kernel_type type,
                       enum kernel_type c_type, void *scratch);
     size_t (*q4_scratch)(struct kernel_context *c, const struct kernel_q4 *w, int64_t m);
+    /* A step of one token for each of few sequences through all layers at once, where a device
+     * gains by it (else all four are NULL): norm, qkv, rope_paged, paged_attention, o, norm,
+     * gate|up, swiglu and down as above, rounded at the same places. decoder_open waits; NULL: not
+     * for such a model. decoder_run: for as many sequences as fit; row i is sequence i's token.
+     * What comes out is x + delta, as before the norm that follows the layers. */
+    struct kernel_decoder_state *(*decoder_open)(struct kernel_context *c,
+                                                 const struct kernel_decoder *d);
+    bool (*decoder_fits)(const struct kernel_decoder_state *d, int sequences);
+    void (*decoder_run)(struct kernel_context *c, const struct kernel_decoder_state *d, void *x,
+                        void *delta, const struct kernel_sequences *s);
+    void (*decoder_close)(struct kernel_context *c, struct kernel_decoder_state *d);
     /* Edits on the device; no two of them are of the same logit. */
     void (*edit)(struct kernel_context *c, float *logits, int64_t stride,
                  const struct kernel_edit *edits, int64_t count);

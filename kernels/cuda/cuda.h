@@ -214,6 +214,13 @@ void cuda__q4_hopper(struct kernel_context *c, const struct kernel_q4 *w,
 void cuda__q4_plain(struct kernel_context *c, const struct kernel_q4 *w,
                     const void *packed, void *out, const void *x, int64_t m,
                     enum kernel_type c_type);
+/* --- decoder.c, decoder.cu --- */
+struct kernel_decoder_state *cuda__decoder_open(struct kernel_context *c,
+                                                const struct kernel_decoder *d);
+bool cuda__decoder_fits(const struct kernel_decoder_state *d, int sequences);
+void cuda__decoder_run(struct kernel_context *c, const struct kernel_decoder_state *d,
+                       void *x, void *delta, const struct kernel_sequences *s);
+void cuda__decoder_close(struct kernel_context *c, struct kernel_decoder_state *d);
 /* --- sample.cu --- */
 void cuda__edit(struct kernel_context *c, float *logits, int64_t stride,
                 const struct kernel_edit *edits, int64_t count);

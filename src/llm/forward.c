@@ -17,6 +17,8 @@
 #include "llm/model_inside.h"
 
 #define RECORDED_MAX 160
+/* Sequences up to which all layers as one kernel are faster than kernels of their own. */
+#define FUSED_MAX 2
 
 static size_t aligned(size_t bytes)
 {
@@ -211,10 +213,64 @@ static void observe(const struct llm_model *m, int layer, bool mlp, int64_t rows
         m->observe(m->observe_ctx, layer, mlp, m->b.normed, rows);
 }
 
+/* --- all layers as one kernel --- */
+
+static struct kernel_linear linear_of(const struct llm_linear *l)
+{
+    return (struct kernel_linear){l->n, l->k, l->w, l->q4.group};
+}
+
+void llm__decoder_open(struct llm_model *m)
+{
+    const struct llm_config *c = &m->config;
+    if (m->d->k->decoder_open == NULL || m->o.apart)
+        return;
+    struct kernel_decoder_layer *layers =
+        rwf_xcalloc((size_t)c->layers, sizeof(*layers));
+    for (int i = 0; i < c->layers; i++) {
+        const struct llm_layer *y = &m->weights.layers[i];
+        layers[i] = (struct kernel_decoder_layer){.norm1 = y->norm1,
+                                                  .norm2 = y->norm2,
+                                                  .q_norm = y->q_norm,
+                                                  .k_norm = y->k_norm,
+                                                  .qkv = linear_of(&y->qkv),
+                                                  .o = linear_of(&y->o),
+                                                  .gate_up = linear_of(&y->gate_up),
+                                                  .down = linear_of(&y->down),
+                                                  .keys = llm__cache(m, i, false),
+                                                  .values = llm__cache(m, i, true)};
+    }
+    const struct kernel_decoder d = {.type = m->o.type,
+                                     .layers = c->layers,
+                                     .heads = c->heads,
+                                     .kv_heads = c->kv_heads,
+                                     .size = c->size,
+                                     .hidden = c->hidden,
+                                     .inner = c->inner,
+                                     .epsilon = (float)c->epsilon,
+                                     .scale = 1.0f / __builtin_sqrtf((float)c->size),
+                                     .cosine = m->b.cosine,
+                                     .sine = m->b.sine,
+                                     .layer = layers};
+    m->decoder = m->d->k->decoder_open(m->d->c, &d);
+    free(layers);
+}
+
+/* One token each of so few sequences that one kernel does it all, unseen. */
+static bool decodes(const struct llm_model *m, const struct kernel_sequences *s)
+{
+    return m->decoder != NULL && m->observe == NULL && s->most == 1 &&
+           s->tokens == s->count && s->count <= FUSED_MAX && m->d->k->decoder_fits(m->decoder, s->count);
+}
+
 void llm__layers(struct llm_model *m, const struct llm_pass *p)
 {
     const struct kernel_sequences s = sequences_of(m, p);
     embed(m, m->b.in + p->at.ids, s.tokens);
+    if (decodes(m, &s)) {
+        m->d->k->decoder_run(m->d->c, m->decoder, m->b.x, m->b.delta, &s);
+        return;
+    }
     for (int i = 0; i < m->config.layers; i++) {
         const struct llm_layer *y = &m->weights.layers[i];
         norm(m, y->norm1, m->b.normed, m->b.x, i > 0 ? m->b.delta : NULL, s.tokens);

@@ -130,6 +130,7 @@ static int open_model(struct llm_model *m, const char *folder, struct rwf_err *e
     if (llm__weights_load(&m->weights, folder, &m->config, &m->o, err) != 0 ||
         carve(m, err) != 0 || allocate(m, err) != 0 || put_angles(m, err) != 0)
         return -1;
+    llm__decoder_open(m);
     for (int i = 0; i < 2; i++)
         if (make_step(m, &m->steps[i], err) != 0)
             return -1;
@@ -169,6 +170,8 @@ void llm_model_close(struct llm_model *m)
     llm__recorded_free(m);
     for (int i = 0; i < 2; i++)
         free_step(m, &m->steps[i]);
+    if (m->decoder != NULL)
+        m->d->k->decoder_close(m->d->c, m->decoder);
     void *device[] = {m->cache, m->edits, m->attention, m->block};
     for (size_t i = 0; i < RWF_COUNT(device); i++)
         if (device[i] != NULL)

@@ -166,6 +166,7 @@ struct llm_model {
     int current; /* the step that is begun next */
     struct llm_recorded *recorded;
     size_t recorded_count, recorded_cap;
+    struct kernel_decoder_state *decoder; /* NULL: not for this model or device */
     /* For calibration, on the CPU: the input of a layer's attention, then of its MLP,
      * [rows, hidden] of type, while a step runs. NULL: nobody looks. */
     void (*observe)(void *ctx, int layer, bool mlp, const void *x, int64_t rows);
@@ -177,6 +178,8 @@ void *llm__cache(const struct llm_model *m, int layer, bool values);
 /* Embeds and goes through all layers: x and delta, whose sum is the last layer's
  * output. With ends, `some` and some_delta: a row for each sequence. */
 void llm__layers(struct llm_model *m, const struct llm_pass *p);
+/* Opens m->decoder, where there is one; weights, cache and buffers are there. */
+void llm__decoder_open(struct llm_model *m);
 /* The same for one token of each of the sequences: recorded, when they come often. */
 int llm__layers_decode(struct llm_model *m, const struct llm_pass *p,
                        struct rwf_err *err);

@@ -7,10 +7,11 @@
  *       a random model: "qwen3-0.6b", or `model` of a recipe's train entry as JSON
  *   llm quantize FROM TO [group=N]
  *       to AWQ
- *   llm step FOLDER [device=cpu|cuda] [type=bf16|f32] [threads=N] [dummy] [eager]
+ *   llm step FOLDER [device=cpu|cuda] [type=bf16|f32] [threads=N] [dummy] [eager] [apart]
  *       [prompt=N] [batch=N] [steps=N] [tokens=N] [length=N]
  *   llm compare FOLDER [device=cuda] [prompt=N]
  *
+ * apart: never all layers as one kernel.
  * step prints how fast it loads, one prefill of `prompt` tokens in steps of at most
  * `tokens`, and `steps` decode steps of `batch` sequences behind it, one begun while
  * the other runs; bytes are those of the weights that a step reads, with the cache.
@@ -140,6 +141,7 @@ static int open_bench(struct bench *b, const char *folder, struct rwf_err *err)
         .max_length = number("length", length),
         .dummy = flag("dummy"),
         .eager = flag("eager"),
+        .apart = flag("apart"),
     };
     int64_t block = (int64_t)2 * b->config.layers * b->config.kv_heads *
                     b->config.size * KERNEL_BLOCK * (int64_t)kernel_size(b->o.type);

@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The host's side of the decoder: which models and how many sequences it is for, its
+ * memory, and its arguments.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include "decoder.h"
+
+struct kernel_decoder_state {
+    struct decoder_arrays arrays; /* but for the step */
+    int size;
+    int stages[DECODER_SEQUENCES + 1]; /* for so many sequences; 0: they do not fit */
+    unsigned input[DECODER_SEQUENCES + 1];
+    void *layers, *maps, *words; /* the device's */
+};
+
+/* --- models it is for --- */
+
+static bool linear_fits(const struct kernel_linear *l, int64_t n, int64_t k, int group)
+{
+    if (l->group != group || l->n != n || l->k != k || ((uintptr_t)l->w & 15) != 0)
+        return false;
+    return group == 0 ? n % 8 == 0 && k % 64 == 0
+                      : n % 64 == 0 && k % DECODER_GROUP == 0;
+}
+
+static bool layer_fits(const struct kernel_decoder *d,
+                       const struct kernel_decoder_layer *l, int group)
+{
+    int64_t q = (int64_t)d->heads * d->size;
+    return linear_fits(&l->qkv, q + 2 * (int64_t)d->kv_heads * d->size, d->hidden,
+                       group) &&
+           linear_fits(&l->o, d->hidden, q, group) &&
+           linear_fits(&l->gate_up, 2 * d->inner, d->hidden, group) &&
+           linear_fits(&l->down, d->hidden, d->inner, group);
+}
+
+static bool model_fits(const struct kernel_context *c, const struct kernel_decoder *d)
+{
+    if (c->capable != 90 || d->type != KERNEL_BF16 || d->layers <= 0 ||
+        d->hidden > DECODER_HIDDEN || d->kv_heads <= 0 || d->kv_heads > c->sms ||
+        d->heads % d->kv_heads != 0 || d->heads / d->kv_heads > DECODER_HEADS ||
+        (d->size != 64 && d->size != 128))
+        return false;
+    int group = d->layer->qkv.group;
+    if (group != 0 && group != DECODER_GROUP)
+        return false;
+    for (int i = 0; i < d->layers; i++)
+        if (!layer_fits(d, &d->layer[i], group))
+            return false;
+    return true;
+}
+
+/* --- what does not depend on the step --- */
+
+static void products_fill(struct decoder_arrays *a, const struct kernel_decoder *d,
+                          int blocks)
+{
+    int q = d->heads * d->size, hidden = (int)d->hidden, inner = (int)d->inner;
+    int k[] = {hidden, q, hidden, inner};
+    int columns[] = {q + 2 * d->kv_heads * d->size, hidden, inner, hidden};
+    for (int i = 0, first = 0; i < DECODER_PRODUCTS; i++) {
+        int rows = a->q4 ? 16 : i == DECODER_GATE_UP ? 4 : 8; /* that a tile tells */
+        int tiles = columns[i] / rows, cut = 0;
+        /* Tiles of 4 bits are large: few of them are shared out unevenly. */
+        if (a->q4 && (i == DECODER_O || i == DECODER_DOWN) && k[i] >= DECODER_CUT) {
+            cut = k[i] / DECODER_CUT * (DECODER_CUT / 2);
+            tiles *= 2;
+        }
+        a->products[i] = (struct decoder_product){tiles, k[i], first, columns[i], cut};
+        first = (first + tiles) % blocks;
+    }
+}
+
+static void arrays_fill(struct decoder_arrays *a, const struct kernel_decoder *d,
+                        int blocks)
+{
+    *a = (struct decoder_arrays){.layer_count = d->layers,
+                                 .hidden = (int)d->hidden,
+                                 .inner = (int)d->inner,
+                                 .heads = d->heads,
+                                 .kv_heads = d->kv_heads,
+                                 .group = d->heads / d->kv_heads,
+                                 .epsilon = d->epsilon,
+                                 .scale = d->scale,
+                                 .cosine = d->cosine,
+                                 .sine = d->sine,
+                                 .q4 = d->layer->qkv.group > 0};
+    products_fill(a, d, blocks);
+}
+
+static int64_t longest_row(const struct kernel_decoder *d)
+{
+    int64_t k = d->inner > d->hidden ? d->inner : d->hidden;
+    int64_t q = (int64_t)d->heads * d->size;
+    return k > q ? k : q;
+}
+
+/* Bytes of the largest input of a product, or of attention's scratch. */
+static unsigned input_bytes(const struct decoder_arrays *a, const struct kernel_decoder *d,
+                            int sequences)
+{
+    unsigned rows =
+        (unsigned)sequences * cuda__decoder_row(longest_row(d), a->q4);
+    unsigned scratch = cuda__decoder_scratch(d->heads / d->kv_heads, d->size);
+    /* What warps leave of products is behind, and not in use then. */
+    scratch = scratch > DECODER_SUMS ? scratch - DECODER_SUMS : 0;
+    return rows > scratch ? rows : scratch;
+}
+
+/* Stages of the ring for as many sequences; 0: too many sequences. */
+static int stages_of(struct decoder_arrays *a, const struct kernel_decoder *d,
+                     int sequences, size_t shared)
+{
+    if (a->q4 && sequences > DECODER_SEQUENCES_Q4)
+        return 0;
+    a->s.count = sequences;
+    a->input = input_bytes(a, d, sequences);
+    a->ones = a->q4 ? (unsigned)(longest_row(d) / DECODER_GROUP) * 32 : 0;
+    size_t beside = cuda__decoder_beside(a), stage = cuda__decoder_stage(a->q4);
+    int stages = beside < shared ? (int)((shared - beside) / stage) : 0;
+    stages = stages < DECODER_MOST_STAGES ? stages : DECODER_MOST_STAGES;
+    return stages / DECODER_TEAMS * DECODER_TEAMS;
+}
+
+/* --- memory --- */
+
+static uint64_t *words_place(uint64_t *base, size_t *at, size_t count)
+{
+    uint64_t *here = base != NULL ? base + *at : NULL;
+    *at += (count + 31) / 32 * 32;
+    return here;
+}
+
+/* Words of all kinds, and behind them the epoch; how many. base NULL: only that. */
+static size_t words_carve(struct decoder_arrays *a, const struct kernel_decoder *d,
+                          uint64_t *base, int blocks)
+{
+    const size_t s = DECODER_SEQUENCES;
+    size_t at = 0, size = (size_t)d->size;
+    size_t items = (size_t)blocks + s * (size_t)d->kv_heads;
+    for (int i = 0; i < DECODER_PRODUCTS; i++)
+        a->words.told[i] =
+            words_place(base, &at,
+                        (i == DECODER_QKV ? 1 : DECODER_COPIES) * s *
+                            (size_t)a->products[i].columns / 2);
+    a->words.out =
+        words_place(base, &at, DECODER_COPIES * s * (size_t)d->heads * size / 2);
+    a->words.parts = words_place(base, &at,
+                                 items * (size_t)(d->heads / d->kv_heads) * (size + 2));
+    for (int i = 0; i < DECODER_PRODUCTS; i++)
+        a->words.rest[i] = words_place(
+            base, &at,
+            a->products[i].cut > 0 ? s * (size_t)a->products[i].columns : 0);
+    a->epoch = (unsigned *)words_place(base, &at, 1);
+    return at;
+}
+
+static bool words_make(struct kernel_context *c, struct kernel_decoder_state *t,
+                       const struct kernel_decoder *d)
+{
+    size_t bytes = words_carve(&t->arrays, d, NULL, c->sms) * sizeof(uint64_t);
+    t->words = cuda__alloc(c, bytes);
+    if (!t->words)
+        return false;
+    cuda__zero(c, t->words, bytes);
+    words_carve(&t->arrays, d, t->words, c->sms);
+    return true;
+}
+
+/* Weights of 4 bits are known by their tensor maps. */
+static bool maps_make(struct kernel_context *c, struct kernel_decoder_state *t,
+                      const struct kernel_decoder *d, struct decoder_layer *layers)
+{
+    size_t bytes = (size_t)d->layers * DECODER_PRODUCTS * DECODER_MAPS;
+    char *maps = malloc(bytes), error[8];
+    t->maps = cuda__alloc(c, bytes);
+    bool done = maps && t->maps;
+    for (int i = 0; done && i < d->layers * DECODER_PRODUCTS; i++) {
+        const struct kernel_decoder_layer *l = &d->layer[i / DECODER_PRODUCTS];
+        const struct kernel_linear *all[] = {&l->qkv, &l->o, &l->gate_up, &l->down};
+        const struct kernel_linear *w = all[i % DECODER_PRODUCTS];
+        const struct kernel_q4 q = {w->n, w->k, w->group};
+        done = cuda__decoder_maps(maps + (size_t)i * DECODER_MAPS, &q, w->w);
+        layers[i / DECODER_PRODUCTS].weights[i % DECODER_PRODUCTS] =
+            (char *)t->maps + (size_t)i * DECODER_MAPS;
+    }
+    if (done) {
+        cuda__upload(c, t->maps, maps, bytes);
+        done = cuda__sync(c, error, sizeof error) == 0;
+    }
+    free(maps);
+    return done;
+}
+
+static bool layers_make(struct kernel_context *c, struct kernel_decoder_state *t,
+                        const struct kernel_decoder *d)
+{
+    size_t bytes = (size_t)d->layers * sizeof(struct decoder_layer);
+    struct decoder_layer *layers = calloc((size_t)d->layers, sizeof *layers);
+    char error[8];
+    t->layers = cuda__alloc(c, bytes);
+    bool done = layers && t->layers;
+    for (int i = 0; done && i < d->layers; i++) {
+        const struct kernel_decoder_layer *l = &d->layer[i];
+        layers[i] = (struct decoder_layer){
+            l->norm1, l->norm2, l->q_norm, l->k_norm,
+            {l->qkv.w, l->o.w, l->gate_up.w, l->down.w}, l->keys, l->values};
+    }
+    done = done && (!t->arrays.q4 || maps_make(c, t, d, layers));
+    if (done) {
+        cuda__upload(c, t->layers, layers, bytes);
+        done = cuda__sync(c, error, sizeof error) == 0;
+    }
+    free(layers);
+    t->arrays.layers = t->layers;
+    return done;
+}
+
+struct kernel_decoder_state *cuda__decoder_open(struct kernel_context *c,
+                                                const struct kernel_decoder *d)
+{
+    struct kernel_decoder_state *t = calloc(1, sizeof *t);
+    if (!t || !model_fits(c, d)) {
+        free(t);
+        return NULL;
+    }
+    arrays_fill(&t->arrays, d, c->sms);
+    t->size = d->size;
+    for (int s = 1; s <= DECODER_SEQUENCES; s++) {
+        t->stages[s] = stages_of(&t->arrays, d, s, c->shared);
+        t->input[s] = t->arrays.input;
+    }
+    if (t->stages[1] == 0 || !words_make(c, t, d) || !layers_make(c, t, d)) {
+        cuda__decoder_close(c, t);
+        return NULL;
+    }
+    return t;
+}
+
+void cuda__decoder_close(struct kernel_context *c, struct kernel_decoder_state *t)
+{
+    if (!t)
+        return;
+    cuda__free(c, t->layers);
+    cuda__free(c, t->maps);
+    cuda__free(c, t->words);
+    free(t);
+}
+
+bool cuda__decoder_fits(const struct kernel_decoder_state *t, int sequences)
+{
+    return sequences >= 1 && sequences <= DECODER_SEQUENCES && t->stages[sequences] > 0;
+}
+
+void cuda__decoder_run(struct kernel_context *c, const struct kernel_decoder_state *t,
+                       void *x, void *delta, const struct kernel_sequences *s)
+{
+    struct decoder_arrays a = t->arrays;
+    if (!cuda__decoder_fits(t, s->count) || s->tokens != s->count) {
+        cuda__fail(c, "decoder", "not so many sequences");
+        return;
+    }
+    a.s = *s;
+    a.x = x;
+    a.delta = delta;
+    a.stages = t->stages[s->count];
+    a.input = t->input[s->count];
+    cuda__decoder_launch(c, &a, t->size);
+}

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A step of few sequences through all layers as one kernel: what its host side and the
+ * kernel share. One block per multiprocessor stays for the whole step; decoder.cu says
+ * how they work together.
+ */
+#ifndef KERNELS_CUDA_DECODER_H
+#define KERNELS_CUDA_DECODER_H
+#include "cuda.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define DECODER_SEQUENCES 8    /* of a step at most */
+#define DECODER_SEQUENCES_Q4 4 /* with weights of 4 bits */
+#define DECODER_HEADS 8        /* query heads that share a key head, at most */
+#define DECODER_HIDDEN 6144    /* at most */
+
+#define DECODER_CONSUMERS 256  /* threads that compute; a warp more brings weights */
+#define DECODER_TEAMS 2        /* of warps, that take stages by turns */
+#define DECODER_MOST_STAGES 16 /* of the ring */
+#define DECODER_FLYING 4u      /* of them on their way at once, at most */
+#define DECODER_SUMS 16384     /* bytes: what warps leave of products, twice */
+#define DECODER_COPIES 2       /* of what all blocks read */
+/* Tokens of a chunk of attention: fewer are not worth adding it up; twice as many where
+ * more than two heads share a key head. */
+#define DECODER_CHUNK 256
+#define DECODER_CUT 4096  /* of k that is worth cutting in two */
+#define DECODER_GROUP 128 /* of weights of 4 bits: no other one */
+
+/* The products of a layer, in their order. */
+enum { DECODER_QKV, DECODER_O, DECODER_GATE_UP, DECODER_DOWN, DECODER_PRODUCTS };
+
+/* weights: rows of bf16; or, of 4 bits, two tensor maps: of the tiles and the scales. */
+struct decoder_layer {
+    const void *norm1, *norm2, *q_norm, *k_norm;
+    const void *weights[DECODER_PRODUCTS];
+    void *keys, *values;
+};
+
+/* A product's tiles: 8 rows, of gate and up 4 each; of 4 bits 16 rows, of gate and up
+ * 16 each. The first one is the block `first`'s, the next one the next one's, round and
+ * round. */
+struct decoder_product {
+    int tiles, k, first;
+    int columns; /* that it tells: of gate and up half of them */
+    int cut;     /* k goes in two parts, that from there on first, each with all tiles;
+                    0: whole */
+};
+
+/* What blocks tell each other: words of 8 bytes, see decoder_words.cuh. */
+struct decoder_words {
+    uint64_t *told[DECODER_PRODUCTS]; /* by each product: [copies][sequences, columns / 2],
+                                         one copy of the first one */
+    uint64_t *out;                    /* by attention, likewise */
+    uint64_t *parts;                  /* [items, heads, size + 2] floats */
+    uint64_t *rest[DECODER_PRODUCTS]; /* [sequences, columns] floats: of k from cut on */
+};
+
+struct decoder_arrays {
+    const struct decoder_layer *layers;
+    int layer_count, hidden, inner, heads, kv_heads, group; /* group: of query heads */
+    float epsilon, scale;
+    const float *cosine, *sine;
+    struct decoder_product products[DECODER_PRODUCTS];
+    struct decoder_words words;
+    unsigned *epoch; /* that the last step ended with; blocks that have ended */
+    struct kernel_sequences s;
+    void *x, *delta;
+    bool q4;
+    int stages;           /* of the ring */
+    unsigned input, ones; /* bytes of a product's input and of its sums by groups */
+};
+
+/* Bytes of the attention's scratch in shared memory. */
+unsigned cuda__decoder_scratch(int heads, int size);
+/* Bytes of a stage of the ring, and of a row of k as a product's input. */
+unsigned cuda__decoder_stage(bool q4);
+unsigned cuda__decoder_row(int64_t k, bool q4);
+/* Bytes of shared memory beside the ring; but for the stages, a is complete. */
+unsigned cuda__decoder_beside(const struct decoder_arrays *a);
+#define DECODER_MAPS 256 /* bytes of a product's two tensor maps */
+/* Makes them in host memory; false when the driver does not. */
+bool cuda__decoder_maps(void *ret, const struct kernel_q4 *w, const void *packed);
+void cuda__decoder_launch(struct kernel_context *c, const struct decoder_arrays *a,
+                          int size);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,672 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Attention of the decoder: an item is one key head of a chunk of one sequence's
+ * context. Its block norms and turns the item's heads, writes the new key and value to
+ * the cache, and its warps take blocks of the cache by turns, from memory straight to
+ * registers. Chunks of a sequence are added up by the blocks that had them, each a part
+ * of the columns, in the order of the chunks.
+ *
+ * Scores: queries (of up to 8 heads) are the first operand of mma.sync, keys the
+ * second, a lane having 8 elements in a row of both. Values are the first operand of
+ * the second product, dims its rows, and the scores as they are the second one.
+ */
+#ifndef KERNELS_CUDA_DECODER_ATTENTION_CUH
+#define KERNELS_CUDA_DECODER_ATTENTION_CUH
+#include "decoder_product.cuh"
+#include "decoder_words.cuh"
+
+#define ATTENTION_WARPS (DECODER_CONSUMERS / 32)
+#define ATTENTION_BLOCKS 128 /* of the cache, whose numbers are kept */
+
+/* What it takes of shared memory. */
+template <int SIZE> struct attention_space {
+    static constexpr int ROW = SIZE * 2 + 64; /* of a query; rows meet in no bank */
+    static constexpr int KEY = DECODER_HEADS * ROW, VALUE = KEY + SIZE * 2;
+    static constexpr int ENDS = VALUE + SIZE * 2; /* float2 [warps][heads] */
+    static constexpr int SUMS = ENDS + ATTENTION_WARPS * DECODER_HEADS * 8;
+};
+/* The chunks of all sequences, the same for all layers and blocks. */
+struct attention_item {
+    int sequence, kv, part, parts;
+    int begin, end; /* blocks of the cache */
+};
+struct attention_plan {
+    attention_item mine; /* the block's first one, if it has one */
+    int32_t blocks[ATTENTION_BLOCKS]; /* its first blocks of the cache */
+    int context[DECODER_SEQUENCES], position[DECODER_SEQUENCES],
+        slot[DECODER_SEQUENCES];
+    int first[DECODER_SEQUENCES + 1]; /* items before a sequence's */
+};
+
+__device__ __forceinline__ attention_item attention_find(const attention_plan &p,
+                                                         const decoder_arrays &a,
+                                                         int item)
+{
+    attention_item i;
+    i.sequence = 0;
+    while (item >= p.first[i.sequence + 1])
+        i.sequence++;
+    int in = item - p.first[i.sequence];
+    i.parts = (p.first[i.sequence + 1] - p.first[i.sequence]) / a.kv_heads;
+    i.part = in / a.kv_heads;
+    i.kv = in % a.kv_heads;
+    int blocks = (p.context[i.sequence] + KERNEL_BLOCK - 1) / KERNEL_BLOCK;
+    i.begin = blocks * i.part / i.parts;
+    i.end = blocks * (i.part + 1) / i.parts;
+    return i;
+}
+
+/* Thread `thread` of so many keeps the item's first numbers. */
+__device__ __forceinline__ void attention_keep(attention_plan &p, const decoder_arrays &a,
+                                               const attention_item &i, int thread,
+                                               int threads)
+{
+    const int32_t *blocks = a.s.blocks + (int64_t)i.sequence * a.s.stride + i.begin;
+    int count = min(i.end - i.begin, ATTENTION_BLOCKS);
+    for (int n = thread; n < count; n += threads)
+        p.blocks[n] = blocks[n];
+}
+
+__device__ __forceinline__ void attention_plan_make(attention_plan &p,
+                                                    const decoder_arrays &a)
+{
+    int total = 0;
+    for (int s = 0; s < a.s.count; s++) {
+        p.context[s] = a.s.context[s];
+        p.position[s] = a.s.positions[s];
+        p.slot[s] = a.s.slots[s];
+        total += p.context[s];
+    }
+    int chunks = max(1, (int)gridDim.x / a.kv_heads - (a.s.count - 1));
+    int length = max(a.group > 2 ? 2 * DECODER_CHUNK : DECODER_CHUNK, (total + chunks - 1) / chunks);
+    p.first[0] = 0;
+    for (int s = 0; s < a.s.count; s++)
+        p.first[s + 1] = p.first[s] +
+                         max(1, (p.context[s] + length - 1) / length) * a.kv_heads;
+    int mine = (int)(gridDim.x - 1 - blockIdx.x);
+    if (mine < p.first[a.s.count])
+        p.mine = attention_find(p, a, mine);
+}
+
+/* --- a block of the cache in a warp's registers --- */
+
+template <int SIZE> struct attention_keys {
+    uint4 of[2][SIZE / 32]; /* tokens g and g + 8: elements 32 j + 8 t on */
+};
+template <int SIZE> struct attention_values {
+    uint4 of[4][SIZE / 64]; /* tokens of attention_token: elements 64 j + 8 g on */
+};
+__device__ __forceinline__ int attention_token(int i)
+{
+    return (int)(threadIdx.x & 3) * 2 + (i & 1) + (i >> 1) * 8;
+}
+
+/* Of a block's first `old` tokens; zeros are the others. */
+template <int SIZE>
+__device__ __forceinline__ void attention_load(attention_keys<SIZE> &k, const bf16 *from,
+                                               int old)
+{
+    int g = (threadIdx.x & 31) / 4, t = threadIdx.x % 4;
+#pragma unroll
+    for (int i = 0; i < 2; i++)
+#pragma unroll
+        for (int j = 0; j < SIZE / 32; j++)
+            k.of[i][j] = i * 8 + g < old
+                             ? *(const uint4 *)(from + (i * 8 + g) * SIZE + j * 32 + t * 8)
+                             : make_uint4(0, 0, 0, 0);
+}
+template <int SIZE>
+__device__ __forceinline__ void attention_load(attention_values<SIZE> &v,
+                                               const bf16 *from, int old)
+{
+    int g = (threadIdx.x & 31) / 4;
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+#pragma unroll
+        for (int j = 0; j < SIZE / 64; j++)
+            v.of[i][j] = attention_token(i) < old
+                             ? *(const uint4 *)(from + attention_token(i) * SIZE + j * 64 +
+                                                g * 8)
+                             : make_uint4(0, 0, 0, 0);
+}
+
+/* Puts the step's own token into its place. */
+template <int SIZE>
+__device__ __forceinline__ void attention_patch(attention_keys<SIZE> &k, unsigned scratch,
+                                                int token)
+{
+    int g = (threadIdx.x & 31) / 4, t = threadIdx.x % 4;
+#pragma unroll
+    for (int i = 0; i < 2; i++)
+#pragma unroll
+        for (int j = 0; j < SIZE / 32; j++)
+            if (i * 8 + g == token)
+                k.of[i][j] = shared_load16(scratch + attention_space<SIZE>::KEY +
+                                           (unsigned)(j * 64 + t * 16));
+}
+template <int SIZE>
+__device__ __forceinline__ void attention_patch(attention_values<SIZE> &v,
+                                                unsigned scratch, int token)
+{
+    int g = (threadIdx.x & 31) / 4;
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+#pragma unroll
+        for (int j = 0; j < SIZE / 64; j++)
+            if (attention_token(i) == token)
+                v.of[i][j] = shared_load16(scratch + attention_space<SIZE>::VALUE +
+                                           (unsigned)(j * 128 + g * 16));
+}
+
+/* --- a warp's sums --- */
+
+template <int SIZE> struct attention_sums {
+    float o[SIZE / 16][4]; /* [i]: dims of attention_store, of heads 2t, 2t + 1 */
+    float most, sum;       /* of head g: largest score, sum */
+};
+
+__device__ __forceinline__ float quad_max(float x)
+{
+    x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 1));
+    return fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 2));
+}
+__device__ __forceinline__ float quad_sum(float x)
+{
+    x += __shfl_xor_sync(0xffffffffu, x, 1);
+    return x + __shfl_xor_sync(0xffffffffu, x, 2);
+}
+
+/* Scores of head g with tokens 8 i + 2t and 2t + 1. */
+template <int SIZE>
+__device__ __forceinline__ void attention_scores(float (*scores)[2],
+                                                 const attention_keys<SIZE> &k,
+                                                 unsigned scratch, bool there)
+{
+    int lane = threadIdx.x & 31;
+    float s[2][2][4] = {};
+#pragma unroll
+    for (int j = 0; j < SIZE / 32; j++) {
+        uint4 q = make_uint4(0, 0, 0, 0);
+        if (there)
+            q = shared_load16(scratch + (unsigned)(lane / 4 * attention_space<SIZE>::ROW +
+                                                   j * 64 + lane % 4 * 16));
+        unsigned low[4] = {q.x, 0, q.y, 0}, high[4] = {q.z, 0, q.w, 0};
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            mma(s[i][0], low, k.of[i][j].x, k.of[i][j].y);
+            mma(s[i][1], high, k.of[i][j].z, k.of[i][j].w);
+        }
+    }
+#pragma unroll
+    for (int i = 0; i < 2; i++)
+#pragma unroll
+        for (int e = 0; e < 2; e++)
+            scores[i][e] = s[i][0][e] + s[i][1][e];
+}
+
+/* The probabilities as the second operand; what was summed before is scaled. */
+template <int SIZE>
+__device__ __forceinline__ void attention_soften(unsigned p[2], attention_sums<SIZE> &all,
+                                                 float (*scores)[2], int left,
+                                                 float factor)
+{
+    int lane = threadIdx.x & 31, t = lane % 4;
+    float now = all.most, part = 0.0f;
+#pragma unroll
+    for (int i = 0; i < 2; i++)
+#pragma unroll
+        for (int e = 0; e < 2; e++) {
+            if (i * 8 + 2 * t + e >= left)
+                scores[i][e] = -INFINITY;
+            now = fmaxf(now, scores[i][e]);
+        }
+    now = quad_max(now);
+    float shift = now * factor, rescale = exp2_fast(all.most * factor - shift);
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+        float x = exp2_fast(scores[i][0] * factor - shift);
+        float y = exp2_fast(scores[i][1] * factor - shift);
+        part += x + y;
+        p[i] = pack2(x, y);
+    }
+    all.most = now;
+    all.sum = all.sum * rescale + part;
+    float scale[2] = {__shfl_sync(0xffffffffu, rescale, t * 8),
+                      __shfl_sync(0xffffffffu, rescale, t * 8 + 4)};
+#pragma unroll
+    for (int i = 0; i < SIZE / 16; i++)
+#pragma unroll
+        for (int e = 0; e < 4; e++)
+            all.o[i][e] *= scale[e & 1];
+}
+
+/* Element i of the eight that two lanes' chunks have. */
+template <int I> __device__ __forceinline__ unsigned pair_of(uint4 a, uint4 b)
+{
+    unsigned x = I / 2 == 0 ? a.x : I / 2 == 1 ? a.y : I / 2 == 2 ? a.z : a.w;
+    unsigned y = I / 2 == 0 ? b.x : I / 2 == 1 ? b.y : I / 2 == 2 ? b.z : b.w;
+    return __byte_perm(x, y, I % 2 ? 0x7632 : 0x5410);
+}
+
+/* Rows g and g + 8 of product I are dims 8 g + I and 64 + 8 g + I; heads of 64: 8 g + I
+ * and 8 g + 4 + I. */
+template <int SIZE, int I>
+__device__ __forceinline__ void attention_add(attention_sums<SIZE> &all,
+                                              const attention_values<SIZE> &v,
+                                              const unsigned p[2])
+{
+    constexpr int HIGH = SIZE == 128 ? I : I + 4, LAST = SIZE / 64 - 1;
+    unsigned a[4] = {pair_of<I>(v.of[0][0], v.of[1][0]),
+                     pair_of<HIGH>(v.of[0][LAST], v.of[1][LAST]),
+                     pair_of<I>(v.of[2][0], v.of[3][0]),
+                     pair_of<HIGH>(v.of[2][LAST], v.of[3][LAST])};
+    mma(all.o[I], a, p[0], p[1]);
+    if constexpr (I + 1 < SIZE / 16)
+        attention_add<SIZE, I + 1>(all, v, p);
+}
+
+/* What the warp has to shared memory: [warp][heads][SIZE] sums, and their ends. */
+template <int SIZE>
+__device__ __forceinline__ void attention_leave(const attention_sums<SIZE> &all,
+                                                unsigned char *scratch, int heads,
+                                                float factor)
+{
+    using space = attention_space<SIZE>;
+    int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane / 4, t = lane % 4;
+    float total = quad_sum(all.sum);
+    if (t == 0 && g < heads)
+        ((float2 *)(scratch + space::ENDS))[warp * DECODER_HEADS + g] =
+            make_float2(all.most * factor, total);
+    float *o = (float *)(scratch + space::SUMS) + warp * heads * SIZE;
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        if (2 * t + h >= heads)
+            continue;
+        float4 *to = (float4 *)(o + (2 * t + h) * SIZE + 8 * g);
+#pragma unroll
+        for (int i = 0; i < SIZE / 16; i += 4) {
+            to[i / 4] = make_float4(all.o[i][h], all.o[i + 1][h], all.o[i + 2][h],
+                                    all.o[i + 3][h]);
+            to[SIZE == 128 ? 16 + i / 4 : 1] =
+                make_float4(all.o[i][2 + h], all.o[i + 1][2 + h], all.o[i + 2][2 + h],
+                            all.o[i + 3][2 + h]);
+        }
+    }
+}
+
+/* --- the item's heads: a warp takes one --- */
+
+struct attention_head {
+    const uint64_t *from;
+    const bf16 *weight; /* of its norm, or NULL */
+    bool turn;          /* rotary positions */
+    unsigned *to;       /* shared memory */
+    unsigned *kept;     /* the same to the cache, or NULL */
+};
+
+/* The same arithmetic as paged_rope.cu's. A lane has elements 2 * lane on, and those
+ * half a head further. */
+template <int SIZE>
+__device__ __forceinline__ void attention_turn(const decoder_arrays &a,
+                                               const attention_head &h, int position,
+                                               unsigned epoch)
+{
+    constexpr int HALF = SIZE / 2;
+    int lane = threadIdx.x & 31, j = lane * 2;
+    float2 cosine = make_float2(1.0f, 1.0f), sine = make_float2(0.0f, 0.0f);
+    float2 u = make_float2(0.0f, 0.0f), v = u, wu = u, wv = u;
+    if (j < HALF) {
+        if (h.turn) {
+            cosine = *(const float2 *)(a.cosine + (int64_t)position * HALF + j);
+            sine = *(const float2 *)(a.sine + (int64_t)position * HALF + j);
+        }
+        if (h.weight) {
+            wu = unpack2(*(const unsigned *)(h.weight + j));
+            wv = unpack2(*(const unsigned *)(h.weight + HALF + j));
+        }
+        u = unpack2(word_wait(h.from + lane, epoch));
+        v = unpack2(word_wait(h.from + HALF / 2 + lane, epoch));
+    }
+    if (h.weight) {
+        float squares = warp_sum(u.x * u.x + u.y * u.y + v.x * v.x + v.y * v.y);
+        float inverse = rsqrtf(squares / (float)SIZE + a.epsilon);
+        u = make_float2(u.x * inverse * wu.x, u.y * inverse * wu.y);
+        v = make_float2(v.x * inverse * wv.x, v.y * inverse * wv.y);
+    }
+    if (j >= HALF)
+        return;
+    unsigned low = pack2(u.x * cosine.x - v.x * sine.x, u.y * cosine.y - v.y * sine.y);
+    unsigned high = pack2(v.x * cosine.x + u.x * sine.x, v.y * cosine.y + u.y * sine.y);
+    h.to[lane] = low;
+    h.to[HALF / 2 + lane] = high;
+    if (h.kept) {
+        h.kept[lane] = low;
+        h.kept[HALF / 2 + lane] = high;
+    }
+}
+
+/* Queries of the item; and, where the chunk ends with it, the step's own token. */
+template <int SIZE>
+__device__ __forceinline__ void
+attention_heads(const decoder_arrays &a, const decoder_layer &layer,
+                const attention_plan &p, const attention_item &i, unsigned char *scratch,
+                unsigned epoch)
+{
+    using space = attention_space<SIZE>;
+    int s = i.sequence, slot = p.slot[s];
+    int count = a.group + (i.part == i.parts - 1 ? 2 : 0);
+#pragma unroll 1
+    for (int n = (int)(threadIdx.x >> 5); n < count; n += ATTENTION_WARPS) {
+        bool query = n < a.group, key = n == a.group;
+        int head = query ? i.kv * a.group + n : a.heads + (key ? 0 : a.kv_heads) + i.kv;
+        attention_head h = {
+            a.words.told[DECODER_QKV] +
+                ((int64_t)s * (a.heads + 2 * a.kv_heads) + head) * (SIZE / 2),
+            (const bf16 *)layer.q_norm, true,
+            (unsigned *)(scratch + n * space::ROW), nullptr};
+        if (!query) {
+            void *cache = key ? layer.keys : layer.values;
+            int64_t at = ((int64_t)(slot / KERNEL_BLOCK) * a.kv_heads + i.kv) *
+                             KERNEL_BLOCK +
+                         slot % KERNEL_BLOCK;
+            h.weight = key ? (const bf16 *)layer.k_norm : nullptr;
+            h.turn = key;
+            h.to = (unsigned *)(scratch + (key ? space::KEY : space::VALUE));
+            h.kept = slot >= 0 ? (unsigned *)((bf16 *)cache + at * SIZE) : nullptr;
+        }
+        attention_turn<SIZE>(a, h, p.position[s], epoch);
+    }
+}
+
+/* --- what comes out --- */
+
+/* The warps' sums of two elements of a head: the largest score into most, the sum of
+ * probabilities into total. */
+template <int SIZE>
+__device__ __forceinline__ float2 attention_merge(const unsigned char *scratch, int warps,
+                                                  int heads, int head, int j,
+                                                  float *most, float *total)
+{
+    using space = attention_space<SIZE>;
+    const float2 *ends = (const float2 *)(scratch + space::ENDS) + head;
+    const float *o = (const float *)(scratch + space::SUMS) + head * SIZE + j;
+    float2 all = make_float2(0.0f, 0.0f), end[ATTENTION_WARPS];
+    *most = -INFINITY, *total = 0.0f;
+#pragma unroll
+    for (int w = 0; w < ATTENTION_WARPS; w++) {
+        if (w < warps)
+            end[w] = ends[w * DECODER_HEADS];
+        else
+            end[w] = make_float2(-INFINITY, 0.0f);
+        *most = fmaxf(*most, end[w].x);
+    }
+#pragma unroll
+    for (int w = 0; w < ATTENTION_WARPS; w++) {
+        if (w >= warps)
+            continue;
+        float2 v = *(const float2 *)(o + w * heads * SIZE);
+        float factor = exp2_fast(end[w].x - *most);
+        all.x += v.x * factor;
+        all.y += v.y * factor;
+        *total += end[w].y * factor;
+    }
+    return all;
+}
+
+/* Word `at` of the item's, to all copies. */
+template <int SIZE>
+__device__ __forceinline__ void attention_put(const decoder_arrays &a,
+                                              const attention_item &i, int at, float2 all,
+                                              float total, unsigned epoch)
+{
+    int head = i.kv * a.group + at / (SIZE / 2), row = a.heads * (SIZE / 2);
+    unsigned data = total > 0.0f ? pack2(all.x / total, all.y / total) : 0;
+    uint64_t *to = a.words.out + i.sequence * row + head * (SIZE / 2) + at % (SIZE / 2);
+#pragma unroll
+    for (int c = 0; c < DECODER_COPIES; c++)
+        word_put(to + c * a.s.count * row, data, epoch);
+}
+/* Of a chunk: first the ends of each head, then its sums. */
+template <int SIZE>
+__device__ __forceinline__ uint64_t *attention_part(const decoder_arrays &a, int item,
+                                                    int head)
+{
+    return a.words.parts +
+           ((int64_t)item * a.group + head) * (SIZE + 2);
+}
+
+template <int SIZE>
+__device__ __forceinline__ void attention_tell(const decoder_arrays &a,
+                                               const attention_item &i, int item,
+                                               const unsigned char *scratch, int warps,
+                                               unsigned epoch)
+{
+    int heads = a.group;
+#pragma unroll 1
+    for (int at = (int)threadIdx.x; at < heads * SIZE / 2; at += DECODER_CONSUMERS) {
+        int head = at / (SIZE / 2), j = at % (SIZE / 2) * 2;
+        float most, total;
+        float2 all =
+            attention_merge<SIZE>(scratch, warps, heads, head, j, &most, &total);
+        if (i.parts == 1) {
+            attention_put<SIZE>(a, i, at, all, total, epoch);
+            continue;
+        }
+        uint64_t *part = attention_part<SIZE>(a, item, head);
+        word_put(part + 2 + j, __float_as_uint(all.x), epoch);
+        word_put(part + 3 + j, __float_as_uint(all.y), epoch);
+        if (j == 0) {
+            word_put(part, __float_as_uint(most), epoch);
+            word_put(part + 1, __float_as_uint(total), epoch);
+        }
+    }
+}
+
+/* Two elements of a head, as some chunks have them. */
+struct attention_some {
+    float most, total;
+    float2 sum;
+};
+__device__ __forceinline__ void attention_add_some(attention_some &a,
+                                                   const attention_some &b)
+{
+    float now = fmaxf(a.most, b.most);
+    float old = a.most > -INFINITY ? exp2_fast(a.most - now) : 0.0f;
+    float fresh = b.most > -INFINITY ? exp2_fast(b.most - now) : 0.0f;
+    a.most = now;
+    a.total = a.total * old + b.total * fresh;
+    a.sum.x = a.sum.x * old + b.sum.x * fresh;
+    a.sum.y = a.sum.y * old + b.sum.y * fresh;
+}
+
+/* The block's share of a sequence's chunks together: some lanes take two elements of a
+ * head, and chunks by turns. */
+template <int SIZE>
+__device__ __forceinline__ void attention_join(const decoder_arrays &a,
+                                               const attention_item &i, int item,
+                                               unsigned epoch)
+{
+    int all = a.group * SIZE / 2, share = (all + i.parts - 1) / i.parts, lanes = 8;
+    while (lanes > 1 && lanes * share > DECODER_CONSUMERS)
+        lanes /= 2;
+    int lane = (int)threadIdx.x % lanes, end = min(share * (i.part + 1), all);
+#pragma unroll 1
+    for (int base = share * i.part; base < end; base += DECODER_CONSUMERS / lanes) {
+        int at = base + (int)threadIdx.x / lanes;
+        int head = at / (SIZE / 2), j = at % (SIZE / 2) * 2;
+        attention_some sum = {-INFINITY, 0.0f, {0.0f, 0.0f}};
+#pragma unroll 1
+        for (int part = lane; part < i.parts && at < end; part += lanes) {
+            uint2 v[2];
+            words_wait<2>(v,
+                          attention_part<SIZE>(
+                              a, item + (part - i.part) * a.kv_heads, head),
+                          2 + j, 2, epoch);
+            attention_add_some(sum, {__uint_as_float(v[0].x),
+                                     __uint_as_float(v[0].y),
+                                     {__uint_as_float(v[1].x), __uint_as_float(v[1].y)}});
+        }
+        __syncwarp();
+#pragma unroll 1
+        for (int step = 1; step < lanes; step *= 2) {
+            attention_some other = {__shfl_xor_sync(0xffffffffu, sum.most, step),
+                                    __shfl_xor_sync(0xffffffffu, sum.total, step),
+                                    {__shfl_xor_sync(0xffffffffu, sum.sum.x, step),
+                                     __shfl_xor_sync(0xffffffffu, sum.sum.y, step)}};
+            /* The lower lane's come first for both. */
+            bool low = (lane & step) == 0;
+            attention_some first = sum;
+            if (!low) {
+                first = other;
+                other = sum;
+            }
+            attention_add_some(first, other);
+            sum = first;
+        }
+        if (lane == 0 && at < end)
+            attention_put<SIZE>(a, i, at, sum.sum, sum.total, epoch);
+    }
+}
+
+/* --- an item, and all of a block's --- */
+
+/* A warp's blocks of the cache, and what to do with one. */
+template <int SIZE> struct attention_walk {
+    const bf16 *keys, *values; /* of the key head in block 0 */
+    const int32_t *blocks, *kept; /* numbers; those that are kept */
+    int64_t stride;
+    int begin, own, heads; /* begin: of those kept; own: the step's own token */
+    unsigned scratch;
+    float factor;
+    attention_keys<SIZE> k;
+    attention_values<SIZE> v;
+
+    __device__ __forceinline__ int64_t place(int at, bool some)
+    {
+        if (!some)
+            return 0;
+        return (at - begin < ATTENTION_BLOCKS ? kept[at - begin] : blocks[at]) * stride;
+    }
+    __device__ __forceinline__ void load_keys(int at, bool some)
+    {
+        attention_load<SIZE>(k, keys + place(at, some),
+                             some ? own - at * KERNEL_BLOCK : 0);
+    }
+    __device__ __forceinline__ void load_values(int at, bool some)
+    {
+        attention_load<SIZE>(v, values + place(at, some),
+                             some ? own - at * KERNEL_BLOCK : 0);
+    }
+    __device__ __forceinline__ void score(float (*scores)[2], int at)
+    {
+        attention_patch<SIZE>(k, scratch, own - at * KERNEL_BLOCK);
+        attention_scores<SIZE>(scores, k, scratch, (int)(threadIdx.x & 31) / 4 < heads);
+    }
+    __device__ __forceinline__ void add(attention_sums<SIZE> &all, float (*scores)[2],
+                                        int at)
+    {
+        unsigned weights[2];
+        int token = own - at * KERNEL_BLOCK;
+        attention_soften<SIZE>(weights, all, scores, token + 1, factor);
+        attention_patch<SIZE>(v, scratch, token);
+        attention_add<SIZE, 0>(all, v, weights);
+    }
+};
+
+/* The first block is asked for before the heads are there. */
+template <int SIZE>
+__device__ __forceinline__ void attention_chunk(const decoder_arrays &a,
+                                                const decoder_layer &layer,
+                                                const attention_plan &p,
+                                                const attention_item &i, int item,
+                                                unsigned char *scratch, unsigned epoch)
+{
+    int heads = a.group, at = i.begin + (int)(threadIdx.x >> 5);
+    int64_t head = (int64_t)i.kv * KERNEL_BLOCK * SIZE;
+    attention_walk<SIZE> w;
+    w.keys = (const bf16 *)layer.keys + head;
+    w.values = (const bf16 *)layer.values + head;
+    w.blocks = a.s.blocks + (int64_t)i.sequence * a.s.stride;
+    w.kept = p.blocks;
+    w.begin = i.begin;
+    w.stride = (int64_t)a.kv_heads * KERNEL_BLOCK * SIZE;
+    w.own = p.context[i.sequence] - 1;
+    w.heads = heads;
+    w.scratch = shared_address(scratch);
+    w.factor = a.scale * LOG2E;
+    w.load_keys(at, at < i.end);
+    w.load_values(at, at < i.end);
+    /* Of padding, too: who waits for nothing could be a layer ahead of those who read. */
+    attention_heads<SIZE>(a, layer, p, i, scratch, epoch);
+    consumers_sync();
+    if (at < i.end) {
+        attention_sums<SIZE> all = {};
+        all.most = -INFINITY;
+#pragma unroll 1
+        for (int next = at + ATTENTION_WARPS;; next += ATTENTION_WARPS) {
+            float scores[2][2];
+            w.score(scores, at);
+            w.load_keys(next, next < i.end);
+            w.add(all, scores, at);
+            w.load_values(next, next < i.end);
+            at = next;
+            if (at >= i.end)
+                break;
+        }
+        attention_leave<SIZE>(all, scratch, heads, w.factor);
+    }
+    consumers_sync();
+    attention_tell<SIZE>(a, i, item, scratch, min(ATTENTION_WARPS, i.end - i.begin), epoch);
+}
+
+/* Asks for what the block's first item will look at, into the second level's cache. */
+template <int SIZE>
+__device__ __forceinline__ void attention_near(const decoder_arrays &a,
+                                               const decoder_layer &layer,
+                                               const attention_plan &p)
+{
+    if ((int)(gridDim.x - 1 - blockIdx.x) >= p.first[a.s.count])
+        return;
+    const attention_item &i = p.mine;
+    int count = min(i.end - i.begin, 4 * ATTENTION_WARPS);
+#pragma unroll 1
+    for (int n = (int)(threadIdx.x >> 5); n < count; n += ATTENTION_WARPS) {
+        int64_t line = ((int64_t)p.blocks[n] * a.kv_heads + i.kv) * KERNEL_BLOCK * SIZE +
+                       (threadIdx.x & 31) * (SIZE / 2);
+        bring_near((const bf16 *)layer.keys + line);
+        bring_near((const bf16 *)layer.values + line);
+    }
+}
+
+/* Items go to the last blocks first: those have the fewest tiles. */
+template <int SIZE>
+__device__ __forceinline__ void attention_run(const decoder_arrays &a,
+                                              const decoder_layer &layer,
+                                              attention_plan &p, unsigned char *scratch,
+                                              unsigned epoch)
+{
+    int items = p.first[a.s.count], first = (int)(gridDim.x - 1 - blockIdx.x);
+    if (first >= items)
+        return;
+    attention_item i = p.mine;
+#pragma unroll 1
+    for (int item = first; item < items; item += (int)gridDim.x) {
+        consumers_sync(); /* the scratch is free */
+        if (first + (int)gridDim.x < items) { /* there are several: numbers change */
+            i = attention_find(p, a, item);
+            attention_keep(p, a, i, (int)threadIdx.x, DECODER_CONSUMERS);
+            consumers_sync();
+        }
+        attention_chunk<SIZE>(a, layer, p, i, item, scratch, epoch);
+    }
+    consumers_sync();
+#pragma unroll 1
+    for (int item = first; item < items; item += (int)gridDim.x) {
+        if (item != first || first + (int)gridDim.x < items)
+            i = attention_find(p, a, item);
+        if (i.parts > 1)
+            attention_join<SIZE>(a, i, item, epoch);
+    }
+}
+
+#endif

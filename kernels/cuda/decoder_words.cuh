@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * How blocks of one kernel tell each other results: a word of 8 bytes holds four bytes
+ * of data and the epoch they belong to, written and read as one. Who waits for a word
+ * reads it until its epoch is the one of this layer of this step. No barrier and no
+ * fence is needed, and data arrive with the first look that finds them.
+ *
+ * A word may be written again, for the next layer, when all who read it are known to
+ * have read it. That is so: each block waits for all of a phase's words before it
+ * writes one of the next phase, and a layer has several phases.
+ */
+#ifndef KERNELS_CUDA_DECODER_WORDS_CUH
+#define KERNELS_CUDA_DECODER_WORDS_CUH
+#include "decoder.h"
+#include "device.cuh"
+
+/* Looks for a word after which something is broken; some seconds. */
+#define WORDS_PATIENCE (1 << 23)
+
+__device__ __forceinline__ void word_put(uint64_t *to, unsigned data, unsigned epoch)
+{
+    uint64_t word = (uint64_t)epoch << 32 | data;
+    asm volatile("st.relaxed.gpu.global.b64 [%0], %1;" ::"l"(to), "l"(word) : "memory");
+}
+
+/* What all blocks read is written to several places, so that no part of the second
+ * level's cache has to serve them all: word i of copy c is at c * all + i. */
+__device__ __forceinline__ int words_copy()
+{
+    return (int)blockIdx.x % DECODER_COPIES;
+}
+
+__device__ __forceinline__ uint64_t word_look(const uint64_t *from)
+{
+    uint64_t word;
+    asm volatile("ld.relaxed.gpu.global.b64 %0, [%1];"
+                 : "=l"(word)
+                 : "l"(from)
+                 : "memory");
+    return word;
+}
+__device__ __forceinline__ unsigned word_wait(const uint64_t *from, unsigned epoch)
+{
+    for (int looks = 0;; looks++) {
+        uint64_t word = word_look(from);
+        if ((unsigned)(word >> 32) == epoch)
+            return (unsigned)word;
+        if (looks == WORDS_PATIENCE)
+            __trap();
+    }
+}
+
+/* Two words, each of them whole. */
+__device__ __forceinline__ ulonglong2 words_look(const uint64_t *from)
+{
+    ulonglong2 v;
+    asm volatile("ld.relaxed.gpu.global.v2.b64 {%0, %1}, [%2];"
+                 : "=l"(v.x), "=l"(v.y)
+                 : "l"(from)
+                 : "memory");
+    return v;
+}
+__device__ __forceinline__ bool words_there(ulonglong2 v, unsigned epoch)
+{
+    return (unsigned)(v.x >> 32) == epoch && (unsigned)(v.y >> 32) == epoch;
+}
+
+/* Waits for U pairs of words at from + u * stride, those of them that are `wanted`. */
+template <int U>
+__device__ __forceinline__ void words_wait(uint2 (&data)[U], const uint64_t *from,
+                                           int stride, int wanted, unsigned epoch)
+{
+    bool there = false;
+    for (int looks = 0; !there; looks++) {
+        ulonglong2 v[U];
+        there = true;
+#pragma unroll
+        for (int u = 0; u < U; u++)
+            v[u] = u < wanted ? words_look(from + u * stride) : make_ulonglong2(0, 0);
+#pragma unroll
+        for (int u = 0; u < U; u++) {
+            there = there && (u >= wanted || words_there(v[u], epoch));
+            data[u] = make_uint2((unsigned)v[u].x, (unsigned)v[u].y);
+        }
+        if (looks == WORDS_PATIENCE)
+            __trap();
+    }
+}
+
+/* Waits for a pair that is the same for the warp. Most of the waiting is done so: looks
+ * at all that is wanted would hold up those who write it. */
+__device__ __forceinline__ void words_first(const uint64_t *from, unsigned epoch)
+{
+    for (int looks = 0; !words_there(words_look(from), epoch); looks++)
+        if (looks == WORDS_PATIENCE)
+            __trap();
+}
+
+/* use(i, data) of pairs thread, thread + threads, …, as they come; U of them at once. */
+template <int U, typename F>
+__device__ __forceinline__ void words_take(const uint64_t *from, int pairs,
+                                           unsigned epoch, F use)
+{
+#pragma unroll 1
+    for (int at = (int)threadIdx.x; at < pairs; at += U * DECODER_CONSUMERS) {
+        uint2 data[U];
+        words_first(from + 2 * (at - (int)(threadIdx.x & 31)), epoch);
+        int wanted = (pairs - at + DECODER_CONSUMERS - 1) / DECODER_CONSUMERS;
+        words_wait<U>(data, from + 2 * at, 2 * DECODER_CONSUMERS, wanted, epoch);
+#pragma unroll
+        for (int u = 0; u < U; u++)
+            if (u < wanted)
+                use(at + u * DECODER_CONSUMERS, data[u]);
+    }
+}
+
+#endif

@@ -98,11 +98,10 @@ static int64_t longest_row(const struct kernel_decoder *d)
 }
 
 /* Bytes of the largest input of a product, or of attention's scratch. */
-static unsigned input_bytes(const struct decoder_arrays *a, const struct kernel_decoder *d,
-                            int sequences)
+static unsigned input_bytes(const struct decoder_arrays *a,
+                            const struct kernel_decoder *d, int sequences)
 {
-    unsigned rows =
-        (unsigned)sequences * cuda__decoder_row(longest_row(d), a->q4);
+    unsigned rows = (unsigned)sequences * cuda__decoder_row(longest_row(d), a->q4);
     unsigned scratch = cuda__decoder_scratch(d->heads / d->kv_heads, d->size);
     /* What warps leave of products is behind, and not in use then. */
     scratch = scratch > DECODER_SUMS ? scratch - DECODER_SUMS : 0;
@@ -141,18 +140,16 @@ static size_t words_carve(struct decoder_arrays *a, const struct kernel_decoder 
     size_t at = 0, size = (size_t)d->size;
     size_t items = (size_t)blocks + s * (size_t)d->kv_heads;
     for (int i = 0; i < DECODER_PRODUCTS; i++)
-        a->words.told[i] =
-            words_place(base, &at,
-                        (i == DECODER_QKV ? 1 : DECODER_COPIES) * s *
-                            (size_t)a->products[i].columns / 2);
+        a->words.told[i] = words_place(base, &at,
+                                       (i == DECODER_QKV ? 1 : DECODER_COPIES) * s *
+                                           (size_t)a->products[i].columns / 2);
     a->words.out =
         words_place(base, &at, DECODER_COPIES * s * (size_t)d->heads * size / 2);
-    a->words.parts = words_place(base, &at,
-                                 items * (size_t)(d->heads / d->kv_heads) * (size + 2));
+    a->words.parts =
+        words_place(base, &at, items * (size_t)(d->heads / d->kv_heads) * (size + 2));
     for (int i = 0; i < DECODER_PRODUCTS; i++)
         a->words.rest[i] = words_place(
-            base, &at,
-            a->products[i].cut > 0 ? s * (size_t)a->products[i].columns : 0);
+            base, &at, a->products[i].cut > 0 ? s * (size_t)a->products[i].columns : 0);
     a->epoch = (unsigned *)words_place(base, &at, 1);
     return at;
 }
@@ -204,9 +201,13 @@ static bool layers_make(struct kernel_context *c, struct kernel_decoder_state *t
     bool done = layers && t->layers;
     for (int i = 0; done && i < d->layers; i++) {
         const struct kernel_decoder_layer *l = &d->layer[i];
-        layers[i] = (struct decoder_layer){
-            l->norm1, l->norm2, l->q_norm, l->k_norm,
-            {l->qkv.w, l->o.w, l->gate_up.w, l->down.w}, l->keys, l->values};
+        layers[i] = (struct decoder_layer){l->norm1,
+                                           l->norm2,
+                                           l->q_norm,
+                                           l->k_norm,
+                                           {l->qkv.w, l->o.w, l->gate_up.w, l->down.w},
+                                           l->keys,
+                                           l->values};
     }
     done = done && (!t->arrays.q4 || maps_make(c, t, d, layers));
     if (done) {

@@ -19,7 +19,8 @@
 #define THREADS (DECODER_CONSUMERS + 32)
 #define NORM_PAIRS (DECODER_HIDDEN / 4 / DECODER_CONSUMERS) /* of a thread, at most */
 
-/* Where things are in a block's shared memory; first what is always in the same place. */
+/* Where things are in a block's shared memory; first what is always in the same place.
+ */
 struct decoder_fixed {
     uint64_t barriers[2 * DECODER_MOST_STAGES];
     stream_tiles tiles[DECODER_PRODUCTS];
@@ -30,7 +31,8 @@ struct decoder_fixed {
 struct decoder_space {
     decoder_fixed *fixed;
     decoder_layer *layers;
-    uint2 *residual; /* [sequences, hidden], pairs of words as their threads have them */
+    uint2
+        *residual; /* [sequences, hidden], pairs of words as their threads have them */
     unsigned char *input; /* rows of the product under way; or attention's scratch */
     float *sums;
     float *ones; /* [groups][8] of the input, for weights of 4 bits */
@@ -63,7 +65,8 @@ unsigned cuda__decoder_stage(bool q4)
 unsigned cuda__decoder_scratch(int heads, int size)
 {
     unsigned sums = (unsigned)(ATTENTION_WARPS * heads * size * 4);
-    return sums + (size == 128 ? attention_space<128>::SUMS : attention_space<64>::SUMS);
+    return sums +
+           (size == 128 ? attention_space<128>::SUMS : attention_space<64>::SUMS);
 }
 
 __device__ __forceinline__ decoder_space space_of(const decoder_arrays &a,
@@ -157,7 +160,8 @@ __device__ __forceinline__ void take_plain(const decoder_arrays &a,
 
 __device__ __forceinline__ uint2 residual_add(uint2 x, uint2 delta, float *squares)
 {
-    float2 a = unpack2(x.x), b = unpack2(x.y), c = unpack2(delta.x), d = unpack2(delta.y);
+    float2 a = unpack2(x.x), b = unpack2(x.y), c = unpack2(delta.x),
+           d = unpack2(delta.y);
     uint2 sum = make_uint2(pack2(a.x + c.x, a.y + c.y), pack2(b.x + d.x, b.y + d.y));
     a = unpack2(sum.x), b = unpack2(sum.y);
     *squares += a.x * a.x + a.y * a.y + b.x * b.x + b.y * b.y;
@@ -184,7 +188,8 @@ __device__ __forceinline__ float residual_take(const decoder_arrays &a, uint2 *r
     return squares;
 }
 
-__device__ __forceinline__ float inverse_of(const decoder_arrays &a, const float *squares)
+__device__ __forceinline__ float inverse_of(const decoder_arrays &a,
+                                            const float *squares)
 {
     float all = 0.0f;
 #pragma unroll
@@ -311,18 +316,17 @@ __device__ __forceinline__ void take(const decoder_arrays &a, const decoder_spac
             take_normed<Q4, ONE, NORM_PAIRS>(a, m, weight, delta, epoch);
     } else if (m.fixed->tiles[product].count > 0 ||
                (product == DECODER_DOWN && blockIdx.x == 0)) {
-        take_plain<Q4, ONE>(a, m,
-                            product == DECODER_O ? a.words.out
-                                                 : a.words.told[DECODER_GATE_UP],
-                            a.products[product].k, epoch);
+        take_plain<Q4, ONE>(
+            a, m, product == DECODER_O ? a.words.out : a.words.told[DECODER_GATE_UP],
+            a.products[product].k, epoch);
     }
 }
 
 /* There is one copy of all code: caches of instructions are small. */
 template <int SIZE, bool Q4, bool ONE>
-__device__ __forceinline__ void layer_run(const decoder_arrays &a, const decoder_space &m,
-                                          stream_place &at, int l, unsigned epoch,
-                                          bool keeps)
+__device__ __forceinline__ void layer_run(const decoder_arrays &a,
+                                          const decoder_space &m, stream_place &at,
+                                          int l, unsigned epoch, bool keeps)
 {
     bool last = l == a.layer_count - 1;
     attention_near<SIZE>(a, m.layers[l], m.fixed->plan);
@@ -334,19 +338,19 @@ __device__ __forceinline__ void layer_run(const decoder_arrays &a, const decoder
         int k = a.products[p].k;
         product_rows rows = {shared_address(m.input), input_stride(k, Q4), m.ones,
                              ONE ? 1 : a.s.count};
-        product_run<Q4, ONE>(
-            m.ring, at, m.fixed->tiles[p], a.products[p], Q4 && p == DECODER_GATE_UP,
-            rows, m.sums, [&](int eight, int s, float sum, float other, bool rest) {
-                if (Q4 && a.products[p].cut > 0) {
-                    uint64_t *word = rest_at(a, p, eight, s);
-                    if (rest) {
-                        rest_put(word, sum, epoch);
-                        return;
-                    }
-                    sum += __uint_as_float(word_wait(word, epoch));
-                }
-                tell<Q4, ONE>(a, p, last, eight, s, sum, other, epoch);
-            });
+        product_run<Q4, ONE>(m.ring, at, m.fixed->tiles[p], a.products[p],
+                             Q4 && p == DECODER_GATE_UP, rows, m.sums,
+                             [&](int eight, int s, float sum, float other, bool rest) {
+                                 if (Q4 && a.products[p].cut > 0) {
+                                     uint64_t *word = rest_at(a, p, eight, s);
+                                     if (rest) {
+                                         rest_put(word, sum, epoch);
+                                         return;
+                                     }
+                                     sum += __uint_as_float(word_wait(word, epoch));
+                                 }
+                                 tell<Q4, ONE>(a, p, last, eight, s, sum, other, epoch);
+                             });
     }
 }
 
@@ -355,7 +359,8 @@ __device__ __forceinline__ void layer_run(const decoder_arrays &a, const decoder
 __device__ __forceinline__ void residual_tell(const decoder_arrays &a,
                                               const decoder_space &m)
 {
-    for (int i = (int)threadIdx.x; i < a.s.count * (a.hidden / 4); i += DECODER_CONSUMERS)
+    for (int i = (int)threadIdx.x; i < a.s.count * (a.hidden / 4);
+         i += DECODER_CONSUMERS)
         ((uint2 *)a.x)[i] = m.residual[i];
 }
 
@@ -386,8 +391,8 @@ __device__ __forceinline__ void consume(const decoder_arrays &a, const decoder_s
 
 /* ONE: sequence alone. */
 template <int SIZE, bool Q4, bool ONE>
-__global__ void __launch_bounds__(THREADS, 1) decoder_kernel(const __grid_constant__
-                                                             decoder_arrays a)
+__global__ void __launch_bounds__(THREADS, 1)
+    decoder_kernel(const __grid_constant__ decoder_arrays a)
 {
     extern __shared__ __align__(128) unsigned char shared[];
     decoder_space m = space_of(a, shared);
@@ -430,8 +435,8 @@ static void launch(struct kernel_context *c, const struct decoder_arrays *a)
     config.attrs = &together;
     config.numAttrs = 1;
     cuda__check(c, "decoder",
-                cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                     (int)shared));
+                cudaFuncSetAttribute(
+                    kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared));
     (void)cudaLaunchKernelEx(&config, kernel, *a);
     cuda__launched(c, "decoder");
 }
@@ -440,7 +445,8 @@ template <int SIZE>
 static void launch_size(struct kernel_context *c, const struct decoder_arrays *a)
 {
     if (a->q4)
-        a->s.count == 1 ? launch<SIZE, true, true>(c, a) : launch<SIZE, true, false>(c, a);
+        a->s.count == 1 ? launch<SIZE, true, true>(c, a)
+                        : launch<SIZE, true, false>(c, a);
     else
         a->s.count == 1 ? launch<SIZE, false, true>(c, a)
                         : launch<SIZE, false, false>(c, a);
@@ -472,8 +478,8 @@ static bool map_make(CUtensorMap *ret, const void *base, int n, int along, int w
         !encode)
         return false;
     return ((PFN_cuTensorMapEncodeTiled_v12000)encode)(
-               ret, CU_TENSOR_MAP_DATA_TYPE_UINT32, 4, (void *)base, sizes, strides, box,
-               steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_NONE,
+               ret, CU_TENSOR_MAP_DATA_TYPE_UINT32, 4, (void *)base, sizes, strides,
+               box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_NONE,
                CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
                CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
 }
@@ -483,9 +489,9 @@ bool cuda__decoder_maps(void *ret, const struct kernel_q4 *w, const void *packed
     static_assert(2 * sizeof(CUtensorMap) == DECODER_MAPS, "two of them");
     CUtensorMap maps[2];
     q4_weights q = q4_weights_of(w, packed);
-    bool made = map_make(maps, q.tiles, q.n, q.steps, 128, STREAM_Q4_K / Q4_TILE) &&
-                map_make(maps + 1, q.scales, q.n, q.groups, 16,
-                         STREAM_Q4_K / DECODER_GROUP);
+    bool made =
+        map_make(maps, q.tiles, q.n, q.steps, 128, STREAM_Q4_K / Q4_TILE) &&
+        map_make(maps + 1, q.scales, q.n, q.groups, 16, STREAM_Q4_K / DECODER_GROUP);
     memcpy(ret, maps, sizeof maps);
     return made;
 }

@@ -32,7 +32,8 @@ extern "C" {
 /* The products of a layer, in their order. */
 enum { DECODER_QKV, DECODER_O, DECODER_GATE_UP, DECODER_DOWN, DECODER_PRODUCTS };
 
-/* weights: rows of bf16; or, of 4 bits, two tensor maps: of the tiles and the scales. */
+/* weights: rows of bf16; or, of 4 bits, two tensor maps: of the tiles and the scales.
+ */
 struct decoder_layer {
     const void *norm1, *norm2, *q_norm, *k_norm;
     const void *weights[DECODER_PRODUCTS];
@@ -51,11 +52,12 @@ struct decoder_product {
 
 /* What blocks tell each other: words of 8 bytes, see decoder_words.cuh. */
 struct decoder_words {
-    uint64_t *told[DECODER_PRODUCTS]; /* by each product: [copies][sequences, columns / 2],
-                                         one copy of the first one */
+    uint64_t *told[DECODER_PRODUCTS]; /* by each product: [copies][sequences, columns /
+                                         2], one copy of the first one */
     uint64_t *out;                    /* by attention, likewise */
     uint64_t *parts;                  /* [items, heads, size + 2] floats */
-    uint64_t *rest[DECODER_PRODUCTS]; /* [sequences, columns] floats: of k from cut on */
+    uint64_t
+        *rest[DECODER_PRODUCTS]; /* [sequences, columns] floats: of k from cut on */
 };
 
 struct decoder_arrays {

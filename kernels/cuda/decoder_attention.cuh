@@ -12,11 +12,9 @@
  */
 #ifndef KERNELS_CUDA_DECODER_ATTENTION_CUH
 #define KERNELS_CUDA_DECODER_ATTENTION_CUH
+#include "decoder_items.cuh"
 #include "decoder_product.cuh"
 #include "decoder_words.cuh"
-
-#define ATTENTION_WARPS (DECODER_CONSUMERS / 32)
-#define ATTENTION_BLOCKS 128 /* of the cache, whose numbers are kept */
 
 /* What it takes of shared memory. */
 template <int SIZE> struct attention_space {
@@ -25,69 +23,6 @@ template <int SIZE> struct attention_space {
     static constexpr int ENDS = VALUE + SIZE * 2; /* float2 [warps][heads] */
     static constexpr int SUMS = ENDS + ATTENTION_WARPS * DECODER_HEADS * 8;
 };
-/* The chunks of all sequences, the same for all layers and blocks. */
-struct attention_item {
-    int sequence, kv, part, parts;
-    int begin, end; /* blocks of the cache */
-};
-struct attention_plan {
-    attention_item mine; /* the block's first one, if it has one */
-    int32_t blocks[ATTENTION_BLOCKS]; /* its first blocks of the cache */
-    int context[DECODER_SEQUENCES], position[DECODER_SEQUENCES],
-        slot[DECODER_SEQUENCES];
-    int first[DECODER_SEQUENCES + 1]; /* items before a sequence's */
-};
-
-__device__ __forceinline__ attention_item attention_find(const attention_plan &p,
-                                                         const decoder_arrays &a,
-                                                         int item)
-{
-    attention_item i;
-    i.sequence = 0;
-    while (item >= p.first[i.sequence + 1])
-        i.sequence++;
-    int in = item - p.first[i.sequence];
-    i.parts = (p.first[i.sequence + 1] - p.first[i.sequence]) / a.kv_heads;
-    i.part = in / a.kv_heads;
-    i.kv = in % a.kv_heads;
-    int blocks = (p.context[i.sequence] + KERNEL_BLOCK - 1) / KERNEL_BLOCK;
-    i.begin = blocks * i.part / i.parts;
-    i.end = blocks * (i.part + 1) / i.parts;
-    return i;
-}
-
-/* Thread `thread` of so many keeps the item's first numbers. */
-__device__ __forceinline__ void attention_keep(attention_plan &p, const decoder_arrays &a,
-                                               const attention_item &i, int thread,
-                                               int threads)
-{
-    const int32_t *blocks = a.s.blocks + (int64_t)i.sequence * a.s.stride + i.begin;
-    int count = min(i.end - i.begin, ATTENTION_BLOCKS);
-    for (int n = thread; n < count; n += threads)
-        p.blocks[n] = blocks[n];
-}
-
-__device__ __forceinline__ void attention_plan_make(attention_plan &p,
-                                                    const decoder_arrays &a)
-{
-    int total = 0;
-    for (int s = 0; s < a.s.count; s++) {
-        p.context[s] = a.s.context[s];
-        p.position[s] = a.s.positions[s];
-        p.slot[s] = a.s.slots[s];
-        total += p.context[s];
-    }
-    int chunks = max(1, (int)gridDim.x / a.kv_heads - (a.s.count - 1));
-    int length = max(a.group > 2 ? 2 * DECODER_CHUNK : DECODER_CHUNK, (total + chunks - 1) / chunks);
-    p.first[0] = 0;
-    for (int s = 0; s < a.s.count; s++)
-        p.first[s + 1] = p.first[s] +
-                         max(1, (p.context[s] + length - 1) / length) * a.kv_heads;
-    int mine = (int)(gridDim.x - 1 - blockIdx.x);
-    if (mine < p.first[a.s.count])
-        p.mine = attention_find(p, a, mine);
-}
-
 /* --- a block of the cache in a warp's registers --- */
 
 template <int SIZE> struct attention_keys {
@@ -103,17 +38,18 @@ __device__ __forceinline__ int attention_token(int i)
 
 /* Of a block's first `old` tokens; zeros are the others. */
 template <int SIZE>
-__device__ __forceinline__ void attention_load(attention_keys<SIZE> &k, const bf16 *from,
-                                               int old)
+__device__ __forceinline__ void attention_load(attention_keys<SIZE> &k,
+                                               const bf16 *from, int old)
 {
     int g = (threadIdx.x & 31) / 4, t = threadIdx.x % 4;
 #pragma unroll
     for (int i = 0; i < 2; i++)
 #pragma unroll
         for (int j = 0; j < SIZE / 32; j++)
-            k.of[i][j] = i * 8 + g < old
-                             ? *(const uint4 *)(from + (i * 8 + g) * SIZE + j * 32 + t * 8)
-                             : make_uint4(0, 0, 0, 0);
+            k.of[i][j] =
+                i * 8 + g < old
+                    ? *(const uint4 *)(from + (i * 8 + g) * SIZE + j * 32 + t * 8)
+                    : make_uint4(0, 0, 0, 0);
 }
 template <int SIZE>
 __device__ __forceinline__ void attention_load(attention_values<SIZE> &v,
@@ -125,15 +61,15 @@ __device__ __forceinline__ void attention_load(attention_values<SIZE> &v,
 #pragma unroll
         for (int j = 0; j < SIZE / 64; j++)
             v.of[i][j] = attention_token(i) < old
-                             ? *(const uint4 *)(from + attention_token(i) * SIZE + j * 64 +
-                                                g * 8)
+                             ? *(const uint4 *)(from + attention_token(i) * SIZE +
+                                                j * 64 + g * 8)
                              : make_uint4(0, 0, 0, 0);
 }
 
 /* Puts the step's own token into its place. */
 template <int SIZE>
-__device__ __forceinline__ void attention_patch(attention_keys<SIZE> &k, unsigned scratch,
-                                                int token)
+__device__ __forceinline__ void attention_patch(attention_keys<SIZE> &k,
+                                                unsigned scratch, int token)
 {
     int g = (threadIdx.x & 31) / 4, t = threadIdx.x % 4;
 #pragma unroll
@@ -188,8 +124,9 @@ __device__ __forceinline__ void attention_scores(float (*scores)[2],
     for (int j = 0; j < SIZE / 32; j++) {
         uint4 q = make_uint4(0, 0, 0, 0);
         if (there)
-            q = shared_load16(scratch + (unsigned)(lane / 4 * attention_space<SIZE>::ROW +
-                                                   j * 64 + lane % 4 * 16));
+            q = shared_load16(scratch +
+                              (unsigned)(lane / 4 * attention_space<SIZE>::ROW +
+                                         j * 64 + lane % 4 * 16));
         unsigned low[4] = {q.x, 0, q.y, 0}, high[4] = {q.z, 0, q.w, 0};
 #pragma unroll
         for (int i = 0; i < 2; i++) {
@@ -206,9 +143,9 @@ __device__ __forceinline__ void attention_scores(float (*scores)[2],
 
 /* The probabilities as the second operand; what was summed before is scaled. */
 template <int SIZE>
-__device__ __forceinline__ void attention_soften(unsigned p[2], attention_sums<SIZE> &all,
-                                                 float (*scores)[2], int left,
-                                                 float factor)
+__device__ __forceinline__ void
+attention_soften(unsigned p[2], attention_sums<SIZE> &all, float (*scores)[2], int left,
+                 float factor)
 {
     int lane = threadIdx.x & 31, t = lane % 4;
     float now = all.most, part = 0.0f;
@@ -349,8 +286,8 @@ __device__ __forceinline__ void attention_turn(const decoder_arrays &a,
 template <int SIZE>
 __device__ __forceinline__ void
 attention_heads(const decoder_arrays &a, const decoder_layer &layer,
-                const attention_plan &p, const attention_item &i, unsigned char *scratch,
-                unsigned epoch)
+                const attention_plan &p, const attention_item &i,
+                unsigned char *scratch, unsigned epoch)
 {
     using space = attention_space<SIZE>;
     int s = i.sequence, slot = p.slot[s];
@@ -359,16 +296,16 @@ attention_heads(const decoder_arrays &a, const decoder_layer &layer,
     for (int n = (int)(threadIdx.x >> 5); n < count; n += ATTENTION_WARPS) {
         bool query = n < a.group, key = n == a.group;
         int head = query ? i.kv * a.group + n : a.heads + (key ? 0 : a.kv_heads) + i.kv;
-        attention_head h = {
-            a.words.told[DECODER_QKV] +
-                ((int64_t)s * (a.heads + 2 * a.kv_heads) + head) * (SIZE / 2),
-            (const bf16 *)layer.q_norm, true,
-            (unsigned *)(scratch + n * space::ROW), nullptr};
+        attention_head h = {a.words.told[DECODER_QKV] +
+                                ((int64_t)s * (a.heads + 2 * a.kv_heads) + head) *
+                                    (SIZE / 2),
+                            (const bf16 *)layer.q_norm, true,
+                            (unsigned *)(scratch + n * space::ROW), nullptr};
         if (!query) {
             void *cache = key ? layer.keys : layer.values;
-            int64_t at = ((int64_t)(slot / KERNEL_BLOCK) * a.kv_heads + i.kv) *
-                             KERNEL_BLOCK +
-                         slot % KERNEL_BLOCK;
+            int64_t at =
+                ((int64_t)(slot / KERNEL_BLOCK) * a.kv_heads + i.kv) * KERNEL_BLOCK +
+                slot % KERNEL_BLOCK;
             h.weight = key ? (const bf16 *)layer.k_norm : nullptr;
             h.turn = key;
             h.to = (unsigned *)(scratch + (key ? space::KEY : space::VALUE));
@@ -383,8 +320,8 @@ attention_heads(const decoder_arrays &a, const decoder_layer &layer,
 /* The warps' sums of two elements of a head: the largest score into most, the sum of
  * probabilities into total. */
 template <int SIZE>
-__device__ __forceinline__ float2 attention_merge(const unsigned char *scratch, int warps,
-                                                  int heads, int head, int j,
+__device__ __forceinline__ float2 attention_merge(const unsigned char *scratch,
+                                                  int warps, int heads, int head, int j,
                                                   float *most, float *total)
 {
     using space = attention_space<SIZE>;
@@ -416,8 +353,8 @@ __device__ __forceinline__ float2 attention_merge(const unsigned char *scratch, 
 /* Word `at` of the item's, to all copies. */
 template <int SIZE>
 __device__ __forceinline__ void attention_put(const decoder_arrays &a,
-                                              const attention_item &i, int at, float2 all,
-                                              float total, unsigned epoch)
+                                              const attention_item &i, int at,
+                                              float2 all, float total, unsigned epoch)
 {
     int head = i.kv * a.group + at / (SIZE / 2), row = a.heads * (SIZE / 2);
     unsigned data = total > 0.0f ? pack2(all.x / total, all.y / total) : 0;
@@ -431,15 +368,13 @@ template <int SIZE>
 __device__ __forceinline__ uint64_t *attention_part(const decoder_arrays &a, int item,
                                                     int head)
 {
-    return a.words.parts +
-           ((int64_t)item * a.group + head) * (SIZE + 2);
+    return a.words.parts + ((int64_t)item * a.group + head) * (SIZE + 2);
 }
 
 template <int SIZE>
-__device__ __forceinline__ void attention_tell(const decoder_arrays &a,
-                                               const attention_item &i, int item,
-                                               const unsigned char *scratch, int warps,
-                                               unsigned epoch)
+__device__ __forceinline__ void
+attention_tell(const decoder_arrays &a, const attention_item &i, int item,
+               const unsigned char *scratch, int warps, unsigned epoch)
 {
     int heads = a.group;
 #pragma unroll 1
@@ -498,13 +433,13 @@ __device__ __forceinline__ void attention_join(const decoder_arrays &a,
 #pragma unroll 1
         for (int part = lane; part < i.parts && at < end; part += lanes) {
             uint2 v[2];
-            words_wait<2>(v,
-                          attention_part<SIZE>(
-                              a, item + (part - i.part) * a.kv_heads, head),
-                          2 + j, 2, epoch);
-            attention_add_some(sum, {__uint_as_float(v[0].x),
-                                     __uint_as_float(v[0].y),
-                                     {__uint_as_float(v[1].x), __uint_as_float(v[1].y)}});
+            words_wait<2>(
+                v, attention_part<SIZE>(a, item + (part - i.part) * a.kv_heads, head),
+                2 + j, 2, epoch);
+            attention_add_some(sum,
+                               {__uint_as_float(v[0].x),
+                                __uint_as_float(v[0].y),
+                                {__uint_as_float(v[1].x), __uint_as_float(v[1].y)}});
         }
         __syncwarp();
 #pragma unroll 1
@@ -532,7 +467,7 @@ __device__ __forceinline__ void attention_join(const decoder_arrays &a,
 
 /* A warp's blocks of the cache, and what to do with one. */
 template <int SIZE> struct attention_walk {
-    const bf16 *keys, *values; /* of the key head in block 0 */
+    const bf16 *keys, *values;    /* of the key head in block 0 */
     const int32_t *blocks, *kept; /* numbers; those that are kept */
     int64_t stride;
     int begin, own, heads; /* begin: of those kept; own: the step's own token */
@@ -575,11 +510,10 @@ template <int SIZE> struct attention_walk {
 
 /* The first block is asked for before the heads are there. */
 template <int SIZE>
-__device__ __forceinline__ void attention_chunk(const decoder_arrays &a,
-                                                const decoder_layer &layer,
-                                                const attention_plan &p,
-                                                const attention_item &i, int item,
-                                                unsigned char *scratch, unsigned epoch)
+__device__ __forceinline__ void
+attention_chunk(const decoder_arrays &a, const decoder_layer &layer,
+                const attention_plan &p, const attention_item &i, int item,
+                unsigned char *scratch, unsigned epoch)
 {
     int heads = a.group, at = i.begin + (int)(threadIdx.x >> 5);
     int64_t head = (int64_t)i.kv * KERNEL_BLOCK * SIZE;
@@ -596,7 +530,8 @@ __device__ __forceinline__ void attention_chunk(const decoder_arrays &a,
     w.factor = a.scale * LOG2E;
     w.load_keys(at, at < i.end);
     w.load_values(at, at < i.end);
-    /* Of padding, too: who waits for nothing could be a layer ahead of those who read. */
+    /* Of padding, too: who waits for nothing could be a layer ahead of those who read.
+     */
     attention_heads<SIZE>(a, layer, p, i, scratch, epoch);
     consumers_sync();
     if (at < i.end) {
@@ -616,7 +551,8 @@ __device__ __forceinline__ void attention_chunk(const decoder_arrays &a,
         attention_leave<SIZE>(all, scratch, heads, w.factor);
     }
     consumers_sync();
-    attention_tell<SIZE>(a, i, item, scratch, min(ATTENTION_WARPS, i.end - i.begin), epoch);
+    attention_tell<SIZE>(a, i, item, scratch, min(ATTENTION_WARPS, i.end - i.begin),
+                         epoch);
 }
 
 /* Asks for what the block's first item will look at, into the second level's cache. */
@@ -631,8 +567,9 @@ __device__ __forceinline__ void attention_near(const decoder_arrays &a,
     int count = min(i.end - i.begin, 4 * ATTENTION_WARPS);
 #pragma unroll 1
     for (int n = (int)(threadIdx.x >> 5); n < count; n += ATTENTION_WARPS) {
-        int64_t line = ((int64_t)p.blocks[n] * a.kv_heads + i.kv) * KERNEL_BLOCK * SIZE +
-                       (threadIdx.x & 31) * (SIZE / 2);
+        int64_t line =
+            ((int64_t)p.blocks[n] * a.kv_heads + i.kv) * KERNEL_BLOCK * SIZE +
+            (threadIdx.x & 31) * (SIZE / 2);
         bring_near((const bf16 *)layer.keys + line);
         bring_near((const bf16 *)layer.values + line);
     }
@@ -640,10 +577,9 @@ __device__ __forceinline__ void attention_near(const decoder_arrays &a,
 
 /* Items go to the last blocks first: those have the fewest tiles. */
 template <int SIZE>
-__device__ __forceinline__ void attention_run(const decoder_arrays &a,
-                                              const decoder_layer &layer,
-                                              attention_plan &p, unsigned char *scratch,
-                                              unsigned epoch)
+__device__ __forceinline__ void
+attention_run(const decoder_arrays &a, const decoder_layer &layer, attention_plan &p,
+              unsigned char *scratch, unsigned epoch)
 {
     int items = p.first[a.s.count], first = (int)(gridDim.x - 1 - blockIdx.x);
     if (first >= items)
@@ -651,7 +587,7 @@ __device__ __forceinline__ void attention_run(const decoder_arrays &a,
     attention_item i = p.mine;
 #pragma unroll 1
     for (int item = first; item < items; item += (int)gridDim.x) {
-        consumers_sync(); /* the scratch is free */
+        consumers_sync();                     /* the scratch is free */
         if (first + (int)gridDim.x < items) { /* there are several: numbers change */
             i = attention_find(p, a, item);
             attention_keep(p, a, i, (int)threadIdx.x, DECODER_CONSUMERS);

@@ -122,9 +122,9 @@ __device__ __forceinline__ void product_stages(const stream_ring &r, stream_plac
 /* A tile of 8 rows: what this warp has of it goes to sums [sequences][warps][8]. alone:
  * it is but one stage, and one team's alone. */
 template <bool WIDE>
-__device__ __forceinline__ void product_plain(float *sums, const stream_ring &r,
-                                              stream_place &at, const product_rows &rows,
-                                              int k, bool alone)
+__device__ __forceinline__ void
+product_plain(float *sums, const stream_ring &r, stream_place &at,
+              const product_rows &rows, int k, bool alone)
 {
     if (alone && at.number % DECODER_TEAMS != threadIdx.x / 32 / STREAM_TEAM) {
         stream_next(r, at);
@@ -136,13 +136,14 @@ __device__ __forceinline__ void product_plain(float *sums, const stream_ring &r,
     unsigned mine = (unsigned)(g * STREAM_ROW + k1 * 2 + t * 16);
     unsigned in = (unsigned)(k1 * 2 + t * 16 + (g & 1) * 8);
     float part[4][2][4] = {};
-    /* Sequences that are not there are the last one: nobody looks at what comes of it. */
+    /* Sequences that are not there are the last one: nobody looks at what comes of it.
+     */
     product_stages<false>(r, at, 0, k, [&](unsigned stage, int k0) {
-        const unsigned x[2] = {
-            rows.x + in + (unsigned)k0 * 2 +
-                (unsigned)min(g / 2, rows.count - 1) * rows.stride,
-            rows.x + in + (unsigned)k0 * 2 +
-                (unsigned)min(4 + g / 2, rows.count - 1) * rows.stride};
+        const unsigned x[2] = {rows.x + in + (unsigned)k0 * 2 +
+                                   (unsigned)min(g / 2, rows.count - 1) * rows.stride,
+                               rows.x + in + (unsigned)k0 * 2 +
+                                   (unsigned)min(4 + g / 2, rows.count - 1) *
+                                       rows.stride};
         product_part<PART, WIDE>(part, stage + mine, x, k - k0 - k1);
     });
 #pragma unroll
@@ -184,11 +185,10 @@ __device__ __forceinline__ void product_group(float sum[4], unsigned tiles, unsi
                      __uint_as_float((how.y & 15) << 16)};
 #pragma unroll
     for (int e = 0; e < 4; e++)
-        sum[e] = fmaf(
-            scale[e / 2],
-            fmaf(-zero[e / 2], e % 2 ? ones.y : ones.x,
-                 part[0][e] + part[1][e] + (part[2][e] + part[3][e])),
-            sum[e]);
+        sum[e] = fmaf(scale[e / 2],
+                      fmaf(-zero[e / 2], e % 2 ? ones.y : ones.x,
+                           part[0][e] + part[1][e] + (part[2][e] + part[3][e])),
+                      sum[e]);
 }
 
 /* A row tile of 16 of weights of 4 bits: sums [2][sequences][warps][8]. */
@@ -205,8 +205,8 @@ __device__ __forceinline__ void product_q4(float *sums, const stream_ring &r,
     float sum[4] = {};
     product_stages<true>(r, at, span.begin, span.end, [&](unsigned stage, int k0) {
         unsigned tiles = stage + (unsigned)(k1 / 64 * 512 + lane * 16);
-        unsigned scales = stage + STREAM_Q4_TILES +
-                          (unsigned)(k1 / DECODER_GROUP * 64 + g * 8);
+        unsigned scales =
+            stage + STREAM_Q4_TILES + (unsigned)(k1 / DECODER_GROUP * 64 + g * 8);
         const float *ones = rows.ones + (k0 + k1) / DECODER_GROUP * 8 + 2 * t;
         int groups = min(PART, span.end - k0 - k1) / DECODER_GROUP;
 #pragma unroll 2
@@ -237,8 +237,8 @@ __device__ __forceinline__ float product_sum(const float *sums, bool alone)
 }
 
 /* done(8 rows' number, sequence, sum, other, rest) is called by a warp, with the sum of
- * row lane / 4 of the 8 in each lane. pairs: tiles are of gate and up (of 4 bits), whose
- * sums are in other. rest: see stream_span. */
+ * row lane / 4 of the 8 in each lane. pairs: tiles are of gate and up (of 4 bits),
+ * whose sums are in other. rest: see stream_span. */
 template <bool Q4, bool ONE, typename F>
 __device__ __forceinline__ void
 product_run(const stream_ring &r, stream_place &at, const stream_tiles &tiles,
@@ -248,7 +248,8 @@ product_run(const stream_ring &r, stream_place &at, const stream_tiles &tiles,
     constexpr int EIGHTS = Q4 ? 2 : 1;
     int count = ONE ? 1 : rows.count, warp = threadIdx.x >> 5, parts = pairs ? 2 : 1;
     int each = EIGHTS * count * PRODUCT_SUMS, whole = each * parts; /* of a tile */
-    int most = DECODER_SUMS / 8 / PRODUCT_SUMS / EIGHTS / 2 / count; /* tiles at a time */
+    int most =
+        DECODER_SUMS / 8 / PRODUCT_SUMS / EIGHTS / 2 / count; /* tiles at a time */
     bool odd = false, alone = !Q4 && p.k <= STREAM_K;
 #pragma unroll 1
     for (int i = 0; i < tiles.count; i += most) {

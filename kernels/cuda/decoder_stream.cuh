@@ -74,10 +74,11 @@ __device__ __forceinline__ stream_tiles stream_tiles_of(const decoder_product &p
     return {first, first < p.tiles ? (p.tiles - 1 - first) / blocks + 1 : 0};
 }
 
-/* For a place to bring a stage to. No more than DECODER_FLYING of them are on their way:
- * what is behind them in the memory's queues, as other blocks' words are, would wait. */
-__device__ __forceinline__ void stream_wait(const stream_ring &r, const stream_place &at,
-                                            stream_place &past)
+/* For a place to bring a stage to. No more than DECODER_FLYING of them are on their
+ * way: what is behind them in the memory's queues, as other blocks' words are, would
+ * wait. */
+__device__ __forceinline__ void stream_wait(const stream_ring &r,
+                                            const stream_place &at, stream_place &past)
 {
     arrival_wait(stream_free(r, at.slot), at.parity ^ 1);
     if (at.number - past.number < DECODER_FLYING)
@@ -91,7 +92,8 @@ struct stream_span {
     int tile, begin, end;
     bool rest; /* the other part's tile adds it */
 };
-__device__ __forceinline__ stream_span stream_span_of(const decoder_product &p, int tile)
+__device__ __forceinline__ stream_span stream_span_of(const decoder_product &p,
+                                                      int tile)
 {
     if (p.cut == 0)
         return {tile, 0, p.k, false};
@@ -160,7 +162,8 @@ __device__ __forceinline__ void stream_q4(const stream_ring &r, stream_place &at
         if ((threadIdx.x & 31) == 0) {
             arrival_expect(full, stream_stage(true));
             fetch_box(to, maps, span.tile, k0 / 64, full);
-            fetch_box(to + STREAM_Q4_TILES, maps + 1, span.tile, k0 / DECODER_GROUP, full);
+            fetch_box(to + STREAM_Q4_TILES, maps + 1, span.tile, k0 / DECODER_GROUP,
+                      full);
         }
         stream_next(r, at);
     }
@@ -188,9 +191,8 @@ __device__ __forceinline__ void stream_norms(const decoder_arrays &a,
 }
 
 template <bool Q4>
-__device__ __forceinline__ void stream_run(const decoder_arrays &a,
-                                           const decoder_layer *layers,
-                                           const stream_ring &r)
+__device__ __forceinline__ void
+stream_run(const decoder_arrays &a, const decoder_layer *layers, const stream_ring &r)
 {
     stream_place at = {0, 0, 0}, past = at;
 #pragma unroll 1

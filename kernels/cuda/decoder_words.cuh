@@ -5,9 +5,12 @@
  * reads it until its epoch is the one of this layer of this step. No barrier and no
  * fence is needed, and data arrive with the first look that finds them.
  *
- * A word may be written again, for the next layer, when all who read it are known to
- * have read it. That is so: each block waits for all of a phase's words before it
- * writes one of the next phase, and a layer has several phases.
+ * A word is written again for the next layer, and who had not read it by then would
+ * wait for ever. That cannot be: no block writes a word of a phase before it has waited
+ * for words of the phase before, and those of a product are all of the phase's. So one
+ * word of a phase means that all blocks of the phase before have read all they needed,
+ * and a layer has several phases. An item of attention waits even where it has nothing
+ * to do. Epochs count on from step to step; they come again after 2^32 layers.
  */
 #ifndef KERNELS_CUDA_DECODER_WORDS_CUH
 #define KERNELS_CUDA_DECODER_WORDS_CUH
@@ -96,7 +99,8 @@ __device__ __forceinline__ void words_first(const uint64_t *from, unsigned epoch
             __trap();
 }
 
-/* use(i, data) of pairs thread, thread + threads, …, as they come; U of them at once. */
+/* use(i, data) of pairs thread, thread + threads, …, as they come; U of them at once.
+ */
 template <int U, typename F>
 __device__ __forceinline__ void words_take(const uint64_t *from, int pairs,
                                            unsigned epoch, F use)

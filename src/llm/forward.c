@@ -17,7 +17,8 @@
 #include "llm/model_inside.h"
 
 #define RECORDED_MAX 160
-/* Sequences up to which all layers as one kernel are faster than kernels of their own. */
+/* Sequences up to which all layers as one kernel are faster than kernels of their own.
+ */
 #define FUSED_MAX 2
 
 static size_t aligned(size_t bytes)
@@ -260,7 +261,8 @@ void llm__decoder_open(struct llm_model *m)
 static bool decodes(const struct llm_model *m, const struct kernel_sequences *s)
 {
     return m->decoder != NULL && m->observe == NULL && s->most == 1 &&
-           s->tokens == s->count && s->count <= FUSED_MAX && m->d->k->decoder_fits(m->decoder, s->count);
+           s->tokens == s->count && s->count <= FUSED_MAX &&
+           m->d->k->decoder_fits(m->decoder, s->count);
 }
 
 void llm__layers(struct llm_model *m, const struct llm_pass *p)

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Items of the decoder's attention: one key head of a chunk of one sequence's context
+ * each. Chunks depend on the contexts alone, so all blocks find the same ones, once for
+ * all layers; a block knows its first item, and where its tokens are in the cache.
+ */
+#ifndef KERNELS_CUDA_DECODER_ITEMS_CUH
+#define KERNELS_CUDA_DECODER_ITEMS_CUH
+#include "decoder.h"
+#include "device.cuh"
+
+#define ATTENTION_WARPS (DECODER_CONSUMERS / 32)
+#define ATTENTION_BLOCKS 128 /* of the cache, whose numbers are kept */
+
+/* The chunks of all sequences, the same for all layers and blocks. */
+struct attention_item {
+    int sequence, kv, part, parts;
+    int begin, end; /* blocks of the cache */
+};
+struct attention_plan {
+    attention_item mine;              /* the block's first one, if it has one */
+    int32_t blocks[ATTENTION_BLOCKS]; /* its first blocks of the cache */
+    int context[DECODER_SEQUENCES], position[DECODER_SEQUENCES],
+        slot[DECODER_SEQUENCES];
+    int first[DECODER_SEQUENCES + 1]; /* items before a sequence's */
+};
+
+__device__ __forceinline__ attention_item attention_find(const attention_plan &p,
+                                                         const decoder_arrays &a,
+                                                         int item)
+{
+    attention_item i;
+    i.sequence = 0;
+    while (item >= p.first[i.sequence + 1])
+        i.sequence++;
+    int in = item - p.first[i.sequence];
+    i.parts = (p.first[i.sequence + 1] - p.first[i.sequence]) / a.kv_heads;
+    i.part = in / a.kv_heads;
+    i.kv = in % a.kv_heads;
+    int blocks = (p.context[i.sequence] + KERNEL_BLOCK - 1) / KERNEL_BLOCK;
+    i.begin = blocks * i.part / i.parts;
+    i.end = blocks * (i.part + 1) / i.parts;
+    return i;
+}
+
+/* Thread `thread` of so many keeps the item's first numbers. */
+__device__ __forceinline__ void attention_keep(attention_plan &p,
+                                               const decoder_arrays &a,
+                                               const attention_item &i, int thread,
+                                               int threads)
+{
+    const int32_t *blocks = a.s.blocks + (int64_t)i.sequence * a.s.stride + i.begin;
+    int count = min(i.end - i.begin, ATTENTION_BLOCKS);
+    for (int n = thread; n < count; n += threads)
+        p.blocks[n] = blocks[n];
+}
+
+__device__ __forceinline__ void attention_plan_make(attention_plan &p,
+                                                    const decoder_arrays &a)
+{
+    int total = 0;
+    for (int s = 0; s < a.s.count; s++) {
+        p.context[s] = a.s.context[s];
+        p.position[s] = a.s.positions[s];
+        p.slot[s] = a.s.slots[s];
+        total += p.context[s];
+    }
+    int chunks = max(1, (int)gridDim.x / a.kv_heads - (a.s.count - 1));
+    int length = max(a.group > 2 ? 2 * DECODER_CHUNK : DECODER_CHUNK,
+                     (total + chunks - 1) / chunks);
+    p.first[0] = 0;
+    for (int s = 0; s < a.s.count; s++)
+        p.first[s + 1] =
+            p.first[s] + max(1, (p.context[s] + length - 1) / length) * a.kv_heads;
+    int mine = (int)(gridDim.x - 1 - blockIdx.x);
+    if (mine < p.first[a.s.count])
+        p.mine = attention_find(p, a, mine);
+}
+
+#endif

@@ -101,17 +101,6 @@ template <int SIZE> struct attention_sums {
     float most, sum;       /* of head g: largest score, sum */
 };
 
-__device__ __forceinline__ float quad_max(float x)
-{
-    x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 1));
-    return fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 2));
-}
-__device__ __forceinline__ float quad_sum(float x)
-{
-    x += __shfl_xor_sync(0xffffffffu, x, 1);
-    return x + __shfl_xor_sync(0xffffffffu, x, 2);
-}
-
 /* Scores of head g with tokens 8 i + 2t and 2t + 1. */
 template <int SIZE>
 __device__ __forceinline__ void attention_scores(float (*scores)[2],

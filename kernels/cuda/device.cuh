@@ -163,6 +163,18 @@ __device__ __forceinline__ float warp_max(float x)
     return x;
 }
 
+/* Of the four lanes that share a fragment's row. */
+__device__ __forceinline__ float quad_sum(float x)
+{
+    x += __shfl_xor_sync(0xffffffffu, x, 1);
+    return x + __shfl_xor_sync(0xffffffffu, x, 2);
+}
+__device__ __forceinline__ float quad_max(float x)
+{
+    x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 1));
+    return fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 2));
+}
+
 /* The sum over the block's threads, for all of them. All threads call it. */
 __device__ __forceinline__ float block_sum(float x)
 {

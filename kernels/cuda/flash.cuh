@@ -16,18 +16,6 @@ template <int SIZE, int TILES, int WARPS> struct forward_shape {
     static constexpr int SHARED = QUERY_BYTES + 4 * STEP_BYTES;
 };
 
-/* Sums of the four lanes that share rows. */
-__device__ __forceinline__ float quad_sum(float x)
-{
-    x += __shfl_xor_sync(0xffffffffu, x, 1);
-    return x + __shfl_xor_sync(0xffffffffu, x, 2);
-}
-__device__ __forceinline__ float quad_max(float x)
-{
-    x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 1));
-    return fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 2));
-}
-
 /* s becomes exp2((s - largest) * factor) for TILES * 16 rows; o and sum are rescaled.
  */
 template <int SIZE, int TILES>

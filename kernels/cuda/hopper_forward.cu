@@ -20,18 +20,6 @@
 #define AT_STEPS (2 * TILE)
 #define SHARED (AT_STEPS + STAGES * 2 * TILE + 1024)
 
-/* Of the four lanes that share a row. */
-__device__ __forceinline__ float quad_sum(float x)
-{
-    x += __shfl_xor_sync(0xffffffffu, x, 1);
-    return x + __shfl_xor_sync(0xffffffffu, x, 2);
-}
-__device__ __forceinline__ float quad_max(float x)
-{
-    x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 1));
-    return fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 2));
-}
-
 /* Keys after their query do not count. ahead: the step's first key minus the warp's
  * first query. */
 __device__ __forceinline__ void mask(float s[32], int ahead)

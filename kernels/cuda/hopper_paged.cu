@@ -34,17 +34,6 @@ __device__ __forceinline__ unsigned barrier_of(unsigned barriers, int kind, int 
     return barriers + (unsigned)(kind * STAGES + i % STAGES) * 8;
 }
 
-__device__ __forceinline__ float quad_sum(float x)
-{
-    x += __shfl_xor_sync(0xffffffffu, x, 1);
-    return x + __shfl_xor_sync(0xffffffffu, x, 2);
-}
-__device__ __forceinline__ float quad_max(float x)
-{
-    x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 1));
-    return fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 2));
-}
-
 /* A barrier of some of the block's threads. */
 __device__ __forceinline__ void some_wait(int number, int threads)
 {

@@ -76,7 +76,7 @@ int cmd_serve_model(struct cmd_call *call, struct rwf_err *err);
         CMD_MODEL_OPTION("max-num-batched-tokens", CMD_TEXT, "N",                        \
                          "2048, large GPU: 8192, CPU: 512", "MODEL: tokens in a step"),  \
         CMD_MODEL_OPTION("enforce-eager", CMD_FLAG, NULL, NULL,                          \
-                         "MODEL: never record steps as CUDA graphs"),                    \
+                         "MODEL: kernel by kernel, no step as a CUDA graph or one kernel"), \
         CMD_MODEL_OPTION("no-enforce-eager", CMD_FLAG, NULL, NULL,                       \
                          "MODEL: holds unless --enforce-eager is given"),                \
         CMD_MODEL_OPTION("no-enable-prefix-caching", CMD_FLAG, NULL, NULL,               \

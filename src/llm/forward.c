@@ -224,7 +224,7 @@ static struct kernel_linear linear_of(const struct llm_linear *l)
 void llm__decoder_open(struct llm_model *m)
 {
     const struct llm_config *c = &m->config;
-    if (m->d->k->decoder_open == NULL || m->o.apart)
+    if (m->d->k->decoder_open == NULL || m->o.apart || m->o.eager)
         return;
     struct kernel_decoder_layer *layers =
         rwf_xcalloc((size_t)c->layers, sizeof(*layers));

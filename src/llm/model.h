@@ -20,7 +20,7 @@ struct llm_model_options {
     int max_length;        /* of a sequence (max_model_len) */
     int64_t cache_bytes;   /* of the KV cache; 0: what memory_share leaves */
     double memory_share;   /* of the device's memory for all of it (gpu_memory_utilization) */
-    bool eager;            /* never record steps */
+    bool eager;            /* kernel by kernel: never record steps; and apart */
     bool apart;            /* never all layers as one kernel: to compare */
     bool dummy;            /* random weights, no files are read but config.json: to measure */
     /* How far loading is, 0 to 1; NULL: not wanted. */

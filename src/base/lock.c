@@ -28,7 +28,7 @@ char rwf_process_state(int pid)
     return name_end && name_end[1] == ' ' && name_end[2] ? name_end[2] : '?';
 }
 
-static int lives(int pid)
+bool rwf_process_lives(int pid)
 {
     char state = rwf_process_state(pid);
     return state != '?' && state != 'Z' && state != 'X';
@@ -39,7 +39,7 @@ int rwf_lock_take(int fd, int holder)
     const struct timespec pause = {.tv_nsec = LOOK_EVERY};
     int64_t end = rwf_clock_mono() + ENDING;
     while (flock(fd, LOCK_EX | LOCK_NB)) {
-        if (errno != EWOULDBLOCK || lives(holder) || rwf_clock_mono() >= end)
+        if (errno != EWOULDBLOCK || rwf_process_lives(holder) || rwf_clock_mono() >= end)
             return -1;
         nanosleep(&pause, NULL);
     }

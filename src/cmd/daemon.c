@@ -61,9 +61,7 @@ static int open_pid(const char *folder, int flags, bool *ret_taken)
  * and who asks for the owner has the lock for a moment. */
 static bool is_ending(const char *folder)
 {
-    pid_t owner = cmd_daemon_owner(folder);
-    char state = owner > 0 ? rwf_process_state(owner) : '?';
-    return state == 'Z' || state == 'X' || state == '?';
+    return !rwf_process_lives(cmd_daemon_owner(folder));
 }
 
 static int claim_pid(const char *folder, bool *ret_taken)

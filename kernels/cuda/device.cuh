@@ -195,6 +195,23 @@ __device__ __forceinline__ float exp2_fast(float x)
     return y;
 }
 
+/* Philox4x32-10 (Salmon et al. 2011). */
+__device__ __forceinline__ uint4 philox(uint64_t seed, uint64_t index, uint64_t step)
+{
+    uint4 v = {(unsigned)index, (unsigned)(index >> 32), (unsigned)step,
+               (unsigned)(step >> 32)};
+    unsigned k0 = (unsigned)seed, k1 = (unsigned)(seed >> 32);
+#pragma unroll
+    for (int round = 0; round < 10; round++) {
+        unsigned h0 = __umulhi(0xD2511F53u, v.x), l0 = 0xD2511F53u * v.x;
+        unsigned h1 = __umulhi(0xCD9E8D57u, v.z), l1 = 0xCD9E8D57u * v.z;
+        v = {h1 ^ v.y ^ k0, l1, h0 ^ v.w ^ k1, l0};
+        k0 += 0x9E3779B9u;
+        k1 += 0xBB67AE85u;
+    }
+    return v;
+}
+
 #define LOG2E 1.4426950408889634f
 
 __device__ __forceinline__ float sigmoid(float x)

@@ -164,23 +164,6 @@ void cuda__swiglu_back(struct kernel_context *c, void *dx, const void *dy,
                      rows * n, wide));
 }
 
-/* Philox4x32-10 (Salmon et al. 2011). */
-__device__ __forceinline__ uint4 philox(uint64_t seed, uint64_t index, uint64_t offset)
-{
-    uint4 v = {(unsigned)index, (unsigned)(index >> 32), (unsigned)offset,
-               (unsigned)(offset >> 32)};
-    unsigned k0 = (unsigned)seed, k1 = (unsigned)(seed >> 32);
-#pragma unroll
-    for (int round = 0; round < 10; round++) {
-        unsigned h0 = __umulhi(0xD2511F53u, v.x), l0 = 0xD2511F53u * v.x;
-        unsigned h1 = __umulhi(0xCD9E8D57u, v.z), l1 = 0xCD9E8D57u * v.z;
-        v = {h1 ^ v.y ^ k0, l1, h0 ^ v.w ^ k1, l0};
-        k0 += 0x9E3779B9u;
-        k1 += 0xBB67AE85u;
-    }
-    return v;
-}
-
 template <typename T> struct dropout_op {
     T *y;
     const T *x;

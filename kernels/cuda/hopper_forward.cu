@@ -5,7 +5,7 @@
  * share a multiprocessor.
  */
 #include <cudaTypedefs.h>
-#include "hopper.cuh"
+#include "hopper_softmax.cuh"
 
 #define QUERIES 128
 #define STEP 64 /* keys */
@@ -19,46 +19,6 @@
 /* Queries, then stages of keys and values. */
 #define AT_STEPS (2 * TILE)
 #define SHARED (AT_STEPS + STAGES * 2 * TILE + 1024)
-
-/* Keys after their query do not count. ahead: the step's first key minus the warp's
- * first query. */
-__device__ __forceinline__ void mask(float s[32], int ahead)
-{
-    int lane = threadIdx.x & 31, g = lane / 4, t = lane % 4;
-#pragma unroll
-    for (int nt = 0; nt < 8; nt++)
-#pragma unroll
-        for (int e = 0; e < 4; e++)
-            if (ahead + nt * 8 + 2 * t + (e & 1) > g + e / 2 * 8)
-                s[nt * 4 + e] = -INFINITY;
-}
-
-/* s becomes p = exp2((s - largest) * factor), as operands of the next product; rescale:
- * what the sums so far are multiplied with. */
-__device__ __forceinline__ void softmax_step(unsigned p[4][4], float s[32],
-                                             float most[2], float sum[2],
-                                             float rescale[2], float factor)
-{
-#pragma unroll
-    for (int r = 0; r < 2; r++) {
-        float now = most[r];
-#pragma unroll
-        for (int nt = 0; nt < 8; nt++)
-            now = fmaxf(now, fmaxf(s[nt * 4 + 2 * r], s[nt * 4 + 2 * r + 1]));
-        now = quad_max(now);
-        float shift = now * factor, part = 0.0f;
-        rescale[r] = exp2_fast(fmaf(most[r], factor, -shift));
-        most[r] = now;
-#pragma unroll
-        for (int nt = 0; nt < 8; nt++) {
-            float a = exp2_fast(fmaf(s[nt * 4 + 2 * r], factor, -shift));
-            float b = exp2_fast(fmaf(s[nt * 4 + 2 * r + 1], factor, -shift));
-            part += a + b;
-            p[nt / 2][nt % 2 * 2 + r] = pack2(a, b);
-        }
-        sum[r] = fmaf(sum[r], rescale[r], part);
-    }
-}
 
 /* Through the warp's own rows of the queries' tile: whole 16-byte chunks. */
 __device__ __forceinline__ void
@@ -169,8 +129,8 @@ __global__ void __launch_bounds__(THREADS, 2)
         wgmma_commit();
         wgmma_wait<0>(); /* the product before this one, too */
         if (ahead + STEP - 1 > 0)
-            mask(s, ahead);
-        softmax_step(p, s, most, sum, rescale, factor);
+            mask<8>(s, ahead);
+        softmax_step<8>(p, s, most, sum, rescale, factor);
 #pragma unroll
         for (int j = 0; j < 32; j++)
             o[j] *= rescale[j / 2 % 2];

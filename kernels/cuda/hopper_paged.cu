@@ -6,7 +6,7 @@
  * each block of the cache. The warpgroups do not wait for each other: while one is at
  * its softmax, the other one's products run.
  */
-#include "hopper.cuh"
+#include "hopper_softmax.cuh"
 #include "paged.cuh"
 
 #define SIZE 128
@@ -104,45 +104,6 @@ __device__ __forceinline__ void produce(const CUtensorMap *keys,
 
 /* --- the warpgroups --- */
 
-/* Keys after their query do not count. ahead: the step's first key minus the warp's
- * first query. */
-__device__ __forceinline__ void mask(float s[64], int ahead)
-{
-    int lane = threadIdx.x & 31, g = lane / 4, t = lane % 4;
-#pragma unroll
-    for (int nt = 0; nt < 16; nt++)
-#pragma unroll
-        for (int e = 0; e < 4; e++)
-            if (ahead + nt * 8 + 2 * t + (e & 1) > g + e / 2 * 8)
-                s[nt * 4 + e] = -INFINITY;
-}
-
-/* s becomes p = exp2((s - largest) * factor), as operands of the next product. */
-__device__ __forceinline__ void softmax_step(unsigned p[8][4], float s[64],
-                                             float most[2], float sum[2],
-                                             float rescale[2], float factor)
-{
-#pragma unroll
-    for (int r = 0; r < 2; r++) {
-        float now = most[r];
-#pragma unroll
-        for (int nt = 0; nt < 16; nt++)
-            now = fmaxf(now, fmaxf(s[nt * 4 + 2 * r], s[nt * 4 + 2 * r + 1]));
-        now = quad_max(now);
-        float shift = now * factor, part = 0.0f;
-        rescale[r] = exp2_fast(fmaf(most[r], factor, -shift));
-        most[r] = now;
-#pragma unroll
-        for (int nt = 0; nt < 16; nt++) {
-            float a = exp2_fast(fmaf(s[nt * 4 + 2 * r], factor, -shift));
-            float b = exp2_fast(fmaf(s[nt * 4 + 2 * r + 1], factor, -shift));
-            part += a + b;
-            p[nt / 2][nt % 2 * 2 + r] = pack2(a, b);
-        }
-        sum[r] = fmaf(sum[r], rescale[r], part);
-    }
-}
-
 /* Values from the end of the context on may be anything: they become zeros, for no
  * probability makes a NaN one. Both warpgroups share the work. */
 __device__ __forceinline__ void clear_values(unsigned char *values, int from)
@@ -214,8 +175,8 @@ __device__ __forceinline__ void consume(const paged_arrays &a, const paged_tile 
             arrival_arrive(barrier_of(barriers, KEYS_FREE, i));
         int ahead = i * STEP - first;
         if (ahead + STEP - 1 > 0)
-            mask(s, ahead);
-        softmax_step(p, s, most, sum, rescale, factor);
+            mask<16>(s, ahead);
+        softmax_step<16>(p, s, most, sum, rescale, factor);
 #pragma unroll
         for (int j = 0; j < 32; j++) {
             o[0][j] *= rescale[j / 2 % 2];

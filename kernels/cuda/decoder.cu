@@ -12,9 +12,8 @@
  * where the kernels of single products round them; only sums of float may go in another
  * order.
  */
-#include <cudaTypedefs.h>
-#include <string.h>
 #include "decoder_attention.cuh"
+#include "decoder_q4.cuh"
 
 #define THREADS (DECODER_CONSUMERS + 32)
 #define NORM_PAIRS (DECODER_HIDDEN / 4 / DECODER_CONSUMERS) /* of a thread, at most */
@@ -35,7 +34,7 @@ struct decoder_space {
         *residual; /* [sequences, hidden], pairs of words as their threads have them */
     unsigned char *input; /* rows of the product under way; or attention's scratch */
     float *sums;
-    float *ones; /* [groups][8] of the input, for weights of 4 bits */
+    q4_group *groups; /* of the input, for weights of 4 bits */
     stream_ring ring;
 };
 
@@ -81,7 +80,7 @@ __device__ __forceinline__ decoder_space space_of(const decoder_arrays &a,
     m.residual = (uint2 *)(at += layers_bytes(a));
     m.input = at += residual_bytes(a);
     m.sums = (float *)(at += ALIGNED(a.input));
-    m.ones = (float *)(at += DECODER_SUMS);
+    m.groups = (q4_group *)(at += DECODER_SUMS);
     m.ring.base = shared_address(at + ALIGNED(a.ones));
     return m;
 }
@@ -99,13 +98,6 @@ unsigned cuda__decoder_row(int64_t k, bool q4)
     return input_stride(k, q4);
 }
 
-/* Each bf16 times a power of two. */
-__device__ __forceinline__ unsigned lifted(unsigned pair, unsigned factor)
-{
-    asm("fma.rn.bf16x2 %0, %0, %1, %2;" : "+r"(pair) : "r"(factor), "r"(0x80008000));
-    return pair;
-}
-
 /* Four elements from 4 * i on as products with bf16 take them: of eight in a row the
  * third and fourth change places with the fifth and sixth. */
 __device__ __forceinline__ void put_pair(unsigned char *row, int i, uint2 x)
@@ -115,28 +107,14 @@ __device__ __forceinline__ void put_pair(unsigned char *row, int i, uint2 x)
     to[2] = x.y;
 }
 
-/* Four elements from 4 * i on as products with 4 bits take them, and the sum of the
- * group, which is what a warp has. Every other eight meet nibbles that are 16 times as
- * large. */
-__device__ __forceinline__ uint2 lift(uint2 x, int i, float *ones)
-{
-    unsigned factor = i / 2 % 2 ? (127 + 60) << 7 : (127 + 64) << 7;
-    float2 a = unpack2(x.x), b = unpack2(x.y);
-    float sum = warp_sum(a.x + a.y + (b.x + b.y));
-    factor |= factor << 16;
-    if ((threadIdx.x & 31) == 0)
-        ones[i / 32 * 8] = sum * 0x1p64f;
-    return make_uint2(lifted(x.x, factor), lifted(x.y, factor));
-}
-
-/* Rows of k as they are. */
+/* Rows as they are, `all` long, of which k from `first` on are wanted. */
 template <bool Q4, bool ONE>
 __device__ __forceinline__ void take_plain(const decoder_arrays &a,
                                            const decoder_space &m, const uint64_t *from,
-                                           int k, unsigned epoch)
+                                           int all, int first, int k, unsigned epoch)
 {
     int count = ONE ? 1 : a.s.count;
-    from += words_copy() * count * (k / 2);
+    from += words_copy() * count * (all / 2) + first / 2;
 #pragma unroll 1
     for (int s = 0; s < count; s++) {
         unsigned char *row = m.input + s * input_stride(k, Q4);
@@ -147,15 +125,10 @@ __device__ __forceinline__ void take_plain(const decoder_arrays &a,
                 put_pair(row, i, data);
         };
         if (k <= 16 * DECODER_CONSUMERS)
-            words_take<4>(from + s * (k / 2), k / 4, epoch, put);
+            words_take<4>(from + s * (all / 2), k / 4, epoch, put);
         else
-            words_take<8>(from + s * (k / 2), k / 4, epoch, put);
-        __syncwarp();
-#pragma unroll 4
-        for (int i = (int)threadIdx.x; Q4 && i < k / 4; i += DECODER_CONSUMERS)
-            ((uint2 *)row)[i] = lift(((uint2 *)row)[i], i, m.ones + s);
+            words_take<8>(from + s * (all / 2), k / 4, epoch, put);
     }
-    consumers_sync();
 }
 
 __device__ __forceinline__ uint2 residual_add(uint2 x, uint2 delta, float *squares)
@@ -241,12 +214,27 @@ __device__ __forceinline__ void take_normed(const decoder_arrays &a,
                 continue;
             uint2 y = scaled(m.residual[s * pairs + i], weights[u], inverse);
             if (Q4)
-                ((uint2 *)row)[i] = lift(y, i, m.ones + s);
+                ((uint2 *)row)[i] = y;
             else
                 put_pair(row, i, y);
         }
     }
-    consumers_sync();
+}
+
+/* Rows of k as products with 4 bits take them: each thread has put there what it reads.
+ */
+template <bool ONE>
+__device__ __forceinline__ void take_bytes(const decoder_arrays &a,
+                                           const decoder_space &m, int k)
+{
+    int count = ONE ? 1 : a.s.count;
+#pragma unroll 1
+    for (int s = 0; s < count; s++) {
+        unsigned char *row = m.input + s * input_stride(k, true);
+#pragma unroll 4
+        for (int i = (int)threadIdx.x; i < k / 4; i += DECODER_CONSUMERS)
+            q4_put(row, ((uint2 *)row)[i], i, m.groups + s);
+    }
 }
 
 /* --- products --- */
@@ -282,27 +270,69 @@ __device__ __forceinline__ void tell(const decoder_arrays &a, int product, bool 
         ((unsigned *)a.delta)[at] = data;
 }
 
-/* The float of this lane's row, of a product whose k goes in two parts. Blocks have all
- * tiles of the part that nobody waits for before those that wait. */
-__device__ __forceinline__ uint64_t *rest_at(const decoder_arrays &a, int product,
-                                             int eight, int sequence)
+/* What blocks have of this lane's row and of up's, both parts' of k in a lane of four.
+ */
+__device__ __forceinline__ void rest_add(const decoder_product &p, const uint64_t *rest,
+                                         int tile, bool pairs, float &sum, float &other,
+                                         unsigned epoch)
 {
-    return a.words.rest[product] + sequence * a.products[product].columns + eight * 8 +
-           (threadIdx.x & 31) / 4;
-}
-__device__ __forceinline__ void rest_put(uint64_t *to, float sum, unsigned epoch)
-{
-    if (threadIdx.x % 4 == 0)
-        word_put(to, __float_as_uint(sum), epoch);
+    int lane = threadIdx.x % 4, plane = 2 * p.columns * DECODER_SEQUENCES_Q4;
+    float all[2] = {0, 0};
+    if (lane < p.cuts) {
+        stream_cut cut = stream_cut_at(p, lane);
+        int blocks = 1 + q4_sharer(p, cut, (tile + 1) * cut.width - 1) -
+                     q4_sharer(p, cut, tile * cut.width);
+        if (tile % p.cuts == lane)
+            all[0] = sum, all[1] = other;
+#pragma unroll 1
+        for (int i = tile % p.cuts == lane; i < blocks; i++) {
+            const uint64_t *from = rest + (lane * 2 + i) * plane;
+            all[0] += __uint_as_float(word_wait(from, epoch));
+            if (pairs)
+                all[1] += __uint_as_float(word_wait(from + p.columns, epoch));
+        }
+    }
+    __syncwarp();
+    sum = quad_sum(all[0]);
+    other = pairs ? quad_sum(all[1]) : 0;
 }
 
-/* The input of a product. keeps: the block needs the residual. */
+/* What comes of a product with 4 bits: this lane's row, and of up's. */
+template <bool ONE>
+__device__ __forceinline__ void tell_q4(const decoder_arrays &a, int product, bool last,
+                                        const stream_cut &cut, int eight, int sequence,
+                                        float sum, float other, bool first, bool owns,
+                                        unsigned epoch)
+{
+    const decoder_product &p = a.products[product];
+    bool pairs = product == DECODER_GATE_UP;
+    uint64_t *rest = a.words.rest[product] + 2 * sequence * p.columns + eight * 8 +
+                     (threadIdx.x & 31) / 4;
+    if (owns) {
+        rest_add(p, rest, eight / 8, pairs, sum, other, epoch);
+        tell<true, ONE>(a, product, last, eight, sequence, sum, other, epoch);
+        return;
+    }
+    rest += (cut.number * 2 + (first ? 0 : 1)) * 2 * p.columns * DECODER_SEQUENCES_Q4;
+    if (threadIdx.x % 4 == 0)
+        word_put(rest, __float_as_uint(sum), epoch);
+    else if (threadIdx.x % 4 == 1 && pairs)
+        word_put(rest + p.columns, __float_as_uint(other), epoch);
+}
+
+/* The input of a product, k from `first` on of it. keeps: the block needs the residual.
+ */
 template <bool Q4, bool ONE>
 __device__ __forceinline__ void take(const decoder_arrays &a, const decoder_space &m,
-                                     int l, int product, unsigned epoch, bool keeps)
+                                     int l, int product, int first_k, int k,
+                                     unsigned epoch, bool keeps)
 {
-    bool first = product == DECODER_QKV;
-    if (first || product == DECODER_GATE_UP) {
+    bool first = product == DECODER_QKV, normed = first || product == DECODER_GATE_UP;
+    if (normed ? !keeps
+               : m.fixed->tiles[product].count == 0 &&
+                     (product != DECODER_DOWN || blockIdx.x > 0))
+        return;
+    if (normed) {
         const decoder_layer &layer = m.layers[l];
         const void *weight = first ? layer.norm1 : layer.norm2;
         const uint64_t *delta = a.words.told[first ? DECODER_DOWN : DECODER_O];
@@ -310,16 +340,18 @@ __device__ __forceinline__ void take(const decoder_arrays &a, const decoder_spac
             delta = nullptr;
         if (first)
             epoch--;
-        if (keeps && a.hidden <= 4 * DECODER_CONSUMERS)
+        if (a.hidden <= 4 * DECODER_CONSUMERS)
             take_normed<Q4, ONE, 1>(a, m, weight, delta, epoch);
-        else if (keeps)
+        else
             take_normed<Q4, ONE, NORM_PAIRS>(a, m, weight, delta, epoch);
-    } else if (m.fixed->tiles[product].count > 0 ||
-               (product == DECODER_DOWN && blockIdx.x == 0)) {
+    } else {
         take_plain<Q4, ONE>(
             a, m, product == DECODER_O ? a.words.out : a.words.told[DECODER_GATE_UP],
-            a.products[product].k, epoch);
+            a.products[product].k, first_k, k, epoch);
     }
+    if (Q4)
+        take_bytes<ONE>(a, m, k);
+    consumers_sync();
 }
 
 /* There is one copy of all code: caches of instructions are small. */
@@ -334,22 +366,25 @@ __device__ __forceinline__ void layer_run(const decoder_arrays &a,
     for (int p = 0; p < DECODER_PRODUCTS; p++) {
         if (p == DECODER_O)
             attention_run<SIZE>(a, m.layers[l], m.fixed->plan, m.input, epoch);
-        take<Q4, ONE>(a, m, l, p, epoch, keeps);
-        int k = a.products[p].k;
-        product_rows rows = {shared_address(m.input), input_stride(k, Q4), m.ones,
-                             ONE ? 1 : a.s.count};
-        product_run<Q4, ONE>(m.ring, at, m.fixed->tiles[p], a.products[p],
-                             Q4 && p == DECODER_GATE_UP, rows, m.sums,
-                             [&](int eight, int s, float sum, float other, bool rest) {
-                                 if (Q4 && a.products[p].cut > 0) {
-                                     uint64_t *word = rest_at(a, p, eight, s);
-                                     if (rest) {
-                                         rest_put(word, sum, epoch);
-                                         return;
-                                     }
-                                     sum += __uint_as_float(word_wait(word, epoch));
-                                 }
-                                 tell<Q4, ONE>(a, p, last, eight, s, sum, other, epoch);
+        bool cut = Q4 && (p == DECODER_O || p == DECODER_DOWN);
+        stream_cut part = Q4 ? stream_cut_of(a.products[p]) : stream_cut{0, 0, 0};
+        int first = cut ? part.first : 0;
+        int k = cut ? part.width * DECODER_GROUP : a.products[p].k;
+        take<Q4, ONE>(a, m, l, p, first * DECODER_GROUP, k, epoch, keeps);
+        product_rows rows = {shared_address(m.input), input_stride(k, Q4),
+                             shared_address(m.groups), first, ONE ? 1 : a.s.count};
+        if constexpr (Q4)
+            product_run_q4<ONE>(
+                m.ring, at, m.fixed->tiles[p], a.products[p], part,
+                p == DECODER_GATE_UP, rows, m.sums,
+                [&](int eight, int s, float sum, float other, bool first, bool owns) {
+                    tell_q4<ONE>(a, p, last, part, eight, s, sum, other, first, owns,
+                                 epoch);
+                });
+        else
+            product_run<ONE>(m.ring, at, m.fixed->tiles[p], a.products[p], rows, m.sums,
+                             [&](int eight, int s, float sum) {
+                                 tell<false, ONE>(a, p, last, eight, s, sum, 0, epoch);
                              });
     }
 }
@@ -401,7 +436,8 @@ __global__ void __launch_bounds__(THREADS, 1)
          i += THREADS)
         ((uint64_t *)m.layers)[i] = ((const uint64_t *)a.layers)[i];
     if (threadIdx.x < DECODER_PRODUCTS)
-        m.fixed->tiles[threadIdx.x] = stream_tiles_of(a.products[threadIdx.x]);
+        m.fixed->tiles[threadIdx.x] = Q4 ? stream_groups_of(a.products[threadIdx.x])
+                                         : stream_tiles_of(a.products[threadIdx.x]);
     if (threadIdx.x == 32)
         stream_init(m.ring);
     if (threadIdx.x / 32 == 2) {
@@ -413,8 +449,10 @@ __global__ void __launch_bounds__(THREADS, 1)
             attention_keep(plan, a, plan.mine, threadIdx.x % 32, 32);
     }
     __syncthreads();
-    if (threadIdx.x >= DECODER_CONSUMERS)
-        stream_run<Q4>(a, m.layers, m.ring);
+    if (threadIdx.x >= DECODER_CONSUMERS && Q4)
+        stream_run_q4({&a, m.layers, m.fixed->tiles}, m.ring);
+    else if (threadIdx.x >= DECODER_CONSUMERS)
+        stream_run(a, m.layers, m.ring);
     else
         consume<SIZE, Q4, ONE>(a, m, base);
 }
@@ -459,39 +497,4 @@ void cuda__decoder_launch(struct kernel_context *c, const struct decoder_arrays 
         launch_size<64>(c, a);
     else
         launch_size<128>(c, a);
-}
-
-/* --- tensor maps --- */
-
-/* Of words [n / 64][along][4][words]: a box has all words of one of the four. */
-static bool map_make(CUtensorMap *ret, const void *base, int n, int along, int words,
-                     int box_along)
-{
-    cuuint64_t sizes[4] = {(cuuint64_t)words, 4, (cuuint64_t)along, (cuuint64_t)n / 64};
-    cuuint64_t strides[3] = {sizes[0] * 4, sizes[0] * 16, sizes[0] * 16 * sizes[2]};
-    cuuint32_t box[4] = {(cuuint32_t)words, 1, (cuuint32_t)box_along, 1};
-    cuuint32_t steps[4] = {1, 1, 1, 1};
-    enum cudaDriverEntryPointQueryResult found = cudaDriverEntryPointSymbolNotFound;
-    void *encode = nullptr;
-    if (cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &encode, 12000,
-                                         cudaEnableDefault, &found) != cudaSuccess ||
-        !encode)
-        return false;
-    return ((PFN_cuTensorMapEncodeTiled_v12000)encode)(
-               ret, CU_TENSOR_MAP_DATA_TYPE_UINT32, 4, (void *)base, sizes, strides,
-               box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_NONE,
-               CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
-               CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
-}
-
-bool cuda__decoder_maps(void *ret, const struct kernel_q4 *w, const void *packed)
-{
-    static_assert(2 * sizeof(CUtensorMap) == DECODER_MAPS, "two of them");
-    CUtensorMap maps[2];
-    q4_weights q = q4_weights_of(w, packed);
-    bool made =
-        map_make(maps, q.tiles, q.n, q.steps, 128, STREAM_Q4_K / Q4_TILE) &&
-        map_make(maps + 1, q.scales, q.n, q.groups, 16, STREAM_Q4_K / DECODER_GROUP);
-    memcpy(ret, maps, sizeof maps);
-    return made;
 }

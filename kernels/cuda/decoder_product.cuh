@@ -8,15 +8,12 @@
  * which elements of k meet in a product is free as long as both operands agree, so a
  * lane's 16 bytes, 8 elements of a row, are two of them for row g and two for row g + 8
  * and so on; the second operand has a sequence's elements for the former in one column
- * and those for the latter in the next. Two of the sums count. Weights of 4 bits are 16
- * rows, in their places as numbers of steps of 2^-133 and 2^-129, see hopper_q4.cu; the
- * rows of x have been lifted to make up for it, and what they sum up to, which the zero
- * points multiply, is known.
+ * and those for the latter in the next. Two of the sums count. Weights of 4 bits are in
+ * decoder_q4.cuh.
  */
 #ifndef KERNELS_CUDA_DECODER_PRODUCT_CUH
 #define KERNELS_CUDA_DECODER_PRODUCT_CUH
 #include "decoder_stream.cuh"
-#include "q4.cuh"
 
 #define PRODUCT_WARPS (DECODER_CONSUMERS / 32)
 /* floats of 8 rows of weights and a sequence: [warps][8] */
@@ -25,7 +22,8 @@
 /* Rows that products take, in shared memory. */
 struct product_rows {
     unsigned x, stride; /* bytes of a row */
-    const float *ones;  /* [groups][8]: sums of the lifted rows; of 4 bits */
+    unsigned groups;    /* of 4 bits: see q4_group */
+    int first;          /* of them, in k */
     int count;
 };
 
@@ -102,15 +100,15 @@ __device__ __forceinline__ void product_part(float (*sum)[2][4], unsigned weight
 }
 
 /* use(stage, k) for the stages of a row's part of k that are this warp's team's. */
-template <bool Q4, typename F>
+template <typename F>
 __device__ __forceinline__ void product_stages(const stream_ring &r, stream_place &at,
                                                int begin, int end, F use)
 {
     unsigned team = threadIdx.x / 32 / STREAM_TEAM;
-    for (int k0 = begin; k0 < end; k0 += Q4 ? STREAM_Q4_K : STREAM_K) {
+    for (int k0 = begin; k0 < end; k0 += STREAM_K) {
         if (at.number % DECODER_TEAMS == team) {
             arrival_wait(stream_full(r, at.slot), at.parity);
-            use(r.base + (unsigned)at.slot * stream_stage(Q4), k0);
+            use(r.base + (unsigned)at.slot * stream_stage(false), k0);
             __syncwarp();
             if ((threadIdx.x & 31) == 0)
                 arrival_arrive(stream_free(r, at.slot));
@@ -138,7 +136,7 @@ product_plain(float *sums, const stream_ring &r, stream_place &at,
     float part[4][2][4] = {};
     /* Sequences that are not there are the last one: nobody looks at what comes of it.
      */
-    product_stages<false>(r, at, 0, k, [&](unsigned stage, int k0) {
+    product_stages(r, at, 0, k, [&](unsigned stage, int k0) {
         const unsigned x[2] = {rows.x + in + (unsigned)k0 * 2 +
                                    (unsigned)min(g / 2, rows.count - 1) * rows.stride,
                                rows.x + in + (unsigned)k0 * 2 +
@@ -154,76 +152,6 @@ product_plain(float *sums, const stream_ring &r, stream_place &at,
                 (part[2][i][0] + part[2][i][3] + (part[3][i][0] + part[3][i][3]));
 }
 
-/* A group of k of 16 rows. tiles, x: this lane's in shared memory; how: scales and zero
- * points of rows g and g + 8; ones: of sequences 2t and 2t + 1. */
-__device__ __forceinline__ void product_group(float sum[4], unsigned tiles, unsigned x,
-                                              uint2 how, float2 ones)
-{
-    constexpr int STEPS = DECODER_GROUP / 64;
-    float part[2 * STEPS][4] = {};
-    uint4 w[STEPS];
-    unsigned b[2 * STEPS][4];
-#pragma unroll
-    for (int step = 0; step < STEPS; step++) {
-        w[step] = shared_load16(tiles + step * 512);
-        load_matrices(b[2 * step], x + step * 128);
-        load_matrices(b[2 * step + 1], x + step * 128 + 64);
-    }
-#pragma unroll
-    for (int j = 0; j < 2; j++)
-#pragma unroll
-        for (int i = 0; i < 2 * STEPS; i++) {
-            unsigned low = (i % 2 ? w[i / 2].z : w[i / 2].x) >> (8 * j);
-            unsigned high = (i % 2 ? w[i / 2].w : w[i / 2].y) >> (8 * j);
-            unsigned a[4] = {low & 0x000f000f, high & 0x000f000f, low & 0x00f000f0,
-                             high & 0x00f000f0};
-            mma(part[i], a, b[i][2 * j], b[i][2 * j + 1]);
-        }
-    float scale[2] = {q4_scale(how.x) * 0x1p69f, q4_scale(how.y) * 0x1p69f};
-    /* As a float that is zero * 2^-133. */
-    float zero[2] = {__uint_as_float((how.x & 15) << 16),
-                     __uint_as_float((how.y & 15) << 16)};
-#pragma unroll
-    for (int e = 0; e < 4; e++)
-        sum[e] = fmaf(scale[e / 2],
-                      fmaf(-zero[e / 2], e % 2 ? ones.y : ones.x,
-                           part[0][e] + part[1][e] + (part[2][e] + part[3][e])),
-                      sum[e]);
-}
-
-/* A row tile of 16 of weights of 4 bits: sums [2][sequences][warps][8]. */
-__device__ __forceinline__ void product_q4(float *sums, const stream_ring &r,
-                                           stream_place &at, const product_rows &rows,
-                                           const stream_span &span)
-{
-    constexpr int PART = STREAM_Q4_K / STREAM_TEAM;
-    int lane = threadIdx.x & 31, g = lane / 4, t = lane % 4, warp = threadIdx.x >> 5;
-    int k1 = warp % STREAM_TEAM * PART;
-    /* Rows that are not there are the last one: nobody looks at what comes of them. */
-    unsigned x = rows.x + (unsigned)min(lane & 7, rows.count - 1) * rows.stride +
-                 (unsigned)(lane >> 3) * 16;
-    float sum[4] = {};
-    product_stages<true>(r, at, span.begin, span.end, [&](unsigned stage, int k0) {
-        unsigned tiles = stage + (unsigned)(k1 / 64 * 512 + lane * 16);
-        unsigned scales =
-            stage + STREAM_Q4_TILES + (unsigned)(k1 / DECODER_GROUP * 64 + g * 8);
-        const float *ones = rows.ones + (k0 + k1) / DECODER_GROUP * 8 + 2 * t;
-        int groups = min(PART, span.end - k0 - k1) / DECODER_GROUP;
-#pragma unroll 2
-        for (int i = 0; i < groups; i++) {
-            uint2 how = shared_load8(scales + i * 64);
-            product_group(sum, tiles + i * (DECODER_GROUP / 64 * 512),
-                          x + (unsigned)(k0 + k1 + i * DECODER_GROUP) * 2, how,
-                          *(const float2 *)(ones + i * 8));
-        }
-    });
-#pragma unroll
-    for (int e = 0; e < 4; e++)
-        if (2 * t + e % 2 < rows.count)
-            sums[(e / 2 * rows.count + 2 * t + e % 2) * PRODUCT_SUMS + warp * 8 + g] =
-                sum[e];
-}
-
 /* Row lane / 4's sum over the warps, or over the one team that had the tile. */
 __device__ __forceinline__ float product_sum(const float *sums, bool alone)
 {
@@ -236,41 +164,29 @@ __device__ __forceinline__ float product_sum(const float *sums, bool alone)
     return all + __shfl_xor_sync(0xffffffffu, all, 2);
 }
 
-/* done(8 rows' number, sequence, sum, other, rest) is called by a warp, with the sum of
- * row lane / 4 of the 8 in each lane. pairs: tiles are of gate and up (of 4 bits),
- * whose sums are in other. rest: see stream_span. */
-template <bool Q4, bool ONE, typename F>
+/* done(8 rows' number, sequence, sum) is called by a warp, with the sum of row lane / 4
+ * of the 8 in each lane. */
+template <bool ONE, typename F>
 __device__ __forceinline__ void
 product_run(const stream_ring &r, stream_place &at, const stream_tiles &tiles,
-            const decoder_product &p, bool pairs, const product_rows &rows, float *sums,
-            F done)
+            const decoder_product &p, const product_rows &rows, float *sums, F done)
 {
-    constexpr int EIGHTS = Q4 ? 2 : 1;
-    int count = ONE ? 1 : rows.count, warp = threadIdx.x >> 5, parts = pairs ? 2 : 1;
-    int each = EIGHTS * count * PRODUCT_SUMS, whole = each * parts; /* of a tile */
-    int most =
-        DECODER_SUMS / 8 / PRODUCT_SUMS / EIGHTS / 2 / count; /* tiles at a time */
-    bool odd = false, alone = !Q4 && p.k <= STREAM_K;
+    int count = ONE ? 1 : rows.count, warp = threadIdx.x >> 5;
+    int each = count * PRODUCT_SUMS;                        /* of a tile */
+    int most = DECODER_SUMS / 8 / PRODUCT_SUMS / 2 / count; /* tiles at a time */
+    bool odd = false, alone = p.k <= STREAM_K;
 #pragma unroll 1
     for (int i = 0; i < tiles.count; i += most) {
         int some = min(most, tiles.count - i);
         int first = tiles.first + i * (int)gridDim.x;
 #pragma unroll 1
-        for (int j = 0; j < some * parts; j++)
-            if constexpr (Q4)
-                product_q4(sums + j * each, r, at, rows,
-                           stream_span_of(p, first + j / parts * (int)gridDim.x));
-            else
-                product_plain<!ONE>(sums + j * each, r, at, rows, p.k, alone);
+        for (int j = 0; j < some; j++)
+            product_plain<!ONE>(sums + j * each, r, at, rows, p.k, alone);
         consumers_sync();
 #pragma unroll 1
-        for (int j = warp; j < some * EIGHTS * count; j += PRODUCT_WARPS) {
-            int tile = j / (EIGHTS * count), in = j % (EIGHTS * count);
-            const float *from = sums + tile * whole + in * PRODUCT_SUMS;
-            float sum = product_sum(from, alone);
-            float other = pairs ? product_sum(from + each, alone) : 0.0f;
-            stream_span span = stream_span_of(p, first + tile * (int)gridDim.x);
-            done(span.tile * EIGHTS + in / count, in % count, sum, other, span.rest);
+        for (int j = warp; j < some * count; j += PRODUCT_WARPS) {
+            float sum = product_sum(sums + j * PRODUCT_SUMS, alone);
+            done(first + j / count * (int)gridDim.x, j % count, sum);
         }
         /* Those of the next tiles go beside, and then there is another barrier. */
         sums += odd ? -(DECODER_SUMS / 8) : DECODER_SUMS / 8;

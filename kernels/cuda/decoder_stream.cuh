@@ -11,16 +11,15 @@
 #include "hopper.cuh"
 
 /* A stage: 8 rows of weights by STREAM_K of k, each row a little longer so that rows
- * meet in no bank; of 4 bits, 16 rows by STREAM_Q4_K, and the scales behind. */
+ * meet in no bank; of 4 bits, 64 rows by some groups, and the scales behind. */
 #define STREAM_K 1024
 #define STREAM_ROW (STREAM_K * 2 + 64)
-#define STREAM_Q4_K 2048
-#define STREAM_Q4_TILES (STREAM_Q4_K / 64 * 512)
-#define STREAM_Q4_SCALES (STREAM_Q4_K / DECODER_GROUP * 64)
+#define STREAM_Q4_GROUP 4096  /* bytes of a group of 64 rows */
+#define STREAM_Q4_SCALES 256u /* and of its scales */
 
 __host__ __device__ __forceinline__ constexpr unsigned stream_stage(bool q4)
 {
-    return q4 ? STREAM_Q4_TILES + STREAM_Q4_SCALES : 8 * STREAM_ROW;
+    return q4 ? DECODER_GROUPS * (STREAM_Q4_GROUP + STREAM_Q4_SCALES) : 8 * STREAM_ROW;
 }
 
 #define STREAM_TEAM (DECODER_CONSUMERS / 32 / DECODER_TEAMS) /* warps of a team */
@@ -74,32 +73,39 @@ __device__ __forceinline__ stream_tiles stream_tiles_of(const decoder_product &p
     return {first, first < p.tiles ? (p.tiles - 1 - first) / blocks + 1 : 0};
 }
 
-/* For a place to bring a stage to. No more than DECODER_FLYING of them are on their
- * way: what is behind them in the memory's queues, as other blocks' words are, would
- * wait. */
-__device__ __forceinline__ void stream_wait(const stream_ring &r,
+/* Of 4 bits: a part of a tile's groups of k. */
+struct stream_cut {
+    int number, first, width;
+};
+__device__ __forceinline__ stream_cut stream_cut_at(const decoder_product &p, int cut)
+{
+    int first = p.width * cut / p.cuts;
+    return {cut, first, p.width * (cut + 1) / p.cuts - first};
+}
+__device__ __forceinline__ stream_cut stream_cut_of(const decoder_product &p)
+{
+    return stream_cut_at(p, min((int)blockIdx.x / p.sharers, p.cuts - 1));
+}
+/* The block's groups of all tiles' ones of its part, tile by tile. */
+__device__ __forceinline__ stream_tiles stream_groups_of(const decoder_product &p)
+{
+    int block = (int)blockIdx.x, all = p.tiles * stream_cut_of(p).width;
+    if (block >= p.sharers * p.cuts)
+        return {0, 0};
+    block %= p.sharers;
+    int begin = all * block / p.sharers;
+    return {begin, all * (block + 1) / p.sharers - begin};
+}
+
+/* No more than DECODER_FLYING of them are on their way: what is behind them in the
+ * memory's queues, as other blocks' words are, would wait. */
+__device__ __forceinline__ void stream_hold(const stream_ring &r,
                                             const stream_place &at, stream_place &past)
 {
-    arrival_wait(stream_free(r, at.slot), at.parity ^ 1);
-    if (at.number - past.number < DECODER_FLYING)
+    if (at.number - past.number < min(DECODER_FLYING, (unsigned)r.stages))
         return;
     arrival_wait(stream_full(r, past.slot), past.parity);
     stream_next(r, past);
-}
-
-/* A tile's number among the rows' tiles, and its part of k. */
-struct stream_span {
-    int tile, begin, end;
-    bool rest; /* the other part's tile adds it */
-};
-__device__ __forceinline__ stream_span stream_span_of(const decoder_product &p,
-                                                      int tile)
-{
-    if (p.cut == 0)
-        return {tile, 0, p.k, false};
-    int half = p.tiles / 2;
-    return tile < half ? stream_span{tile, p.cut, p.k, true}
-                       : stream_span{tile - half, 0, p.cut, false};
 }
 
 /* --- rows of bf16 --- */
@@ -125,7 +131,8 @@ __device__ __forceinline__ void stream_rows(const decoder_arrays &a,
     for (int k0 = 0; k0 < k; k0 += STREAM_K) {
         unsigned bytes = (unsigned)min(STREAM_K, k - k0) * 2;
         unsigned full = stream_full(r, at.slot);
-        stream_wait(r, at, past);
+        arrival_wait(stream_free(r, at.slot), at.parity ^ 1);
+        stream_hold(r, at, past);
         if (lane == 0)
             arrival_expect(full, 8 * bytes);
         __syncwarp();
@@ -139,34 +146,82 @@ __device__ __forceinline__ void stream_rows(const decoder_arrays &a,
 
 /* --- weights of 4 bits --- */
 
-/* The map's box from there on; what is beyond its end is zeros. */
-__device__ __forceinline__ void fetch_box(unsigned to, const CUtensorMap *map, int row,
-                                          int along, unsigned barrier)
+/* A stage of a product of a layer, among all of the block's. */
+struct stream_q4 {
+    int number; /* of the product, those of all layers counted */
+    int group,
+        left;      /* the first group, as they lie in memory; of the product, with it */
+    int in, width; /* the first one in the block's part of a tile */
+    int jump;      /* from such a part's end to the next one */
+    int part;      /* of gate and up: up's */
+    const char *tiles, *scales;
+};
+
+/* What the block has of a model of 4 bits. */
+struct stream_source {
+    const decoder_arrays *a;
+    const decoder_layer *layers;
+    const stream_tiles *tiles;
+};
+
+/* The first one of product `number`, or of the next one that the block has some of. */
+__device__ __forceinline__ void stream_q4_find(const stream_source &s, stream_q4 &b)
 {
-    asm volatile("cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::"
-                 "complete_tx::bytes"
-                 " [%0], [%1, {%3, %4, %5, %6}], [%2];" ::"r"(to),
-                 "l"(map), "r"(barrier), "r"(0), "r"(row % 4), "r"(along), "r"(row / 4)
-                 : "memory");
+    for (; b.number < s.a->layer_count * DECODER_PRODUCTS; b.number++) {
+        int i = b.number % DECODER_PRODUCTS;
+        const decoder_product &p = s.a->products[i];
+        b.left = s.tiles[i].count;
+        if (b.left == 0)
+            continue;
+        stream_cut cut = stream_cut_of(p);
+        b.width = cut.width;
+        b.jump = p.width - cut.width;
+        b.in = s.tiles[i].first % cut.width;
+        b.group = s.tiles[i].first / cut.width * p.width + cut.first + b.in;
+        b.tiles = (const char *)s.layers[b.number / DECODER_PRODUCTS].weights[i];
+        b.scales = b.tiles + (int64_t)p.tiles * p.width * STREAM_Q4_GROUP *
+                                 (i == DECODER_GATE_UP ? 2 : 1);
+        return;
+    }
+}
+/* Groups of it. */
+__device__ __forceinline__ int stream_q4_count(const stream_q4 &b)
+{
+    return min(DECODER_GROUPS, min(b.width - b.in, b.left));
+}
+__device__ __forceinline__ void stream_q4_next(const stream_source &s, stream_q4 &b)
+{
+    int count = stream_q4_count(b);
+    if (b.number % DECODER_PRODUCTS == DECODER_GATE_UP && (b.part ^= 1) != 0)
+        return;
+    b.in += count;
+    b.group += count;
+    b.left -= count;
+    if (b.in == b.width) {
+        b.in = 0;
+        b.group += b.jump;
+    }
+    if (b.left > 0)
+        return;
+    b.number++;
+    stream_q4_find(s, b);
 }
 
-/* A row tile of 16. */
-__device__ __forceinline__ void stream_q4(const stream_ring &r, stream_place &at,
-                                          stream_place &past, const CUtensorMap *maps,
-                                          const stream_span &span)
+/* What lane 0, the tiles, and lane 1, the scales, have to bring. */
+struct stream_bytes {
+    const char *from;
+    unsigned bytes, at;
+};
+__device__ __forceinline__ stream_bytes stream_q4_bytes(const stream_source &s,
+                                                        const stream_q4 &b)
 {
-    for (int k0 = span.begin; k0 < span.end; k0 += STREAM_Q4_K) {
-        unsigned full = stream_full(r, at.slot);
-        unsigned to = r.base + (unsigned)at.slot * stream_stage(true);
-        stream_wait(r, at, past);
-        if ((threadIdx.x & 31) == 0) {
-            arrival_expect(full, stream_stage(true));
-            fetch_box(to, maps, span.tile, k0 / 64, full);
-            fetch_box(to + STREAM_Q4_TILES, maps + 1, span.tile, k0 / DECODER_GROUP,
-                      full);
-        }
-        stream_next(r, at);
-    }
+    const decoder_product &p = s.a->products[DECODER_GATE_UP];
+    int group = b.group + b.part * p.tiles * p.width, count = stream_q4_count(b);
+    if ((threadIdx.x & 31) == 0)
+        return {b.tiles + (int64_t)group * STREAM_Q4_GROUP,
+                (unsigned)count * STREAM_Q4_GROUP, 0};
+    return {b.scales + (int64_t)group * STREAM_Q4_SCALES,
+            (unsigned)count * STREAM_Q4_SCALES, DECODER_GROUPS * STREAM_Q4_GROUP};
 }
 
 __device__ __forceinline__ void bring_near(const void *line)
@@ -190,7 +245,35 @@ __device__ __forceinline__ void stream_norms(const decoder_arrays &a,
     }
 }
 
-template <bool Q4>
+__device__ __forceinline__ void stream_run_q4(const stream_source &s,
+                                              const stream_ring &r)
+{
+    stream_place at = {0, 0, 0}, past = at;
+    stream_q4 here = {};
+    stream_q4_find(s, here);
+    int layer = -1;
+#pragma unroll 1
+    while (here.number < s.a->layer_count * DECODER_PRODUCTS) {
+        if (here.number / DECODER_PRODUCTS != layer) {
+            layer = here.number / DECODER_PRODUCTS;
+            stream_norms(*s.a, s.layers[layer]);
+        }
+        arrival_wait(stream_free(r, at.slot), at.parity ^ 1);
+        stream_hold(r, at, past);
+        unsigned full = stream_full(r, at.slot);
+        if ((threadIdx.x & 31) == 0)
+            arrival_expect(full, (unsigned)stream_q4_count(here) *
+                                     (STREAM_Q4_GROUP + STREAM_Q4_SCALES));
+        __syncwarp();
+        stream_bytes it = stream_q4_bytes(s, here);
+        if ((threadIdx.x & 31) < 2)
+            fetch_bytes(r.base + (unsigned)at.slot * stream_stage(true) + it.at,
+                        it.from, it.bytes, full);
+        stream_next(r, at);
+        stream_q4_next(s, here);
+    }
+}
+
 __device__ __forceinline__ void
 stream_run(const decoder_arrays &a, const decoder_layer *layers, const stream_ring &r)
 {
@@ -202,18 +285,9 @@ stream_run(const decoder_arrays &a, const decoder_layer *layers, const stream_ri
             stream_norms(a, layers[i / DECODER_PRODUCTS]);
         const void *weights = layers[i / DECODER_PRODUCTS].weights[p];
         stream_tiles tiles = stream_tiles_of(a.products[p]);
-        int parts = Q4 && p == DECODER_GATE_UP ? 2 : 1;
 #pragma unroll 1
-        for (int j = 0; j < tiles.count * parts; j++) {
-            int tile = tiles.first + j / parts * (int)gridDim.x;
-            if (Q4) {
-                stream_span span = stream_span_of(a.products[p], tile);
-                span.tile += j % parts * (a.inner / 16); /* up's */
-                stream_q4(r, at, past, (const CUtensorMap *)weights, span);
-            } else {
-                stream_rows(a, r, at, past, weights, p, tile);
-            }
-        }
+        for (int j = 0; j < tiles.count; j++)
+            stream_rows(a, r, at, past, weights, p, tiles.first + j * (int)gridDim.x);
     }
 }
 

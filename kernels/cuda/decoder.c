@@ -82,8 +82,12 @@ static void products_fill(struct decoder_arrays *a, const struct kernel_decoder 
     for (int i = 0, first = 0; i < DECODER_PRODUCTS; i++) {
         int rows = a->q4 ? 64 : i == DECODER_GATE_UP ? 4 : 8; /* that a tile tells */
         int tiles = columns[i] / rows;
-        a->products[i] = (struct decoder_product){
-            .tiles = tiles, .k = k[i], .first = first, .columns = columns[i]};
+        a->products[i] =
+            (struct decoder_product){.tiles = tiles,
+                                     .k = k[i],
+                                     .first = first,
+                                     .step = tiles > DECODER_FEW * blocks ? blocks : 1,
+                                     .columns = columns[i]};
         if (a->q4)
             shares_fill(&a->products[i], i, blocks);
         first = (first + tiles) % blocks;
@@ -101,6 +105,7 @@ static void arrays_fill(struct decoder_arrays *a, const struct kernel_decoder *d
                                  .group = d->heads / d->kv_heads,
                                  .epsilon = d->epsilon,
                                  .scale = d->scale,
+                                 .each = 1.0f / (float)d->hidden,
                                  .cosine = d->cosine,
                                  .sine = d->sine,
                                  .q4 = d->layer->qkv.group > 0};
@@ -144,7 +149,7 @@ static int stages_of(struct decoder_arrays *a, const struct kernel_decoder *d,
     size_t beside = cuda__decoder_beside(a), stage = cuda__decoder_stage(a->q4);
     int stages = beside < shared ? (int)((shared - beside) / stage) : 0;
     stages = stages < DECODER_MOST_STAGES ? stages : DECODER_MOST_STAGES;
-    return stages / DECODER_TEAMS * DECODER_TEAMS;
+    return a->q4 ? stages / DECODER_TEAMS * DECODER_TEAMS : stages;
 }
 
 /* --- memory --- */

@@ -24,7 +24,7 @@ struct decoder_fixed {
     uint64_t barriers[2 * DECODER_MOST_STAGES];
     stream_tiles tiles[DECODER_PRODUCTS];
     attention_plan plan;
-    float squares[DECODER_SEQUENCES][PRODUCT_WARPS];
+    alignas(16) float squares[DECODER_SEQUENCES][PRODUCT_WARPS];
 };
 
 struct decoder_space {
@@ -63,7 +63,7 @@ unsigned cuda__decoder_stage(bool q4)
 
 unsigned cuda__decoder_scratch(int heads, int size)
 {
-    unsigned sums = (unsigned)(ATTENTION_WARPS * heads * size * 4);
+    unsigned sums = (unsigned)(ATTENTION_ENTRIES * heads * size * 4);
     return sums +
            (size == 128 ? attention_space<128>::SUMS : attention_space<64>::SUMS);
 }
@@ -164,11 +164,9 @@ __device__ __forceinline__ float residual_take(const decoder_arrays &a, uint2 *r
 __device__ __forceinline__ float inverse_of(const decoder_arrays &a,
                                             const float *squares)
 {
-    float all = 0.0f;
-#pragma unroll
-    for (int w = 0; w < PRODUCT_WARPS; w++)
-        all += squares[w];
-    return rsqrtf(all / (float)a.hidden + a.epsilon);
+    float x = product_sum(squares) * a.each + a.epsilon;
+    asm("rsqrt.approx.ftz.f32 %0, %0;" : "+f"(x));
+    return x;
 }
 
 __device__ __forceinline__ uint2 scaled(uint2 x, uint2 weight, float inverse)
@@ -242,6 +240,49 @@ __device__ __forceinline__ void take_bytes(const decoder_arrays &a,
 __device__ __forceinline__ float swiglu(float gate, float up)
 {
     return act_of<KERNEL_SILU, false>(rounded<bf16>(gate)) * rounded<bf16>(up);
+}
+
+/* Where a lane's word of a tile of bf16 goes, or NULL: lanes have copies lane % 8 of
+ * word lane / 8, which is of two rows; of gate and up, of two of the first four. */
+struct told_place {
+    uint64_t *word;
+    unsigned *delta;
+    int row;
+};
+template <bool ONE>
+__device__ __forceinline__ told_place told_place_of(const decoder_arrays &a,
+                                                    int product, bool last,
+                                                    const product_place &place)
+{
+    int lane = threadIdx.x & 31, copy = lane % 8, words = 4;
+    int row = a.products[product].columns / 2;
+    if (product == DECODER_GATE_UP)
+        words = 2;
+    int n = lane / 8, at = place.sequence * row + place.tile * words + n;
+    int copies = product == DECODER_QKV ? 1 : DECODER_COPIES;
+    told_place there = {nullptr, nullptr, n % words * 2};
+    if (n < words && copy < copies)
+        there.word = a.words.told[product] + copy * (ONE ? 1 : a.s.count) * row + at;
+    if (product == DECODER_DOWN && last && copy == 0)
+        there.delta = (unsigned *)a.delta + at;
+    return there;
+}
+
+/* What comes of a tile of bf16, to words; of gate and up, the four rows behind are
+ * up's. */
+__device__ __forceinline__ void tell_plain(const told_place &there, bool gates,
+                                           const float *rows, unsigned epoch)
+{
+    rows += there.row * PRODUCT_WARPS;
+    float low = product_sum(rows), high = product_sum(rows + PRODUCT_WARPS);
+    if (gates) {
+        low = swiglu(low, product_sum(rows + 4 * PRODUCT_WARPS));
+        high = swiglu(high, product_sum(rows + 5 * PRODUCT_WARPS));
+    }
+    if (there.word)
+        word_put(there.word, pack2(low, high), epoch);
+    if (there.delta)
+        *there.delta = pack2(low, high);
 }
 
 /* What comes of a product, to words: each lane has row lane / 4 of eight, and writes
@@ -361,7 +402,6 @@ __device__ __forceinline__ void layer_run(const decoder_arrays &a,
                                           int l, unsigned epoch, bool keeps)
 {
     bool last = l == a.layer_count - 1;
-    attention_near<SIZE>(a, m.layers[l], m.fixed->plan);
 #pragma unroll 1
     for (int p = 0; p < DECODER_PRODUCTS; p++) {
         if (p == DECODER_O)
@@ -382,10 +422,14 @@ __device__ __forceinline__ void layer_run(const decoder_arrays &a,
                                  epoch);
                 });
         else
-            product_run<ONE>(m.ring, at, m.fixed->tiles[p], a.products[p], rows, m.sums,
-                             [&](int eight, int s, float sum) {
-                                 tell<false, ONE>(a, p, last, eight, s, sum, 0, epoch);
-                             });
+            product_run<ONE>(
+                m.ring, at, m.fixed->tiles[p], k, rows, m.sums,
+                [&](const product_place &place) {
+                    return told_place_of<ONE>(a, p, last, place);
+                },
+                [&](const told_place &there, const float *sums) {
+                    tell_plain(there, p == DECODER_GATE_UP, sums, epoch);
+                });
     }
 }
 
@@ -439,22 +483,27 @@ __global__ void __launch_bounds__(THREADS, 1)
         m.fixed->tiles[threadIdx.x] = Q4 ? stream_groups_of(a.products[threadIdx.x])
                                          : stream_tiles_of(a.products[threadIdx.x]);
     if (threadIdx.x == 32)
-        stream_init(m.ring);
+        stream_init(m.ring, Q4 ? STREAM_TEAM : PRODUCT_WARPS);
     if (threadIdx.x / 32 == 2) {
         attention_plan &plan = m.fixed->plan;
         if (threadIdx.x % 32 == 0)
             attention_plan_make(plan, a);
         __syncwarp();
-        if ((int)(gridDim.x - 1 - blockIdx.x) < plan.first[a.s.count])
+        if (attention_turn_of(a) < plan.first[a.s.count])
             attention_keep(plan, a, plan.mine, threadIdx.x % 32, 32);
     }
     __syncthreads();
-    if (threadIdx.x >= DECODER_CONSUMERS && Q4)
-        stream_run_q4({&a, m.layers, m.fixed->tiles}, m.ring);
-    else if (threadIdx.x >= DECODER_CONSUMERS)
-        stream_run(a, m.layers, m.ring);
-    else
+    /* What a layer reads beside its weights comes near with them. */
+    auto begin = [&](const decoder_layer &layer) {
+        stream_norms(a, layer);
+        attention_near<SIZE>(a, layer, m.fixed->plan);
+    };
+    if (threadIdx.x < DECODER_CONSUMERS)
         consume<SIZE, Q4, ONE>(a, m, base);
+    else if constexpr (Q4)
+        stream_run_q4({&a, m.layers, m.fixed->tiles}, m.ring, begin);
+    else
+        stream_run(a, m.layers, m.ring, begin);
 }
 
 template <int SIZE, bool Q4, bool ONE>

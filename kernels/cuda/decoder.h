@@ -23,9 +23,10 @@ extern "C" {
 #define DECODER_FLYING 4u      /* of them on their way at once, at most */
 #define DECODER_SUMS 16384     /* bytes: what warps leave of products, twice */
 #define DECODER_COPIES 2       /* of what all blocks read */
-/* Tokens of a chunk of attention: fewer are not worth adding it up; twice as many where
- * more than two heads share a key head. */
-#define DECODER_CHUNK 256
+/* Tokens of a chunk of attention: fewer are not worth adding it up; four times as many
+ * where more than two heads share a key head. */
+#define DECODER_CHUNK 128
+#define DECODER_FEW 8     /* tiles of a block */
 #define DECODER_GROUP 128 /* of weights of 4 bits: no other one */
 #define DECODER_GROUPS 4  /* of them and 64 rows: a stage of the ring */
 #define DECODER_CUTS 4    /* of k, at most, each two blocks' for a tile's rows */
@@ -40,12 +41,13 @@ struct decoder_layer {
     void *keys, *values;
 };
 
-/* A product's tiles: 8 rows, of gate and up 4 each. The first one is the block
- * `first`'s, the next one the next one's, round and round.
+/* A product's tiles: 8 rows, of gate and up 4 each. From block `first` on, round and
+ * round, each block has one more. Few tiles of a block are neighbours, so that it looks
+ * at few pages of memory; where it has many, the next tile is the next block's (step).
  * Of 4 bits: 64 rows, of gate and up 64 each. Groups of k are cut into parts, and
  * `sharers` blocks have as many of a part of all tiles each, in their order. */
 struct decoder_product {
-    int tiles, k, first;
+    int tiles, k, first, step;
     int columns;              /* that it tells: of gate and up half of them */
     int width, cuts, sharers; /* of 4 bits: groups of k, their parts, blocks of one */
 };
@@ -63,7 +65,7 @@ struct decoder_words {
 struct decoder_arrays {
     const struct decoder_layer *layers;
     int layer_count, hidden, inner, heads, kv_heads, group; /* group: of query heads */
-    float epsilon, scale;
+    float epsilon, scale, each;                             /* each: 1 / hidden */
     const float *cosine, *sine;
     struct decoder_product products[DECODER_PRODUCTS];
     struct decoder_words words;

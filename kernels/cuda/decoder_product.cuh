@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Products of the block's tiles of weights, which come through the ring, with rows in
- * shared memory. Teams of warps take stages by turns, the warps of a team a part of k
- * each; what they have of a tile is added up some tiles at a time.
+ * shared memory. Each warp has a part of k of each stage; what they have of a tile is
+ * added up some tiles at a time.
  *
  * Weights are the first operand of mma.sync. Those of bf16 are 8 rows that count as 16:
  * which elements of k meet in a product is free as long as both operands agree, so a
@@ -16,7 +16,7 @@
 #include "decoder_stream.cuh"
 
 #define PRODUCT_WARPS (DECODER_CONSUMERS / 32)
-/* floats of 8 rows of weights and a sequence: [warps][8] */
+/* floats of 8 rows of weights and a sequence: [8][warps] */
 #define PRODUCT_SUMS (PRODUCT_WARPS * 8)
 
 /* Rows that products take, in shared memory. */
@@ -79,19 +79,15 @@ __device__ __forceinline__ void product_steps(float (*sum)[2][4], unsigned weigh
 }
 
 /* A warp's part of a stage: k, of which there are `width`. */
-template <int PART, bool WIDE>
+#define PRODUCT_PART (STREAM_K / PRODUCT_WARPS)
+template <bool WIDE>
 __device__ __forceinline__ void product_part(float (*sum)[2][4], unsigned weights,
                                              const unsigned x[2], int width)
 {
-    constexpr int COUNT = WIDE ? 4 : 8;
-#pragma unroll
-    for (int u = 0; u < PART / 32; u += COUNT) {
-        const unsigned here[2] = {x[0] + u * 64, x[1] + u * 64};
-        if (width >= PART)
-            product_steps<COUNT, WIDE>(sum, weights + u * 64, here);
-    }
-    if (width >= PART)
+    if (width >= PRODUCT_PART) {
+        product_steps<PRODUCT_PART / 32, WIDE>(sum, weights, x);
         return;
+    }
 #pragma unroll 1
     for (int u = 0; u < width / 32; u++) {
         const unsigned here[2] = {x[0] + u * 64, x[1] + u * 64};
@@ -99,98 +95,99 @@ __device__ __forceinline__ void product_part(float (*sum)[2][4], unsigned weight
     }
 }
 
-/* use(stage, k) for the stages of a row's part of k that are this warp's team's. */
-template <typename F>
-__device__ __forceinline__ void product_stages(const stream_ring &r, stream_place &at,
-                                               int begin, int end, F use)
-{
-    unsigned team = threadIdx.x / 32 / STREAM_TEAM;
-    for (int k0 = begin; k0 < end; k0 += STREAM_K) {
-        if (at.number % DECODER_TEAMS == team) {
-            arrival_wait(stream_full(r, at.slot), at.parity);
-            use(r.base + (unsigned)at.slot * stream_stage(false), k0);
-            __syncwarp();
-            if ((threadIdx.x & 31) == 0)
-                arrival_arrive(stream_free(r, at.slot));
-        }
-        stream_next(r, at);
-    }
-}
-
-/* A tile of 8 rows: what this warp has of it goes to sums [sequences][warps][8]. alone:
- * it is but one stage, and one team's alone. */
+/* Tiles of 8 rows, so many of them: what this warp has of them goes to sums
+ * [tiles][sequences][8][warps]. */
 template <bool WIDE>
 __device__ __forceinline__ void
-product_plain(float *sums, const stream_ring &r, stream_place &at,
-              const product_rows &rows, int k, bool alone)
+product_tiles(float *sums, const stream_ring &r, stream_place &at,
+              const product_rows &rows, int k, int tiles)
 {
-    if (alone && at.number % DECODER_TEAMS != threadIdx.x / 32 / STREAM_TEAM) {
-        stream_next(r, at);
-        return;
-    }
-    constexpr int PART = STREAM_K / STREAM_TEAM;
     int lane = threadIdx.x & 31, g = lane / 4, t = lane % 4, warp = threadIdx.x >> 5;
-    int k1 = warp % STREAM_TEAM * PART, place = alone ? warp % STREAM_TEAM : warp;
-    unsigned mine = (unsigned)(g * STREAM_ROW + k1 * 2 + t * 16);
-    unsigned in = (unsigned)(k1 * 2 + t * 16 + (g & 1) * 8);
-    float part[4][2][4] = {};
+    int k1 = warp * PRODUCT_PART;
+    unsigned mine = r.base + (unsigned)(g * STREAM_ROW + k1 * 2 + t * 16);
+    unsigned in = rows.x + (unsigned)(k1 * 2 + t * 16 + (g & 1) * 8);
     /* Sequences that are not there are the last one: nobody looks at what comes of it.
      */
-    product_stages(r, at, 0, k, [&](unsigned stage, int k0) {
-        const unsigned x[2] = {rows.x + in + (unsigned)k0 * 2 +
-                                   (unsigned)min(g / 2, rows.count - 1) * rows.stride,
-                               rows.x + in + (unsigned)k0 * 2 +
-                                   (unsigned)min(4 + g / 2, rows.count - 1) *
-                                       rows.stride};
-        product_part<PART, WIDE>(part, stage + mine, x, k - k0 - k1);
-    });
+    unsigned x[2] = {in + (unsigned)min(g / 2, rows.count - 1) * rows.stride,
+                     in + (unsigned)min(4 + g / 2, rows.count - 1) * rows.stride};
+    sums += t * PRODUCT_SUMS + g * PRODUCT_WARPS + warp;
+#pragma unroll 1
+    for (int j = 0; j < tiles; j++) {
+        float part[4][2][4] = {};
+#pragma unroll 1
+        for (int k0 = 0; k0 < k; k0 += STREAM_K) {
+            const unsigned here[2] = {x[0] + (unsigned)k0 * 2, x[1] + (unsigned)k0 * 2};
+            arrival_wait(stream_full(r, at.slot), at.parity);
+            product_part<WIDE>(part, mine + (unsigned)at.slot * stream_stage(false),
+                               here, k - k0 - k1);
+            __syncwarp();
+            if (lane == 0)
+                arrival_arrive(stream_free(r, at.slot));
+            stream_next(r, at);
+        }
 #pragma unroll
-    for (int i = 0; i < (WIDE ? 2 : 1); i++)
-        if (4 * i + t < rows.count)
-            sums[(4 * i + t) * PRODUCT_SUMS + place * 8 + g] =
-                part[0][i][0] + part[0][i][3] + (part[1][i][0] + part[1][i][3]) +
-                (part[2][i][0] + part[2][i][3] + (part[3][i][0] + part[3][i][3]));
+        for (int i = 0; i < (WIDE ? 2 : 1); i++)
+            if (4 * i + t < rows.count)
+                sums[4 * i * PRODUCT_SUMS] =
+                    part[0][i][0] + part[0][i][3] + (part[1][i][0] + part[1][i][3]) +
+                    (part[2][i][0] + part[2][i][3] + (part[3][i][0] + part[3][i][3]));
+        sums += rows.count * PRODUCT_SUMS;
+    }
 }
 
-/* Row lane / 4's sum over the warps, or over the one team that had the tile. */
-__device__ __forceinline__ float product_sum(const float *sums, bool alone)
+/* A row's sum over the warps. */
+__device__ __forceinline__ float product_sum(const float *row)
 {
-    int lane = threadIdx.x & 31;
-    float all = sums[lane % 4 * 8 + lane / 4];
-    static_assert(PRODUCT_WARPS == 8 && STREAM_TEAM == 4, "four warps are a team");
-    if (!alone)
-        all += sums[(4 + lane % 4) * 8 + lane / 4];
-    all += __shfl_xor_sync(0xffffffffu, all, 1);
-    return all + __shfl_xor_sync(0xffffffffu, all, 2);
+    static_assert(PRODUCT_WARPS == 8, "two of four floats");
+    float4 a = *(const float4 *)row, b = *(const float4 *)(row + 4);
+    return a.x + a.y + (a.z + a.w) + (b.x + b.y + (b.z + b.w));
 }
 
-/* done(8 rows' number, sequence, sum) is called by a warp, with the sum of row lane / 4
- * of the 8 in each lane. */
-template <bool ONE, typename F>
+/* A warp's place among sums: tile and sequence. */
+struct product_place {
+    int tile, sequence;
+};
+template <bool ONE>
+__device__ __forceinline__ product_place product_place_of(const stream_tiles &tiles,
+                                                          int j, int count)
+{
+    return {tiles.first + (ONE ? j : j / count) * tiles.step, ONE ? 0 : j % count};
+}
+
+/* Each warp calls done(where(place), rows) for tiles and sequences by turns; rows are 8
+ * times the sums of all warps, [8][warps]. */
+template <bool ONE, typename W, typename F>
 __device__ __forceinline__ void
-product_run(const stream_ring &r, stream_place &at, const stream_tiles &tiles,
-            const decoder_product &p, const product_rows &rows, float *sums, F done)
+product_run(const stream_ring &r, stream_place &at, stream_tiles tiles, int k,
+            const product_rows &rows, float *sums, W where, F done)
 {
     int count = ONE ? 1 : rows.count, warp = threadIdx.x >> 5;
-    int each = count * PRODUCT_SUMS;                        /* of a tile */
-    int most = DECODER_SUMS / 8 / PRODUCT_SUMS / 2 / count; /* tiles at a time */
-    bool odd = false, alone = p.k <= STREAM_K;
+    int most = DECODER_SUMS / 8 / PRODUCT_SUMS / count; /* tiles at a time */
+    bool odd = false;
 #pragma unroll 1
-    for (int i = 0; i < tiles.count; i += most) {
-        int some = min(most, tiles.count - i);
-        int first = tiles.first + i * (int)gridDim.x;
-#pragma unroll 1
-        for (int j = 0; j < some; j++)
-            product_plain<!ONE>(sums + j * each, r, at, rows, p.k, alone);
+    while (tiles.count > 0) {
+        int some = min(most, tiles.count);
+        if (ONE || count <= 4)
+            product_tiles<false>(sums, r, at, rows, k, some);
+        else
+            product_tiles<true>(sums, r, at, rows, k, some);
+        /* What can be known before the sums are there is. */
+        product_place place = product_place_of<ONE>(tiles, warp, count);
+        auto there = where(place);
         consumers_sync();
 #pragma unroll 1
         for (int j = warp; j < some * count; j += PRODUCT_WARPS) {
-            float sum = product_sum(sums + j * PRODUCT_SUMS, alone);
-            done(first + j / count * (int)gridDim.x, j % count, sum);
+            if (j != warp) {
+                place = product_place_of<ONE>(tiles, j, count);
+                there = where(place);
+            }
+            done(there, sums + j * PRODUCT_SUMS);
         }
         /* Those of the next tiles go beside, and then there is another barrier. */
         sums += odd ? -(DECODER_SUMS / 8) : DECODER_SUMS / 8;
         odd = !odd;
+        tiles.first += some * tiles.step;
+        tiles.count -= some;
     }
 }
 

@@ -52,25 +52,26 @@ __device__ __forceinline__ unsigned stream_free(const stream_ring &r, int slot)
     return r.barriers + (unsigned)(r.stages + slot) * 8;
 }
 
-/* By one thread, before all others use it. */
-__device__ __forceinline__ void stream_init(const stream_ring &r)
+/* By one thread, before all others use it. warps: that take a stage. */
+__device__ __forceinline__ void stream_init(const stream_ring &r, int warps)
 {
     for (int i = 0; i < r.stages; i++) {
         arrival_init(stream_full(r, i));
-        arrival_init_many(stream_free(r, i), STREAM_TEAM);
+        arrival_init_many(stream_free(r, i), warps);
     }
     shared_publish();
 }
 
-/* The block's tiles of a product: first, first + blocks, …: count of them. */
+/* The block's tiles of a product: first, first + step, …: count of them. */
 struct stream_tiles {
-    int first, count;
+    int first, step, count;
 };
 __device__ __forceinline__ stream_tiles stream_tiles_of(const decoder_product &p)
 {
-    int blocks = (int)gridDim.x;
-    int first = ((int)blockIdx.x - p.first + blocks) % blocks;
-    return {first, first < p.tiles ? (p.tiles - 1 - first) / blocks + 1 : 0};
+    int blocks = (int)gridDim.x, place = ((int)blockIdx.x - p.first + blocks) % blocks;
+    int each = p.tiles / blocks, more = p.tiles % blocks;
+    int first = p.step == 1 ? place * each + min(place, more) : place;
+    return {first, p.step, each + (place < more)};
 }
 
 /* Of 4 bits: a part of a tile's groups of k. */
@@ -91,10 +92,10 @@ __device__ __forceinline__ stream_tiles stream_groups_of(const decoder_product &
 {
     int block = (int)blockIdx.x, all = p.tiles * stream_cut_of(p).width;
     if (block >= p.sharers * p.cuts)
-        return {0, 0};
+        return {0, 1, 0};
     block %= p.sharers;
     int begin = all * block / p.sharers;
-    return {begin, all * (block + 1) / p.sharers - begin};
+    return {begin, 1, all * (block + 1) / p.sharers - begin};
 }
 
 /* No more than DECODER_FLYING of them are on their way: what is behind them in the
@@ -128,6 +129,7 @@ __device__ __forceinline__ void stream_rows(const decoder_arrays &a,
     int lane = threadIdx.x & 31, k = a.products[product].k;
     const bf16 *row =
         (const bf16 *)weights + stream_row(a, product, tile, lane & 7) * k;
+#pragma unroll 1
     for (int k0 = 0; k0 < k; k0 += STREAM_K) {
         unsigned bytes = (unsigned)min(STREAM_K, k - k0) * 2;
         unsigned full = stream_full(r, at.slot);
@@ -245,8 +247,10 @@ __device__ __forceinline__ void stream_norms(const decoder_arrays &a,
     }
 }
 
+/* begin(layer) is called before the first weights of a layer. */
+template <typename F>
 __device__ __forceinline__ void stream_run_q4(const stream_source &s,
-                                              const stream_ring &r)
+                                              const stream_ring &r, F begin)
 {
     stream_place at = {0, 0, 0}, past = at;
     stream_q4 here = {};
@@ -256,7 +260,7 @@ __device__ __forceinline__ void stream_run_q4(const stream_source &s,
     while (here.number < s.a->layer_count * DECODER_PRODUCTS) {
         if (here.number / DECODER_PRODUCTS != layer) {
             layer = here.number / DECODER_PRODUCTS;
-            stream_norms(*s.a, s.layers[layer]);
+            begin(s.layers[layer]);
         }
         arrival_wait(stream_free(r, at.slot), at.parity ^ 1);
         stream_hold(r, at, past);
@@ -274,20 +278,22 @@ __device__ __forceinline__ void stream_run_q4(const stream_source &s,
     }
 }
 
-__device__ __forceinline__ void
-stream_run(const decoder_arrays &a, const decoder_layer *layers, const stream_ring &r)
+template <typename F>
+__device__ __forceinline__ void stream_run(const decoder_arrays &a,
+                                           const decoder_layer *layers,
+                                           const stream_ring &r, F begin)
 {
     stream_place at = {0, 0, 0}, past = at;
 #pragma unroll 1
     for (int i = 0; i < a.layer_count * DECODER_PRODUCTS; i++) {
         int p = i % DECODER_PRODUCTS;
         if (p == 0)
-            stream_norms(a, layers[i / DECODER_PRODUCTS]);
+            begin(layers[i / DECODER_PRODUCTS]);
         const void *weights = layers[i / DECODER_PRODUCTS].weights[p];
         stream_tiles tiles = stream_tiles_of(a.products[p]);
 #pragma unroll 1
         for (int j = 0; j < tiles.count; j++)
-            stream_rows(a, r, at, past, weights, p, tiles.first + j * (int)gridDim.x);
+            stream_rows(a, r, at, past, weights, p, tiles.first + j * tiles.step);
     }
 }
 

@@ -67,7 +67,7 @@ static void shares_fill(struct decoder_product *p, int product, int blocks)
     while (cuts < DECODER_CUTS && p->tiles * cuts < blocks)
         cuts *= 2;
     /* A block's tiles of a part fit into what is left of products at once. */
-    while (cuts > p->width || (cuts > 1 && p->tiles / (blocks / cuts) + 2 > most))
+    while (p->width % cuts != 0 || (cuts > 1 && p->tiles / (blocks / cuts) + 2 > most))
         cuts /= 2;
     p->cuts = cuts;
     p->sharers = p->tiles < blocks / cuts ? p->tiles : blocks / cuts;
@@ -120,7 +120,7 @@ static int64_t longest_row(const struct decoder_arrays *a)
         const struct decoder_product *p = &a->products[i];
         int64_t k = p->k;
         if (a->q4 && (i == DECODER_O || i == DECODER_DOWN))
-            k = (p->width + p->cuts - 1) / p->cuts * DECODER_GROUP;
+            k = p->width / p->cuts * DECODER_GROUP;
         longest = k > longest ? k : longest;
     }
     return longest;
@@ -168,7 +168,7 @@ static size_t words_carve(struct decoder_arrays *a, const struct kernel_decoder 
     const size_t s = DECODER_SEQUENCES;
     size_t at = 0, size = (size_t)d->size;
     size_t items = (size_t)blocks + s * (size_t)d->kv_heads;
-    const size_t rest = 2 * DECODER_CUTS * 2 * DECODER_SEQUENCES_Q4;
+    const size_t rest = 4 * DECODER_SEQUENCES_Q4;
     for (int i = 0; i < DECODER_PRODUCTS; i++)
         a->words.told[i] = words_place(base, &at,
                                        (i == DECODER_QKV ? 1 : DECODER_COPIES) * s *
@@ -178,8 +178,8 @@ static size_t words_carve(struct decoder_arrays *a, const struct kernel_decoder 
     a->words.parts =
         words_place(base, &at, items * (size_t)(d->heads / d->kv_heads) * (size + 2));
     for (int i = 0; i < DECODER_PRODUCTS; i++)
-        a->words.rest[i] =
-            words_place(base, &at, a->q4 ? rest * (size_t)a->products[i].columns : 0);
+        a->words.rest[i] = words_place(
+            base, &at, rest * (size_t)(a->products[i].cuts * a->products[i].columns));
     a->epoch = (unsigned *)words_place(base, &at, 1);
     return at;
 }

@@ -23,6 +23,7 @@
 struct decoder_fixed {
     uint64_t barriers[2 * DECODER_MOST_STAGES];
     stream_tiles tiles[DECODER_PRODUCTS];
+    stream_cut cuts[DECODER_PRODUCTS]; /* of 4 bits */
     attention_plan plan;
     alignas(16) float squares[DECODER_SEQUENCES][PRODUCT_WARPS];
 };
@@ -227,12 +228,8 @@ __device__ __forceinline__ void take_bytes(const decoder_arrays &a,
 {
     int count = ONE ? 1 : a.s.count;
 #pragma unroll 1
-    for (int s = 0; s < count; s++) {
-        unsigned char *row = m.input + s * input_stride(k, true);
-#pragma unroll 4
-        for (int i = (int)threadIdx.x; i < k / 4; i += DECODER_CONSUMERS)
-            q4_put(row, ((uint2 *)row)[i], i, m.groups + s);
-    }
+    for (int s = 0; s < count; s++)
+        q4_row(m.input + s * input_stride(k, true), k, m.groups + s);
 }
 
 /* --- products --- */
@@ -311,54 +308,62 @@ __device__ __forceinline__ void tell(const decoder_arrays &a, int product, bool 
         ((unsigned *)a.delta)[at] = data;
 }
 
-/* What blocks have of this lane's row and of up's, both parts' of k in a lane of four.
- */
-__device__ __forceinline__ void rest_add(const decoder_product &p, const uint64_t *rest,
-                                         int tile, bool pairs, float &sum, float &other,
-                                         unsigned epoch)
+/* Where blocks leave what they have of this lane's row, and of up's behind it: of part
+ * `cut` of k, the first or the second one. */
+__device__ __forceinline__ uint64_t *rest_at(const decoder_arrays &a, int product,
+                                             int cut, int second, int eight,
+                                             int sequence)
 {
-    int lane = threadIdx.x % 4, plane = 2 * p.columns * DECODER_SEQUENCES_Q4;
-    float all[2] = {0, 0};
-    if (lane < p.cuts) {
-        stream_cut cut = stream_cut_at(p, lane);
-        int blocks = 1 + q4_sharer(p, cut, (tile + 1) * cut.width - 1) -
-                     q4_sharer(p, cut, tile * cut.width);
-        if (tile % p.cuts == lane)
-            all[0] = sum, all[1] = other;
+    int at = (cut * 2 + second) * DECODER_SEQUENCES_Q4 + sequence;
+    return a.words.rest[product] +
+           2 * (at * a.products[product].columns + eight * 8 + (threadIdx.x & 31) / 4);
+}
+
+/* Adds what other blocks have, each lane of four what some of them have. */
+__device__ __forceinline__ void rest_add(const decoder_arrays &a, int product,
+                                         const q4_share &share, int eight, int sequence,
+                                         float &sum, float &other, unsigned epoch)
+{
+    int cuts = a.products[product].cuts, own = share.tile & (cuts - 1);
+    bool pairs = product == DECODER_GATE_UP;
+    float2 all = make_float2(0, 0);
 #pragma unroll 1
-        for (int i = tile % p.cuts == lane; i < blocks; i++) {
-            const uint64_t *from = rest + (lane * 2 + i) * plane;
-            all[0] += __uint_as_float(word_wait(from, epoch));
-            if (pairs)
-                all[1] += __uint_as_float(word_wait(from + p.columns, epoch));
+    for (int i = threadIdx.x % 4; i < cuts * share.blocks; i += 4) {
+        uint2 data = make_uint2(__float_as_uint(sum), __float_as_uint(other));
+        const uint64_t *from =
+            rest_at(a, product, i & (cuts - 1), i >= cuts, eight, sequence);
+        if (i != own && pairs) {
+            uint2 both[1];
+            words_wait<1>(both, from, 0, 1, epoch);
+            data = both[0];
+        } else if (i != own) {
+            data.x = word_wait(from, epoch);
         }
+        all.x += __uint_as_float(data.x);
+        all.y += __uint_as_float(data.y);
     }
     __syncwarp();
-    sum = quad_sum(all[0]);
-    other = pairs ? quad_sum(all[1]) : 0;
+    sum = quad_sum(all.x);
+    other = quad_sum(all.y);
 }
 
 /* What comes of a product with 4 bits: this lane's row, and of up's. */
 template <bool ONE>
-__device__ __forceinline__ void tell_q4(const decoder_arrays &a, int product, bool last,
-                                        const stream_cut &cut, int eight, int sequence,
-                                        float sum, float other, bool first, bool owns,
-                                        unsigned epoch)
+__device__ __forceinline__ void
+tell_q4(const decoder_arrays &a, int product, bool last, int cut, const q4_share &share,
+        int eight, int sequence, float sum, float other, unsigned epoch)
 {
-    const decoder_product &p = a.products[product];
-    bool pairs = product == DECODER_GATE_UP;
-    uint64_t *rest = a.words.rest[product] + 2 * sequence * p.columns + eight * 8 +
-                     (threadIdx.x & 31) / 4;
-    if (owns) {
-        rest_add(p, rest, eight / 8, pairs, sum, other, epoch);
+    if (share.owns) {
+        if (share.blocks > 1 || a.products[product].cuts > 1)
+            rest_add(a, product, share, eight, sequence, sum, other, epoch);
         tell<true, ONE>(a, product, last, eight, sequence, sum, other, epoch);
         return;
     }
-    rest += (cut.number * 2 + (first ? 0 : 1)) * 2 * p.columns * DECODER_SEQUENCES_Q4;
+    uint64_t *to = rest_at(a, product, cut, !share.first, eight, sequence);
     if (threadIdx.x % 4 == 0)
-        word_put(rest, __float_as_uint(sum), epoch);
-    else if (threadIdx.x % 4 == 1 && pairs)
-        word_put(rest + p.columns, __float_as_uint(other), epoch);
+        word_put(to, __float_as_uint(sum), epoch);
+    else if (threadIdx.x % 4 == 1 && product == DECODER_GATE_UP)
+        word_put(to + 1, __float_as_uint(other), epoch);
 }
 
 /* The input of a product, k from `first` on of it. keeps: the block needs the residual.
@@ -407,7 +412,7 @@ __device__ __forceinline__ void layer_run(const decoder_arrays &a,
         if (p == DECODER_O)
             attention_run<SIZE>(a, m.layers[l], m.fixed->plan, m.input, epoch);
         bool cut = Q4 && (p == DECODER_O || p == DECODER_DOWN);
-        stream_cut part = Q4 ? stream_cut_of(a.products[p]) : stream_cut{0, 0, 0};
+        const stream_cut &part = m.fixed->cuts[p];
         int first = cut ? part.first : 0;
         int k = cut ? part.width * DECODER_GROUP : a.products[p].k;
         take<Q4, ONE>(a, m, l, p, first * DECODER_GROUP, k, epoch, keeps);
@@ -417,8 +422,8 @@ __device__ __forceinline__ void layer_run(const decoder_arrays &a,
             product_run_q4<ONE>(
                 m.ring, at, m.fixed->tiles[p], a.products[p], part,
                 p == DECODER_GATE_UP, rows, m.sums,
-                [&](int eight, int s, float sum, float other, bool first, bool owns) {
-                    tell_q4<ONE>(a, p, last, part, eight, s, sum, other, first, owns,
+                [&](const q4_share &share, int eight, int s, float sum, float other) {
+                    tell_q4<ONE>(a, p, last, part.number, share, eight, s, sum, other,
                                  epoch);
                 });
         else
@@ -480,8 +485,9 @@ __global__ void __launch_bounds__(THREADS, 1)
          i += THREADS)
         ((uint64_t *)m.layers)[i] = ((const uint64_t *)a.layers)[i];
     if (threadIdx.x < DECODER_PRODUCTS)
-        m.fixed->tiles[threadIdx.x] = Q4 ? stream_groups_of(a.products[threadIdx.x])
-                                         : stream_tiles_of(a.products[threadIdx.x]);
+        m.fixed->tiles[threadIdx.x] =
+            Q4 ? stream_groups_of(a.products[threadIdx.x], m.fixed->cuts[threadIdx.x])
+               : stream_tiles_of(a.products[threadIdx.x]);
     if (threadIdx.x == 32)
         stream_init(m.ring, Q4 ? STREAM_TEAM : PRODUCT_WARPS);
     if (threadIdx.x / 32 == 2) {
@@ -501,7 +507,7 @@ __global__ void __launch_bounds__(THREADS, 1)
     if (threadIdx.x < DECODER_CONSUMERS)
         consume<SIZE, Q4, ONE>(a, m, base);
     else if constexpr (Q4)
-        stream_run_q4({&a, m.layers, m.fixed->tiles}, m.ring, begin);
+        stream_run_q4({&a, m.layers, m.fixed->tiles, m.fixed->cuts}, m.ring, begin);
     else
         stream_run(a, m.layers, m.ring, begin);
 }

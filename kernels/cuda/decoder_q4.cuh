@@ -10,6 +10,12 @@
  * Nibbles 0, 2, 4, 6 of a word meet k 2t, 2t + 16, 2t + 1 and 2t + 17, the others,
  * which are bytes 16 times as large, those 8 further on. A tile of 64 of k in a row of
  * x is so 64 bytes of each column, [nibbles][32 of k][t] words.
+ *
+ * Blocks have as many groups of k each, one piece of a product's memory. What several
+ * blocks have of a tile's rows, one of them adds up, always in the same order. Where k
+ * is cut, a block waits for a part of the words alone; but each word of what comes of
+ * the product has waited for all parts, and so tells as much as the rule of
+ * decoder_words.cuh asks for.
  */
 #ifndef KERNELS_CUDA_DECODER_Q4_CUH
 #define KERNELS_CUDA_DECODER_Q4_CUH
@@ -19,8 +25,7 @@
 /* --- what goes in --- */
 
 /* A group of a row: its sums' step, and -16 times what its numbers sum up to. */
-struct __align__(8) q4_group
-{
+struct alignas(8) q4_group {
     float step;
     int sum;
 };
@@ -33,28 +38,21 @@ __device__ __forceinline__ unsigned q4_exponent(uint2 x)
     return max(most >> 7, 20u);
 }
 
-/* Four bf16 from 4 * i on, of which the warp has a whole group, to their places in a
- * row; groups: [groups][DECODER_SEQUENCES_Q4], of the row's sequence. */
-__device__ __forceinline__ void q4_put(unsigned char *row, uint2 x, int i,
-                                       q4_group *groups)
+/* Each two bf16 as numbers of that step, with 3 * 2^22 + 128 added. */
+#define Q4_NONE 0x4b400080u
+__device__ __forceinline__ uint2 q4_numbers(unsigned pair, unsigned exponent)
 {
-    const unsigned none = 0x4b400080; /* 3 * 2^22 + 128, to which numbers are added */
-    unsigned exponent = q4_exponent(x);
     float factor = __uint_as_float((267 - exponent) << 23);
-    float2 a = unpack2(x.x), b = unpack2(x.y);
-    unsigned n[4] = {__float_as_uint(fmaf(a.x, factor, __uint_as_float(none))),
-                     __float_as_uint(fmaf(a.y, factor, __uint_as_float(none))),
-                     __float_as_uint(fmaf(b.x, factor, __uint_as_float(none))),
-                     __float_as_uint(fmaf(b.y, factor, __uint_as_float(none)))};
-    unsigned sum = __reduce_add_sync(0xffffffffu, n[0] + n[1] + n[2] + n[3]);
-    if ((threadIdx.x & 31) == 0) {
-        /* What is no number stays so. */
-        unsigned step = exponent == 255 ? 0x7fc00000 : (exponent - 17) << 23;
-        groups[i / 32 * DECODER_SEQUENCES_Q4] = {__uint_as_float(step),
-                                                 (int)(128 * none - sum) * 16};
-    }
-    unsigned low = __byte_perm(n[0], n[1], 0x5140),
-             high = __byte_perm(n[2], n[3], 0x5140);
+    float2 v = unpack2(pair);
+    return make_uint2(__float_as_uint(fmaf(v.x, factor, __uint_as_float(Q4_NONE))),
+                      __float_as_uint(fmaf(v.y, factor, __uint_as_float(Q4_NONE))));
+}
+
+/* Four numbers from 4 * i on to their places in a row. */
+__device__ __forceinline__ void q4_place(unsigned char *row, uint2 a, uint2 b, int i,
+                                         bool there)
+{
+    unsigned low = __byte_perm(a.x, a.y, 0x5140), high = __byte_perm(b.x, b.y, 0x5140);
     unsigned bytes[2] = {__byte_perm(low, high, 0x7632),
                          __byte_perm(low, high, 0x5410) ^ 0x80808080};
     int tile = i / 16, half = i / 8 % 2, p = i / 2 % 4, t = i % 2 * 2 + p / 2;
@@ -62,7 +60,45 @@ __device__ __forceinline__ void q4_put(unsigned char *row, uint2 x, int i,
 #pragma unroll
     for (int c = 0; c < 2; c++) {
         unsigned other = __shfl_xor_sync(0xffffffffu, bytes[c], 4);
-        to[c * 16] = __byte_perm(bytes[c], other, p / 2 ? 0x3726 : 0x5140);
+        if (there)
+            to[c * 16] = __byte_perm(bytes[c], other, p / 2 ? 0x3726 : 0x5140);
+    }
+}
+
+/* A row of k bf16 in place, of which a thread has put there each four that it reads,
+ * and a warp has whole groups; groups: [groups][DECODER_SEQUENCES_Q4], of the row's
+ * sequence. */
+__device__ __forceinline__ void q4_row(unsigned char *row, int k, q4_group *groups)
+{
+    constexpr int U = 5;
+#pragma unroll 1
+    for (int at = (int)threadIdx.x; at < k / 4; at += U * DECODER_CONSUMERS) {
+        uint2 x[U], y[U];
+        unsigned exponent[U];
+#pragma unroll
+        for (int u = 0; u < U; u++) {
+            int i = at + u * DECODER_CONSUMERS;
+            x[u] = ((const uint2 *)row)[i < k / 4 ? i : at];
+            exponent[u] = q4_exponent(x[u]);
+        }
+#pragma unroll
+        for (int u = 0; u < U; u++) {
+            int i = at + u * DECODER_CONSUMERS;
+            y[u] = q4_numbers(x[u].y, exponent[u]);
+            x[u] = q4_numbers(x[u].x, exponent[u]);
+            unsigned sum =
+                __reduce_add_sync(0xffffffffu, x[u].x + x[u].y + (y[u].x + y[u].y));
+            /* What is no number stays so. */
+            unsigned step = exponent[u] == 255 ? 0x7fc00000 : (exponent[u] - 17) << 23;
+            if (i < k / 4 && (threadIdx.x & 31) == 0)
+                groups[i / 32 * DECODER_SEQUENCES_Q4] = {
+                    __uint_as_float(step), (int)(128 * Q4_NONE - sum) * 16};
+        }
+#pragma unroll
+        for (int u = 0; u < U; u++) {
+            int i = at + u * DECODER_CONSUMERS;
+            q4_place(row, x[u], y[u], i, i < k / 4);
+        }
     }
 }
 
@@ -187,25 +223,26 @@ __device__ __forceinline__ void product_q4(float *sums, const stream_ring &r,
             sums[t * 128 + place * 64 + row * 16 + h * 8 + g] = sum[h];
 }
 
-/* The block that has a group of all tiles' ones of a part of k. */
-__device__ __forceinline__ int q4_sharer(const decoder_product &p,
-                                         const stream_cut &cut, int group)
+/* What the block has of a tile's rows. Parts of k take turns to own tiles: the block
+ * that has the first groups of a tile in the part tells it, and adds what others have.
+ */
+struct q4_share {
+    int tile, blocks; /* that have a part of k of it: 1 or 2 */
+    bool first, owns; /* first: of those blocks */
+};
+__device__ __forceinline__ q4_share q4_share_of(const decoder_product &p,
+                                                const stream_cut &cut, int tile,
+                                                int from, int to)
 {
-    return cut.number * p.sharers +
-           ((group + 1) * p.sharers - 1) / (p.tiles * cut.width);
-}
-/* Whether the block is a tile's: its sums become what is told. Parts take turns. */
-__device__ __forceinline__ bool q4_owns(const decoder_product &p, const stream_cut &cut,
-                                        int tile, bool first)
-{
-    return first && tile % p.cuts == cut.number;
+    bool first = from <= tile * cut.width;
+    return {tile, first && to >= (tile + 1) * cut.width ? 1 : 2, first,
+            first && (tile & (p.cuts - 1)) == cut.number};
 }
 
-/* done(8 rows' number, sequence, sum, other, first, owns) is called by a warp, with the
- * sum of row lane / 4 of the 8 in each lane; pairs: tiles are of gate and up, whose
- * sums are in other. first: the block has the first groups of the tile's part. What
- * others wait for comes before what waits for others: k in parts is all told at once,
- * and where it is whole, a tile's end by itself. */
+/* done(share, 8 rows' number, sequence, sum, other) is called by a warp, with the sum
+ * of row lane / 4 of the 8 in each lane; pairs: tiles are of gate and up, whose sums
+ * are in other. What others wait for comes before what waits for others: k in parts is
+ * all told at once, and where it is whole, a tile's end by itself. */
 template <bool ONE, typename F>
 __device__ __forceinline__ void
 product_run_q4(const stream_ring &r, stream_place &at, const stream_tiles &groups,
@@ -214,11 +251,11 @@ product_run_q4(const stream_ring &r, stream_place &at, const stream_tiles &group
 {
     int count = ONE ? 1 : rows.count, warp = threadIdx.x >> 5, each = count * 128;
     int most = DECODER_SUMS / (p.cuts > 1 ? 4 : 8) / each; /* tiles at a time */
-    int group = groups.first, end = group + groups.count, tile = group / cut.width;
+    int group = groups.first, end = group + groups.count, tile = cut.tile;
     bool odd = false;
 #pragma unroll 1
     while (group < end) {
-        int start = tile, some = 0;
+        int start = tile, some = 0, begin = group;
         bool whole = group == tile * cut.width;
 #pragma unroll 1
         do {
@@ -236,13 +273,13 @@ product_run_q4(const stream_ring &r, stream_place &at, const stream_tiles &group
             bool own = i >= some * count * 8;
             int j = own ? i - some * count * 8 : i, in = j / 8 % count;
             int here = j / 8 / count;
-            bool first = whole || here > 0;
-            if (q4_owns(p, cut, start + here, first) != own)
+            q4_share share = q4_share_of(p, cut, start + here, begin, group);
+            if (share.owns != own)
                 continue;
             const float *from =
                 sums + here * each + in * 128 + j % 8 * 8 + (threadIdx.x & 31) / 4;
             float a = from[0], b = from[64];
-            done((start + here) * 8 + j % 8, in, pairs ? a : a + b, b, first, own);
+            done(share, (start + here) * 8 + j % 8, in, pairs ? a : a + b, b);
         }
         /* Those of the next tiles go beside, and then there is another barrier. */
         sums += odd ? -(DECODER_SUMS / 8) : DECODER_SUMS / 8;

@@ -74,27 +74,23 @@ __device__ __forceinline__ stream_tiles stream_tiles_of(const decoder_product &p
     return {first, p.step, each + (place < more)};
 }
 
-/* Of 4 bits: a part of a tile's groups of k. */
+/* Of 4 bits: a part of a tile's groups of k, the block's; and which of them, of all
+ * tiles' ones, tile by tile, the block has: some from group `in` of the part on. */
 struct stream_cut {
     int number, first, width;
+    int tile, in;
 };
-__device__ __forceinline__ stream_cut stream_cut_at(const decoder_product &p, int cut)
+__device__ __forceinline__ stream_tiles stream_groups_of(const decoder_product &p,
+                                                         stream_cut &cut)
 {
-    int first = p.width * cut / p.cuts;
-    return {cut, first, p.width * (cut + 1) / p.cuts - first};
-}
-__device__ __forceinline__ stream_cut stream_cut_of(const decoder_product &p)
-{
-    return stream_cut_at(p, min((int)blockIdx.x / p.sharers, p.cuts - 1));
-}
-/* The block's groups of all tiles' ones of its part, tile by tile. */
-__device__ __forceinline__ stream_tiles stream_groups_of(const decoder_product &p)
-{
-    int block = (int)blockIdx.x, all = p.tiles * stream_cut_of(p).width;
+    int block = (int)blockIdx.x, width = p.width / p.cuts, all = p.tiles * width;
+    cut = {};
     if (block >= p.sharers * p.cuts)
         return {0, 1, 0};
+    int number = block / p.sharers;
     block %= p.sharers;
     int begin = all * block / p.sharers;
+    cut = {number, number * width, width, begin / width, begin % width};
     return {begin, 1, all * (block + 1) / p.sharers - begin};
 }
 
@@ -150,12 +146,10 @@ __device__ __forceinline__ void stream_rows(const decoder_arrays &a,
 
 /* A stage of a product of a layer, among all of the block's. */
 struct stream_q4 {
-    int number; /* of the product, those of all layers counted */
-    int group,
-        left;      /* the first group, as they lie in memory; of the product, with it */
-    int in, width; /* the first one in the block's part of a tile */
-    int jump;      /* from such a part's end to the next one */
-    int part;      /* of gate and up: up's */
+    int number;      /* of the product, those of all layers counted */
+    int in, left;    /* its first group, in the block's part of a tile; all to come */
+    int width, jump; /* of a part; from its end to the next one */
+    int64_t up;      /* groups from gate's to up's; or 0 */
     const char *tiles, *scales;
 };
 
@@ -164,6 +158,7 @@ struct stream_source {
     const decoder_arrays *a;
     const decoder_layer *layers;
     const stream_tiles *tiles;
+    const stream_cut *cuts;
 };
 
 /* The first one of product `number`, or of the next one that the block has some of. */
@@ -172,17 +167,19 @@ __device__ __forceinline__ void stream_q4_find(const stream_source &s, stream_q4
     for (; b.number < s.a->layer_count * DECODER_PRODUCTS; b.number++) {
         int i = b.number % DECODER_PRODUCTS;
         const decoder_product &p = s.a->products[i];
+        const stream_cut &cut = s.cuts[i];
         b.left = s.tiles[i].count;
         if (b.left == 0)
             continue;
-        stream_cut cut = stream_cut_of(p);
+        int64_t all = (int64_t)p.tiles * p.width;
+        int64_t group = (int64_t)cut.tile * p.width + cut.first + cut.in;
+        b.in = cut.in;
         b.width = cut.width;
         b.jump = p.width - cut.width;
-        b.in = s.tiles[i].first % cut.width;
-        b.group = s.tiles[i].first / cut.width * p.width + cut.first + b.in;
+        b.up = i == DECODER_GATE_UP ? all : 0;
         b.tiles = (const char *)s.layers[b.number / DECODER_PRODUCTS].weights[i];
-        b.scales = b.tiles + (int64_t)p.tiles * p.width * STREAM_Q4_GROUP *
-                                 (i == DECODER_GATE_UP ? 2 : 1);
+        b.scales = b.tiles + (all + b.up) * STREAM_Q4_GROUP + group * STREAM_Q4_SCALES;
+        b.tiles += group * STREAM_Q4_GROUP;
         return;
     }
 }
@@ -191,39 +188,21 @@ __device__ __forceinline__ int stream_q4_count(const stream_q4 &b)
 {
     return min(DECODER_GROUPS, min(b.width - b.in, b.left));
 }
-__device__ __forceinline__ void stream_q4_next(const stream_source &s, stream_q4 &b)
+__device__ __forceinline__ void stream_q4_next(const stream_source &s, stream_q4 &b,
+                                               int count)
 {
-    int count = stream_q4_count(b);
-    if (b.number % DECODER_PRODUCTS == DECODER_GATE_UP && (b.part ^= 1) != 0)
-        return;
     b.in += count;
-    b.group += count;
     b.left -= count;
     if (b.in == b.width) {
         b.in = 0;
-        b.group += b.jump;
+        count += b.jump;
     }
+    b.tiles += count * STREAM_Q4_GROUP;
+    b.scales += count * (int)STREAM_Q4_SCALES;
     if (b.left > 0)
         return;
     b.number++;
     stream_q4_find(s, b);
-}
-
-/* What lane 0, the tiles, and lane 1, the scales, have to bring. */
-struct stream_bytes {
-    const char *from;
-    unsigned bytes, at;
-};
-__device__ __forceinline__ stream_bytes stream_q4_bytes(const stream_source &s,
-                                                        const stream_q4 &b)
-{
-    const decoder_product &p = s.a->products[DECODER_GATE_UP];
-    int group = b.group + b.part * p.tiles * p.width, count = stream_q4_count(b);
-    if ((threadIdx.x & 31) == 0)
-        return {b.tiles + (int64_t)group * STREAM_Q4_GROUP,
-                (unsigned)count * STREAM_Q4_GROUP, 0};
-    return {b.scales + (int64_t)group * STREAM_Q4_SCALES,
-            (unsigned)count * STREAM_Q4_SCALES, DECODER_GROUPS * STREAM_Q4_GROUP};
 }
 
 __device__ __forceinline__ void bring_near(const void *line)
@@ -247,7 +226,8 @@ __device__ __forceinline__ void stream_norms(const decoder_arrays &a,
     }
 }
 
-/* begin(layer) is called before the first weights of a layer. */
+/* Of gate and up, a stage of each by turns. begin(layer) is called before the first
+ * weights of a layer. */
 template <typename F>
 __device__ __forceinline__ void stream_run_q4(const stream_source &s,
                                               const stream_ring &r, F begin)
@@ -262,19 +242,26 @@ __device__ __forceinline__ void stream_run_q4(const stream_source &s,
             layer = here.number / DECODER_PRODUCTS;
             begin(s.layers[layer]);
         }
-        arrival_wait(stream_free(r, at.slot), at.parity ^ 1);
-        stream_hold(r, at, past);
-        unsigned full = stream_full(r, at.slot);
-        if ((threadIdx.x & 31) == 0)
-            arrival_expect(full, (unsigned)stream_q4_count(here) *
-                                     (STREAM_Q4_GROUP + STREAM_Q4_SCALES));
+        int count = stream_q4_count(here), bytes = count * STREAM_Q4_GROUP;
+        int scales = count * (int)STREAM_Q4_SCALES;
+#pragma unroll 1
+        for (int64_t part = 0; part <= here.up; part += here.up > 0 ? here.up : 1) {
+            arrival_wait(stream_free(r, at.slot), at.parity ^ 1);
+            stream_hold(r, at, past);
+            if ((threadIdx.x & 31) == 0) {
+                unsigned full = stream_full(r, at.slot);
+                unsigned to = r.base + (unsigned)at.slot * stream_stage(true);
+                arrival_expect(full, (unsigned)(bytes + scales));
+                fetch_bytes(to, here.tiles + part * STREAM_Q4_GROUP, (unsigned)bytes,
+                            full);
+                fetch_bytes(to + DECODER_GROUPS * STREAM_Q4_GROUP,
+                            here.scales + part * STREAM_Q4_SCALES, (unsigned)scales,
+                            full);
+            }
+            stream_next(r, at);
+        }
         __syncwarp();
-        stream_bytes it = stream_q4_bytes(s, here);
-        if ((threadIdx.x & 31) < 2)
-            fetch_bytes(r.base + (unsigned)at.slot * stream_stage(true) + it.at,
-                        it.from, it.bytes, full);
-        stream_next(r, at);
-        stream_q4_next(s, here);
+        stream_q4_next(s, here, count);
     }
 }
 

@@ -54,6 +54,16 @@ static inline void launch_early(struct kernel_context *c, void (*kernel)(P...),
     /* What it returns is the last error, which cuda__launched asks for. */
     (void)cudaLaunchKernelEx(&config, kernel, static_cast<P>(arguments)...);
 }
+/* Before a launch with more than 48 KiB of shared memory. */
+template <typename... P>
+static inline void shared_allow(struct kernel_context *c, const char *what,
+                                void (*kernel)(P...), size_t bytes)
+{
+    cuda__check(c, what,
+                cudaFuncSetAttribute(
+                    kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes));
+}
+
 __device__ __forceinline__ void early_next()
 {
 #if __CUDA_ARCH__ >= 900

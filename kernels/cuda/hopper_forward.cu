@@ -156,10 +156,7 @@ void cuda__attention_hopper(struct kernel_context *c, const struct kernel_attent
     if (!cuda__tile_map(c, &map, qkv, (a->heads + 2 * a->kv_heads) * SIZE, a->length,
                         a->batch, 64))
         return;
-    cuda__check(c, "attention",
-                cudaFuncSetAttribute(hopper_kernel,
-                                     cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                     SHARED));
+    shared_allow(c, "attention", hopper_kernel, SHARED);
     hopper_kernel<<<grid, THREADS, SHARED, c->stream>>>(*a, (bf16 *)out, lse, map);
     cuda__launched(c, "attention");
 }

@@ -13,7 +13,7 @@ cuda_headers = kernels/cuda/cuda.h kernels/cuda/cublaslt.h kernels/cuda/nccl.h \
 	kernels/cuda/decoder.h kernels/cuda/decoder_attention.cuh \
 	kernels/cuda/decoder_items.cuh kernels/cuda/decoder_product.cuh \
 	kernels/cuda/decoder_stream.cuh kernels/cuda/decoder_words.cuh \
-	kernels/cuda/hopper.cuh kernels/cuda/hopper_softmax.cuh kernels/cuda/paged.cuh kernels/cuda/q4.cuh kernels/cuda/sample.cuh \
+	kernels/cuda/hopper.cuh kernels/cuda/hopper_softmax.cuh kernels/cuda/own.h kernels/cuda/paged.cuh kernels/cuda/q4.cuh kernels/cuda/sample.cuh \
 	kernels/cuda/tensor_map.h
 EXTRA_DIST += $(cuda_headers) %D%/comm.c %D%/context.c %D%/decoder.c %D%/graph.c %D%/matmul.c %D%/memory.c \
 	%D%/attention.c %D%/paged.c %D%/q4.c %D%/table.c %D%/tensor_map.c %D%/attention_backward.cu \

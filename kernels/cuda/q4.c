@@ -78,6 +78,13 @@ int cuda__q4_pack(struct kernel_context *c, const struct kernel_q4 *w, void *pac
     return cuda__sync(c, error, size);
 }
 
+void cuda__q4_packed(struct kernel_context *c)
+{
+    cuda__free(c, c->room);
+    c->room = NULL;
+    c->room_size = 0;
+}
+
 void cuda__q4_matmul(struct kernel_context *c, const struct kernel_q4 *w,
                      const void *packed, void *out, const void *x, int64_t m,
                      enum kernel_type type, enum kernel_type c_type, void *scratch)

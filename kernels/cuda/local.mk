@@ -8,7 +8,7 @@ cuda_hopper = decoder hopper_backward hopper_forward hopper_paged hopper_q4
 cuda_device = attention_backward attention_forward elementwise loss norm paged_decode \
 	paged_plain paged_prefill paged_rope plain_attention plain_matmul q4_pack q4_small reduce \
 	rope rows sample sample_finish skinny update
-cuda_headers = kernels/cuda/cuda.h kernels/cuda/cublaslt.h kernels/cuda/nccl.h \
+cuda_headers = kernels/q4_check.h kernels/cuda/cuda.h kernels/cuda/cublaslt.h kernels/cuda/nccl.h \
 	kernels/cuda/device.cuh kernels/cuda/flash.cuh kernels/cuda/mma.cuh \
 	kernels/cuda/decoder.h kernels/cuda/decoder_attention.cuh \
 	kernels/cuda/decoder_items.cuh kernels/cuda/decoder_product.cuh \

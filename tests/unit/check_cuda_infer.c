@@ -109,6 +109,8 @@ CALL(call_q4)
         ck_assert_msg(on->q4_pack(at, &q->w, b[0], &from, error, sizeof(error)) == 0,
                       "%s", error);
     }
+    if (on->q4_packed != NULL)
+        on->q4_packed(at);
     on->q4_matmul(at, &q->w, b[0], b[2], b[1], q->m, q->type, q->c_type, b[3]);
 }
 
@@ -196,7 +198,7 @@ START_TEST(weights_that_cannot_be_packed)
         const char *says;
     } cases[] = {{{64, 128, 16}, 0, 64, "group"},
                  {{60, 128, 32}, 0, 60, "multiple of 64"},
-                 {{64, 100, 32}, 0, 64, "divisor"},
+                 {{64, 100, 32}, 0, 64, "the second one of the group's 32"},
                  {{64, 128, 32}, 4, 8, "rows 4 to 12 of 64"},
                  {{64, 128, 32}, 64, 8, "rows 64 to 72 of 64"},
                  {{64, 128, 32}, 0, 72, "rows 0 to 72 of 64"}};

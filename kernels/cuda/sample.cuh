@@ -284,6 +284,40 @@ struct found_bin {
     unsigned long long mass;
 };
 
+/* How many, and how much, the threads before this one have. All threads call it. */
+struct before_sums {
+    unsigned count;
+    unsigned long long mass;
+};
+
+__device__ __forceinline__ before_sums block_before(unsigned count,
+                                                    unsigned long long mass)
+{
+    __shared__ unsigned counts[32];
+    __shared__ unsigned long long masses[32];
+    int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
+    before_sums sums = {count, mass};
+#pragma unroll
+    for (int i = 1; i < 32; i *= 2) {
+        unsigned n = __shfl_up_sync(0xffffffffu, sums.count, i);
+        unsigned long long m = __shfl_up_sync(0xffffffffu, sums.mass, i);
+        if (lane >= i) {
+            sums.count += n;
+            sums.mass += m;
+        }
+    }
+    if (lane == 31) {
+        counts[warp] = sums.count;
+        masses[warp] = sums.mass;
+    }
+    __syncthreads();
+    for (int i = 0; i < warp; i++) {
+        sums.count += counts[i];
+        sums.mass += masses[i];
+    }
+    return before_sums{sums.count - count, sums.mass - mass};
+}
+
 /* The first bin, from 0 on or (DOWN) from the last one on, with which the goal is
  * reached, beyond what has been counted before. masses(bin) is a bin's. All N threads
  * call it. */
@@ -292,10 +326,7 @@ __device__ __forceinline__ found_bin bin_find(const unsigned *counts, F masses, 
                                               unsigned count, unsigned long long mass)
 {
     constexpr int EACH = BINS / N;
-    __shared__ unsigned warp_count[32];
-    __shared__ unsigned long long warp_mass[32];
     __shared__ found_bin found;
-    int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
     auto place = [](int i) { return DOWN ? BINS - 1 - i : i; };
     unsigned n = 0;
     unsigned long long m = 0;
@@ -303,30 +334,11 @@ __device__ __forceinline__ found_bin bin_find(const unsigned *counts, F masses, 
         n += counts[place((int)threadIdx.x * EACH + i)];
         m += masses(place((int)threadIdx.x * EACH + i));
     }
-    unsigned n_end = n;
-    unsigned long long m_end = m;
-#pragma unroll
-    for (int i = 1; i < 32; i *= 2) {
-        unsigned n_below = __shfl_up_sync(0xffffffffu, n_end, i);
-        unsigned long long m_below = __shfl_up_sync(0xffffffffu, m_end, i);
-        if (lane >= i) {
-            n_end += n_below;
-            m_end += m_below;
-        }
-    }
-    if (lane == 31) {
-        warp_count[warp] = n_end;
-        warp_mass[warp] = m_end;
-    }
     if (threadIdx.x == 0)
         found.bin = BINS;
-    __syncthreads();
-    for (int i = 0; i < warp; i++) {
-        count += warp_count[i];
-        mass += warp_mass[i];
-    }
-    count += n_end - n;
-    mass += m_end - m;
+    before_sums before = block_before(n, m);
+    count += before.count;
+    mass += before.mass;
     /* Exactly one thread sees the goal reached within its bins. */
     if (!reached(g, count, mass))
         for (int i = 0; i < EACH; i++) {

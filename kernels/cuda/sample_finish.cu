@@ -23,25 +23,6 @@ __device__ __forceinline__ void sort_words(unsigned long long *words, int power)
         }
 }
 
-/* Inclusive sum over the block's threads. */
-__device__ __forceinline__ unsigned long long block_scan(unsigned long long x)
-{
-    __shared__ unsigned long long sums[32];
-    int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
-#pragma unroll
-    for (int i = 1; i < 32; i *= 2) {
-        unsigned long long y = __shfl_up_sync(0xffffffffu, x, i);
-        if (lane >= i)
-            x += y;
-    }
-    if (lane == 31)
-        sums[warp] = x;
-    __syncthreads();
-    for (int i = 0; i < warp; i++)
-        x += sums[i];
-    return x;
-}
-
 /* From the few candidates; the result is thread 0's. */
 __device__ __forceinline__ row_draw finish_few(const sample_arrays &a, int row,
                                                const sample_row &r)
@@ -60,7 +41,7 @@ __device__ __forceinline__ row_draw finish_few(const sample_arrays &a, int row,
     int id = (int)(unsigned)words[i];
     if (r.top_p < 1.0f) {
         unsigned long long all = 0, mine = i < keep ? weight_of(r, logit) : 0;
-        unsigned long long sum = block_scan(mine);
+        unsigned long long sum = block_before(0, mine).mass + mine;
         if (by_count(r))
             all = block_total(mine);
         else {

@@ -219,21 +219,27 @@ void llm__sizes(const struct llm_config *c, const struct llm_model_options *o,
     *ret = s;
 }
 
-/* What a GPU's kernels have for themselves. Without one: as many as an H200's. */
+struct kernel_decoder llm__decoder_shape(const struct llm_config *c,
+                                         enum kernel_type type)
+{
+    return (struct kernel_decoder){.type = type,
+                                   .layers = c->layers,
+                                   .heads = c->heads,
+                                   .kv_heads = c->kv_heads,
+                                   .size = c->size,
+                                   .hidden = c->hidden,
+                                   .inner = c->inner};
+}
+
+/* What a GPU's kernels have for themselves. Without one: what an H200's have. */
 static int64_t own_bytes(const struct llm_memory_ask *ask)
 {
     const struct llm_config *c = ask->config;
     const struct llm_model_options *o = &ask->options;
     const struct kernel_decoder_layer layer = {.qkv.group = c->bits > 0 ? c->group : 0};
-    const struct kernel_decoder shape = {.type = o->type,
-                                         .layers = c->layers,
-                                         .heads = c->heads,
-                                         .kv_heads = c->kv_heads,
-                                         .size = c->size,
-                                         .hidden = c->hidden,
-                                         .inner = c->inner,
-                                         .layer = &layer};
+    struct kernel_decoder shape = llm__decoder_shape(c, o->type);
     const struct kernel_decoder *d = o->eager || o->apart ? NULL : &shape;
+    shape.layer = &layer;
     if (o->device == NULL)
         return (int64_t)cuda_own_bytes(d, SMS, 90);
     if (o->device->k->own_bytes == NULL)

@@ -22,7 +22,7 @@
 extern "C" {
 #endif
 
-#define KERNELS_VERSION 3 /* of this table: a module of another one is refused */
+#define KERNELS_VERSION 4 /* of this table: a module of another one is refused */
 
 enum kernel_type { KERNEL_F32, KERNEL_BF16 };
 enum kernel_activation {
@@ -254,6 +254,10 @@ struct kernels {
     struct kernel_context *(*open)(const struct kernel_options *o, char *error, size_t size);
     void (*close)(struct kernel_context *c);
     void (*info)(struct kernel_context *c, struct kernel_info *ret);
+    /* Bytes of the device's memory that the library has for itself, at most, with a
+     * decoder of d (NULL: without one; no pointer in its layers, of which the first
+     * tells of all, is followed). NULL where it has none. */
+    size_t (*own_bytes)(struct kernel_context *c, const struct kernel_decoder *d);
     /* NULL when there is not as much. Aligned to 256 bytes; content undefined. */
     void *(*alloc)(struct kernel_context *c, size_t bytes);
     void (*free)(struct kernel_context *c, void *p);
@@ -393,6 +397,9 @@ struct kernels {
     size_t (*q4_bytes)(struct kernel_context *c, const struct kernel_q4 *w);
     int (*q4_pack)(struct kernel_context *c, const struct kernel_q4 *w, void *packed,
                    const struct kernel_q4_source *from, char *error, size_t size);
+    /* No more is packed: what that needed of the device's memory is given back; waits.
+     * NULL where it needs none. */
+    void (*q4_packed)(struct kernel_context *c);
     void (*q4_matmul)(struct kernel_context *c, const struct kernel_q4 *w, const void *packed,
                       void *out, const void *x, int64_t m, enum kernel_type type,
                       enum kernel_type c_type, void *scratch);

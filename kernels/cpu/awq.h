@@ -37,8 +37,4 @@ static inline float awq_scale(const struct kernel_q4_source *from, int64_t group
     return from->bf16 ? bf16_to_float(scale) : half_to_float(scale);
 }
 
-/* 0, or -1 and a line that says what is wrong with the shape. */
-int awq_check(const struct kernel_q4 *w, const struct kernel_q4_source *from,
-              char *error, size_t size);
-
 #endif

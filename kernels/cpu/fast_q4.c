@@ -13,6 +13,7 @@
  */
 #include "kernels/cpu/awq.h"
 #include "kernels/cpu/fast.h"
+#include "kernels/q4_check.h"
 
 #if LANES == 16
 #define TILE_ROWS 12
@@ -118,7 +119,7 @@ static int q4_pack(struct kernel_context *c, const struct kernel_q4 *w, void *pa
                    const struct kernel_q4_source *from, char *error, size_t size)
 {
     struct source s = {.packed = packed, .from = from};
-    if (awq_check(w, from, error, size) != 0)
+    if (kernel_q4_check(w, from, error, size) != 0)
         return -1;
     layout(&s.q, w);
     cpu__split(c, from->n / 8, 16, pack_part, &s);

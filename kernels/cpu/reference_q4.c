@@ -5,33 +5,7 @@
  */
 #include "kernels/cpu/reference.h"
 #include "kernels/cpu/awq.h"
-#include <stdio.h>
-
-int awq_check(const struct kernel_q4 *w, const struct kernel_q4_source *from,
-              char *error, size_t size)
-{
-    if (w->group != 32 && w->group != 64 && w->group != 128) {
-        snprintf(error, size, "weights of 4 bits: groups of %d; known are 32, 64, 128",
-                 w->group);
-        return -1;
-    }
-    if (w->n <= 0 || w->k <= 0 || w->n % 64 != 0 || w->k % w->group != 0) {
-        snprintf(error, size,
-                 "weights of 4 bits [%lld, %lld]: the first must be a multiple of 64, "
-                 "the second one of the group's %d",
-                 (long long)w->n, (long long)w->k, w->group);
-        return -1;
-    }
-    if (from->first < 0 || from->n <= 0 || from->first % 8 != 0 || from->n % 8 != 0 ||
-        from->n > w->n || from->first > w->n - from->n) {
-        snprintf(error, size,
-                 "weights of 4 bits: rows %lld to %lld of %lld cannot be packed",
-                 (long long)from->first, (long long)(from->first + from->n),
-                 (long long)w->n);
-        return -1;
-    }
-    return 0;
-}
+#include "kernels/q4_check.h"
 
 struct packed {
     float *scales;
@@ -59,7 +33,7 @@ int reference__q4_pack(struct kernel_context *c, const struct kernel_q4 *w,
 {
     struct packed p = parts(w, packed);
     (void)c;
-    if (awq_check(w, from, error, size) != 0)
+    if (kernel_q4_check(w, from, error, size) != 0)
         return -1;
     for (int64_t j = 0; j < from->n; j++) {
         int64_t row = from->first + j;

@@ -418,10 +418,7 @@ static void launch(struct kernel_context *c, struct backward_arrays &x)
     auto kernel = attention_back_kernel<SIZE, TILES>;
     int64_t blocks =
         (int64_t)x.a.batch * x.a.kv_heads * ((x.a.length + KEYS - 1) / KEYS);
-    cuda__check(c, "attention_back",
-                cudaFuncSetAttribute(kernel,
-                                     cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                     shape::SHARED));
+    shared_allow(c, "attention_back", kernel, shape::SHARED);
     kernel<<<(unsigned)blocks, shape::THREADS, shape::SHARED, c->stream>>>(x);
     cuda__launched(c, "attention_back");
 }

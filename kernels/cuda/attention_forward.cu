@@ -78,10 +78,7 @@ static void launch(struct kernel_context *c, const struct kernel_attention *a,
     using shape = forward_shape<SIZE, TILES, WARPS>;
     auto kernel = attention_kernel<SIZE, TILES, WARPS>;
     dim3 grid(blocks_for(a->length, shape::QUERIES), (unsigned)(a->batch * a->heads));
-    cuda__check(c, "attention",
-                cudaFuncSetAttribute(kernel,
-                                     cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                     shape::SHARED));
+    shared_allow(c, "attention", kernel, shape::SHARED);
     kernel<<<grid, shape::THREADS, shape::SHARED, c->stream>>>(*a, (bf16 *)out, lse,
                                                                (const bf16 *)qkv);
     cuda__launched(c, "attention");

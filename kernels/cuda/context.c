@@ -65,7 +65,7 @@ static int streams_open(struct kernel_context *c)
             return -1;
     c->partials_size = CUDA_PARTIALS;
     size_t counters = CUDA_COUNTERS * sizeof *c->counters;
-    size_t mail = c->capable == 90 ? (size_t)c->sms * CUDA_MAIL : 1;
+    size_t mail = cuda_mail_bytes(c->sms, c->capable);
     return cudaMalloc((void **)&c->partials, CUDA_PARTIALS) ||
                    cudaMalloc((void **)&c->counters, counters) ||
                    cudaMemsetAsync(c->counters, 0, counters, c->stream) ||
@@ -164,6 +164,11 @@ void cuda__close(struct kernel_context *c)
     if (c->stream)
         cudaStreamDestroy(c->stream);
     free(c);
+}
+
+size_t cuda__own_bytes(struct kernel_context *c, const struct kernel_decoder *d)
+{
+    return cuda_own_bytes(d, c->sms, c->capable);
 }
 
 /* Dense FLOP/s of the data sheets. The first row whose words are all in the name holds.

@@ -9,16 +9,13 @@
 #ifndef KERNELS_CUDA_CUDA_H
 #define KERNELS_CUDA_CUDA_H
 #include <cuda_runtime_api.h>
-#include "kernels/kernels.h"
+#include "own.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
 #define CUDA_MARKS 16
-#define CUDA_PARTIALS ((size_t)8 << 20) /* bytes, at least */
-#define CUDA_COUNTERS 65536
-#define CUDA_MAIL ((size_t)128 << 10) /* bytes of a multiprocessor */
 
 struct cuda_products; /* matmul.c: cuBLASLt and what it chose */
 
@@ -59,6 +56,7 @@ struct kernel_context *cuda__open(const struct kernel_options *o, char *error,
                                   size_t size);
 void cuda__close(struct kernel_context *c);
 void cuda__info(struct kernel_context *c, struct kernel_info *ret);
+size_t cuda__own_bytes(struct kernel_context *c, const struct kernel_decoder *d);
 /* --- memory.c --- */
 void *cuda__alloc(struct kernel_context *c, size_t bytes);
 void cuda__free(struct kernel_context *c, void *p);
@@ -196,6 +194,7 @@ int cuda__q4_pack(struct kernel_context *c, const struct kernel_q4 *w, void *pac
 void cuda__q4_matmul(struct kernel_context *c, const struct kernel_q4 *w,
                      const void *packed, void *out, const void *x, int64_t m,
                      enum kernel_type type, enum kernel_type c_type, void *scratch);
+void cuda__q4_packed(struct kernel_context *c);
 size_t cuda__q4_scratch(struct kernel_context *c, const struct kernel_q4 *w, int64_t m);
 /* Arrays are the device's. */
 void cuda__q4_repack(struct kernel_context *c, const struct kernel_q4 *w, void *packed,

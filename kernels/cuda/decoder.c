@@ -5,7 +5,7 @@
  */
 #include <stdlib.h>
 #include <string.h>
-#include "decoder.h"
+#include "cuda.h"
 
 struct kernel_decoder_state {
     struct decoder_arrays arrays; /* but for the step */
@@ -108,7 +108,7 @@ static void arrays_fill(struct decoder_arrays *a, const struct kernel_decoder *d
                                  .each = 1.0f / (float)d->hidden,
                                  .cosine = d->cosine,
                                  .sine = d->sine,
-                                 .q4 = d->layer->qkv.group > 0};
+                                 .q4 = decoder_q4(d)};
     products_fill(a, d, blocks);
 }
 
@@ -154,45 +154,22 @@ static int stages_of(struct decoder_arrays *a, const struct kernel_decoder *d,
 
 /* --- memory --- */
 
-static uint64_t *words_place(uint64_t *base, size_t *at, size_t count)
-{
-    uint64_t *here = base != NULL ? base + *at : NULL;
-    *at += (count + 31) / 32 * 32;
-    return here;
-}
-
-/* Words of all kinds, and behind them the epoch; how many. base NULL: only that. */
-static size_t words_carve(struct decoder_arrays *a, const struct kernel_decoder *d,
-                          uint64_t *base, int blocks)
-{
-    const size_t s = DECODER_SEQUENCES;
-    size_t at = 0, size = (size_t)d->size;
-    size_t items = (size_t)blocks + s * (size_t)d->kv_heads;
-    const size_t rest = 4 * DECODER_SEQUENCES_Q4;
-    for (int i = 0; i < DECODER_PRODUCTS; i++)
-        a->words.told[i] = words_place(base, &at,
-                                       (i == DECODER_QKV ? 1 : DECODER_COPIES) * s *
-                                           (size_t)a->products[i].columns / 2);
-    a->words.out =
-        words_place(base, &at, DECODER_COPIES * s * (size_t)d->heads * size / 2);
-    a->words.parts =
-        words_place(base, &at, items * (size_t)(d->heads / d->kv_heads) * (size + 2));
-    for (int i = 0; i < DECODER_PRODUCTS; i++)
-        a->words.rest[i] = words_place(
-            base, &at, rest * (size_t)(a->products[i].cuts * a->products[i].columns));
-    a->epoch = (unsigned *)words_place(base, &at, 1);
-    return at;
-}
-
 static bool words_make(struct kernel_context *c, struct kernel_decoder_state *t,
                        const struct kernel_decoder *d)
 {
-    size_t bytes = words_carve(&t->arrays, d, NULL, c->sms) * sizeof(uint64_t);
-    t->words = cuda__alloc(c, bytes);
-    if (!t->words)
+    const struct decoder_layout l = decoder_layout(d, c->sms);
+    struct decoder_words *w = &t->arrays.words;
+    uint64_t *base = t->words = cuda__alloc(c, l.end * sizeof *base);
+    if (!base)
         return false;
-    cuda__zero(c, t->words, bytes);
-    words_carve(&t->arrays, d, t->words, c->sms);
+    cuda__zero(c, base, l.end * sizeof *base);
+    for (int i = 0; i < DECODER_PRODUCTS; i++) {
+        w->told[i] = base + l.told[i];
+        w->rest[i] = base + l.rest[i];
+    }
+    w->out = base + l.out;
+    w->parts = base + l.parts;
+    t->arrays.epoch = (unsigned *)(base + l.epoch);
     return true;
 }
 

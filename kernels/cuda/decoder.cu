@@ -527,9 +527,7 @@ static void launch(struct kernel_context *c, const struct decoder_arrays *a)
     config.stream = c->stream;
     config.attrs = &together;
     config.numAttrs = 1;
-    cuda__check(c, "decoder",
-                cudaFuncSetAttribute(
-                    kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared));
+    shared_allow(c, "decoder", kernel, shared);
     (void)cudaLaunchKernelEx(&config, kernel, *a);
     cuda__launched(c, "decoder");
 }

@@ -6,7 +6,7 @@
  */
 #ifndef KERNELS_CUDA_DECODER_H
 #define KERNELS_CUDA_DECODER_H
-#include "cuda.h"
+#include "kernels/kernels.h"
 
 #ifdef __cplusplus
 extern "C" {

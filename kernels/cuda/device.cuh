@@ -54,6 +54,16 @@ static inline void launch_early(struct kernel_context *c, void (*kernel)(P...),
     /* What it returns is the last error, which cuda__launched asks for. */
     (void)cudaLaunchKernelEx(&config, kernel, static_cast<P>(arguments)...);
 }
+/* Before a launch with more than 48 KiB of shared memory. */
+template <typename... P>
+static inline void shared_allow(struct kernel_context *c, const char *what,
+                                void (*kernel)(P...), size_t bytes)
+{
+    cuda__check(c, what,
+                cudaFuncSetAttribute(
+                    kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes));
+}
+
 __device__ __forceinline__ void early_next()
 {
 #if __CUDA_ARCH__ >= 900
@@ -186,6 +196,45 @@ __device__ __forceinline__ float block_sum(float x)
         sums[warp] = x;
     __syncthreads();
     return warp_sum(lane < (int)(blockDim.x >> 5) ? sums[lane] : 0.0f);
+}
+
+/* store(i, sum) of the elements below count of a tile whose parts the block's warps have
+ * in sums; where gridDim.y blocks share it, what they leave in partial [blocks][TILE] is
+ * added up in their order by the one that ends last. counter: the tile's. */
+template <int WARPS, int TILE, typename F>
+__device__ __forceinline__ void parts_add(const float (*sums)[TILE], float *partial,
+                                          unsigned *counter, int count, F store)
+{
+    __shared__ bool last;
+    __syncthreads();
+    for (int i = (int)threadIdx.x; i < count; i += WARPS * 32) {
+        float all = 0.0f;
+#pragma unroll
+        for (int w = 0; w < WARPS; w++)
+            all += sums[w][i];
+        if (gridDim.y == 1)
+            store(i, all);
+        else
+            __stcg(partial + blockIdx.y * TILE + i, all);
+    }
+    if (gridDim.y == 1)
+        return;
+    __threadfence();
+    __syncthreads();
+    if (threadIdx.x == 0)
+        last = atomicAdd(counter, 1u) == gridDim.y - 1;
+    __syncthreads();
+    if (!last)
+        return;
+    __threadfence();
+    for (int i = (int)threadIdx.x; i < count; i += WARPS * 32) {
+        float all = 0.0f;
+        for (unsigned s = 0; s < gridDim.y; s++)
+            all += __ldcg(partial + s * TILE + i);
+        store(i, all);
+    }
+    if (threadIdx.x == 0)
+        *counter = 0;
 }
 
 __device__ __forceinline__ float exp2_fast(float x)

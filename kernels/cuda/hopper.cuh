@@ -10,8 +10,8 @@
  */
 #ifndef KERNELS_CUDA_HOPPER_CUH
 #define KERNELS_CUDA_HOPPER_CUH
-#include <cuda.h>
 #include "mma.cuh"
+#include "tensor_map.h"
 
 /* A tile, or the part of it from there on, as wgmma wants it told: groups of 8 rows are
  * 1024 bytes apart, 128-byte swizzle. Serves both for tiles whose rows run along the
@@ -167,14 +167,5 @@ __device__ __forceinline__ void fetch_bytes(unsigned to, const void *from,
         "l"(from), "r"(bytes), "r"(barrier)
         : "memory");
 }
-
-/* [sequences, length, columns] of bf16 for fetch_tile, which gets `rows` rows; false
- * and a failure kept when the driver does not take it. */
-bool cuda__tile_map(struct kernel_context *c, CUtensorMap *ret, const void *base,
-                    int columns, int length, int sequences, int rows);
-/* [rows, columns] of blocks of that many bytes, a multiple of 16 up to 2048, for
- * fetch_tile, which gets a box of them; those beyond the end are zeros. */
-bool cuda__block_map(struct kernel_context *c, CUtensorMap *ret, const void *base,
-                     int bytes, int columns, int rows, int box_columns, int box_rows);
 
 #endif

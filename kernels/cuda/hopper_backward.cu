@@ -401,10 +401,7 @@ template <bool TURNS>
 static void launch(struct kernel_context *c, const struct hopper_arrays &x,
                    int64_t blocks, const CUtensorMap &qkv, const CUtensorMap &dout)
 {
-    cuda__check(c, "attention_back",
-                cudaFuncSetAttribute(hopper_back_kernel<TURNS>,
-                                     cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                     SHARED));
+    shared_allow(c, "attention_back", hopper_back_kernel<TURNS>, SHARED);
     hopper_back_kernel<TURNS>
         <<<(unsigned)blocks, THREADS, SHARED, c->stream>>>(x, qkv, dout);
     cuda__launched(c, "attention_back");

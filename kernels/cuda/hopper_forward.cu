@@ -4,7 +4,6 @@
  * two warpgroups with 64 queries each, which share the keys and values; two blocks
  * share a multiprocessor.
  */
-#include <cudaTypedefs.h>
 #include "hopper_softmax.cuh"
 
 #define QUERIES 128
@@ -149,55 +148,6 @@ __global__ void __launch_bounds__(THREADS, 2)
               lse + ((int64_t)batch * a.heads + head) * a.length, row);
 }
 
-/* The driver's function: this module links with the runtime alone. */
-static bool map_encode(struct kernel_context *c, CUtensorMap *ret,
-                       CUtensorMapDataType type, CUtensorMapSwizzle swizzle,
-                       const void *base, const cuuint64_t sizes[3],
-                       const cuuint64_t strides[2], const cuuint32_t box[3])
-{
-    static PFN_cuTensorMapEncodeTiled_v12000 encode;
-    const cuuint32_t steps[3] = {1, 1, 1};
-    enum cudaDriverEntryPointQueryResult found = cudaDriverEntryPointSymbolNotFound;
-    void *function = nullptr;
-    if (!encode) {
-        cuda__check(c, "tensor map",
-                    cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled",
-                                                     &function, 12000,
-                                                     cudaEnableDefault, &found));
-        encode = (PFN_cuTensorMapEncodeTiled_v12000)function;
-    }
-    if (encode && encode(ret, type, 3, (void *)base, sizes, strides, box, steps,
-                         CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle,
-                         CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
-                         CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS)
-        return true;
-    cuda__fail(c, "tensor map", "the driver makes none");
-    return false;
-}
-
-bool cuda__tile_map(struct kernel_context *c, CUtensorMap *ret, const void *base,
-                    int columns, int length, int sequences, int rows)
-{
-    const cuuint64_t sizes[3] = {(cuuint64_t)columns, (cuuint64_t)length,
-                                 (cuuint64_t)sequences};
-    const cuuint64_t strides[2] = {sizes[0] * 2, sizes[0] * 2 * sizes[1]};
-    const cuuint32_t box[3] = {64, (cuuint32_t)rows, 1};
-    return map_encode(c, ret, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
-                      CU_TENSOR_MAP_SWIZZLE_128B, base, sizes, strides, box);
-}
-
-bool cuda__block_map(struct kernel_context *c, CUtensorMap *ret, const void *base,
-                     int bytes, int columns, int rows, int box_columns, int box_rows)
-{
-    const cuuint64_t sizes[3] = {(cuuint64_t)bytes / 8, (cuuint64_t)columns,
-                                 (cuuint64_t)rows};
-    const cuuint64_t strides[2] = {sizes[0] * 8, sizes[0] * 8 * sizes[1]};
-    const cuuint32_t box[3] = {(cuuint32_t)sizes[0], (cuuint32_t)box_columns,
-                               (cuuint32_t)box_rows};
-    return map_encode(c, ret, CU_TENSOR_MAP_DATA_TYPE_FLOAT64,
-                      CU_TENSOR_MAP_SWIZZLE_NONE, base, sizes, strides, box);
-}
-
 void cuda__attention_hopper(struct kernel_context *c, const struct kernel_attention *a,
                             void *out, float *lse, const void *qkv)
 {
@@ -206,10 +156,7 @@ void cuda__attention_hopper(struct kernel_context *c, const struct kernel_attent
     if (!cuda__tile_map(c, &map, qkv, (a->heads + 2 * a->kv_heads) * SIZE, a->length,
                         a->batch, 64))
         return;
-    cuda__check(c, "attention",
-                cudaFuncSetAttribute(hopper_kernel,
-                                     cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                     SHARED));
+    shared_allow(c, "attention", hopper_kernel, SHARED);
     hopper_kernel<<<grid, THREADS, SHARED, c->stream>>>(*a, (bf16 *)out, lse, map);
     cuda__launched(c, "attention");
 }

@@ -263,10 +263,7 @@ bool cuda__paged_prefill_hopper(struct kernel_context *c, const struct kernel_pa
         !cuda__tile_map(c, &keys, a->keys, SIZE, rows, 1, KERNEL_BLOCK) ||
         !cuda__tile_map(c, &values, a->values, SIZE, rows, 1, KERNEL_BLOCK))
         return false;
-    cuda__check(c, "paged_attention",
-                cudaFuncSetAttribute(hopper_paged_kernel,
-                                     cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                     SHARED));
+    shared_allow(c, "paged_attention", hopper_paged_kernel, SHARED);
     hopper_paged_kernel<<<grid, THREADS, SHARED, c->stream>>>(
         paged_arrays_of(a, out, q), queries, keys, values);
     cuda__launched(c, "paged_attention");

@@ -10,7 +10,7 @@
  * resident: one wave, whatever the shape. Where a cut goes through a tile, blocks send
  * each other their parts of its sums.
  *
- * Up to 16 rows a block takes less than half of its share of a multiprocessor: the next
+ * Up to 32 rows a block takes less than half of its share of a multiprocessor: the next
  * kernel's blocks start beside it and fetch their first weights before it has ended.
  *
  * (q - zero) / 64 is exact in bf16, scales are applied to a group's sums of float. q
@@ -26,10 +26,9 @@
 template <int N_, int HALVES_> struct hopper_q4_shape {
     static constexpr int N = N_, HALVES = HALVES_;
     static constexpr bool FEW = N <= 16;
-    static constexpr int WARPGROUPS = FEW ? 2 : 4;
+    static constexpr int WARPGROUPS = FEW ? 2 : N == 32 ? 3 : 4;
     static constexpr int RESIDENT = FEW ? 2 : 1; /* blocks of a launch at once */
-    static constexpr int BESIDE = FEW ? 2 : 0;   /* the next kernel's */
-    static constexpr int STAGES = FEW ? 4 : N == 32 ? 8 : 6;
+    static constexpr int BESIDE = FEW ? 2 : N == 32 ? 1 : 0; /* the next kernel's */
     static constexpr int ROWS = 64 * WARPGROUPS, WARPS = 4 * WARPGROUPS;
     static constexpr int THREADS = WARPS * 32 + 32;
     static constexpr int X = N * 128;                    /* bytes of 64 of k */
@@ -37,6 +36,10 @@ template <int N_, int HALVES_> struct hopper_q4_shape {
     static constexpr int TILES_AT = 2 * X, SCALES_AT = TILES_AT + WARPGROUPS * 4096;
     static constexpr int BYTES = SCALES_AT + WARPGROUPS * SCALES_64;
     static constexpr int STAGE = (BYTES + 1023) / 1024 * 1024;
+    /* A multiprocessor has 228 KB, of which a block takes one more, and some for
+     * barriers and to begin at a multiple of 1024. */
+    static constexpr int STAGES =
+        ((228 << 10) / (RESIDENT + BESIDE) - 2048 - 256) / STAGE;
     static constexpr int SHARED = STAGES * STAGE + 1024;
     static constexpr int PIECES = N / 8; /* a lane's sums, four by four */
 };
@@ -498,9 +501,7 @@ static void launch(struct kernel_context *c, const q4_weights &w, void *out,
     int units = (w.n + S::ROWS - 1) / S::ROWS * columns * steps;
     hopper_q4_arrays a = {out, (float4 *)c->mail, w.n, m, columns, steps, units};
     static_assert(2 * S::RESIDENT * S::ROWS * S::N * 4 <= CUDA_MAIL);
-    cuda__check(c, "q4_matmul",
-                cudaFuncSetAttribute(
-                    kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, S::SHARED));
+    shared_allow(c, "q4_matmul", kernel, S::SHARED);
     launch_early(c, kernel, dim3((unsigned)min(units, c->sms * S::RESIDENT)),
                  S::THREADS, S::SHARED, a, maps);
     cuda__launched(c, "q4_matmul");

@@ -2,20 +2,22 @@
 # raywf-cuda.so, opened at run time. It needs the driver alone; cuBLASLt and NCCL are opened by
 # it. Machine code for A100 and H100, PTX for later ones. Objects are no FILE.o: make would link
 # them into FILE.cu when it looks for that source.
-cuda_host = comm context decoder graph matmul memory attention paged q4 table
+cuda_host = comm context decoder graph matmul memory attention paged q4 table \
+	tensor_map
 cuda_hopper = decoder hopper_backward hopper_forward hopper_paged hopper_q4
 cuda_device = attention_backward attention_forward elementwise loss norm paged_decode \
 	paged_plain paged_prefill paged_rope plain_attention plain_matmul q4_pack q4_small reduce \
 	rope rows sample sample_finish skinny update
-cuda_headers = kernels/cuda/cuda.h kernels/cuda/cublaslt.h kernels/cuda/nccl.h \
+cuda_headers = kernels/q4_check.h kernels/cuda/cuda.h kernels/cuda/cublaslt.h kernels/cuda/nccl.h \
 	kernels/cuda/device.cuh kernels/cuda/flash.cuh kernels/cuda/mma.cuh \
 	kernels/cuda/decoder.h kernels/cuda/decoder_attention.cuh \
 	kernels/cuda/decoder_items.cuh kernels/cuda/decoder_product.cuh \
 	kernels/cuda/decoder_q4.cuh \
 	kernels/cuda/decoder_stream.cuh kernels/cuda/decoder_words.cuh \
-	kernels/cuda/hopper.cuh kernels/cuda/hopper_softmax.cuh kernels/cuda/paged.cuh kernels/cuda/q4.cuh kernels/cuda/sample.cuh
+	kernels/cuda/hopper.cuh kernels/cuda/hopper_softmax.cuh kernels/cuda/own.h kernels/cuda/paged.cuh kernels/cuda/q4.cuh kernels/cuda/sample.cuh \
+	kernels/cuda/tensor_map.h
 EXTRA_DIST += $(cuda_headers) %D%/comm.c %D%/context.c %D%/decoder.c %D%/graph.c %D%/matmul.c %D%/memory.c \
-	%D%/attention.c %D%/paged.c %D%/q4.c %D%/table.c %D%/attention_backward.cu \
+	%D%/attention.c %D%/paged.c %D%/q4.c %D%/table.c %D%/tensor_map.c %D%/attention_backward.cu \
 	%D%/attention_forward.cu %D%/elementwise.cu %D%/loss.cu %D%/norm.cu %D%/paged_decode.cu \
 	%D%/paged_plain.cu %D%/paged_prefill.cu %D%/paged_rope.cu %D%/plain_attention.cu \
 	%D%/plain_matmul.cu %D%/q4_pack.cu %D%/q4_small.cu %D%/reduce.cu %D%/rope.cu %D%/rows.cu \

@@ -219,10 +219,7 @@ static void cross_entropy_launch(struct kernel_context *c, const struct kernel_l
         cross_entropy_any_kernel<T><<<blocks_for(l->rows, 8), 256, 0, c->stream>>>(
             *l, losses, correct, logits);
     } else if (bytes + 1024 <= c->shared) {
-        cuda__check(c, "cross_entropy",
-                    cudaFuncSetAttribute(cross_entropy_kernel<T, true>,
-                                         cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                         (int)bytes));
+        shared_allow(c, "cross_entropy", cross_entropy_kernel<T, true>, bytes);
         cross_entropy_kernel<T, true>
             <<<rows, THREADS, bytes, c->stream>>>(*l, losses, correct, logits);
     } else {

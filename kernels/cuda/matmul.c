@@ -19,7 +19,6 @@
 #include "cublaslt.h"
 #include "cuda.h"
 
-#define WORKSPACE ((size_t)64 << 20)
 #define ENTRIES 1024     /* of the table, a power of two */
 #define MOST_ENTRIES 768 /* shapes kept; then the table starts anew */
 #define ANSWERS 8        /* of the heuristics */
@@ -87,7 +86,7 @@ struct cuda_products *cuda__products_open(char *error, size_t size)
     if (!p->library || functions_find(p, error, size) < 0)
         goto failed;
     int code = p->lt.Create(&p->handle);
-    if (code || cudaMalloc(&p->workspace, WORKSPACE)) {
+    if (code || cudaMalloc(&p->workspace, CUDA_WORKSPACE)) {
         snprintf(error, size,
                  "cuBLASLt does not start (status %d): is the GPU's memory full?",
                  code);
@@ -141,7 +140,7 @@ static int lt_type(enum kernel_type type)
 static int heuristic_ask(struct cuda_products *p, struct product *e)
 {
     const struct product_key *key = &e->key;
-    uint64_t workspace = WORKSPACE;
+    uint64_t workspace = CUDA_WORKSPACE;
     uint32_t reductions = LT_REDUCTION_COMPUTE_TYPE;
     uint32_t aligned[4] = {(uint32_t)key->align_a, (uint32_t)key->align_b,
                            (uint32_t)key->align_c, (uint32_t)key->align_c};
@@ -268,7 +267,7 @@ static int product_launch(struct kernel_context *c, const struct kernel_matmul *
     float beta = m->accumulate ? 1 : 0;
     return p->lt.Matmul(p->handle, e->desc, &m->alpha, m->b, e->a, m->a, e->b, &beta,
                         m->c, e->c, m->c, e->c, &e->algos[answer], p->workspace,
-                        WORKSPACE, c->stream);
+                        CUDA_WORKSPACE, c->stream);
 }
 
 /* Seconds of a run of that answer, and a sum of the bits of its result. -1: it does not

@@ -358,10 +358,7 @@ template <int SIZE>
 static void launch(struct kernel_context *c, const decode_arrays &d, dim3 grid)
 {
     constexpr int shared = decode_shape<SIZE>::SHARED;
-    cuda__check(c, "paged_attention",
-                cudaFuncSetAttribute(decode_kernel<SIZE>,
-                                     cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                     shared));
+    shared_allow(c, "paged_attention", decode_kernel<SIZE>, shared);
     launch_early(c, decode_kernel<SIZE>, grid, THREADS, shared, d);
     cuda__launched(c, "paged_attention");
 }

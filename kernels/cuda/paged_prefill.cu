@@ -97,10 +97,7 @@ template <int SIZE>
 static void launch(struct kernel_context *c, const paged_arrays &a, dim3 grid)
 {
     constexpr int shared = prefill_shape<SIZE>::SHARED;
-    cuda__check(c, "paged_attention",
-                cudaFuncSetAttribute(prefill_kernel<SIZE>,
-                                     cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                     shared));
+    shared_allow(c, "paged_attention", prefill_kernel<SIZE>, shared);
     prefill_kernel<SIZE><<<grid, THREADS, shared, c->stream>>>(a);
     cuda__launched(c, "paged_attention");
 }

@@ -4,6 +4,7 @@
  */
 #include <stdio.h>
 #include "cuda.h"
+#include "kernels/q4_check.h"
 
 /* Rows up to which the weights are not made bf16 first. */
 static int64_t few_rows(const struct kernel_context *c)
@@ -16,28 +17,6 @@ size_t cuda__q4_bytes(struct kernel_context *c, const struct kernel_q4 *w)
     size_t tiles = (size_t)(w->n / 16) * (size_t)((w->k + 63) / 64) * 512;
     (void)c;
     return tiles + (size_t)w->n * (size_t)(w->k / w->group) * 4;
-}
-
-static int source_check(const struct kernel_q4 *w, const struct kernel_q4_source *from,
-                        char *error, size_t size)
-{
-    if ((w->group != 32 && w->group != 64 && w->group != 128) || w->n <= 0 ||
-        w->n % 64 != 0 || w->k <= 0 || w->k % w->group != 0) {
-        snprintf(error, size,
-                 "weights of 4 bits [%lld, %lld] in groups of %d: rows must be a "
-                 "multiple of 64, the group 32, 64 or 128 and a divisor of the columns",
-                 (long long)w->n, (long long)w->k, w->group);
-        return -1;
-    }
-    if (from->first < 0 || from->n <= 0 || from->first % 8 != 0 || from->n % 8 != 0 ||
-        from->n > w->n || from->first > w->n - from->n) {
-        snprintf(error, size,
-                 "weights of 4 bits: rows %lld to %lld of %lld cannot be packed",
-                 (long long)from->first, (long long)(from->first + from->n),
-                 (long long)w->n);
-        return -1;
-    }
-    return 0;
 }
 
 /* Scratch to pack in, which the next matrix uses again. Too little memory is an answer.
@@ -55,7 +34,7 @@ static char *pack_room(struct kernel_context *c, size_t bytes)
 int cuda__q4_pack(struct kernel_context *c, const struct kernel_q4 *w, void *packed,
                   const struct kernel_q4_source *from, char *error, size_t size)
 {
-    if (source_check(w, from, error, size) < 0)
+    if (kernel_q4_check(w, from, error, size) < 0)
         return -1;
     size_t weights = (size_t)(w->k * from->n / 2);
     size_t zeros = (size_t)(w->k / w->group * from->n / 2), scales = zeros * 4;
@@ -76,6 +55,13 @@ int cuda__q4_pack(struct kernel_context *c, const struct kernel_q4 *w, void *pac
     cuda__upload(c, room + scales_at, from->scales, scales);
     cuda__q4_repack(c, w, packed, &there);
     return cuda__sync(c, error, size);
+}
+
+void cuda__q4_packed(struct kernel_context *c)
+{
+    cuda__free(c, c->room);
+    c->room = NULL;
+    c->room_size = 0;
 }
 
 void cuda__q4_matmul(struct kernel_context *c, const struct kernel_q4 *w,

@@ -203,7 +203,6 @@ __global__ void __launch_bounds__(WARPS * 32) small_kernel(small_arrays a)
 {
     constexpr int ROWS = RT * 16, TILE = ROWS * NT * 8;
     __shared__ float sums[WARPS][TILE]; /* [token][row] of each warp */
-    __shared__ bool last;
     int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane / 4, t = lane % 4;
     int row0 = (int)blockIdx.x * ROWS, begin = (int)blockIdx.y * a.part;
     int token0 = (int)blockIdx.z * NT * 8;
@@ -224,38 +223,9 @@ __global__ void __launch_bounds__(WARPS * 32) small_kernel(small_arrays a)
         if (row < a.w.n)
             from_f(((T *)a.out)[(int64_t)(token0 + i / ROWS) * a.w.n + row], all);
     };
-    __syncthreads();
     int64_t tile = (int64_t)blockIdx.z * gridDim.x + blockIdx.x;
-    int count = min(a.m - token0, NT * 8) * ROWS;
-    float *partial = a.partial + tile * gridDim.y * TILE;
-    for (int i = (int)threadIdx.x; i < count; i += WARPS * 32) {
-        float all = 0.0f;
-#pragma unroll
-        for (int w = 0; w < WARPS; w++)
-            all += sums[w][i];
-        if (gridDim.y == 1)
-            store(i, all);
-        else
-            __stcg(partial + blockIdx.y * TILE + i, all);
-    }
-    if (gridDim.y == 1)
-        return;
-    __threadfence();
-    __syncthreads();
-    if (threadIdx.x == 0)
-        last = atomicAdd(a.counters + tile, 1u) == gridDim.y - 1;
-    __syncthreads();
-    if (!last)
-        return;
-    __threadfence();
-    for (int i = (int)threadIdx.x; i < count; i += WARPS * 32) {
-        float all = 0.0f;
-        for (unsigned s = 0; s < gridDim.y; s++)
-            all += __ldcg(partial + s * TILE + i);
-        store(i, all);
-    }
-    if (threadIdx.x == 0)
-        a.counters[tile] = 0;
+    parts_add<WARPS, TILE>(sums, a.partial + tile * gridDim.y * TILE, a.counters + tile,
+                           min(a.m - token0, NT * 8) * ROWS, store);
 }
 
 template <int NT, int RT, int TILES, int HALVES, int WARPS>

@@ -19,12 +19,11 @@ __global__ void __launch_bounds__(THREADS) most_kernel(sample_arrays a)
     int begin = (int)blockIdx.x * a.length, end = min(begin + a.length, r.vocab);
     row_draw mine = {0.0, -1};
     int bad = 0;
-    for (int i = begin + (int)threadIdx.x; i < end; i += THREADS) {
-        float x = r.logits[i];
+    logits_each<THREADS>(r, begin, end, [&](int i, float x) {
         bad |= !(x < INFINITY);
         if (allowed(r, i, x) && (mine.id < 0 || x > mine.key))
             mine = row_draw{(double)x, i};
-    }
+    });
     for (int i = (int)(blockIdx.x * THREADS + threadIdx.x); i < BINS;
          i += (int)gridDim.x * THREADS) {
         state->count[i] = 0;
@@ -52,17 +51,26 @@ __global__ void __launch_bounds__(THREADS) count_kernel(sample_arrays a)
         return;
     row_state *state = &a.rows[row];
     int begin = (int)blockIdx.x * a.length, end = min(begin + a.length, r.vocab);
-    bool mass = r.top_k <= 0 || r.top_k >= r.vocab;
+    bool mass = !by_count(r);
+    unsigned rest = 0; /* of the last bin, which many meet in; where p counts, none */
     histogram_clear(&h);
-    for (int i = begin + (int)threadIdx.x; i < end; i += THREADS)
-        if (stays(r, i, r.logits[i]))
-            histogram_add(&h, bin_of(r, r.logits[i]), r, r.logits[i], mass);
+    logits_each<THREADS>(r, begin, end, [&](int i, float x) {
+        int bin = bin_of(r, x);
+        if (!stays(r, i, x))
+            return;
+        if (bin < BINS - 1)
+            histogram_add(&h, bin, r, x, mass);
+        else
+            rest += !mass;
+    });
+    if (rest)
+        atomicAdd(&h.count[BINS - 1], rest);
     __syncthreads();
     for (int i = (int)threadIdx.x; i < BINS; i += THREADS) {
         if (h.count[i])
             atomicAdd(&state->count[i], h.count[i]);
-        if (h.mass[i])
-            atomicAdd(&state->mass[i], h.mass[i]);
+        if (mass_of(&h, i))
+            atomicAdd(&state->mass[i], mass_of(&h, i));
     }
 }
 
@@ -84,15 +92,7 @@ __global__ void __launch_bounds__(THREADS) collect_kernel(sample_arrays a)
             state->draws[blockIdx.x] = mine;
         return;
     }
-    goal g = {(unsigned)r.top_k, INFINITY};
-    if (r.top_k <= 0 || r.top_k >= r.vocab) {
-        unsigned long long all = 0;
-        for (int i = (int)threadIdx.x; i < BINS; i += THREADS)
-            all += state->mass[i];
-        g = goal{0xffffffffu, (double)r.top_p * (double)block_total(all)};
-        g.mass = fmax(g.mass, 1.0); /* one at least */
-    }
-    found_bin last = bin_find<THREADS, false>(state->count, state->mass, g, 0, 0);
+    found_bin last = cut_of<THREADS>(r, state).last;
     unsigned wanted = last.count + (last.bin < BINS ? state->count[last.bin] : 0);
     if (last.bin == BINS) {
         unsigned long long all = 0;
@@ -104,12 +104,11 @@ __global__ void __launch_bounds__(THREADS) collect_kernel(sample_arrays a)
         state->wanted = wanted;
     if (wanted > FINISH)
         return;
-    for (int i = begin + (int)threadIdx.x; i < end; i += THREADS) {
-        float x = r.logits[i];
+    logits_each<THREADS>(r, begin, end, [&](int i, float x) {
         if (stays(r, i, x) && bin_of(r, x) <= last.bin)
             state->candidates[atomicAdd(&state->collected, 1u)] =
                 (unsigned long long)~bits_of(x) << 32 | (unsigned)i;
-    }
+    });
 }
 
 size_t cuda__sample_scratch(struct kernel_context *c, int rows, int64_t vocab)

@@ -14,6 +14,7 @@
 #define CHUNKS 32   /* blocks of a row, at most */
 #define LEAST 2048  /* logits of a block */
 #define BINS 2048   /* of a count */
+#define NOTHING 30.75f /* below the largest log(p): a weight of 0 */
 #define FINISH 1024 /* threads of the block that ends a row, and candidates it sorts   \
                      */
 
@@ -49,6 +50,7 @@ struct sample_row {
     int vocab, top_k;
     float temperature, top_p, most,
         least;      /* largest logit; smallest that min_p leaves */
+    float per_bin;  /* bins, where p counts */
     bool bad, only; /* only: min_p leaves but the first of the largest */
     int first;
 };
@@ -156,6 +158,29 @@ __device__ __forceinline__ sample_row row_begin(const sample_arrays &a, int row)
     return r;
 }
 
+/* f(id, logit) of logits begin to end, some on their way at once; behind the end it gets
+ * -infinity. All N threads call it. */
+template <int N, typename F>
+__device__ __forceinline__ void logits_each(const sample_row &r, int begin, int end,
+                                            F f)
+{
+    constexpr int U = 4;
+    for (int i = begin + (int)threadIdx.x; i < end; i += U * N) {
+        float x[U];
+#pragma unroll
+        for (int u = 0; u < U; u++)
+            x[u] = i + u * N < end ? r.logits[i + u * N] : -INFINITY;
+#pragma unroll
+        for (int u = 0; u < U; u++)
+            f(i + u * N, x[u]);
+    }
+}
+
+__device__ __forceinline__ bool by_count(const sample_row &r)
+{
+    return r.top_k > 0 && r.top_k < r.vocab;
+}
+
 /* The same once its largest logit is known; all threads call it. */
 __device__ __forceinline__ sample_row row_again(const sample_arrays &a, int row)
 {
@@ -181,6 +206,8 @@ __device__ __forceinline__ sample_row row_again(const sample_arrays &a, int row)
         r.only = least > 0.0;
         if (r.first >= 0 && !r.bad && r.temperature != 0.0f)
             r.least = least_logit(r, least);
+        if (!by_count(r))
+            r.per_bin = fminf((BINS - 1) / NOTHING / r.temperature, 1e30f);
         if (lane == 0)
             shared = r;
     }
@@ -195,31 +222,35 @@ __device__ __forceinline__ bool decided(const sample_row &r)
 }
 __device__ __forceinline__ bool cut(const sample_row &r)
 {
-    return (r.top_k > 0 && r.top_k < r.vocab) || r.top_p < 1.0f;
+    return by_count(r) || r.top_p < 1.0f;
 }
 
-/* How far below the largest: steps of 2^15 units in the last place, some 256 in each
+/* How far below the largest: where p counts equal steps of log(p), but in the last bin
+ * all whose weight is 0; else steps of 2^15 units in the last place, some 256 in each
  * power of two. */
 __device__ __forceinline__ int bin_of(const sample_row &r, float logit)
 {
+    if (!by_count(r))
+        return (int)fminf((r.most - logit) * r.per_bin, BINS - 1);
     return (int)min((bits_of(r.most) - bits_of(logit)) >> 15, (unsigned)BINS - 1);
 }
 
 /* --- counts --- */
 
-/* Logits begin to end whose bits agree with match from bit `from` on, by the bits
- * below, or, without match, by bin_of. All threads call it. */
+/* The mass is kept in two halves: shared memory adds 32 bits at once, but not 64. */
 struct histogram {
-    unsigned count[BINS];
-    unsigned long long mass[BINS];
+    unsigned count[BINS], low[BINS], high[BINS];
 };
+
+__device__ __forceinline__ unsigned long long mass_of(const histogram *h, int bin)
+{
+    return (unsigned long long)h->high[bin] << 32 | h->low[bin];
+}
 
 __device__ __forceinline__ void histogram_clear(histogram *h)
 {
-    for (int i = (int)threadIdx.x; i < BINS; i += (int)blockDim.x) {
-        h->count[i] = 0;
-        h->mass[i] = 0;
-    }
+    for (int i = (int)threadIdx.x; i < BINS; i += (int)blockDim.x)
+        h->count[i] = h->low[i] = h->high[i] = 0;
     __syncthreads();
 }
 
@@ -227,11 +258,12 @@ __device__ __forceinline__ void
 histogram_add(histogram *h, int bin, const sample_row &r, float logit, bool mass)
 {
     atomicAdd(&h->count[bin], 1u);
-    if (mass) {
-        unsigned long long weight = weight_of(r, logit);
-        if (weight)
-            atomicAdd(&h->mass[bin], weight);
-    }
+    unsigned long long weight = mass ? weight_of(r, logit) : 0;
+    unsigned low = (unsigned)weight, high = (unsigned)(weight >> 32);
+    if (low)
+        high += atomicAdd(&h->low[bin], low) > ~low; /* it runs over */
+    if (high)
+        atomicAdd(&h->high[bin], high);
 }
 
 /* What a walk over bins looks for: so many logits, or so much of their mass. */
@@ -252,59 +284,71 @@ struct found_bin {
     unsigned long long mass;
 };
 
+/* How many, and how much, the threads before this one have. All threads call it. */
+struct before_sums {
+    unsigned count;
+    unsigned long long mass;
+};
+
+__device__ __forceinline__ before_sums block_before(unsigned count,
+                                                    unsigned long long mass)
+{
+    __shared__ unsigned counts[32];
+    __shared__ unsigned long long masses[32];
+    int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
+    before_sums sums = {count, mass};
+#pragma unroll
+    for (int i = 1; i < 32; i *= 2) {
+        unsigned n = __shfl_up_sync(0xffffffffu, sums.count, i);
+        unsigned long long m = __shfl_up_sync(0xffffffffu, sums.mass, i);
+        if (lane >= i) {
+            sums.count += n;
+            sums.mass += m;
+        }
+    }
+    if (lane == 31) {
+        counts[warp] = sums.count;
+        masses[warp] = sums.mass;
+    }
+    __syncthreads();
+    for (int i = 0; i < warp; i++) {
+        sums.count += counts[i];
+        sums.mass += masses[i];
+    }
+    return before_sums{sums.count - count, sums.mass - mass};
+}
+
 /* The first bin, from 0 on or (DOWN) from the last one on, with which the goal is
- * reached, beyond what has been counted before. All N threads call it. */
-template <int N, bool DOWN>
-__device__ __forceinline__ found_bin bin_find(const unsigned *counts,
-                                              const unsigned long long *masses, goal g,
+ * reached, beyond what has been counted before. masses(bin) is a bin's. All N threads
+ * call it. */
+template <int N, bool DOWN, typename F>
+__device__ __forceinline__ found_bin bin_find(const unsigned *counts, F masses, goal g,
                                               unsigned count, unsigned long long mass)
 {
     constexpr int EACH = BINS / N;
-    __shared__ unsigned warp_count[32];
-    __shared__ unsigned long long warp_mass[32];
     __shared__ found_bin found;
-    int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
     auto place = [](int i) { return DOWN ? BINS - 1 - i : i; };
     unsigned n = 0;
     unsigned long long m = 0;
     for (int i = 0; i < EACH; i++) {
         n += counts[place((int)threadIdx.x * EACH + i)];
-        m += masses[place((int)threadIdx.x * EACH + i)];
-    }
-    unsigned n_end = n;
-    unsigned long long m_end = m;
-#pragma unroll
-    for (int i = 1; i < 32; i *= 2) {
-        unsigned n_below = __shfl_up_sync(0xffffffffu, n_end, i);
-        unsigned long long m_below = __shfl_up_sync(0xffffffffu, m_end, i);
-        if (lane >= i) {
-            n_end += n_below;
-            m_end += m_below;
-        }
-    }
-    if (lane == 31) {
-        warp_count[warp] = n_end;
-        warp_mass[warp] = m_end;
+        m += masses(place((int)threadIdx.x * EACH + i));
     }
     if (threadIdx.x == 0)
         found.bin = BINS;
-    __syncthreads();
-    for (int i = 0; i < warp; i++) {
-        count += warp_count[i];
-        mass += warp_mass[i];
-    }
-    count += n_end - n;
-    mass += m_end - m;
+    before_sums before = block_before(n, m);
+    count += before.count;
+    mass += before.mass;
     /* Exactly one thread sees the goal reached within its bins. */
     if (!reached(g, count, mass))
         for (int i = 0; i < EACH; i++) {
             int bin = place((int)threadIdx.x * EACH + i);
-            if (reached(g, count + counts[bin], mass + masses[bin])) {
+            if (reached(g, count + counts[bin], mass + masses(bin))) {
                 found = found_bin{bin, count, mass};
                 break;
             }
             count += counts[bin];
-            mass += masses[bin];
+            mass += masses(bin);
         }
     __syncthreads();
     found_bin result = found;
@@ -327,6 +371,27 @@ __device__ __forceinline__ unsigned long long block_total(unsigned long long x)
     for (int i = 0; i < (int)(blockDim.x / 32); i++)
         x += sums[i];
     return x;
+}
+
+/* What the counts say of a row that top_k or top_p cuts. */
+struct row_cut {
+    goal g;
+    found_bin last; /* its bins up to this one hold all that stay */
+};
+
+template <int N>
+__device__ __forceinline__ row_cut cut_of(const sample_row &r, const row_state *state)
+{
+    goal g = {(unsigned)r.top_k, INFINITY};
+    if (!by_count(r)) {
+        unsigned long long all = 0;
+        for (int i = (int)threadIdx.x; i < BINS; i += N)
+            all += state->mass[i];
+        g = goal{0xffffffffu, (double)r.top_p * (double)block_total(all)};
+        g.mass = fmax(g.mass, 1.0); /* one at least */
+    }
+    auto masses = [&](int bin) { return state->mass[bin]; };
+    return row_cut{g, bin_find<N, false>(state->count, masses, g, 0, 0)};
 }
 
 /* --- draws --- */

@@ -23,25 +23,6 @@ __device__ __forceinline__ void sort_words(unsigned long long *words, int power)
         }
 }
 
-/* Inclusive sum over the block's threads. */
-__device__ __forceinline__ unsigned long long block_scan(unsigned long long x)
-{
-    __shared__ unsigned long long sums[32];
-    int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
-#pragma unroll
-    for (int i = 1; i < 32; i *= 2) {
-        unsigned long long y = __shfl_up_sync(0xffffffffu, x, i);
-        if (lane >= i)
-            x += y;
-    }
-    if (lane == 31)
-        sums[warp] = x;
-    __syncthreads();
-    for (int i = 0; i < warp; i++)
-        x += sums[i];
-    return x;
-}
-
 /* From the few candidates; the result is thread 0's. */
 __device__ __forceinline__ row_draw finish_few(const sample_arrays &a, int row,
                                                const sample_row &r)
@@ -54,15 +35,14 @@ __device__ __forceinline__ row_draw finish_few(const sample_arrays &a, int row,
     words[i] = i < count ? state->candidates[i] : ~0ull;
     __syncthreads();
     sort_words(words, power);
-    bool by_count = r.top_k > 0 && r.top_k < r.vocab;
-    if (by_count)
+    if (by_count(r))
         keep = min(keep, r.top_k);
     float logit = float_of(~(unsigned)(words[i] >> 32));
     int id = (int)(unsigned)words[i];
     if (r.top_p < 1.0f) {
         unsigned long long all = 0, mine = i < keep ? weight_of(r, logit) : 0;
-        unsigned long long sum = block_scan(mine);
-        if (by_count)
+        unsigned long long sum = block_before(0, mine).mass + mine;
+        if (by_count(r))
             all = block_total(mine);
         else {
             for (int j = i; j < BINS; j += FINISH)
@@ -88,29 +68,28 @@ struct cut_at {
     unsigned long long mass;
 };
 
-/* Where the goal is reached among logits of `from` bits on. */
-__device__ __forceinline__ cut_at cut_find(const sample_row &r, goal g, unsigned from,
-                                           bool mass, histogram *h)
+/* Where the goal is reached among logits for which `takes` says so, beyond what `at`
+ * has counted before. */
+template <typename F>
+__device__ __forceinline__ cut_at cut_find(const sample_row &r, goal g, found_bin at,
+                                           bool mass, histogram *h, F takes)
 {
-    found_bin at = {0, 0, 0};
+    auto masses = [&](int bin) { return mass_of(h, bin); };
     unsigned prefix = 0;
     const int shifts[3] = {21, 10, 0}, widths[3] = {11, 11, 10};
     for (int level = 0; level < 3; level++) {
         int shift = shifts[level], above = shift + widths[level];
         histogram_clear(h);
-        for (int i = (int)threadIdx.x; i < r.vocab; i += FINISH) {
-            float x = r.logits[i];
-            unsigned bits = bits_of(x);
-            if (stays(r, i, x) && bits >= from &&
-                (level == 0 || bits >> above == prefix))
-                histogram_add(
-                    h, (int)(bits >> shift & (BINS - 1) & ((1u << widths[level]) - 1)),
-                    r, x, mass);
-        }
+        logits_each<FINISH>(r, 0, r.vocab, [&](int i, float x) {
+            unsigned bits = bits_of(x), digit = bits >> shift;
+            if ((level == 0 || bits >> above == prefix) && takes(i, x))
+                histogram_add(h, (int)(digit & ((1u << widths[level]) - 1)), r, x,
+                              mass);
+        });
         __syncthreads();
-        at = bin_find<FINISH, true>(h->count, h->mass, g, at.count, at.mass);
+        at = bin_find<FINISH, true>(h->count, masses, g, at.count, at.mass);
         if (at.bin == BINS) /* all stay */
-            return cut_at{from, 0xffffffffu, 0, 0};
+            return cut_at{0, 0xffffffffu, 0, 0};
         prefix = prefix << widths[level] | (unsigned)at.bin;
     }
     cut_at c = {prefix, 0, h->count[at.bin], at.mass};
@@ -163,27 +142,40 @@ __device__ __forceinline__ int equal_last(const sample_row &r, const cut_at &c)
     return r.vocab;
 }
 
+/* What top_p leaves of what top_k left. */
+__device__ __forceinline__ cut_at cut_more(const sample_row &r, const cut_at &c,
+                                           histogram *h)
+{
+    auto takes = [&](int id, float x) { return bits_of(x) >= c.bits && stays(r, id, x); };
+    unsigned long long all = c.mass;
+    if (c.equal == 0xffffffffu) {
+        logits_each<FINISH>(r, 0, r.vocab, [&](int id, float x) {
+            if (stays(r, id, x))
+                all += weight_of(r, x);
+        });
+        all = block_total(all);
+    }
+    goal g = {0xffffffffu, fmax((double)r.top_p * (double)all, 1.0)};
+    cut_at more = cut_find(r, g, found_bin{0, 0, 0}, true, h, takes);
+    return more.equal != 0xffffffffu ? more : c;
+}
+
 /* The result is thread 0's. */
 __device__ __forceinline__ row_draw finish_many(const sample_arrays &a, int row,
                                                 const sample_row &r, histogram *h)
 {
     cut_at c = {0, 0xffffffffu, 0, 0};
-    unsigned long long all = 0;
-    bool by_mass = r.top_p < 1.0f;
-    if (r.top_k > 0 && r.top_k < r.vocab)
-        c = cut_find(r, goal{(unsigned)r.top_k, INFINITY}, 0, by_mass, h);
-    all = c.mass;
-    if (by_mass && c.equal == 0xffffffffu) {
-        for (int i = (int)threadIdx.x; i < r.vocab; i += FINISH)
-            if (stays(r, i, r.logits[i]))
-                all += weight_of(r, r.logits[i]);
-        all = block_total(all);
-    }
-    if (by_mass) {
-        goal g = {0xffffffffu, fmax((double)r.top_p * (double)all, 1.0)};
-        cut_at second = cut_find(r, g, c.bits, true, h);
-        if (second.equal != 0xffffffffu)
-            c = second;
+    const found_bin none = {0, 0, 0};
+    auto all = [&](int id, float x) { return stays(r, id, x); };
+    if (by_count(r)) {
+        c = cut_find(r, goal{(unsigned)r.top_k, INFINITY}, none, r.top_p < 1.0f, h, all);
+        if (r.top_p < 1.0f)
+            c = cut_more(r, c, h);
+    } else {
+        row_cut at = cut_of<FINISH>(r, &a.rows[row]);
+        c = cut_find(r, at.g, at.last, true, h, [&](int id, float x) {
+            return bin_of(r, x) == at.last.bin && stays(r, id, x);
+        });
     }
     int last = c.equal < c.equals ? equal_last(r, c) : r.vocab;
     row_draw mine = draw_range<FINISH>(a, row, r, 0, r.vocab, [&](int id, float x) {

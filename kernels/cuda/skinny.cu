@@ -93,7 +93,6 @@ __global__ void __launch_bounds__(WARPS * 32) skinny_kernel(skinny_arrays a)
 {
     constexpr int ROWS = RT * 8, TOKENS = WIDE ? 16 : 8, TILE = ROWS * TOKENS;
     __shared__ __align__(8) float sums[WARPS][TILE]; /* [token][row] of each warp */
-    __shared__ bool last;
     int warp = threadIdx.x >> 5, g = (threadIdx.x & 31) / 4, t = threadIdx.x % 4;
     int row0 = (int)blockIdx.x * ROWS, begin = (int)blockIdx.y * a.part;
     float sum[RT][4] = {};
@@ -114,36 +113,8 @@ __global__ void __launch_bounds__(WARPS * 32) skinny_kernel(skinny_arrays a)
             all += to_f(a.bias[row]);
         from_f(((T *)a.out)[token * a.ldc + row], all);
     };
-    __syncthreads();
-    float *partial = a.partial + (int64_t)blockIdx.x * gridDim.y * TILE;
-    for (int i = (int)threadIdx.x; i < a.m * ROWS; i += WARPS * 32) {
-        float all = 0.0f;
-#pragma unroll
-        for (int w = 0; w < WARPS; w++)
-            all += sums[w][i];
-        if (gridDim.y == 1)
-            store(i, all);
-        else
-            __stcg(partial + blockIdx.y * TILE + i, all);
-    }
-    if (gridDim.y == 1)
-        return;
-    __threadfence();
-    __syncthreads();
-    if (threadIdx.x == 0)
-        last = atomicAdd(a.counters + blockIdx.x, 1u) == gridDim.y - 1;
-    __syncthreads();
-    if (!last)
-        return;
-    __threadfence();
-    for (int i = (int)threadIdx.x; i < a.m * ROWS; i += WARPS * 32) {
-        float all = 0.0f;
-        for (unsigned s = 0; s < gridDim.y; s++)
-            all += __ldcg(partial + s * TILE + i);
-        store(i, all);
-    }
-    if (threadIdx.x == 0)
-        a.counters[blockIdx.x] = 0;
+    parts_add<WARPS, TILE>(sums, a.partial + (int64_t)blockIdx.x * gridDim.y * TILE,
+                           a.counters + blockIdx.x, a.m * ROWS, store);
 }
 
 template <bool WIDE, int RT, int U, int WARPS>

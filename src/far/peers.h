@@ -39,6 +39,12 @@ struct far__peer {
     LIST_ENTRY(far__peer) all;
 };
 
+/* A link that has ended, for those who had something over it. */
+struct far__gone {
+    struct far__peer *peer;
+    const struct rwf_err *err; /* NULL: the other side has closed it */
+};
+
 struct far__member *far__member_find(struct node *n, const char *name);
 struct far__member *far__member_by_session(struct node *n, uint64_t session);
 /* The first of all; the next: LIST_NEXT(m, link). */

@@ -95,14 +95,9 @@ static void finish_lost(struct far__call *c, const struct rwf_err *err)
     finish(c, &r);
 }
 
-struct gone {
-    struct far__peer *peer;
-    const struct rwf_err *err;
-};
-
 static void end_with_peer(void *ctx, void *item)
 {
-    const struct gone *g = ctx;
+    const struct far__gone *g = ctx;
     struct far__call *c = item;
     if (c->peer == g->peer)
         finish_lost(c, g->err);
@@ -110,7 +105,7 @@ static void end_with_peer(void *ctx, void *item)
 
 void far__calls_peer_closed(struct far__peer *p, const struct rwf_err *err)
 {
-    struct gone g = {p, err};
+    struct far__gone g = {p, err};
     rwf_ids_each(&p->node->far->steps->calls, end_with_peer, &g);
 }
 

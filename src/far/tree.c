@@ -347,14 +347,9 @@ void far__tree_answer_ack(struct far__peer *p, const Wire__TreeAck *m)
     }
 }
 
-struct gone {
-    struct far__peer *peer;
-    const struct rwf_err *err;
-};
-
 static void again_of(void *ctx, void *item)
 {
-    const struct gone *g = ctx;
+    const struct far__gone *g = ctx;
     struct tree *t = item;
     if (t->peer == g->peer)
         again(t, g->err);
@@ -362,7 +357,7 @@ static void again_of(void *ctx, void *item)
 
 void far__trees_peer_closed(struct far__peer *p, const struct rwf_err *err)
 {
-    struct gone g = {p, err};
+    struct far__gone g = {p, err};
     rwf_ids_each(&p->node->far->trees->requests, again_of, &g);
 }
 

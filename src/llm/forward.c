@@ -241,18 +241,12 @@ void llm__decoder_open(struct llm_model *m)
                                                   .keys = llm__cache(m, i, false),
                                                   .values = llm__cache(m, i, true)};
     }
-    const struct kernel_decoder d = {.type = m->o.type,
-                                     .layers = c->layers,
-                                     .heads = c->heads,
-                                     .kv_heads = c->kv_heads,
-                                     .size = c->size,
-                                     .hidden = c->hidden,
-                                     .inner = c->inner,
-                                     .epsilon = (float)c->epsilon,
-                                     .scale = 1.0f / __builtin_sqrtf((float)c->size),
-                                     .cosine = m->b.cosine,
-                                     .sine = m->b.sine,
-                                     .layer = layers};
+    struct kernel_decoder d = llm__decoder_shape(c, m->o.type);
+    d.epsilon = (float)c->epsilon;
+    d.scale = 1.0f / __builtin_sqrtf((float)c->size);
+    d.cosine = m->b.cosine;
+    d.sine = m->b.sine;
+    d.layer = layers;
     m->decoder = m->d->k->decoder_open(m->d->c, &d);
     free(layers);
 }

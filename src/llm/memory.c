@@ -11,13 +11,14 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "base/units.h"
+#include "kernels/cuda/own.h"
 #include "llm/memory.h"
 #include "llm/model_inside.h"
 
 #define ALIGN 256
 #define HOST_CACHE ((int64_t)4 << 30)
+#define SMS 132                       /* multiprocessors of an H200 */
 #define RECORDED ((int64_t)256 << 20) /* of recorded steps, on a GPU */
-#define LIBRARIES ((int64_t)64 << 20) /* workspaces of its libraries */
 
 static int64_t aligned(int64_t bytes)
 {
@@ -218,6 +219,34 @@ void llm__sizes(const struct llm_config *c, const struct llm_model_options *o,
     *ret = s;
 }
 
+struct kernel_decoder llm__decoder_shape(const struct llm_config *c,
+                                         enum kernel_type type)
+{
+    return (struct kernel_decoder){.type = type,
+                                   .layers = c->layers,
+                                   .heads = c->heads,
+                                   .kv_heads = c->kv_heads,
+                                   .size = c->size,
+                                   .hidden = c->hidden,
+                                   .inner = c->inner};
+}
+
+/* What a GPU's kernels have for themselves. Without one: what an H200's have. */
+static int64_t own_bytes(const struct llm_memory_ask *ask)
+{
+    const struct llm_config *c = ask->config;
+    const struct llm_model_options *o = &ask->options;
+    const struct kernel_decoder_layer layer = {.qkv.group = c->bits > 0 ? c->group : 0};
+    struct kernel_decoder shape = llm__decoder_shape(c, o->type);
+    const struct kernel_decoder *d = o->eager || o->apart ? NULL : &shape;
+    shape.layer = &layer;
+    if (o->device == NULL)
+        return (int64_t)cuda_own_bytes(d, SMS, 90);
+    if (o->device->k->own_bytes == NULL)
+        return 0;
+    return (int64_t)o->device->k->own_bytes(o->device->c, d);
+}
+
 /* --- the plan --- */
 
 static void add(struct llm_memory *m, const char *name, int64_t bytes)
@@ -245,8 +274,9 @@ static void add_fixed(const struct llm_memory_ask *ask, struct llm_memory *m)
     add(m, "positions, inputs",
         2 * aligned(s.angles) + aligned(s.in) + aligned(s.drawn) + aligned(s.edits));
     add(m, "workspace of kernels",
-        aligned(s.attention) + aligned(s.q4) + aligned(s.sample) +
-            (ask->host ? 0 : LIBRARIES));
+        aligned(s.attention) + aligned(s.q4) + aligned(s.sample));
+    if (!ask->host)
+        add(m, "kernels themselves", own_bytes(ask));
     if (!ask->host && !ask->options.eager)
         add(m, "recorded steps", RECORDED);
 }

@@ -70,6 +70,9 @@ struct llm_sizes {
 int llm__padded(int sequences);
 void llm__sizes(const struct llm_config *c, const struct llm_model_options *o,
                 struct llm_sizes *ret);
+/* Without pointers, and what goes with them. */
+struct kernel_decoder llm__decoder_shape(const struct llm_config *c,
+                                         enum kernel_type type);
 
 /* --- forward.c, model_step.c --- */
 

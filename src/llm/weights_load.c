@@ -348,6 +348,8 @@ static int run(struct loader *l, struct rwf_err *err)
         pthread_join(threads[i], NULL);
     if (device_sync(l->o->device, rc == 0 ? err : NULL) != 0)
         rc = -1;
+    if (l->o->device->k->q4_packed != NULL)
+        l->o->device->k->q4_packed(l->o->device->c);
     if (rc == 0 && l->o->progress != NULL)
         l->o->progress(l->o->ctx, 1);
     return rc;

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/json_text.h"
 #include "base/mem.h"
 
 /* --- memory --- */
@@ -111,7 +112,7 @@ static const char *text_of(struct flow_arena *a, const json_t *value)
         return json_string_value(value);
     if (value == NULL || json_is_object(value) || json_is_array(value))
         return NULL;
-    text = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
+    text = rwf_json_text(value);
     copy = text != NULL ? copy_text(a, text) : NULL;
     free(text);
     return copy;
@@ -168,7 +169,7 @@ static bool is_json(const struct serve_data *data)
 static char *quoted(const char *name)
 {
     json_t *text = json_string(name);
-    char *out = json_dumps(text, JSON_ENCODE_ANY);
+    char *out = rwf_json_text(text);
 
     json_decref(text);
     return out;

@@ -195,10 +195,12 @@ done
 # --- fitted ---
 run 0 "$RAYWF" fit tiny --cpu
 has 'KV cache'
+hasnt 'kernels themselves'
 run 5 "$RAYWF" fit qwen3-32b --gpu 'RTX 4090'
 has 'Too Tight'
 run 0 "$RAYWF" fit qwen3-32b --awq --gpu 'RTX 4090' --find
 has 'max_model_len'
+has 'kernels themselves'
 run 0 "$RAYWF" fit qwen3-8b --gpu H100 --format json
 has '"fits":true'
 has '"tokens_per_second"'

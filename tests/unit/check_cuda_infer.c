@@ -13,19 +13,6 @@
 
 #define COUNT(x) ((int)(sizeof(x) / sizeof(*(x))))
 
-static uint64_t state = 7;
-
-static double random_unit(void)
-{
-    state = state * 6364136223846793005u + 1442695040888963407u;
-    return (double)(state >> 11) * 0x1p-53;
-}
-
-static int random_below(int n)
-{
-    return (int)(random_unit() * n);
-}
-
 /* --- products of few rows --- */
 
 CALL(call_matmul)
@@ -109,6 +96,8 @@ CALL(call_q4)
         ck_assert_msg(on->q4_pack(at, &q->w, b[0], &from, error, sizeof(error)) == 0,
                       "%s", error);
     }
+    if (on->q4_packed != NULL)
+        on->q4_packed(at);
     on->q4_matmul(at, &q->w, b[0], b[2], b[1], q->m, q->type, q->c_type, b[3]);
 }
 
@@ -120,14 +109,13 @@ static void check_q4(struct q4_case q)
     uint16_t *scales = malloc((size_t)(groups * q.w.n) * 2);
     char name[128];
     for (int64_t i = 0; i < words; i++)
-        weights[i] = (uint32_t)(random_unit() * 0x1p32);
+        weights[i] = (uint32_t)(rig_unit() * 0x1p32);
     for (int64_t i = 0; i < groups * q.w.n / 8; i++)
-        zeros[i] = (uint32_t)(random_unit() * 0x1p32);
+        zeros[i] = (uint32_t)(rig_unit() * 0x1p32);
     for (int64_t i = 0; i < groups * q.w.n; i++)
-        scales[i] =
-            q.bf16
-                ? bf16_from_float((float)(random_unit() * 0.02 - 0.005))
-                : (uint16_t)(0x1c00 + random_below(0x800) + random_below(2) * 0x8000);
+        scales[i] = q.bf16
+                        ? bf16_from_float((float)(rig_unit() * 0.02 - 0.005))
+                        : (uint16_t)(0x1c00 + rig_below(0x800) + rig_below(2) * 0x8000);
     q.weights = weights;
     q.zeros = zeros;
     q.scales = scales;
@@ -196,7 +184,7 @@ START_TEST(weights_that_cannot_be_packed)
         const char *says;
     } cases[] = {{{64, 128, 16}, 0, 64, "group"},
                  {{60, 128, 32}, 0, 60, "multiple of 64"},
-                 {{64, 100, 32}, 0, 64, "divisor"},
+                 {{64, 100, 32}, 0, 64, "the second one of the group's 32"},
                  {{64, 128, 32}, 4, 8, "rows 4 to 12 of 64"},
                  {{64, 128, 32}, 64, 8, "rows 64 to 72 of 64"},
                  {{64, 128, 32}, 0, 72, "rows 0 to 72 of 64"}};
@@ -235,11 +223,11 @@ static void logits_fill(float *x, int64_t vocab, int64_t stride, int row)
     for (int64_t i = 0; i < stride; i++) {
         double normal = 0;
         for (int j = 0; j < 6; j++)
-            normal += random_unit() - 0.5;
+            normal += rig_unit() - 0.5;
         normal *= 1.4;
         switch (row % 6) {
         case 0:
-            x[i] = (float)(normal * 3 + (random_below(200) == 0 ? 12 : 0));
+            x[i] = (float)(normal * 3 + (rig_below(200) == 0 ? 12 : 0));
             break;
         case 1:
             x[i] = (float)normal;
@@ -279,9 +267,9 @@ static void draws_fill(struct draws *d, int turn)
         d->top_p[i] = top_ps[(i / 2 + turn * 2) % 5];
         d->min_p[i] = min_ps[(i / 3 + turn * 3) % 5];
         d->top_k[i] = top_ks[(i / 4 + turn) % 6];
-        d->mask_row[i] = i % 4 == 3 ? random_below(2) : -1;
-        d->seed[i] = (uint64_t)(random_unit() * 0x1p53) * 2049;
-        d->step[i] = (uint64_t)random_below(100000);
+        d->mask_row[i] = i % 4 == 3 ? rig_below(2) : -1;
+        d->seed[i] = (uint64_t)(rig_unit() * 0x1p53) * 2049;
+        d->step[i] = (uint64_t)rig_below(100000);
     }
 }
 
@@ -296,8 +284,8 @@ static void check_draws(int64_t vocab, int turn)
     for (int i = 0; i < ROWS; i++)
         logits_fill(logits + i * stride, vocab, stride, i);
     for (int64_t i = 0; i < 2 * words; i++) /* the second one allows few */
-        mask[i] = i < words ? (uint32_t)(random_unit() * 0x1p32)
-                            : 1u << random_below(32) & (random_below(3) ? ~0u : 0u);
+        mask[i] = i < words ? (uint32_t)(rig_unit() * 0x1p32)
+                            : 1u << rig_below(32) & (rig_below(3) ? ~0u : 0u);
     draws_fill(&d, turn);
     struct kernel_sample s = {ROWS,       vocab,   stride,  logits, d.temperature,
                               d.top_p,    d.min_p, d.top_k, d.seed, d.step,
@@ -366,11 +354,11 @@ START_TEST(logits_are_edited)
     float logits[20 * 50];
     int count = 0;
     for (int i = 0; i < COUNT(logits); i++)
-        logits[i] = (float)(random_unit() * 20 - 10);
+        logits[i] = (float)(rig_unit() * 20 - 10);
     for (int i = 0; i < COUNT(edits); i++)
-        edits[i] = (struct kernel_edit){i / 30, i % 30 + (i / 30) % 7,
-                                        (float)(1 + random_unit()),
-                                        (float)(random_unit() * 4 - 2)};
+        edits[i] =
+            (struct kernel_edit){i / 30, i % 30 + (i / 30) % 7, (float)(1 + rig_unit()),
+                                 (float)(rig_unit() * 4 - 2)};
     for (count = 0; count <= COUNT(edits); count += 300) {
         struct rig_case t = {"edit",
                              call_edit,

@@ -13,19 +13,6 @@
 
 #define COUNT(x) ((int)(sizeof(x) / sizeof(*(x))))
 
-static uint64_t state = 7;
-
-static double random_unit(void)
-{
-    state = state * 6364136223846793005u + 1442695040888963407u;
-    return (double)(state >> 11) * 0x1p-53;
-}
-
-static int random_below(int n)
-{
-    return (int)(random_unit() * n);
-}
-
 /* --- a step over a mix of sequences --- */
 
 #define SEQUENCES 40
@@ -82,8 +69,8 @@ static void caches_fill(const struct mix *m, struct step *p)
                     ((block * m->kv_heads + h) * KERNEL_BLOCK + t % KERNEL_BLOCK) *
                     m->size;
                 for (int j = 0; j < m->size; j++) {
-                    put(p->keys, at + j, m->type, (float)(random_unit() * 2 - 1));
-                    put(p->values, at + j, m->type, (float)(random_unit() * 2 - 1));
+                    put(p->keys, at + j, m->type, (float)(rig_unit() * 2 - 1));
+                    put(p->values, at + j, m->type, (float)(rig_unit() * 2 - 1));
                 }
             }
 }
@@ -109,7 +96,7 @@ static void step_make(const struct mix *m, struct step *p)
     p->blocks = zeroed((int64_t)s->count * s->stride, 4);
     int32_t *order = zeroed(p->pool, 4);
     for (int i = 0; i < p->pool; i++) {
-        int j = random_below(i + 1);
+        int j = rig_below(i + 1);
         order[i] = order[j];
         order[j] = i;
     }

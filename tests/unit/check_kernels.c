@@ -413,10 +413,5 @@ int main(void)
     tcase_add_test(tc, device);
     tcase_add_loop_test(tc, chosen_variant, 0, 2);
     suite_add_tcase(suite, tc);
-    rig_announce();
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return rig_run(suite);
 }

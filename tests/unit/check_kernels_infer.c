@@ -334,15 +334,10 @@ static void attend_in_chunks(const struct kernels *k, struct kernel_context *c,
 START_TEST(chunks)
 {
     static const int sizes[] = {1, 7, 16, 33, LENGTH};
-    struct kernel_options o = {.threads = 2};
-    char error[160] = "";
-    const struct kernels *k = _i == CPU_VARIANTS
-                                  ? kernels_reference()
-                                  : cpu__variant_table((enum cpu_variant)_i);
+    const struct kernels *k = rig_table(_i);
     if (k == NULL)
-        return; /* rig_announce said so */
-    struct kernel_context *c = k->open(&o, error, sizeof(error));
-    ck_assert_msg(c != NULL, "%s", error);
+        return; /* rig_run said so */
+    struct kernel_context *c = rig_open(k);
     inputs();
     attend_whole();
     for (int i = 0; i < COUNT(sizes); i++)
@@ -393,10 +388,5 @@ int main(void)
     tcase_add_loop_test(tc, chunks, 0, CPU_VARIANTS + 1);
     tcase_add_test(tc, too_large);
     suite_add_tcase(suite, tc);
-    rig_announce();
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return rig_run(suite);
 }

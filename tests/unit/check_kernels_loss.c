@@ -272,10 +272,5 @@ int main(void)
     tcase_add_loop_test(tc, sums_over_all, 0, COUNT(sizes) + 1);
     tcase_add_test(tc, bad_gradients);
     suite_add_tcase(suite, tc);
-    rig_announce();
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return rig_run(suite);
 }

@@ -16,21 +16,6 @@
 #define COUNT(x) ((int)(sizeof(x) / sizeof(*(x))))
 
 /* A table by number: a variant, or the reference; NULL where it does not run. */
-static const struct kernels *table(int i)
-{
-    return i == CPU_VARIANTS ? kernels_reference()
-                             : cpu__variant_table((enum cpu_variant)i);
-}
-
-static struct kernel_context *open_table(const struct kernels *k)
-{
-    struct kernel_options o = {.threads = 2};
-    char error[160] = "";
-    struct kernel_context *c = k->open(&o, error, sizeof(error));
-    ck_assert_msg(c != NULL, "%s", error);
-    return c;
-}
-
 /* --- known answers: w = (q - zero) * scale --- */
 
 enum { N = 64, K = 64, GROUP = 32, AT = 37, WORD = 2 };
@@ -82,10 +67,10 @@ static void known(const struct kernels *k, struct kernel_context *c, bool bf16,
 
 START_TEST(known_answers)
 {
-    const struct kernels *k = table(_i);
+    const struct kernels *k = rig_table(_i);
     if (k == NULL)
-        return; /* rig_announce said so */
-    struct kernel_context *c = open_table(k);
+        return; /* rig_run said so */
+    struct kernel_context *c = rig_open(k);
     for (int form = 0; form < 4; form++)
         known(k, c, form & 1, form & 2 ? KERNEL_BF16 : KERNEL_F32);
     k->close(c);
@@ -209,7 +194,7 @@ START_TEST(refusals)
         {{64, 128, 128}, -8, 8, "rows -8 to 0 of 64"},
     };
     for (int v = 0; v <= CPU_VARIANTS; v++) {
-        const struct kernels *k = table(v);
+        const struct kernels *k = rig_table(v);
         for (int i = 0; k != NULL && i < COUNT(cases); i++) {
             struct kernel_q4_source from = {.first = cases[i].first, .n = cases[i].n};
             char error[160] = "";
@@ -231,10 +216,5 @@ int main(void)
     tcase_add_loop_test(tc, products, 0, 12);
     tcase_add_test(tc, refusals);
     suite_add_tcase(suite, tc);
-    rig_announce();
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return rig_run(suite);
 }

@@ -14,21 +14,6 @@
 
 #define COUNT(x) ((int)(sizeof(x) / sizeof(*(x))))
 
-static const struct kernels *table(int i)
-{
-    return i == CPU_VARIANTS ? kernels_reference()
-                             : cpu__variant_table((enum cpu_variant)i);
-}
-
-static struct kernel_context *open_table(const struct kernels *k)
-{
-    struct kernel_options o = {.threads = 2};
-    char error[160] = "";
-    struct kernel_context *c = k->open(&o, error, sizeof(error));
-    ck_assert_msg(c != NULL, "%s", error);
-    return c;
-}
-
 /* One draw of one row with scratch of its own. */
 struct one {
     const float *logits;
@@ -92,10 +77,10 @@ START_TEST(rules)
         {low, 4, 1, 1, 0, 1, NULL, 1},       {low, 4, 1, 1, 0, 0, only2, -1},
         {none, 4, 0, 1, 0, 0, NULL, -1},     {none, 4, 1, 0.5f, 0.1f, 2, NULL, -1},
     };
-    const struct kernels *k = table(_i);
+    const struct kernels *k = rig_table(_i);
     if (k == NULL)
-        return; /* rig_announce said so */
-    struct kernel_context *c = open_table(k);
+        return; /* rig_run said so */
+    struct kernel_context *c = rig_open(k);
     for (int i = 0; i < COUNT(cases); i++)
         for (uint64_t seed = 0; seed < 5; seed++) {
             int32_t id = draw_one(k, c,
@@ -176,10 +161,10 @@ START_TEST(distribution)
         {.temperature = 1, .top_p = 1, .min_p = 0.2f},
         {.temperature = 1.5f, .top_p = 0.9f, .top_k = 7, .min_p = 0.1f, .mask = mask},
     };
-    const struct kernels *k = table(_i);
+    const struct kernels *k = rig_table(_i);
     if (k == NULL)
-        return; /* rig_announce said so */
-    struct kernel_context *c = open_table(k);
+        return; /* rig_run said so */
+    struct kernel_context *c = rig_open(k);
     for (int i = 0; i < COUNT(cases); i++) {
         struct one o = cases[i];
         double p[FEW], squared = 0;
@@ -304,10 +289,10 @@ START_TEST(edits)
                                               {1, 2, 1, 100},
                                               {0, 2, 3, 0.5f}};
     static const float want[] = {1.6f, -2.5f, 0.5f, 1, 1, 101};
-    const struct kernels *k = table(_i);
+    const struct kernels *k = rig_table(_i);
     if (k == NULL)
-        return; /* rig_announce said so */
-    struct kernel_context *c = open_table(k);
+        return; /* rig_run said so */
+    struct kernel_context *c = rig_open(k);
     k->edit(c, logits, 3, list, COUNT(list));
     k->edit(c, logits, 3, NULL, 0);
     for (int i = 0; i < 6; i++)
@@ -326,10 +311,5 @@ int main(void)
     tcase_add_loop_test(tc, samples, 0, 7);
     tcase_add_loop_test(tc, edits, 0, CPU_VARIANTS + 1);
     suite_add_tcase(suite, tc);
-    rig_announce();
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return rig_run(suite);
 }

@@ -331,6 +331,43 @@ static struct llm_memory_ask ask_14b(struct llm_config *c)
     };
 }
 
+static int64_t row_of(const struct llm_memory *m, const char *name)
+{
+    for (int i = 0; i < m->count; i++)
+        if (strcmp(m->rows[i].name, name) == 0)
+            return m->rows[i].bytes;
+    return 0;
+}
+
+/* What the library for GPUs allocates when it opens, and its decoder's words, maps and
+ * layers. */
+START_TEST(what_kernels_have_for_themselves_is_planned)
+{
+    struct llm_config c;
+    struct llm_memory m;
+    struct rwf_err err = RWF_ERR_INIT;
+    struct llm_memory_ask ask = ask_14b(&c);
+    const char *row = "kernels themselves";
+    ck_assert_int_eq(llm_options_complete(&ask.options, &c, &err), 0);
+    ck_assert_int_eq(llm_memory_plan(&ask, &m, &err), 0);
+    int64_t plain = row_of(&m, row), library = 0;
+    c.bits = 4;
+    c.group = 128;
+    ck_assert_int_eq(llm_memory_plan(&ask, &m, &err), 0);
+    ck_assert_int_ge(row_of(&m, row), plain + 40 * 4 * 256); /* tensor maps */
+    ask.options.eager = true;
+    ck_assert_int_eq(llm_memory_plan(&ask, &m, &err), 0);
+    library = row_of(&m, row);
+    ck_assert_int_eq(library, (int64_t)(64 + 8) * 1048576 + 65536 * 4 + 132 * 131072);
+    /* The words of 8 sequences that 17,408 columns fill, twice: one kind of them. */
+    ck_assert_int_gt(plain, library + 2 * 8 * 17408 / 2 * 8);
+    ck_assert_int_lt(plain, library + ((int64_t)16 << 20));
+    ask.host = true;
+    ck_assert_int_eq(llm_memory_plan(&ask, &m, &err), 0);
+    ck_assert_int_eq(row_of(&m, row), 0);
+}
+END_TEST
+
 START_TEST(memory_is_planned_without_a_device)
 {
     struct llm_config c;
@@ -407,6 +444,7 @@ int main(void)
     tcase_add_test(t, calibration_makes_what_matters_more_exact);
     tcase_add_test(t, what_cannot_be_quantised_is_said);
     tcase_add_test(t, memory_is_planned_without_a_device);
+    tcase_add_test(t, what_kernels_have_for_themselves_is_planned);
     tcase_add_test(t, what_does_not_fit_says_what_would);
     tcase_add_test(t, options_that_cannot_be_are_named);
     suite_add_tcase(s, t);

@@ -68,6 +68,8 @@ static const struct {
     {"{\"switch\":{\"field\":\"m.k\",\"cases\":{\"1\":\"a\",\"true\":\"b\"}}}",
      "{\"m\":{\"k\":true}}", "b=200:1", "b({\"m\":{\"k\":true}},first,last)", 200, "1",
      NULL},
+    {"{\"switch\":{\"field\":\"k\",\"cases\":{\"0.3\":\"a\"},\"otherwise\":\"b\"}}",
+     "{\"k\":0.3}", "a=200:1", "a({\"k\":0.3},first,last)", 200, "1", NULL},
     {"{\"switch\":{\"field\":\"k\",\"cases\":{\"1\":\"a\"},\"otherwise\":\"b\"}}", "{}",
      "b=200:1", "b({},first,last)", 200, "1", NULL},
     {"{\"switch\":{\"field\":\"k\",\"cases\":{\"1\":\"a\"}}}", "{}", "", "", 400, "",

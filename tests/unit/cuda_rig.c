@@ -27,6 +27,18 @@ static float random_float(void)
     return (float)((double)(state >> 11) * 0x1p-52 - 1);
 }
 
+double rig_unit(void)
+{
+    static uint64_t last = 7;
+    last = last * 6364136223846793005u + 1442695040888963407u;
+    return (double)(last >> 11) * 0x1p-53;
+}
+
+int rig_below(int n)
+{
+    return (int)(rig_unit() * n);
+}
+
 /* The module and a GPU; NULL and why in error. */
 static const struct kernels *open_module(struct kernel_context **ret, char *error,
                                          size_t size)

@@ -66,6 +66,10 @@ struct sizes {
     float value;
 };
 
+/* The next random number in [0, 1), and a whole one in [0, n). */
+double rig_unit(void);
+int rig_below(int n);
+
 /* What a buffer holds before the call; the caller frees. */
 void *rig_fill(const struct rig_buffer *b);
 /* Fails the test when they differ. */

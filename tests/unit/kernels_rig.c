@@ -44,7 +44,7 @@ void rig_close(void)
         }
 }
 
-void rig_announce(void)
+static void announce(void)
 {
     for (int v = 0; v < CPU_VARIANTS; v++)
         if (!cpu__variant_runs((enum cpu_variant)v))
@@ -217,4 +217,29 @@ void rig_compare(rig_op_fn op, const void *args, const char *what)
         done(&one);
     }
     done(&want);
+}
+
+const struct kernels *rig_table(int i)
+{
+    return i == CPU_VARIANTS ? kernels_reference()
+                             : cpu__variant_table((enum cpu_variant)i);
+}
+
+struct kernel_context *rig_open(const struct kernels *k)
+{
+    struct kernel_options o = {.threads = 2};
+    char error[160] = "";
+    struct kernel_context *c = k->open(&o, error, sizeof(error));
+    ck_assert_msg(c != NULL, "%s", error);
+    return c;
+}
+
+int rig_run(Suite *suite)
+{
+    announce();
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? 0 : 1;
 }

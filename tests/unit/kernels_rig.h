@@ -6,6 +6,7 @@
  */
 #ifndef RWF_TEST_KERNELS_RIG_H
 #define RWF_TEST_KERNELS_RIG_H
+#include <check.h>
 #include "kernels/kernels.h"
 
 /* One run of an operation by one table. The n-th input has the same values in every
@@ -34,8 +35,13 @@ int32_t *rig_numbers(struct trial *t, int64_t n, int from, int to);
 typedef void (*rig_op_fn)(struct trial *t, const void *args);
 /* what: named in failures. */
 void rig_compare(rig_op_fn op, const void *args, const char *what);
-/* Says which variants are left out here; for main. */
-void rig_announce(void);
+/* A table by number: a variant, or (CPU_VARIANTS) the reference; NULL where it does not
+ * run. Two threads. */
+const struct kernels *rig_table(int i);
+struct kernel_context *rig_open(const struct kernels *k);
+/* For main: says which variants are left out here, and runs the tests; the exit code.
+ */
+int rig_run(Suite *suite);
 /* Closes what rig_compare opened in this process. */
 void rig_close(void);
 

@@ -12,7 +12,7 @@ struct kernel_decoder_state {
     int size;
     int stages[DECODER_SEQUENCES + 1]; /* for so many sequences; 0: they do not fit */
     unsigned input[DECODER_SEQUENCES + 1];
-    void *layers, *maps, *words; /* the device's */
+    void *layers, *words; /* the device's */
 };
 
 /* --- models it is for --- */
@@ -44,7 +44,9 @@ static bool model_fits(const struct kernel_context *c, const struct kernel_decod
         (d->size != 64 && d->size != 128))
         return false;
     int group = d->layer->qkv.group;
-    if (group != 0 && group != DECODER_GROUP)
+    /* With 4 bits, what is read of the last layer does not tell that all have read the
+     * first one's input. */
+    if (group != 0 && (group != DECODER_GROUP || d->layers == 1))
         return false;
     for (int i = 0; i < d->layers; i++)
         if (!layer_fits(d, &d->layer[i], group))
@@ -54,6 +56,23 @@ static bool model_fits(const struct kernel_context *c, const struct kernel_decod
 
 /* --- what does not depend on the step --- */
 
+/* What is not normed is cut, so that a block needs a part of it alone; other products
+ * are where there are too few tiles. */
+static void shares_fill(struct decoder_product *p, int product, int blocks)
+{
+    bool plain = product == DECODER_O || product == DECODER_DOWN;
+    int cuts = plain ? DECODER_CUTS : 1;
+    int most = DECODER_SUMS / (DECODER_SEQUENCES_Q4 * 2 * 64 * 4);
+    p->width = p->k / DECODER_GROUP;
+    while (cuts < DECODER_CUTS && p->tiles * cuts < blocks)
+        cuts *= 2;
+    /* A block's tiles of a part fit into what is left of products at once. */
+    while (p->width % cuts != 0 || (cuts > 1 && p->tiles / (blocks / cuts) + 2 > most))
+        cuts /= 2;
+    p->cuts = cuts;
+    p->sharers = p->tiles < blocks / cuts ? p->tiles : blocks / cuts;
+}
+
 static void products_fill(struct decoder_arrays *a, const struct kernel_decoder *d,
                           int blocks)
 {
@@ -61,14 +80,16 @@ static void products_fill(struct decoder_arrays *a, const struct kernel_decoder 
     int k[] = {hidden, q, hidden, inner};
     int columns[] = {q + 2 * d->kv_heads * d->size, hidden, inner, hidden};
     for (int i = 0, first = 0; i < DECODER_PRODUCTS; i++) {
-        int rows = a->q4 ? 16 : i == DECODER_GATE_UP ? 4 : 8; /* that a tile tells */
-        int tiles = columns[i] / rows, cut = 0;
-        /* Tiles of 4 bits are large: few of them are shared out unevenly. */
-        if (a->q4 && (i == DECODER_O || i == DECODER_DOWN) && k[i] >= DECODER_CUT) {
-            cut = k[i] / DECODER_CUT * (DECODER_CUT / 2);
-            tiles *= 2;
-        }
-        a->products[i] = (struct decoder_product){tiles, k[i], first, columns[i], cut};
+        int rows = a->q4 ? 64 : i == DECODER_GATE_UP ? 4 : 8; /* that a tile tells */
+        int tiles = columns[i] / rows;
+        a->products[i] =
+            (struct decoder_product){.tiles = tiles,
+                                     .k = k[i],
+                                     .first = first,
+                                     .step = tiles > DECODER_FEW * blocks ? blocks : 1,
+                                     .columns = columns[i]};
+        if (a->q4)
+            shares_fill(&a->products[i], i, blocks);
         first = (first + tiles) % blocks;
     }
 }
@@ -84,24 +105,32 @@ static void arrays_fill(struct decoder_arrays *a, const struct kernel_decoder *d
                                  .group = d->heads / d->kv_heads,
                                  .epsilon = d->epsilon,
                                  .scale = d->scale,
+                                 .each = 1.0f / (float)d->hidden,
                                  .cosine = d->cosine,
                                  .sine = d->sine,
                                  .q4 = decoder_q4(d)};
     products_fill(a, d, blocks);
 }
 
-static int64_t longest_row(const struct kernel_decoder *d)
+/* Of a product's input, as a block has it. */
+static int64_t longest_row(const struct decoder_arrays *a)
 {
-    int64_t k = d->inner > d->hidden ? d->inner : d->hidden;
-    int64_t q = (int64_t)d->heads * d->size;
-    return k > q ? k : q;
+    int64_t longest = a->hidden;
+    for (int i = 0; i < DECODER_PRODUCTS; i++) {
+        const struct decoder_product *p = &a->products[i];
+        int64_t k = p->k;
+        if (a->q4 && (i == DECODER_O || i == DECODER_DOWN))
+            k = p->width / p->cuts * DECODER_GROUP;
+        longest = k > longest ? k : longest;
+    }
+    return longest;
 }
 
 /* Bytes of the largest input of a product, or of attention's scratch. */
 static unsigned input_bytes(const struct decoder_arrays *a,
                             const struct kernel_decoder *d, int sequences)
 {
-    unsigned rows = (unsigned)sequences * cuda__decoder_row(longest_row(d), a->q4);
+    unsigned rows = (unsigned)sequences * cuda__decoder_row(longest_row(a), a->q4);
     unsigned scratch = cuda__decoder_scratch(d->heads / d->kv_heads, d->size);
     /* What warps leave of products is behind, and not in use then. */
     scratch = scratch > DECODER_SUMS ? scratch - DECODER_SUMS : 0;
@@ -116,11 +145,11 @@ static int stages_of(struct decoder_arrays *a, const struct kernel_decoder *d,
         return 0;
     a->s.count = sequences;
     a->input = input_bytes(a, d, sequences);
-    a->ones = a->q4 ? (unsigned)(longest_row(d) / DECODER_GROUP) * 32 : 0;
+    a->ones = a->q4 ? (unsigned)(longest_row(a) / DECODER_GROUP) * 32 : 0;
     size_t beside = cuda__decoder_beside(a), stage = cuda__decoder_stage(a->q4);
     int stages = beside < shared ? (int)((shared - beside) / stage) : 0;
     stages = stages < DECODER_MOST_STAGES ? stages : DECODER_MOST_STAGES;
-    return stages / DECODER_TEAMS * DECODER_TEAMS;
+    return a->q4 ? stages / DECODER_TEAMS * DECODER_TEAMS : stages;
 }
 
 /* --- memory --- */
@@ -144,31 +173,6 @@ static bool words_make(struct kernel_context *c, struct kernel_decoder_state *t,
     return true;
 }
 
-/* Weights of 4 bits are known by their tensor maps. */
-static bool maps_make(struct kernel_context *c, struct kernel_decoder_state *t,
-                      const struct kernel_decoder *d, struct decoder_layer *layers)
-{
-    size_t bytes = (size_t)d->layers * DECODER_PRODUCTS * DECODER_MAPS;
-    char *maps = malloc(bytes), error[8];
-    t->maps = cuda__alloc(c, bytes);
-    bool done = maps && t->maps;
-    for (int i = 0; done && i < d->layers * DECODER_PRODUCTS; i++) {
-        const struct kernel_decoder_layer *l = &d->layer[i / DECODER_PRODUCTS];
-        const struct kernel_linear *all[] = {&l->qkv, &l->o, &l->gate_up, &l->down};
-        const struct kernel_linear *w = all[i % DECODER_PRODUCTS];
-        const struct kernel_q4 q = {w->n, w->k, w->group};
-        done = cuda__decoder_maps(maps + (size_t)i * DECODER_MAPS, &q, w->w);
-        layers[i / DECODER_PRODUCTS].weights[i % DECODER_PRODUCTS] =
-            (char *)t->maps + (size_t)i * DECODER_MAPS;
-    }
-    if (done) {
-        cuda__upload(c, t->maps, maps, bytes);
-        done = cuda__sync(c, error, sizeof error) == 0;
-    }
-    free(maps);
-    return done;
-}
-
 static bool layers_make(struct kernel_context *c, struct kernel_decoder_state *t,
                         const struct kernel_decoder *d)
 {
@@ -187,7 +191,6 @@ static bool layers_make(struct kernel_context *c, struct kernel_decoder_state *t
                                            l->keys,
                                            l->values};
     }
-    done = done && (!t->arrays.q4 || maps_make(c, t, d, layers));
     if (done) {
         cuda__upload(c, t->layers, layers, bytes);
         done = cuda__sync(c, error, sizeof error) == 0;
@@ -223,7 +226,6 @@ void cuda__decoder_close(struct kernel_context *c, struct kernel_decoder_state *
     if (!t)
         return;
     cuda__free(c, t->layers);
-    cuda__free(c, t->maps);
     cuda__free(c, t->words);
     free(t);
 }

@@ -12,9 +12,8 @@
  * where the kernels of single products round them; only sums of float may go in another
  * order.
  */
-#include <cudaTypedefs.h>
-#include <string.h>
 #include "decoder_attention.cuh"
+#include "decoder_q4.cuh"
 
 #define THREADS (DECODER_CONSUMERS + 32)
 #define NORM_PAIRS (DECODER_HIDDEN / 4 / DECODER_CONSUMERS) /* of a thread, at most */
@@ -24,8 +23,9 @@
 struct decoder_fixed {
     uint64_t barriers[2 * DECODER_MOST_STAGES];
     stream_tiles tiles[DECODER_PRODUCTS];
+    stream_cut cuts[DECODER_PRODUCTS]; /* of 4 bits */
     attention_plan plan;
-    float squares[DECODER_SEQUENCES][PRODUCT_WARPS];
+    alignas(16) float squares[DECODER_SEQUENCES][PRODUCT_WARPS];
 };
 
 struct decoder_space {
@@ -35,7 +35,7 @@ struct decoder_space {
         *residual; /* [sequences, hidden], pairs of words as their threads have them */
     unsigned char *input; /* rows of the product under way; or attention's scratch */
     float *sums;
-    float *ones; /* [groups][8] of the input, for weights of 4 bits */
+    q4_group *groups; /* of the input, for weights of 4 bits */
     stream_ring ring;
 };
 
@@ -64,7 +64,7 @@ unsigned cuda__decoder_stage(bool q4)
 
 unsigned cuda__decoder_scratch(int heads, int size)
 {
-    unsigned sums = (unsigned)(ATTENTION_WARPS * heads * size * 4);
+    unsigned sums = (unsigned)(ATTENTION_ENTRIES * heads * size * 4);
     return sums +
            (size == 128 ? attention_space<128>::SUMS : attention_space<64>::SUMS);
 }
@@ -81,7 +81,7 @@ __device__ __forceinline__ decoder_space space_of(const decoder_arrays &a,
     m.residual = (uint2 *)(at += layers_bytes(a));
     m.input = at += residual_bytes(a);
     m.sums = (float *)(at += ALIGNED(a.input));
-    m.ones = (float *)(at += DECODER_SUMS);
+    m.groups = (q4_group *)(at += DECODER_SUMS);
     m.ring.base = shared_address(at + ALIGNED(a.ones));
     return m;
 }
@@ -99,13 +99,6 @@ unsigned cuda__decoder_row(int64_t k, bool q4)
     return input_stride(k, q4);
 }
 
-/* Each bf16 times a power of two. */
-__device__ __forceinline__ unsigned lifted(unsigned pair, unsigned factor)
-{
-    asm("fma.rn.bf16x2 %0, %0, %1, %2;" : "+r"(pair) : "r"(factor), "r"(0x80008000));
-    return pair;
-}
-
 /* Four elements from 4 * i on as products with bf16 take them: of eight in a row the
  * third and fourth change places with the fifth and sixth. */
 __device__ __forceinline__ void put_pair(unsigned char *row, int i, uint2 x)
@@ -115,28 +108,14 @@ __device__ __forceinline__ void put_pair(unsigned char *row, int i, uint2 x)
     to[2] = x.y;
 }
 
-/* Four elements from 4 * i on as products with 4 bits take them, and the sum of the
- * group, which is what a warp has. Every other eight meet nibbles that are 16 times as
- * large. */
-__device__ __forceinline__ uint2 lift(uint2 x, int i, float *ones)
-{
-    unsigned factor = i / 2 % 2 ? (127 + 60) << 7 : (127 + 64) << 7;
-    float2 a = unpack2(x.x), b = unpack2(x.y);
-    float sum = warp_sum(a.x + a.y + (b.x + b.y));
-    factor |= factor << 16;
-    if ((threadIdx.x & 31) == 0)
-        ones[i / 32 * 8] = sum * 0x1p64f;
-    return make_uint2(lifted(x.x, factor), lifted(x.y, factor));
-}
-
-/* Rows of k as they are. */
+/* Rows as they are, `all` long, of which k from `first` on are wanted. */
 template <bool Q4, bool ONE>
 __device__ __forceinline__ void take_plain(const decoder_arrays &a,
                                            const decoder_space &m, const uint64_t *from,
-                                           int k, unsigned epoch)
+                                           int all, int first, int k, unsigned epoch)
 {
     int count = ONE ? 1 : a.s.count;
-    from += words_copy() * count * (k / 2);
+    from += words_copy() * count * (all / 2) + first / 2;
 #pragma unroll 1
     for (int s = 0; s < count; s++) {
         unsigned char *row = m.input + s * input_stride(k, Q4);
@@ -147,15 +126,10 @@ __device__ __forceinline__ void take_plain(const decoder_arrays &a,
                 put_pair(row, i, data);
         };
         if (k <= 16 * DECODER_CONSUMERS)
-            words_take<4>(from + s * (k / 2), k / 4, epoch, put);
+            words_take<4>(from + s * (all / 2), k / 4, epoch, put);
         else
-            words_take<8>(from + s * (k / 2), k / 4, epoch, put);
-        __syncwarp();
-#pragma unroll 4
-        for (int i = (int)threadIdx.x; Q4 && i < k / 4; i += DECODER_CONSUMERS)
-            ((uint2 *)row)[i] = lift(((uint2 *)row)[i], i, m.ones + s);
+            words_take<8>(from + s * (all / 2), k / 4, epoch, put);
     }
-    consumers_sync();
 }
 
 __device__ __forceinline__ uint2 residual_add(uint2 x, uint2 delta, float *squares)
@@ -191,11 +165,9 @@ __device__ __forceinline__ float residual_take(const decoder_arrays &a, uint2 *r
 __device__ __forceinline__ float inverse_of(const decoder_arrays &a,
                                             const float *squares)
 {
-    float all = 0.0f;
-#pragma unroll
-    for (int w = 0; w < PRODUCT_WARPS; w++)
-        all += squares[w];
-    return rsqrtf(all / (float)a.hidden + a.epsilon);
+    float x = product_sum(squares) * a.each + a.epsilon;
+    asm("rsqrt.approx.ftz.f32 %0, %0;" : "+f"(x));
+    return x;
 }
 
 __device__ __forceinline__ uint2 scaled(uint2 x, uint2 weight, float inverse)
@@ -241,12 +213,23 @@ __device__ __forceinline__ void take_normed(const decoder_arrays &a,
                 continue;
             uint2 y = scaled(m.residual[s * pairs + i], weights[u], inverse);
             if (Q4)
-                ((uint2 *)row)[i] = lift(y, i, m.ones + s);
+                ((uint2 *)row)[i] = y;
             else
                 put_pair(row, i, y);
         }
     }
-    consumers_sync();
+}
+
+/* Rows of k as products with 4 bits take them: each thread has put there what it reads.
+ */
+template <bool ONE>
+__device__ __forceinline__ void take_bytes(const decoder_arrays &a,
+                                           const decoder_space &m, int k)
+{
+    int count = ONE ? 1 : a.s.count;
+#pragma unroll 1
+    for (int s = 0; s < count; s++)
+        q4_row(m.input + s * input_stride(k, true), k, m.groups + s);
 }
 
 /* --- products --- */
@@ -254,6 +237,49 @@ __device__ __forceinline__ void take_normed(const decoder_arrays &a,
 __device__ __forceinline__ float swiglu(float gate, float up)
 {
     return act_of<KERNEL_SILU, false>(rounded<bf16>(gate)) * rounded<bf16>(up);
+}
+
+/* Where a lane's word of a tile of bf16 goes, or NULL: lanes have copies lane % 8 of
+ * word lane / 8, which is of two rows; of gate and up, of two of the first four. */
+struct told_place {
+    uint64_t *word;
+    unsigned *delta;
+    int row;
+};
+template <bool ONE>
+__device__ __forceinline__ told_place told_place_of(const decoder_arrays &a,
+                                                    int product, bool last,
+                                                    const product_place &place)
+{
+    int lane = threadIdx.x & 31, copy = lane % 8, words = 4;
+    int row = a.products[product].columns / 2;
+    if (product == DECODER_GATE_UP)
+        words = 2;
+    int n = lane / 8, at = place.sequence * row + place.tile * words + n;
+    int copies = product == DECODER_QKV ? 1 : DECODER_COPIES;
+    told_place there = {nullptr, nullptr, n % words * 2};
+    if (n < words && copy < copies)
+        there.word = a.words.told[product] + copy * (ONE ? 1 : a.s.count) * row + at;
+    if (product == DECODER_DOWN && last && copy == 0)
+        there.delta = (unsigned *)a.delta + at;
+    return there;
+}
+
+/* What comes of a tile of bf16, to words; of gate and up, the four rows behind are
+ * up's. */
+__device__ __forceinline__ void tell_plain(const told_place &there, bool gates,
+                                           const float *rows, unsigned epoch)
+{
+    rows += there.row * PRODUCT_WARPS;
+    float low = product_sum(rows), high = product_sum(rows + PRODUCT_WARPS);
+    if (gates) {
+        low = swiglu(low, product_sum(rows + 4 * PRODUCT_WARPS));
+        high = swiglu(high, product_sum(rows + 5 * PRODUCT_WARPS));
+    }
+    if (there.word)
+        word_put(there.word, pack2(low, high), epoch);
+    if (there.delta)
+        *there.delta = pack2(low, high);
 }
 
 /* What comes of a product, to words: each lane has row lane / 4 of eight, and writes
@@ -282,27 +308,77 @@ __device__ __forceinline__ void tell(const decoder_arrays &a, int product, bool 
         ((unsigned *)a.delta)[at] = data;
 }
 
-/* The float of this lane's row, of a product whose k goes in two parts. Blocks have all
- * tiles of the part that nobody waits for before those that wait. */
+/* Where blocks leave what they have of this lane's row, and of up's behind it: of part
+ * `cut` of k, the first or the second one. */
 __device__ __forceinline__ uint64_t *rest_at(const decoder_arrays &a, int product,
-                                             int eight, int sequence)
+                                             int cut, int second, int eight,
+                                             int sequence)
 {
-    return a.words.rest[product] + sequence * a.products[product].columns + eight * 8 +
-           (threadIdx.x & 31) / 4;
-}
-__device__ __forceinline__ void rest_put(uint64_t *to, float sum, unsigned epoch)
-{
-    if (threadIdx.x % 4 == 0)
-        word_put(to, __float_as_uint(sum), epoch);
+    int at = (cut * 2 + second) * DECODER_SEQUENCES_Q4 + sequence;
+    return a.words.rest[product] +
+           2 * (at * a.products[product].columns + eight * 8 + (threadIdx.x & 31) / 4);
 }
 
-/* The input of a product. keeps: the block needs the residual. */
+/* Adds what other blocks have, each lane of four what some of them have. */
+__device__ __forceinline__ void rest_add(const decoder_arrays &a, int product,
+                                         const q4_share &share, int eight, int sequence,
+                                         float &sum, float &other, unsigned epoch)
+{
+    int cuts = a.products[product].cuts, own = share.tile & (cuts - 1);
+    bool pairs = product == DECODER_GATE_UP;
+    float2 all = make_float2(0, 0);
+#pragma unroll 1
+    for (int i = threadIdx.x % 4; i < cuts * share.blocks; i += 4) {
+        uint2 data = make_uint2(__float_as_uint(sum), __float_as_uint(other));
+        const uint64_t *from =
+            rest_at(a, product, i & (cuts - 1), i >= cuts, eight, sequence);
+        if (i != own && pairs) {
+            uint2 both[1];
+            words_wait<1>(both, from, 0, 1, epoch);
+            data = both[0];
+        } else if (i != own) {
+            data.x = word_wait(from, epoch);
+        }
+        all.x += __uint_as_float(data.x);
+        all.y += __uint_as_float(data.y);
+    }
+    __syncwarp();
+    sum = quad_sum(all.x);
+    other = quad_sum(all.y);
+}
+
+/* What comes of a product with 4 bits: this lane's row, and of up's. */
+template <bool ONE>
+__device__ __forceinline__ void
+tell_q4(const decoder_arrays &a, int product, bool last, int cut, const q4_share &share,
+        int eight, int sequence, float sum, float other, unsigned epoch)
+{
+    if (share.owns) {
+        if (share.blocks > 1 || a.products[product].cuts > 1)
+            rest_add(a, product, share, eight, sequence, sum, other, epoch);
+        tell<true, ONE>(a, product, last, eight, sequence, sum, other, epoch);
+        return;
+    }
+    uint64_t *to = rest_at(a, product, cut, !share.first, eight, sequence);
+    if (threadIdx.x % 4 == 0)
+        word_put(to, __float_as_uint(sum), epoch);
+    else if (threadIdx.x % 4 == 1 && product == DECODER_GATE_UP)
+        word_put(to + 1, __float_as_uint(other), epoch);
+}
+
+/* The input of a product, k from `first` on of it. keeps: the block needs the residual.
+ */
 template <bool Q4, bool ONE>
 __device__ __forceinline__ void take(const decoder_arrays &a, const decoder_space &m,
-                                     int l, int product, unsigned epoch, bool keeps)
+                                     int l, int product, int first_k, int k,
+                                     unsigned epoch, bool keeps)
 {
-    bool first = product == DECODER_QKV;
-    if (first || product == DECODER_GATE_UP) {
+    bool first = product == DECODER_QKV, normed = first || product == DECODER_GATE_UP;
+    if (normed ? !keeps
+               : m.fixed->tiles[product].count == 0 &&
+                     (product != DECODER_DOWN || blockIdx.x > 0))
+        return;
+    if (normed) {
         const decoder_layer &layer = m.layers[l];
         const void *weight = first ? layer.norm1 : layer.norm2;
         const uint64_t *delta = a.words.told[first ? DECODER_DOWN : DECODER_O];
@@ -310,16 +386,18 @@ __device__ __forceinline__ void take(const decoder_arrays &a, const decoder_spac
             delta = nullptr;
         if (first)
             epoch--;
-        if (keeps && a.hidden <= 4 * DECODER_CONSUMERS)
+        if (a.hidden <= 4 * DECODER_CONSUMERS)
             take_normed<Q4, ONE, 1>(a, m, weight, delta, epoch);
-        else if (keeps)
+        else
             take_normed<Q4, ONE, NORM_PAIRS>(a, m, weight, delta, epoch);
-    } else if (m.fixed->tiles[product].count > 0 ||
-               (product == DECODER_DOWN && blockIdx.x == 0)) {
+    } else {
         take_plain<Q4, ONE>(
             a, m, product == DECODER_O ? a.words.out : a.words.told[DECODER_GATE_UP],
-            a.products[product].k, epoch);
+            a.products[product].k, first_k, k, epoch);
     }
+    if (Q4)
+        take_bytes<ONE>(a, m, k);
+    consumers_sync();
 }
 
 /* There is one copy of all code: caches of instructions are small. */
@@ -329,28 +407,34 @@ __device__ __forceinline__ void layer_run(const decoder_arrays &a,
                                           int l, unsigned epoch, bool keeps)
 {
     bool last = l == a.layer_count - 1;
-    attention_near<SIZE>(a, m.layers[l], m.fixed->plan);
 #pragma unroll 1
     for (int p = 0; p < DECODER_PRODUCTS; p++) {
         if (p == DECODER_O)
             attention_run<SIZE>(a, m.layers[l], m.fixed->plan, m.input, epoch);
-        take<Q4, ONE>(a, m, l, p, epoch, keeps);
-        int k = a.products[p].k;
-        product_rows rows = {shared_address(m.input), input_stride(k, Q4), m.ones,
-                             ONE ? 1 : a.s.count};
-        product_run<Q4, ONE>(m.ring, at, m.fixed->tiles[p], a.products[p],
-                             Q4 && p == DECODER_GATE_UP, rows, m.sums,
-                             [&](int eight, int s, float sum, float other, bool rest) {
-                                 if (Q4 && a.products[p].cut > 0) {
-                                     uint64_t *word = rest_at(a, p, eight, s);
-                                     if (rest) {
-                                         rest_put(word, sum, epoch);
-                                         return;
-                                     }
-                                     sum += __uint_as_float(word_wait(word, epoch));
-                                 }
-                                 tell<Q4, ONE>(a, p, last, eight, s, sum, other, epoch);
-                             });
+        bool cut = Q4 && (p == DECODER_O || p == DECODER_DOWN);
+        const stream_cut &part = m.fixed->cuts[p];
+        int first = cut ? part.first : 0;
+        int k = cut ? part.width * DECODER_GROUP : a.products[p].k;
+        take<Q4, ONE>(a, m, l, p, first * DECODER_GROUP, k, epoch, keeps);
+        product_rows rows = {shared_address(m.input), input_stride(k, Q4),
+                             shared_address(m.groups), first, ONE ? 1 : a.s.count};
+        if constexpr (Q4)
+            product_run_q4<ONE>(
+                m.ring, at, m.fixed->tiles[p], a.products[p], part,
+                p == DECODER_GATE_UP, rows, m.sums,
+                [&](const q4_share &share, int eight, int s, float sum, float other) {
+                    tell_q4<ONE>(a, p, last, part.number, share, eight, s, sum, other,
+                                 epoch);
+                });
+        else
+            product_run<ONE>(
+                m.ring, at, m.fixed->tiles[p], k, rows, m.sums,
+                [&](const product_place &place) {
+                    return told_place_of<ONE>(a, p, last, place);
+                },
+                [&](const told_place &there, const float *sums) {
+                    tell_plain(there, p == DECODER_GATE_UP, sums, epoch);
+                });
     }
 }
 
@@ -401,22 +485,31 @@ __global__ void __launch_bounds__(THREADS, 1)
          i += THREADS)
         ((uint64_t *)m.layers)[i] = ((const uint64_t *)a.layers)[i];
     if (threadIdx.x < DECODER_PRODUCTS)
-        m.fixed->tiles[threadIdx.x] = stream_tiles_of(a.products[threadIdx.x]);
+        m.fixed->tiles[threadIdx.x] =
+            Q4 ? stream_groups_of(a.products[threadIdx.x], m.fixed->cuts[threadIdx.x])
+               : stream_tiles_of(a.products[threadIdx.x]);
     if (threadIdx.x == 32)
-        stream_init(m.ring);
+        stream_init(m.ring, Q4 ? STREAM_TEAM : PRODUCT_WARPS);
     if (threadIdx.x / 32 == 2) {
         attention_plan &plan = m.fixed->plan;
         if (threadIdx.x % 32 == 0)
             attention_plan_make(plan, a);
         __syncwarp();
-        if ((int)(gridDim.x - 1 - blockIdx.x) < plan.first[a.s.count])
+        if (attention_turn_of(a) < plan.first[a.s.count])
             attention_keep(plan, a, plan.mine, threadIdx.x % 32, 32);
     }
     __syncthreads();
-    if (threadIdx.x >= DECODER_CONSUMERS)
-        stream_run<Q4>(a, m.layers, m.ring);
-    else
+    /* What a layer reads beside its weights comes near with them. */
+    auto begin = [&](const decoder_layer &layer) {
+        stream_norms(a, layer);
+        attention_near<SIZE>(a, layer, m.fixed->plan);
+    };
+    if (threadIdx.x < DECODER_CONSUMERS)
         consume<SIZE, Q4, ONE>(a, m, base);
+    else if constexpr (Q4)
+        stream_run_q4({&a, m.layers, m.fixed->tiles, m.fixed->cuts}, m.ring, begin);
+    else
+        stream_run(a, m.layers, m.ring, begin);
 }
 
 template <int SIZE, bool Q4, bool ONE>
@@ -434,9 +527,7 @@ static void launch(struct kernel_context *c, const struct decoder_arrays *a)
     config.stream = c->stream;
     config.attrs = &together;
     config.numAttrs = 1;
-    cuda__check(c, "decoder",
-                cudaFuncSetAttribute(
-                    kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared));
+    shared_allow(c, "decoder", kernel, shared);
     (void)cudaLaunchKernelEx(&config, kernel, *a);
     cuda__launched(c, "decoder");
 }
@@ -459,39 +550,4 @@ void cuda__decoder_launch(struct kernel_context *c, const struct decoder_arrays 
         launch_size<64>(c, a);
     else
         launch_size<128>(c, a);
-}
-
-/* --- tensor maps --- */
-
-/* Of words [n / 64][along][4][words]: a box has all words of one of the four. */
-static bool map_make(CUtensorMap *ret, const void *base, int n, int along, int words,
-                     int box_along)
-{
-    cuuint64_t sizes[4] = {(cuuint64_t)words, 4, (cuuint64_t)along, (cuuint64_t)n / 64};
-    cuuint64_t strides[3] = {sizes[0] * 4, sizes[0] * 16, sizes[0] * 16 * sizes[2]};
-    cuuint32_t box[4] = {(cuuint32_t)words, 1, (cuuint32_t)box_along, 1};
-    cuuint32_t steps[4] = {1, 1, 1, 1};
-    enum cudaDriverEntryPointQueryResult found = cudaDriverEntryPointSymbolNotFound;
-    void *encode = nullptr;
-    if (cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &encode, 12000,
-                                         cudaEnableDefault, &found) != cudaSuccess ||
-        !encode)
-        return false;
-    return ((PFN_cuTensorMapEncodeTiled_v12000)encode)(
-               ret, CU_TENSOR_MAP_DATA_TYPE_UINT32, 4, (void *)base, sizes, strides,
-               box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_NONE,
-               CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
-               CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
-}
-
-bool cuda__decoder_maps(void *ret, const struct kernel_q4 *w, const void *packed)
-{
-    static_assert(2 * sizeof(CUtensorMap) == DECODER_MAPS, "two of them");
-    CUtensorMap maps[2];
-    q4_weights q = q4_weights_of(w, packed);
-    bool made =
-        map_make(maps, q.tiles, q.n, q.steps, 128, STREAM_Q4_K / Q4_TILE) &&
-        map_make(maps + 1, q.scales, q.n, q.groups, 16, STREAM_Q4_K / DECODER_GROUP);
-    memcpy(ret, maps, sizeof maps);
-    return made;
 }

@@ -23,31 +23,33 @@ extern "C" {
 #define DECODER_FLYING 4u      /* of them on their way at once, at most */
 #define DECODER_SUMS 16384     /* bytes: what warps leave of products, twice */
 #define DECODER_COPIES 2       /* of what all blocks read */
-/* Tokens of a chunk of attention: fewer are not worth adding it up; twice as many where
- * more than two heads share a key head. */
-#define DECODER_CHUNK 256
-#define DECODER_CUT 4096  /* of k that is worth cutting in two */
+/* Tokens of a chunk of attention: fewer are not worth adding it up; four times as many
+ * where more than two heads share a key head. */
+#define DECODER_CHUNK 128
+#define DECODER_FEW 8     /* tiles of a block */
 #define DECODER_GROUP 128 /* of weights of 4 bits: no other one */
+#define DECODER_GROUPS 4  /* of them and 64 rows: a stage of the ring */
+#define DECODER_CUTS 4    /* of k, at most, each two blocks' for a tile's rows */
 
 /* The products of a layer, in their order. */
 enum { DECODER_QKV, DECODER_O, DECODER_GATE_UP, DECODER_DOWN, DECODER_PRODUCTS };
 
-/* weights: rows of bf16; or, of 4 bits, two tensor maps: of the tiles and the scales.
- */
+/* weights: rows of bf16, or as q4.cuh has them. */
 struct decoder_layer {
     const void *norm1, *norm2, *q_norm, *k_norm;
     const void *weights[DECODER_PRODUCTS];
     void *keys, *values;
 };
 
-/* A product's tiles: 8 rows, of gate and up 4 each; of 4 bits 16 rows, of gate and up
- * 16 each. The first one is the block `first`'s, the next one the next one's, round and
- * round. */
+/* A product's tiles: 8 rows, of gate and up 4 each. From block `first` on, round and
+ * round, each block has one more. Few tiles of a block are neighbours, so that it looks
+ * at few pages of memory; where it has many, the next tile is the next block's (step).
+ * Of 4 bits: 64 rows, of gate and up 64 each. Groups of k are cut into parts, and
+ * `sharers` blocks have as many of a part of all tiles each, in their order. */
 struct decoder_product {
-    int tiles, k, first;
-    int columns; /* that it tells: of gate and up half of them */
-    int cut;     /* k goes in two parts, that from there on first, each with all tiles;
-                    0: whole */
+    int tiles, k, first, step;
+    int columns;              /* that it tells: of gate and up half of them */
+    int width, cuts, sharers; /* of 4 bits: groups of k, their parts, blocks of one */
 };
 
 /* What blocks tell each other: words of 8 bytes, see decoder_words.cuh. */
@@ -56,14 +58,14 @@ struct decoder_words {
                                          2], one copy of the first one */
     uint64_t *out;                    /* by attention, likewise */
     uint64_t *parts;                  /* [items, heads, size + 2] floats */
-    uint64_t
-        *rest[DECODER_PRODUCTS]; /* [sequences, columns] floats: of k from cut on */
+    /* [cuts, 2][sequences, 2, columns] floats: what others have of a tile's rows */
+    uint64_t *rest[DECODER_PRODUCTS];
 };
 
 struct decoder_arrays {
     const struct decoder_layer *layers;
     int layer_count, hidden, inner, heads, kv_heads, group; /* group: of query heads */
-    float epsilon, scale;
+    float epsilon, scale, each;                             /* each: 1 / hidden */
     const float *cosine, *sine;
     struct decoder_product products[DECODER_PRODUCTS];
     struct decoder_words words;
@@ -72,7 +74,7 @@ struct decoder_arrays {
     void *x, *delta;
     bool q4;
     int stages;           /* of the ring */
-    unsigned input, ones; /* bytes of a product's input and of its sums by groups */
+    unsigned input, ones; /* bytes of a product's input and of its groups */
 };
 
 /* Bytes of the attention's scratch in shared memory. */
@@ -82,9 +84,6 @@ unsigned cuda__decoder_stage(bool q4);
 unsigned cuda__decoder_row(int64_t k, bool q4);
 /* Bytes of shared memory beside the ring; but for the stages, a is complete. */
 unsigned cuda__decoder_beside(const struct decoder_arrays *a);
-#define DECODER_MAPS 256 /* bytes of a product's two tensor maps */
-/* Makes them in host memory; false when the driver does not. */
-bool cuda__decoder_maps(void *ret, const struct kernel_q4 *w, const void *packed);
 void cuda__decoder_launch(struct kernel_context *c, const struct decoder_arrays *a,
                           int size);
 

@@ -16,12 +16,15 @@
 #include "decoder_product.cuh"
 #include "decoder_words.cuh"
 
+/* What each warp has, and the step's own token. */
+#define ATTENTION_ENTRIES (ATTENTION_WARPS + 1)
+
 /* What it takes of shared memory. */
 template <int SIZE> struct attention_space {
     static constexpr int ROW = SIZE * 2 + 64; /* of a query; rows meet in no bank */
     static constexpr int KEY = DECODER_HEADS * ROW, VALUE = KEY + SIZE * 2;
-    static constexpr int ENDS = VALUE + SIZE * 2; /* float2 [warps][heads] */
-    static constexpr int SUMS = ENDS + ATTENTION_WARPS * DECODER_HEADS * 8;
+    static constexpr int ENDS = VALUE + SIZE * 2; /* float2 [entries][heads] */
+    static constexpr int SUMS = ENDS + ATTENTION_ENTRIES * DECODER_HEADS * 8;
 };
 /* --- a block of the cache in a warp's registers --- */
 
@@ -36,62 +39,41 @@ __device__ __forceinline__ int attention_token(int i)
     return (int)(threadIdx.x & 3) * 2 + (i & 1) + (i >> 1) * 8;
 }
 
-/* Of a block's first `old` tokens; zeros are the others. */
+/* All tokens of a block, also those that are not there yet. */
 template <int SIZE>
 __device__ __forceinline__ void attention_load(attention_keys<SIZE> &k,
-                                               const bf16 *from, int old)
+                                               const bf16 *from)
 {
-    int g = (threadIdx.x & 31) / 4, t = threadIdx.x % 4;
+    from += (threadIdx.x & 31) / 4 * SIZE + (threadIdx.x & 3) * 8;
 #pragma unroll
     for (int i = 0; i < 2; i++)
 #pragma unroll
         for (int j = 0; j < SIZE / 32; j++)
-            k.of[i][j] =
-                i * 8 + g < old
-                    ? *(const uint4 *)(from + (i * 8 + g) * SIZE + j * 32 + t * 8)
-                    : make_uint4(0, 0, 0, 0);
+            k.of[i][j] = *(const uint4 *)(from + i * 8 * SIZE + j * 32);
 }
 template <int SIZE>
 __device__ __forceinline__ void attention_load(attention_values<SIZE> &v,
-                                               const bf16 *from, int old)
+                                               const bf16 *from)
 {
-    int g = (threadIdx.x & 31) / 4;
+    from += attention_token(0) * SIZE + (threadIdx.x & 31) / 4 * 8;
 #pragma unroll
     for (int i = 0; i < 4; i++)
 #pragma unroll
         for (int j = 0; j < SIZE / 64; j++)
-            v.of[i][j] = attention_token(i) < old
-                             ? *(const uint4 *)(from + attention_token(i) * SIZE +
-                                                j * 64 + g * 8)
-                             : make_uint4(0, 0, 0, 0);
+            v.of[i][j] =
+                *(const uint4 *)(from + ((i & 1) + (i >> 1) * 8) * SIZE + j * 64);
 }
 
-/* Puts the step's own token into its place. */
+/* Zeros are those from the block's token `left` on: what is there may be no number. */
 template <int SIZE>
-__device__ __forceinline__ void attention_patch(attention_keys<SIZE> &k,
-                                                unsigned scratch, int token)
+__device__ __forceinline__ void attention_clear(attention_values<SIZE> &v, int left)
 {
-    int g = (threadIdx.x & 31) / 4, t = threadIdx.x % 4;
-#pragma unroll
-    for (int i = 0; i < 2; i++)
-#pragma unroll
-        for (int j = 0; j < SIZE / 32; j++)
-            if (i * 8 + g == token)
-                k.of[i][j] = shared_load16(scratch + attention_space<SIZE>::KEY +
-                                           (unsigned)(j * 64 + t * 16));
-}
-template <int SIZE>
-__device__ __forceinline__ void attention_patch(attention_values<SIZE> &v,
-                                                unsigned scratch, int token)
-{
-    int g = (threadIdx.x & 31) / 4;
 #pragma unroll
     for (int i = 0; i < 4; i++)
 #pragma unroll
         for (int j = 0; j < SIZE / 64; j++)
-            if (attention_token(i) == token)
-                v.of[i][j] = shared_load16(scratch + attention_space<SIZE>::VALUE +
-                                           (unsigned)(j * 128 + g * 16));
+            if (attention_token(i) >= left)
+                v.of[i][j] = make_uint4(0, 0, 0, 0);
 }
 
 /* --- a warp's sums --- */
@@ -250,8 +232,9 @@ __device__ __forceinline__ void attention_turn(const decoder_arrays &a,
             wu = unpack2(*(const unsigned *)(h.weight + j));
             wv = unpack2(*(const unsigned *)(h.weight + HALF + j));
         }
-        u = unpack2(word_wait(h.from + lane, epoch));
-        v = unpack2(word_wait(h.from + HALF / 2 + lane, epoch));
+        uint2 both = word_wait2(h.from + lane, h.from + HALF / 2 + lane, epoch);
+        u = unpack2(both.x);
+        v = unpack2(both.y);
     }
     if (h.weight) {
         float squares = warp_sum(u.x * u.x + u.y * u.y + v.x * v.x + v.y * v.y);
@@ -304,36 +287,61 @@ attention_heads(const decoder_arrays &a, const decoder_layer &layer,
     }
 }
 
+/* The step's own token with a head, as one more entry; a warp's. */
+template <int SIZE>
+__device__ __forceinline__ void attention_own(unsigned char *scratch, int heads,
+                                              int head, int entry, float factor)
+{
+    using space = attention_space<SIZE>;
+    int j = (threadIdx.x & 31) * (SIZE / 32);
+    const bf16 *q = (const bf16 *)(scratch + head * space::ROW) + j;
+    const bf16 *k = (const bf16 *)(scratch + space::KEY) + j;
+    const bf16 *v = (const bf16 *)(scratch + space::VALUE) + j;
+    float *o = (float *)(scratch + space::SUMS) + (entry * heads + head) * SIZE + j;
+    float score = 0.0f;
+#pragma unroll
+    for (int i = 0; i < SIZE / 32; i += 2) {
+        float2 x = unpack2(*(const unsigned *)(q + i));
+        float2 y = unpack2(*(const unsigned *)(k + i));
+        score += x.x * y.x + x.y * y.y;
+        *(float2 *)(o + i) = unpack2(*(const unsigned *)(v + i));
+    }
+    score = warp_sum(score);
+    if (j == 0)
+        ((float2 *)(scratch + space::ENDS))[entry * DECODER_HEADS + head] =
+            make_float2(score * factor, 1.0f);
+}
+
 /* --- what comes out --- */
 
-/* The warps' sums of two elements of a head: the largest score into most, the sum of
+/* Two elements of a head, of all entries: the largest score into most, the sum of
  * probabilities into total. */
 template <int SIZE>
 __device__ __forceinline__ float2 attention_merge(const unsigned char *scratch,
-                                                  int warps, int heads, int head, int j,
-                                                  float *most, float *total)
+                                                  int entries, int heads, int head,
+                                                  int j, float *most, float *total)
 {
     using space = attention_space<SIZE>;
     const float2 *ends = (const float2 *)(scratch + space::ENDS) + head;
     const float *o = (const float *)(scratch + space::SUMS) + head * SIZE + j;
-    float2 all = make_float2(0.0f, 0.0f), end[ATTENTION_WARPS];
+    float2 all = make_float2(0.0f, 0.0f), end[ATTENTION_ENTRIES], v[ATTENTION_ENTRIES];
     *most = -INFINITY, *total = 0.0f;
 #pragma unroll
-    for (int w = 0; w < ATTENTION_WARPS; w++) {
-        if (w < warps)
+    for (int w = 0; w < ATTENTION_ENTRIES; w++) {
+        end[w] = make_float2(-INFINITY, 0.0f);
+        v[w] = make_float2(0.0f, 0.0f);
+        if (w < entries) {
             end[w] = ends[w * DECODER_HEADS];
-        else
-            end[w] = make_float2(-INFINITY, 0.0f);
+            v[w] = *(const float2 *)(o + w * heads * SIZE);
+        }
         *most = fmaxf(*most, end[w].x);
     }
+    float shift = entries > 0 ? *most : 0.0f;
 #pragma unroll
-    for (int w = 0; w < ATTENTION_WARPS; w++) {
-        if (w >= warps)
-            continue;
-        float2 v = *(const float2 *)(o + w * heads * SIZE);
-        float factor = exp2_fast(end[w].x - *most);
-        all.x += v.x * factor;
-        all.y += v.y * factor;
+    for (int w = 0; w < ATTENTION_ENTRIES; w++) {
+        float factor = exp2_fast(end[w].x - shift);
+        all.x += v[w].x * factor;
+        all.y += v[w].y * factor;
         *total += end[w].y * factor;
     }
     return all;
@@ -346,7 +354,8 @@ __device__ __forceinline__ void attention_put(const decoder_arrays &a,
                                               float2 all, float total, unsigned epoch)
 {
     int head = i.kv * a.group + at / (SIZE / 2), row = a.heads * (SIZE / 2);
-    unsigned data = total > 0.0f ? pack2(all.x / total, all.y / total) : 0;
+    float share = total > 0.0f ? __fdividef(1.0f, total) : 0.0f;
+    unsigned data = pack2(all.x * share, all.y * share);
     uint64_t *to = a.words.out + i.sequence * row + head * (SIZE / 2) + at % (SIZE / 2);
 #pragma unroll
     for (int c = 0; c < DECODER_COPIES; c++)
@@ -363,7 +372,7 @@ __device__ __forceinline__ uint64_t *attention_part(const decoder_arrays &a, int
 template <int SIZE>
 __device__ __forceinline__ void
 attention_tell(const decoder_arrays &a, const attention_item &i, int item,
-               const unsigned char *scratch, int warps, unsigned epoch)
+               const unsigned char *scratch, int entries, unsigned epoch)
 {
     int heads = a.group;
 #pragma unroll 1
@@ -371,7 +380,7 @@ attention_tell(const decoder_arrays &a, const attention_item &i, int item,
         int head = at / (SIZE / 2), j = at % (SIZE / 2) * 2;
         float most, total;
         float2 all =
-            attention_merge<SIZE>(scratch, warps, heads, head, j, &most, &total);
+            attention_merge<SIZE>(scratch, entries, heads, head, j, &most, &total);
         if (i.parts == 1) {
             attention_put<SIZE>(a, i, at, all, total, epoch);
             continue;
@@ -454,48 +463,73 @@ __device__ __forceinline__ void attention_join(const decoder_arrays &a,
 
 /* --- an item, and all of a block's --- */
 
-/* A warp's blocks of the cache, and what to do with one. */
+/* A warp's blocks of the cache. */
 template <int SIZE> struct attention_walk {
     const bf16 *keys, *values;    /* of the key head in block 0 */
     const int32_t *blocks, *kept; /* numbers; those that are kept */
     int64_t stride;
-    int begin, own, heads; /* begin: of those kept; own: the step's own token */
-    unsigned scratch;
-    float factor;
+    int begin, end; /* of the chunk's blocks with tokens before the step's own */
     attention_keys<SIZE> k;
     attention_values<SIZE> v;
 
-    __device__ __forceinline__ int64_t place(int at, bool some)
+    __device__ __forceinline__ int64_t place(int at)
     {
-        if (!some)
-            return 0;
         return (at - begin < ATTENTION_BLOCKS ? kept[at - begin] : blocks[at]) * stride;
     }
-    __device__ __forceinline__ void load_keys(int at, bool some)
+    __device__ __forceinline__ void load_keys(int at)
     {
-        attention_load<SIZE>(k, keys + place(at, some),
-                             some ? own - at * KERNEL_BLOCK : 0);
+        if (at < end)
+            attention_load<SIZE>(k, keys + place(at));
     }
-    __device__ __forceinline__ void load_values(int at, bool some)
+    __device__ __forceinline__ void load_values(int at)
     {
-        attention_load<SIZE>(v, values + place(at, some),
-                             some ? own - at * KERNEL_BLOCK : 0);
-    }
-    __device__ __forceinline__ void score(float (*scores)[2], int at)
-    {
-        attention_patch<SIZE>(k, scratch, own - at * KERNEL_BLOCK);
-        attention_scores<SIZE>(scores, k, scratch, (int)(threadIdx.x & 31) / 4 < heads);
-    }
-    __device__ __forceinline__ void add(attention_sums<SIZE> &all, float (*scores)[2],
-                                        int at)
-    {
-        unsigned weights[2];
-        int token = own - at * KERNEL_BLOCK;
-        attention_soften<SIZE>(weights, all, scores, token + 1, factor);
-        attention_patch<SIZE>(v, scratch, token);
-        attention_add<SIZE, 0>(all, v, weights);
+        if (at < end)
+            attention_load<SIZE>(v, values + place(at));
     }
 };
+
+template <int SIZE>
+__device__ __forceinline__ void
+attention_walk_make(attention_walk<SIZE> &w, const decoder_arrays &a,
+                    const decoder_layer &layer, const attention_plan &p,
+                    const attention_item &i)
+{
+    int64_t head = (int64_t)i.kv * KERNEL_BLOCK * SIZE;
+    int own = p.context[i.sequence] - 1;
+    w.keys = (const bf16 *)layer.keys + head;
+    w.values = (const bf16 *)layer.values + head;
+    w.blocks = a.s.blocks + (int64_t)i.sequence * a.s.stride;
+    w.kept = p.blocks;
+    w.stride = (int64_t)a.kv_heads * KERNEL_BLOCK * SIZE;
+    w.begin = i.begin;
+    w.end = min(i.end, (own + KERNEL_BLOCK - 1) / KERNEL_BLOCK);
+}
+
+/* What a warp's blocks come to, the first of which is there. own: the step's own token.
+ */
+template <int SIZE>
+__device__ __forceinline__ void attention_blocks(attention_walk<SIZE> &w, int at,
+                                                 int own, int heads, float factor,
+                                                 unsigned char *scratch)
+{
+    attention_sums<SIZE> all = {};
+    all.most = -INFINITY;
+#pragma unroll 1
+    for (; at < w.end; at += ATTENTION_WARPS) {
+        float scores[2][2];
+        unsigned weights[2];
+        int left = own - at * KERNEL_BLOCK;
+        attention_scores<SIZE>(scores, w.k, shared_address(scratch),
+                               (int)(threadIdx.x & 31) / 4 < heads);
+        w.load_keys(at + ATTENTION_WARPS);
+        attention_soften<SIZE>(weights, all, scores, left, factor);
+        if (left < KERNEL_BLOCK)
+            attention_clear<SIZE>(w.v, left);
+        attention_add<SIZE, 0>(all, w.v, weights);
+        w.load_values(at + ATTENTION_WARPS);
+    }
+    attention_leave<SIZE>(all, scratch, heads, factor);
+}
 
 /* The first block is asked for before the heads are there. */
 template <int SIZE>
@@ -504,58 +538,41 @@ attention_chunk(const decoder_arrays &a, const decoder_layer &layer,
                 const attention_plan &p, const attention_item &i, int item,
                 unsigned char *scratch, unsigned epoch)
 {
-    int heads = a.group, at = i.begin + (int)(threadIdx.x >> 5);
-    int64_t head = (int64_t)i.kv * KERNEL_BLOCK * SIZE;
+    int heads = a.group, warp = threadIdx.x >> 5, at = i.begin + warp;
+    float factor = a.scale * LOG2E;
+    bool last = i.part == i.parts - 1 && p.context[i.sequence] > 0;
     attention_walk<SIZE> w;
-    w.keys = (const bf16 *)layer.keys + head;
-    w.values = (const bf16 *)layer.values + head;
-    w.blocks = a.s.blocks + (int64_t)i.sequence * a.s.stride;
-    w.kept = p.blocks;
-    w.begin = i.begin;
-    w.stride = (int64_t)a.kv_heads * KERNEL_BLOCK * SIZE;
-    w.own = p.context[i.sequence] - 1;
-    w.heads = heads;
-    w.scratch = shared_address(scratch);
-    w.factor = a.scale * LOG2E;
-    w.load_keys(at, at < i.end);
-    w.load_values(at, at < i.end);
+    attention_walk_make<SIZE>(w, a, layer, p, i);
+    int entries = max(0, min(ATTENTION_WARPS, w.end - i.begin));
+    w.load_keys(at);
+    w.load_values(at);
     /* Of padding, too: who waits for nothing could be a layer ahead of those who read.
      */
     attention_heads<SIZE>(a, layer, p, i, scratch, epoch);
     consumers_sync();
-    if (at < i.end) {
-        attention_sums<SIZE> all = {};
-        all.most = -INFINITY;
-#pragma unroll 1
-        for (int next = at + ATTENTION_WARPS;; next += ATTENTION_WARPS) {
-            float scores[2][2];
-            w.score(scores, at);
-            w.load_keys(next, next < i.end);
-            w.add(all, scores, at);
-            w.load_values(next, next < i.end);
-            at = next;
-            if (at >= i.end)
-                break;
-        }
-        attention_leave<SIZE>(all, scratch, heads, w.factor);
-    }
+    if (last && ATTENTION_WARPS - 1 - warp < heads)
+        attention_own<SIZE>(scratch, heads, ATTENTION_WARPS - 1 - warp, entries,
+                            factor);
+    if (at < w.end)
+        attention_blocks<SIZE>(w, at, p.context[i.sequence] - 1, heads, factor,
+                               scratch);
     consumers_sync();
-    attention_tell<SIZE>(a, i, item, scratch, min(ATTENTION_WARPS, i.end - i.begin),
-                         epoch);
+    attention_tell<SIZE>(a, i, item, scratch, entries + last, epoch);
 }
 
-/* Asks for what the block's first item will look at, into the second level's cache. */
+/* Asks for what the block's first item will look at, into the second level's cache; by
+ * a warp. */
 template <int SIZE>
 __device__ __forceinline__ void attention_near(const decoder_arrays &a,
                                                const decoder_layer &layer,
                                                const attention_plan &p)
 {
-    if ((int)(gridDim.x - 1 - blockIdx.x) >= p.first[a.s.count])
+    if (attention_turn_of(a) >= p.first[a.s.count])
         return;
     const attention_item &i = p.mine;
     int count = min(i.end - i.begin, 4 * ATTENTION_WARPS);
 #pragma unroll 1
-    for (int n = (int)(threadIdx.x >> 5); n < count; n += ATTENTION_WARPS) {
+    for (int n = 0; n < count; n++) {
         int64_t line =
             ((int64_t)p.blocks[n] * a.kv_heads + i.kv) * KERNEL_BLOCK * SIZE +
             (threadIdx.x & 31) * (SIZE / 2);
@@ -570,7 +587,7 @@ __device__ __forceinline__ void
 attention_run(const decoder_arrays &a, const decoder_layer &layer, attention_plan &p,
               unsigned char *scratch, unsigned epoch)
 {
-    int items = p.first[a.s.count], first = (int)(gridDim.x - 1 - blockIdx.x);
+    int items = p.first[a.s.count], first = attention_turn_of(a);
     if (first >= items)
         return;
     attention_item i = p.mine;

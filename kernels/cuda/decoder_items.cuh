@@ -55,6 +55,14 @@ __device__ __forceinline__ void attention_keep(attention_plan &p,
         p.blocks[n] = blocks[n];
 }
 
+/* The number of the block's first item, if there are so many: blocks with the fewest
+ * tiles of o have the first ones. */
+__device__ __forceinline__ int attention_turn_of(const decoder_arrays &a)
+{
+    int blocks = (int)gridDim.x;
+    return (a.products[DECODER_O].first - 1 - (int)blockIdx.x + 2 * blocks) % blocks;
+}
+
 __device__ __forceinline__ void attention_plan_make(attention_plan &p,
                                                     const decoder_arrays &a)
 {
@@ -66,13 +74,13 @@ __device__ __forceinline__ void attention_plan_make(attention_plan &p,
         total += p.context[s];
     }
     int chunks = max(1, (int)gridDim.x / a.kv_heads - (a.s.count - 1));
-    int length = max(a.group > 2 ? 2 * DECODER_CHUNK : DECODER_CHUNK,
+    int length = max(a.group > 2 ? 4 * DECODER_CHUNK : DECODER_CHUNK,
                      (total + chunks - 1) / chunks);
     p.first[0] = 0;
     for (int s = 0; s < a.s.count; s++)
         p.first[s + 1] =
             p.first[s] + max(1, (p.context[s] + length - 1) / length) * a.kv_heads;
-    int mine = (int)(gridDim.x - 1 - blockIdx.x);
+    int mine = attention_turn_of(a);
     if (mine < p.first[a.s.count])
         p.mine = attention_find(p, a, mine);
 }

@@ -11,16 +11,15 @@
 #include "hopper.cuh"
 
 /* A stage: 8 rows of weights by STREAM_K of k, each row a little longer so that rows
- * meet in no bank; of 4 bits, 16 rows by STREAM_Q4_K, and the scales behind. */
+ * meet in no bank; of 4 bits, 64 rows by some groups, and the scales behind. */
 #define STREAM_K 1024
 #define STREAM_ROW (STREAM_K * 2 + 64)
-#define STREAM_Q4_K 2048
-#define STREAM_Q4_TILES (STREAM_Q4_K / 64 * 512)
-#define STREAM_Q4_SCALES (STREAM_Q4_K / DECODER_GROUP * 64)
+#define STREAM_Q4_GROUP 4096  /* bytes of a group of 64 rows */
+#define STREAM_Q4_SCALES 256u /* and of its scales */
 
 __host__ __device__ __forceinline__ constexpr unsigned stream_stage(bool q4)
 {
-    return q4 ? STREAM_Q4_TILES + STREAM_Q4_SCALES : 8 * STREAM_ROW;
+    return q4 ? DECODER_GROUPS * (STREAM_Q4_GROUP + STREAM_Q4_SCALES) : 8 * STREAM_ROW;
 }
 
 #define STREAM_TEAM (DECODER_CONSUMERS / 32 / DECODER_TEAMS) /* warps of a team */
@@ -53,53 +52,57 @@ __device__ __forceinline__ unsigned stream_free(const stream_ring &r, int slot)
     return r.barriers + (unsigned)(r.stages + slot) * 8;
 }
 
-/* By one thread, before all others use it. */
-__device__ __forceinline__ void stream_init(const stream_ring &r)
+/* By one thread, before all others use it. warps: that take a stage. */
+__device__ __forceinline__ void stream_init(const stream_ring &r, int warps)
 {
     for (int i = 0; i < r.stages; i++) {
         arrival_init(stream_full(r, i));
-        arrival_init_many(stream_free(r, i), STREAM_TEAM);
+        arrival_init_many(stream_free(r, i), warps);
     }
     shared_publish();
 }
 
-/* The block's tiles of a product: first, first + blocks, …: count of them. */
+/* The block's tiles of a product: first, first + step, …: count of them. */
 struct stream_tiles {
-    int first, count;
+    int first, step, count;
 };
 __device__ __forceinline__ stream_tiles stream_tiles_of(const decoder_product &p)
 {
-    int blocks = (int)gridDim.x;
-    int first = ((int)blockIdx.x - p.first + blocks) % blocks;
-    return {first, first < p.tiles ? (p.tiles - 1 - first) / blocks + 1 : 0};
+    int blocks = (int)gridDim.x, place = ((int)blockIdx.x - p.first + blocks) % blocks;
+    int each = p.tiles / blocks, more = p.tiles % blocks;
+    int first = p.step == 1 ? place * each + min(place, more) : place;
+    return {first, p.step, each + (place < more)};
 }
 
-/* For a place to bring a stage to. No more than DECODER_FLYING of them are on their
- * way: what is behind them in the memory's queues, as other blocks' words are, would
- * wait. */
-__device__ __forceinline__ void stream_wait(const stream_ring &r,
+/* Of 4 bits: a part of a tile's groups of k, the block's; and which of them, of all
+ * tiles' ones, tile by tile, the block has: some from group `in` of the part on. */
+struct stream_cut {
+    int number, first, width;
+    int tile, in;
+};
+__device__ __forceinline__ stream_tiles stream_groups_of(const decoder_product &p,
+                                                         stream_cut &cut)
+{
+    int block = (int)blockIdx.x, width = p.width / p.cuts, all = p.tiles * width;
+    cut = {};
+    if (block >= p.sharers * p.cuts)
+        return {0, 1, 0};
+    int number = block / p.sharers;
+    block %= p.sharers;
+    int begin = all * block / p.sharers;
+    cut = {number, number * width, width, begin / width, begin % width};
+    return {begin, 1, all * (block + 1) / p.sharers - begin};
+}
+
+/* No more than DECODER_FLYING of them are on their way: what is behind them in the
+ * memory's queues, as other blocks' words are, would wait. */
+__device__ __forceinline__ void stream_hold(const stream_ring &r,
                                             const stream_place &at, stream_place &past)
 {
-    arrival_wait(stream_free(r, at.slot), at.parity ^ 1);
-    if (at.number - past.number < DECODER_FLYING)
+    if (at.number - past.number < min(DECODER_FLYING, (unsigned)r.stages))
         return;
     arrival_wait(stream_full(r, past.slot), past.parity);
     stream_next(r, past);
-}
-
-/* A tile's number among the rows' tiles, and its part of k. */
-struct stream_span {
-    int tile, begin, end;
-    bool rest; /* the other part's tile adds it */
-};
-__device__ __forceinline__ stream_span stream_span_of(const decoder_product &p,
-                                                      int tile)
-{
-    if (p.cut == 0)
-        return {tile, 0, p.k, false};
-    int half = p.tiles / 2;
-    return tile < half ? stream_span{tile, p.cut, p.k, true}
-                       : stream_span{tile - half, 0, p.cut, false};
 }
 
 /* --- rows of bf16 --- */
@@ -122,10 +125,12 @@ __device__ __forceinline__ void stream_rows(const decoder_arrays &a,
     int lane = threadIdx.x & 31, k = a.products[product].k;
     const bf16 *row =
         (const bf16 *)weights + stream_row(a, product, tile, lane & 7) * k;
+#pragma unroll 1
     for (int k0 = 0; k0 < k; k0 += STREAM_K) {
         unsigned bytes = (unsigned)min(STREAM_K, k - k0) * 2;
         unsigned full = stream_full(r, at.slot);
-        stream_wait(r, at, past);
+        arrival_wait(stream_free(r, at.slot), at.parity ^ 1);
+        stream_hold(r, at, past);
         if (lane == 0)
             arrival_expect(full, 8 * bytes);
         __syncwarp();
@@ -139,34 +144,65 @@ __device__ __forceinline__ void stream_rows(const decoder_arrays &a,
 
 /* --- weights of 4 bits --- */
 
-/* The map's box from there on; what is beyond its end is zeros. */
-__device__ __forceinline__ void fetch_box(unsigned to, const CUtensorMap *map, int row,
-                                          int along, unsigned barrier)
-{
-    asm volatile("cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::"
-                 "complete_tx::bytes"
-                 " [%0], [%1, {%3, %4, %5, %6}], [%2];" ::"r"(to),
-                 "l"(map), "r"(barrier), "r"(0), "r"(row % 4), "r"(along), "r"(row / 4)
-                 : "memory");
-}
+/* A stage of a product of a layer, among all of the block's. */
+struct stream_q4 {
+    int number;      /* of the product, those of all layers counted */
+    int in, left;    /* its first group, in the block's part of a tile; all to come */
+    int width, jump; /* of a part; from its end to the next one */
+    int64_t up;      /* groups from gate's to up's; or 0 */
+    const char *tiles, *scales;
+};
 
-/* A row tile of 16. */
-__device__ __forceinline__ void stream_q4(const stream_ring &r, stream_place &at,
-                                          stream_place &past, const CUtensorMap *maps,
-                                          const stream_span &span)
+/* What the block has of a model of 4 bits. */
+struct stream_source {
+    const decoder_arrays *a;
+    const decoder_layer *layers;
+    const stream_tiles *tiles;
+    const stream_cut *cuts;
+};
+
+/* The first one of product `number`, or of the next one that the block has some of. */
+__device__ __forceinline__ void stream_q4_find(const stream_source &s, stream_q4 &b)
 {
-    for (int k0 = span.begin; k0 < span.end; k0 += STREAM_Q4_K) {
-        unsigned full = stream_full(r, at.slot);
-        unsigned to = r.base + (unsigned)at.slot * stream_stage(true);
-        stream_wait(r, at, past);
-        if ((threadIdx.x & 31) == 0) {
-            arrival_expect(full, stream_stage(true));
-            fetch_box(to, maps, span.tile, k0 / 64, full);
-            fetch_box(to + STREAM_Q4_TILES, maps + 1, span.tile, k0 / DECODER_GROUP,
-                      full);
-        }
-        stream_next(r, at);
+    for (; b.number < s.a->layer_count * DECODER_PRODUCTS; b.number++) {
+        int i = b.number % DECODER_PRODUCTS;
+        const decoder_product &p = s.a->products[i];
+        const stream_cut &cut = s.cuts[i];
+        b.left = s.tiles[i].count;
+        if (b.left == 0)
+            continue;
+        int64_t all = (int64_t)p.tiles * p.width;
+        int64_t group = (int64_t)cut.tile * p.width + cut.first + cut.in;
+        b.in = cut.in;
+        b.width = cut.width;
+        b.jump = p.width - cut.width;
+        b.up = i == DECODER_GATE_UP ? all : 0;
+        b.tiles = (const char *)s.layers[b.number / DECODER_PRODUCTS].weights[i];
+        b.scales = b.tiles + (all + b.up) * STREAM_Q4_GROUP + group * STREAM_Q4_SCALES;
+        b.tiles += group * STREAM_Q4_GROUP;
+        return;
     }
+}
+/* Groups of it. */
+__device__ __forceinline__ int stream_q4_count(const stream_q4 &b)
+{
+    return min(DECODER_GROUPS, min(b.width - b.in, b.left));
+}
+__device__ __forceinline__ void stream_q4_next(const stream_source &s, stream_q4 &b,
+                                               int count)
+{
+    b.in += count;
+    b.left -= count;
+    if (b.in == b.width) {
+        b.in = 0;
+        count += b.jump;
+    }
+    b.tiles += count * STREAM_Q4_GROUP;
+    b.scales += count * (int)STREAM_Q4_SCALES;
+    if (b.left > 0)
+        return;
+    b.number++;
+    stream_q4_find(s, b);
 }
 
 __device__ __forceinline__ void bring_near(const void *line)
@@ -190,30 +226,61 @@ __device__ __forceinline__ void stream_norms(const decoder_arrays &a,
     }
 }
 
-template <bool Q4>
-__device__ __forceinline__ void
-stream_run(const decoder_arrays &a, const decoder_layer *layers, const stream_ring &r)
+/* Of gate and up, a stage of each by turns. begin(layer) is called before the first
+ * weights of a layer. */
+template <typename F>
+__device__ __forceinline__ void stream_run_q4(const stream_source &s,
+                                              const stream_ring &r, F begin)
+{
+    stream_place at = {0, 0, 0}, past = at;
+    stream_q4 here = {};
+    stream_q4_find(s, here);
+    int layer = -1;
+#pragma unroll 1
+    while (here.number < s.a->layer_count * DECODER_PRODUCTS) {
+        if (here.number / DECODER_PRODUCTS != layer) {
+            layer = here.number / DECODER_PRODUCTS;
+            begin(s.layers[layer]);
+        }
+        int count = stream_q4_count(here), bytes = count * STREAM_Q4_GROUP;
+        int scales = count * (int)STREAM_Q4_SCALES;
+#pragma unroll 1
+        for (int64_t part = 0; part <= here.up; part += here.up > 0 ? here.up : 1) {
+            arrival_wait(stream_free(r, at.slot), at.parity ^ 1);
+            stream_hold(r, at, past);
+            if ((threadIdx.x & 31) == 0) {
+                unsigned full = stream_full(r, at.slot);
+                unsigned to = r.base + (unsigned)at.slot * stream_stage(true);
+                arrival_expect(full, (unsigned)(bytes + scales));
+                fetch_bytes(to, here.tiles + part * STREAM_Q4_GROUP, (unsigned)bytes,
+                            full);
+                fetch_bytes(to + DECODER_GROUPS * STREAM_Q4_GROUP,
+                            here.scales + part * STREAM_Q4_SCALES, (unsigned)scales,
+                            full);
+            }
+            stream_next(r, at);
+        }
+        __syncwarp();
+        stream_q4_next(s, here, count);
+    }
+}
+
+template <typename F>
+__device__ __forceinline__ void stream_run(const decoder_arrays &a,
+                                           const decoder_layer *layers,
+                                           const stream_ring &r, F begin)
 {
     stream_place at = {0, 0, 0}, past = at;
 #pragma unroll 1
     for (int i = 0; i < a.layer_count * DECODER_PRODUCTS; i++) {
         int p = i % DECODER_PRODUCTS;
         if (p == 0)
-            stream_norms(a, layers[i / DECODER_PRODUCTS]);
+            begin(layers[i / DECODER_PRODUCTS]);
         const void *weights = layers[i / DECODER_PRODUCTS].weights[p];
         stream_tiles tiles = stream_tiles_of(a.products[p]);
-        int parts = Q4 && p == DECODER_GATE_UP ? 2 : 1;
 #pragma unroll 1
-        for (int j = 0; j < tiles.count * parts; j++) {
-            int tile = tiles.first + j / parts * (int)gridDim.x;
-            if (Q4) {
-                stream_span span = stream_span_of(a.products[p], tile);
-                span.tile += j % parts * (a.inner / 16); /* up's */
-                stream_q4(r, at, past, (const CUtensorMap *)weights, span);
-            } else {
-                stream_rows(a, r, at, past, weights, p, tile);
-            }
-        }
+        for (int j = 0; j < tiles.count; j++)
+            stream_rows(a, r, at, past, weights, p, tiles.first + j * tiles.step);
     }
 }
 

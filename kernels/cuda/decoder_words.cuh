@@ -53,6 +53,18 @@ __device__ __forceinline__ unsigned word_wait(const uint64_t *from, unsigned epo
     }
 }
 
+__device__ __forceinline__ uint2 word_wait2(const uint64_t *a, const uint64_t *b,
+                                            unsigned epoch)
+{
+    for (int looks = 0;; looks++) {
+        uint64_t x = word_look(a), y = word_look(b);
+        if ((unsigned)(x >> 32) == epoch && (unsigned)(y >> 32) == epoch)
+            return make_uint2((unsigned)x, (unsigned)y);
+        if (looks == WORDS_PATIENCE)
+            __trap();
+    }
+}
+
 /* Two words, each of them whole. */
 __device__ __forceinline__ ulonglong2 words_look(const uint64_t *from)
 {

@@ -501,9 +501,7 @@ static void launch(struct kernel_context *c, const q4_weights &w, void *out,
     int units = (w.n + S::ROWS - 1) / S::ROWS * columns * steps;
     hopper_q4_arrays a = {out, (float4 *)c->mail, w.n, m, columns, steps, units};
     static_assert(2 * S::RESIDENT * S::ROWS * S::N * 4 <= CUDA_MAIL);
-    cuda__check(c, "q4_matmul",
-                cudaFuncSetAttribute(
-                    kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, S::SHARED));
+    shared_allow(c, "q4_matmul", kernel, S::SHARED);
     launch_early(c, kernel, dim3((unsigned)min(units, c->sms * S::RESIDENT)),
                  S::THREADS, S::SHARED, a, maps);
     cuda__launched(c, "q4_matmul");

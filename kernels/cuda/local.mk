@@ -12,6 +12,7 @@ cuda_headers = kernels/q4_check.h kernels/cuda/cuda.h kernels/cuda/cublaslt.h ke
 	kernels/cuda/device.cuh kernels/cuda/flash.cuh kernels/cuda/mma.cuh \
 	kernels/cuda/decoder.h kernels/cuda/decoder_attention.cuh \
 	kernels/cuda/decoder_items.cuh kernels/cuda/decoder_product.cuh \
+	kernels/cuda/decoder_q4.cuh \
 	kernels/cuda/decoder_stream.cuh kernels/cuda/decoder_words.cuh \
 	kernels/cuda/hopper.cuh kernels/cuda/hopper_softmax.cuh kernels/cuda/own.h kernels/cuda/paged.cuh kernels/cuda/q4.cuh kernels/cuda/sample.cuh \
 	kernels/cuda/tensor_map.h

@@ -53,8 +53,9 @@ static inline struct decoder_layout decoder_layout(const struct kernel_decoder *
     l.parts =
         decoder_place(&at, items * (size_t)(d->heads / d->kv_heads) * (size + 2));
     for (int i = 0; i < DECODER_PRODUCTS; i++) {
-        bool cut = decoder_q4(d) && (i == DECODER_O || i == DECODER_DOWN);
-        l.rest[i] = decoder_place(&at, cut ? s * columns[i] : 0);
+        bool cut = i == DECODER_O || i == DECODER_DOWN;
+        size_t each = 4 * DECODER_SEQUENCES_Q4 * (cut ? DECODER_CUTS : 1);
+        l.rest[i] = decoder_place(&at, decoder_q4(d) ? each * columns[i] : 0);
     }
     l.epoch = decoder_place(&at, 1);
     l.end = at;
@@ -63,10 +64,8 @@ static inline struct decoder_layout decoder_layout(const struct kernel_decoder *
 
 static inline size_t cuda_decoder_bytes(const struct kernel_decoder *d, int blocks)
 {
-    size_t layers = (size_t)d->layers;
-    size_t maps = decoder_q4(d) ? layers * DECODER_PRODUCTS * DECODER_MAPS : 0;
-    return decoder_layout(d, blocks).end * sizeof(uint64_t) + maps +
-           layers * sizeof(struct decoder_layer);
+    return decoder_layout(d, blocks).end * sizeof(uint64_t) +
+           (size_t)d->layers * sizeof(struct decoder_layer);
 }
 
 /* See own_bytes of kernels.h. */

@@ -82,14 +82,12 @@ static void products_fill(struct decoder_arrays *a, const struct kernel_decoder 
     for (int i = 0, first = 0; i < DECODER_PRODUCTS; i++) {
         int rows = a->q4 ? 64 : i == DECODER_GATE_UP ? 4 : 8; /* that a tile tells */
         int tiles = columns[i] / rows;
-        a->products[i] =
-            (struct decoder_product){.tiles = tiles,
-                                     .k = k[i],
-                                     .first = first,
-                                     .step = tiles > DECODER_FEW * blocks ? blocks : 1,
-                                     .columns = columns[i]};
+        struct decoder_product *p = &a->products[i];
+        *p = (struct decoder_product){
+            .tiles = tiles, .k = k[i], .first = first, .columns = columns[i]};
+        p->step = (int64_t)tiles * k[i] > (int64_t)blocks * DECODER_NEAR ? blocks : 1;
         if (a->q4)
-            shares_fill(&a->products[i], i, blocks);
+            shares_fill(p, i, blocks);
         first = (first + tiles) % blocks;
     }
 }

@@ -26,7 +26,7 @@ extern "C" {
 /* Tokens of a chunk of attention: fewer are not worth adding it up; four times as many
  * where more than two heads share a key head. */
 #define DECODER_CHUNK 128
-#define DECODER_FEW 8     /* tiles of a block */
+#define DECODER_NEAR 8192 /* of k, of a block's tiles: so few are neighbours */
 #define DECODER_GROUP 128 /* of weights of 4 bits: no other one */
 #define DECODER_GROUPS 4  /* of them and 64 rows: a stage of the ring */
 #define DECODER_CUTS 4    /* of k, at most, each two blocks' for a tile's rows */
@@ -42,10 +42,10 @@ struct decoder_layer {
 };
 
 /* A product's tiles: 8 rows, of gate and up 4 each. From block `first` on, round and
- * round, each block has one more. Few tiles of a block are neighbours, so that it looks
- * at few pages of memory; where it has many, the next tile is the next block's (step).
- * Of 4 bits: 64 rows, of gate and up 64 each. Groups of k are cut into parts, and
- * `sharers` blocks have as many of a part of all tiles each, in their order. */
+ * round, each block has one more. Few are neighbours, so that a block looks at few
+ * pages of memory; of many the next one is the next block's (step). Of 4 bits: 64 rows,
+ * of gate and up 64 each. Groups of k are cut into parts, and `sharers` blocks have as
+ * many of a part of all tiles each, in their order. */
 struct decoder_product {
     int tiles, k, first, step;
     int columns;              /* that it tells: of gate and up half of them */

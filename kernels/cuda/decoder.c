@@ -56,42 +56,6 @@ static bool model_fits(const struct kernel_context *c, const struct kernel_decod
 
 /* --- what does not depend on the step --- */
 
-/* What is not normed is cut, so that a block needs a part of it alone; other products
- * are where there are too few tiles. */
-static void shares_fill(struct decoder_product *p, int product, int blocks)
-{
-    bool plain = product == DECODER_O || product == DECODER_DOWN;
-    int cuts = plain ? DECODER_CUTS : 1;
-    int most = DECODER_SUMS / (DECODER_SEQUENCES_Q4 * 2 * 64 * 4);
-    p->width = p->k / DECODER_GROUP;
-    while (cuts < DECODER_CUTS && p->tiles * cuts < blocks)
-        cuts *= 2;
-    /* A block's tiles of a part fit into what is left of products at once. */
-    while (p->width % cuts != 0 || (cuts > 1 && p->tiles / (blocks / cuts) + 2 > most))
-        cuts /= 2;
-    p->cuts = cuts;
-    p->sharers = p->tiles < blocks / cuts ? p->tiles : blocks / cuts;
-}
-
-static void products_fill(struct decoder_arrays *a, const struct kernel_decoder *d,
-                          int blocks)
-{
-    int q = d->heads * d->size, hidden = (int)d->hidden, inner = (int)d->inner;
-    int k[] = {hidden, q, hidden, inner};
-    int columns[] = {q + 2 * d->kv_heads * d->size, hidden, inner, hidden};
-    for (int i = 0, first = 0; i < DECODER_PRODUCTS; i++) {
-        int rows = a->q4 ? 64 : i == DECODER_GATE_UP ? 4 : 8; /* that a tile tells */
-        int tiles = columns[i] / rows;
-        struct decoder_product *p = &a->products[i];
-        *p = (struct decoder_product){
-            .tiles = tiles, .k = k[i], .first = first, .columns = columns[i]};
-        p->step = (int64_t)tiles * k[i] > (int64_t)blocks * DECODER_NEAR ? blocks : 1;
-        if (a->q4)
-            shares_fill(p, i, blocks);
-        first = (first + tiles) % blocks;
-    }
-}
-
 static void arrays_fill(struct decoder_arrays *a, const struct kernel_decoder *d,
                         int blocks)
 {
@@ -107,7 +71,7 @@ static void arrays_fill(struct decoder_arrays *a, const struct kernel_decoder *d
                                  .cosine = d->cosine,
                                  .sine = d->sine,
                                  .q4 = decoder_q4(d)};
-    products_fill(a, d, blocks);
+    decoder_products(a->products, d, blocks);
 }
 
 /* Of a product's input, as a block has it. */

@@ -314,9 +314,9 @@ __device__ __forceinline__ uint64_t *rest_at(const decoder_arrays &a, int produc
                                              int cut, int second, int eight,
                                              int sequence)
 {
-    int at = (cut * 2 + second) * DECODER_SEQUENCES_Q4 + sequence;
     return a.words.rest[product] +
-           2 * (at * a.products[product].columns + eight * 8 + (threadIdx.x & 31) / 4);
+           DECODER_REST(a.products[product].columns, cut, second, sequence) +
+           2 * (eight * 8 + (int)(threadIdx.x & 31) / 4);
 }
 
 /* Adds what other blocks have, each lane of four what some of them have. */

@@ -52,6 +52,11 @@ struct decoder_product {
     int width, cuts, sharers; /* of 4 bits: groups of k, their parts, blocks of one */
 };
 
+/* Where the two floats of each column begin that a block has of part `cut` of k, the
+ * first or the second block of that part. */
+#define DECODER_REST(columns, cut, second, sequence)                                   \
+    (2 * (((cut)*2 + (second)) * DECODER_SEQUENCES_Q4 + (sequence)) * (columns))
+
 /* What blocks tell each other: words of 8 bytes, see decoder_words.cuh. */
 struct decoder_words {
     uint64_t *told[DECODER_PRODUCTS]; /* by each product: [copies][sequences, columns /

@@ -5,6 +5,7 @@
  */
 #ifndef KERNELS_CUDA_OWN_H
 #define KERNELS_CUDA_OWN_H
+#include <string.h>
 #include "decoder.h"
 
 #define CUDA_PARTIALS ((size_t)8 << 20) /* bytes, at least */
@@ -18,6 +19,56 @@ static inline size_t cuda_mail_bytes(int sms, int capable)
     return capable == 90 ? (size_t)sms * CUDA_MAIL : 1;
 }
 
+static inline bool decoder_q4(const struct kernel_decoder *d)
+{
+    return d->layer->qkv.group > 0;
+}
+
+/* --- how blocks, one of each multiprocessor, share a decoder's products --- */
+
+/* What is not normed is cut, so that a block needs a part of it alone; other products
+ * are where there are too few tiles. */
+static inline void decoder_share(struct decoder_product *p, int product, int blocks)
+{
+    bool plain = product == DECODER_O || product == DECODER_DOWN;
+    int cuts = plain ? DECODER_CUTS : 1;
+    int most = DECODER_SUMS / (DECODER_SEQUENCES_Q4 * 2 * 64 * 4);
+    p->width = p->k / DECODER_GROUP;
+    while (cuts < DECODER_CUTS && p->tiles * cuts < blocks)
+        cuts *= 2;
+    /* A block's tiles of a part fit into what is left of products at once. */
+    while (p->width % cuts != 0 || (cuts > 1 && p->tiles / (blocks / cuts) + 2 > most))
+        cuts /= 2;
+    p->cuts = cuts;
+    p->sharers = p->tiles < blocks / cuts ? p->tiles : blocks / cuts;
+}
+
+static inline void decoder_products(struct decoder_product ret[DECODER_PRODUCTS],
+                                    const struct kernel_decoder *d, int blocks)
+{
+    int q = d->heads * d->size, hidden = (int)d->hidden, inner = (int)d->inner;
+    int k[] = {hidden, q, hidden, inner};
+    int columns[] = {q + 2 * d->kv_heads * d->size, hidden, inner, hidden};
+    bool q4 = decoder_q4(d);
+    for (int i = 0, first = 0; i < DECODER_PRODUCTS; i++) {
+        int rows = q4 ? 64 : i == DECODER_GATE_UP ? 4 : 8; /* that a tile tells */
+        int tiles = columns[i] / rows;
+        struct decoder_product p;
+        memset(&p, 0, sizeof(p));
+        p.tiles = tiles;
+        p.k = k[i];
+        p.first = first;
+        p.columns = columns[i];
+        p.step = (int64_t)tiles * k[i] > (int64_t)blocks * DECODER_NEAR ? blocks : 1;
+        if (q4)
+            decoder_share(&p, i, blocks);
+        ret[i] = p;
+        first = (first + tiles) % blocks;
+    }
+}
+
+/* --- what they tell each other --- */
+
 /* Where words of 8 bytes of each kind begin, of which decoder.h says what they are. */
 struct decoder_layout {
     size_t told[DECODER_PRODUCTS], out, parts, rest[DECODER_PRODUCTS], epoch, end;
@@ -30,32 +81,23 @@ static inline size_t decoder_place(size_t *at, size_t count)
     return here;
 }
 
-static inline bool decoder_q4(const struct kernel_decoder *d)
-{
-    return d->layer->qkv.group > 0;
-}
-
-/* blocks: one of each multiprocessor. */
 static inline struct decoder_layout decoder_layout(const struct kernel_decoder *d,
                                                    int blocks)
 {
-    const size_t s = DECODER_SEQUENCES, q = (size_t)d->heads * (size_t)d->size;
-    const size_t hidden = (size_t)d->hidden, size = (size_t)d->size;
-    const size_t columns[DECODER_PRODUCTS] = {
-        q + 2 * (size_t)d->kv_heads * size, hidden, (size_t)d->inner, hidden};
+    const size_t s = DECODER_SEQUENCES, size = (size_t)d->size;
     const size_t items = (size_t)blocks + s * (size_t)d->kv_heads;
+    struct decoder_product products[DECODER_PRODUCTS];
     struct decoder_layout l;
     size_t at = 0;
+    decoder_products(products, d, blocks);
     for (int i = 0; i < DECODER_PRODUCTS; i++)
         l.told[i] = decoder_place(&at, (i == DECODER_QKV ? 1 : DECODER_COPIES) * s *
-                                           columns[i] / 2);
-    l.out = decoder_place(&at, DECODER_COPIES * s * q / 2);
-    l.parts =
-        decoder_place(&at, items * (size_t)(d->heads / d->kv_heads) * (size + 2));
+                                           (size_t)products[i].columns / 2);
+    l.out = decoder_place(&at, DECODER_COPIES * s * (size_t)d->heads * size / 2);
+    l.parts = decoder_place(&at, items * (size_t)(d->heads / d->kv_heads) * (size + 2));
     for (int i = 0; i < DECODER_PRODUCTS; i++) {
-        bool cut = i == DECODER_O || i == DECODER_DOWN;
-        size_t each = 4 * DECODER_SEQUENCES_Q4 * (cut ? DECODER_CUTS : 1);
-        l.rest[i] = decoder_place(&at, decoder_q4(d) ? each * columns[i] : 0);
+        size_t columns = (size_t)products[i].columns, cuts = (size_t)products[i].cuts;
+        l.rest[i] = decoder_place(&at, DECODER_REST(columns, cuts, 0, 0));
     }
     l.epoch = decoder_place(&at, 1);
     l.end = at;

@@ -28,3 +28,7 @@ check_PROGRAMS += check_kernels_sample
 check_kernels_sample_SOURCES = tests/unit/check_kernels_sample.c $(KERNEL_TEST_RIG)
 check_kernels_sample_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 check_kernels_sample_LDADD = libkernels.a $(CHECK_LIBS) -lm -lpthread
+check_PROGRAMS += check_cuda_own
+check_cuda_own_SOURCES = tests/unit/check_cuda_own.c
+check_cuda_own_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+check_cuda_own_LDADD = $(CHECK_LIBS) -lm -lpthread

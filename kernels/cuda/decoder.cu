@@ -407,6 +407,10 @@ __device__ __forceinline__ void layer_run(const decoder_arrays &a,
                                           int l, unsigned epoch, bool keeps)
 {
     bool last = l == a.layer_count - 1;
+    /* The warp that brings weights of 4 bits has no time for it. */
+    if (Q4)
+        attention_near<SIZE>(a, m.layers[l], m.fixed->plan, (int)(threadIdx.x >> 5),
+                             ATTENTION_WARPS);
 #pragma unroll 1
     for (int p = 0; p < DECODER_PRODUCTS; p++) {
         if (p == DECODER_O)
@@ -502,7 +506,8 @@ __global__ void __launch_bounds__(THREADS, 1)
     /* What a layer reads beside its weights comes near with them. */
     auto begin = [&](const decoder_layer &layer) {
         stream_norms(a, layer);
-        attention_near<SIZE>(a, layer, m.fixed->plan);
+        if (!Q4)
+            attention_near<SIZE>(a, layer, m.fixed->plan, 0, 1);
     };
     if (threadIdx.x < DECODER_CONSUMERS)
         consume<SIZE, Q4, ONE>(a, m, base);

@@ -561,18 +561,18 @@ attention_chunk(const decoder_arrays &a, const decoder_layer &layer,
 }
 
 /* Asks for what the block's first item will look at, into the second level's cache; by
- * a warp. */
+ * warp `warp` of so many. */
 template <int SIZE>
-__device__ __forceinline__ void attention_near(const decoder_arrays &a,
-                                               const decoder_layer &layer,
-                                               const attention_plan &p)
+__device__ __forceinline__ void
+attention_near(const decoder_arrays &a, const decoder_layer &layer,
+               const attention_plan &p, int warp, int warps)
 {
     if (attention_turn_of(a) >= p.first[a.s.count])
         return;
     const attention_item &i = p.mine;
     int count = min(i.end - i.begin, 4 * ATTENTION_WARPS);
 #pragma unroll 1
-    for (int n = 0; n < count; n++) {
+    for (int n = warp; n < count; n += warps) {
         int64_t line =
             ((int64_t)p.blocks[n] * a.kv_heads + i.kv) * KERNEL_BLOCK * SIZE +
             (threadIdx.x & 31) * (SIZE / 2);
@@ -581,7 +581,7 @@ __device__ __forceinline__ void attention_near(const decoder_arrays &a,
     }
 }
 
-/* Items go to the last blocks first: those have the fewest tiles. */
+/* The block's items. */
 template <int SIZE>
 __device__ __forceinline__ void
 attention_run(const decoder_arrays &a, const decoder_layer &layer, attention_plan &p,

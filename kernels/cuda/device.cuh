@@ -198,9 +198,10 @@ __device__ __forceinline__ float block_sum(float x)
     return warp_sum(lane < (int)(blockDim.x >> 5) ? sums[lane] : 0.0f);
 }
 
-/* store(i, sum) of the elements below count of a tile whose parts the block's warps have
- * in sums; where gridDim.y blocks share it, what they leave in partial [blocks][TILE] is
- * added up in their order by the one that ends last. counter: the tile's. */
+/* store(i, sum) of the elements below count of a tile whose parts the block's warps
+ * have in sums; where gridDim.y blocks share it, what they leave in partial
+ * [blocks][TILE] is added up in their order by the one that ends last. counter: the
+ * tile's. */
 template <int WARPS, int TILE, typename F>
 __device__ __forceinline__ void parts_add(const float (*sums)[TILE], float *partial,
                                           unsigned *counter, int count, F store)

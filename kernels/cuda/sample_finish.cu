@@ -146,7 +146,9 @@ __device__ __forceinline__ int equal_last(const sample_row &r, const cut_at &c)
 __device__ __forceinline__ cut_at cut_more(const sample_row &r, const cut_at &c,
                                            histogram *h)
 {
-    auto takes = [&](int id, float x) { return bits_of(x) >= c.bits && stays(r, id, x); };
+    auto takes = [&](int id, float x) {
+        return bits_of(x) >= c.bits && stays(r, id, x);
+    };
     unsigned long long all = c.mass;
     if (c.equal == 0xffffffffu) {
         logits_each<FINISH>(r, 0, r.vocab, [&](int id, float x) {
@@ -168,7 +170,8 @@ __device__ __forceinline__ row_draw finish_many(const sample_arrays &a, int row,
     const found_bin none = {0, 0, 0};
     auto all = [&](int id, float x) { return stays(r, id, x); };
     if (by_count(r)) {
-        c = cut_find(r, goal{(unsigned)r.top_k, INFINITY}, none, r.top_p < 1.0f, h, all);
+        c = cut_find(r, goal{(unsigned)r.top_k, INFINITY}, none, r.top_p < 1.0f, h,
+                     all);
         if (r.top_p < 1.0f)
             c = cut_more(r, c, h);
     } else {

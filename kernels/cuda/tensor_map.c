@@ -7,9 +7,9 @@ static PFN_cuTensorMapEncodeTiled_v12000 encoder(void)
 {
     static void *function;
     enum cudaDriverEntryPointQueryResult found;
-    if (!function && cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled",
-                                                      &function, 12000,
-                                                      cudaEnableDefault, &found))
+    if (!function &&
+        cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, 12000,
+                                         cudaEnableDefault, &found))
         return NULL;
     return (PFN_cuTensorMapEncodeTiled_v12000)function;
 }
@@ -38,14 +38,14 @@ bool cuda__tile_map(struct kernel_context *c, CUtensorMap *ret, const void *base
                     int columns, int length, int sequences, int rows)
 {
     const cuuint64_t row = (cuuint64_t)columns * 2;
-    const struct tensor t = {CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
-                             CU_TENSOR_MAP_SWIZZLE_128B,
-                             base,
-                             3,
-                             {(cuuint64_t)columns, (cuuint64_t)length,
-                              (cuuint64_t)sequences},
-                             {row, row * (cuuint64_t)length},
-                             {64, (cuuint32_t)rows, 1}};
+    const struct tensor t = {
+        CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
+        CU_TENSOR_MAP_SWIZZLE_128B,
+        base,
+        3,
+        {(cuuint64_t)columns, (cuuint64_t)length, (cuuint64_t)sequences},
+        {row, row * (cuuint64_t)length},
+        {64, (cuuint32_t)rows, 1}};
     return map_or_fail(c, ret, &t);
 }
 
@@ -53,13 +53,13 @@ bool cuda__block_map(struct kernel_context *c, CUtensorMap *ret, const void *bas
                      int bytes, int columns, int rows, int box_columns, int box_rows)
 {
     const cuuint64_t words = (cuuint64_t)bytes / 8;
-    const struct tensor t = {CU_TENSOR_MAP_DATA_TYPE_FLOAT64,
-                             CU_TENSOR_MAP_SWIZZLE_NONE,
-                             base,
-                             3,
-                             {words, (cuuint64_t)columns, (cuuint64_t)rows},
-                             {words * 8, words * 8 * (cuuint64_t)columns},
-                             {(cuuint32_t)words, (cuuint32_t)box_columns,
-                              (cuuint32_t)box_rows}};
+    const struct tensor t = {
+        CU_TENSOR_MAP_DATA_TYPE_FLOAT64,
+        CU_TENSOR_MAP_SWIZZLE_NONE,
+        base,
+        3,
+        {words, (cuuint64_t)columns, (cuuint64_t)rows},
+        {words * 8, words * 8 * (cuuint64_t)columns},
+        {(cuuint32_t)words, (cuuint32_t)box_columns, (cuuint32_t)box_rows}};
     return map_or_fail(c, ret, &t);
 }

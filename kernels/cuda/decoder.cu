@@ -282,25 +282,20 @@ __device__ __forceinline__ void tell_plain(const told_place &there, bool gates,
         *there.delta = pack2(low, high);
 }
 
-/* What comes of a product, to words: each lane has row lane / 4 of eight, and writes
- * what two rows have to one of the copies. Of gate and up in one tile of bf16, the four
- * rows behind are up's. */
-template <bool Q4, bool ONE>
-__device__ __forceinline__ void tell(const decoder_arrays &a, int product, bool last,
-                                     int eight, int sequence, float y, float other,
-                                     unsigned epoch)
+/* Eight rows of a product with 4 bits, to words: each lane has row lane / 4, of gate
+ * and up's in other, and writes what two rows have to one of the copies. */
+template <bool ONE>
+__device__ __forceinline__ void tell_eight(const decoder_arrays &a, int product,
+                                           bool last, int eight, int sequence, float y,
+                                           float other, unsigned epoch)
 {
     const decoder_product &p = a.products[product];
-    int lane = threadIdx.x & 31, row = p.columns / 2, copy = lane % 8, words = 4;
-    if (product == DECODER_GATE_UP) {
-        words = Q4 ? 4 : 2;
-        y = swiglu(y, Q4 ? other : __shfl_down_sync(0xffffffffu, y, 16));
-    }
-    int at = sequence * row + eight * words + lane / 8;
+    int lane = threadIdx.x & 31, row = p.columns / 2, copy = lane % 8;
+    int at = sequence * row + eight * 4 + lane / 8;
+    if (product == DECODER_GATE_UP)
+        y = swiglu(y, other);
     float beside = __shfl_xor_sync(0xffffffffu, y, 4);
     unsigned data = lane & 4 ? pack2(beside, y) : pack2(y, beside);
-    if (lane / 8 >= words)
-        return;
     if (copy < (product == DECODER_QKV ? 1 : DECODER_COPIES))
         word_put(a.words.told[product] + copy * (ONE ? 1 : a.s.count) * row + at, data,
                  epoch);
@@ -356,7 +351,7 @@ tell_q4(const decoder_arrays &a, int product, bool last, int cut, const q4_share
     if (share.owns) {
         if (share.blocks > 1 || a.products[product].cuts > 1)
             rest_add(a, product, share, eight, sequence, sum, other, epoch);
-        tell<true, ONE>(a, product, last, eight, sequence, sum, other, epoch);
+        tell_eight<ONE>(a, product, last, eight, sequence, sum, other, epoch);
         return;
     }
     uint64_t *to = rest_at(a, product, cut, !share.first, eight, sequence);

@@ -81,7 +81,7 @@ static int64_t longest_row(const struct decoder_arrays *a)
     for (int i = 0; i < DECODER_PRODUCTS; i++) {
         const struct decoder_product *p = &a->products[i];
         int64_t k = p->k;
-        if (a->q4 && (i == DECODER_O || i == DECODER_DOWN))
+        if (a->q4 && DECODER_PLAIN(i))
             k = p->width / p->cuts * DECODER_GROUP;
         longest = k > longest ? k : longest;
     }
@@ -107,7 +107,7 @@ static int stages_of(struct decoder_arrays *a, const struct kernel_decoder *d,
         return 0;
     a->s.count = sequences;
     a->input = input_bytes(a, d, sequences);
-    a->ones = a->q4 ? (unsigned)(longest_row(a) / DECODER_GROUP) * 32 : 0;
+    a->groups = a->q4 ? (unsigned)(longest_row(a) / DECODER_GROUP) * 32 : 0;
     size_t beside = cuda__decoder_beside(a), stage = cuda__decoder_stage(a->q4);
     int stages = beside < shared ? (int)((shared - beside) / stage) : 0;
     stages = stages < DECODER_MOST_STAGES ? stages : DECODER_MOST_STAGES;

@@ -54,7 +54,7 @@ __host__ __device__ static inline unsigned residual_bytes(const decoder_arrays &
 unsigned cuda__decoder_beside(const struct decoder_arrays *a)
 {
     return FIXED + layers_bytes(*a) + residual_bytes(*a) + ALIGNED(a->input) +
-           DECODER_SUMS + ALIGNED(a->ones);
+           DECODER_SUMS + ALIGNED(a->groups);
 }
 
 unsigned cuda__decoder_stage(bool q4)
@@ -82,7 +82,7 @@ __device__ __forceinline__ decoder_space space_of(const decoder_arrays &a,
     m.input = at += residual_bytes(a);
     m.sums = (float *)(at += ALIGNED(a.input));
     m.groups = (q4_group *)(at += DECODER_SUMS);
-    m.ring.base = shared_address(at + ALIGNED(a.ones));
+    m.ring.base = shared_address(at + ALIGNED(a.groups));
     return m;
 }
 
@@ -256,9 +256,8 @@ __device__ __forceinline__ told_place told_place_of(const decoder_arrays &a,
     if (product == DECODER_GATE_UP)
         words = 2;
     int n = lane / 8, at = place.sequence * row + place.tile * words + n;
-    int copies = product == DECODER_QKV ? 1 : DECODER_COPIES;
     told_place there = {nullptr, nullptr, n % words * 2};
-    if (n < words && copy < copies)
+    if (n < words && copy < DECODER_TOLD(product))
         there.word = a.words.told[product] + copy * (ONE ? 1 : a.s.count) * row + at;
     if (product == DECODER_DOWN && last && copy == 0)
         there.delta = (unsigned *)a.delta + at;
@@ -296,7 +295,7 @@ __device__ __forceinline__ void tell_eight(const decoder_arrays &a, int product,
         y = swiglu(y, other);
     float beside = __shfl_xor_sync(0xffffffffu, y, 4);
     unsigned data = lane & 4 ? pack2(beside, y) : pack2(y, beside);
-    if (copy < (product == DECODER_QKV ? 1 : DECODER_COPIES))
+    if (copy < DECODER_TOLD(product))
         word_put(a.words.told[product] + copy * (ONE ? 1 : a.s.count) * row + at, data,
                  epoch);
     if (product == DECODER_DOWN && last && copy == 0)
@@ -410,7 +409,7 @@ __device__ __forceinline__ void layer_run(const decoder_arrays &a,
     for (int p = 0; p < DECODER_PRODUCTS; p++) {
         if (p == DECODER_O)
             attention_run<SIZE>(a, m.layers[l], m.fixed->plan, m.input, epoch);
-        bool cut = Q4 && (p == DECODER_O || p == DECODER_DOWN);
+        bool cut = Q4 && DECODER_PLAIN(p);
         const stream_cut &part = m.fixed->cuts[p];
         int first = cut ? part.first : 0;
         int k = cut ? part.width * DECODER_GROUP : a.products[p].k;

@@ -18,7 +18,7 @@ extern "C" {
 #define DECODER_HIDDEN 6144    /* at most */
 
 #define DECODER_CONSUMERS 256  /* threads that compute; a warp more brings weights */
-#define DECODER_TEAMS 2        /* of warps, that take stages by turns */
+#define DECODER_TEAMS 2        /* of warps, that take stages of 4 bits by turns */
 #define DECODER_MOST_STAGES 16 /* of the ring */
 #define DECODER_FLYING 4u      /* of them on their way at once, at most */
 #define DECODER_SUMS 16384     /* bytes: what warps leave of products, twice */
@@ -33,6 +33,10 @@ extern "C" {
 
 /* The products of a layer, in their order. */
 enum { DECODER_QKV, DECODER_O, DECODER_GATE_UP, DECODER_DOWN, DECODER_PRODUCTS };
+/* Whether what goes in is taken as it is: what is normed a block needs all of. */
+#define DECODER_PLAIN(product) ((product) == DECODER_O || (product) == DECODER_DOWN)
+/* Copies of what comes out; of q, k and v a block of attention reads a part alone. */
+#define DECODER_TOLD(product) ((product) == DECODER_QKV ? 1 : DECODER_COPIES)
 
 /* weights: rows of bf16, or as q4.cuh has them. */
 struct decoder_layer {
@@ -78,8 +82,8 @@ struct decoder_arrays {
     struct kernel_sequences s;
     void *x, *delta;
     bool q4;
-    int stages;           /* of the ring */
-    unsigned input, ones; /* bytes of a product's input and of its groups */
+    int stages;             /* of the ring */
+    unsigned input, groups; /* bytes of a product's input and of its groups */
 };
 
 /* Bytes of the attention's scratch in shared memory. */

@@ -10,7 +10,7 @@ cuda_device = attention_backward attention_forward elementwise loss norm paged_d
 	rope rows sample sample_finish skinny update
 cuda_headers = kernels/q4_check.h kernels/cuda/cuda.h kernels/cuda/cublaslt.h kernels/cuda/nccl.h \
 	kernels/cuda/device.cuh kernels/cuda/flash.cuh kernels/cuda/mma.cuh \
-	kernels/cuda/decoder.h kernels/cuda/decoder_attention.cuh \
+	kernels/cuda/decoder.h kernels/cuda/decoder_attention.cuh kernels/cuda/decoder_cache.cuh \
 	kernels/cuda/decoder_items.cuh kernels/cuda/decoder_product.cuh \
 	kernels/cuda/decoder_q4.cuh \
 	kernels/cuda/decoder_stream.cuh kernels/cuda/decoder_words.cuh \

@@ -30,8 +30,7 @@ static inline bool decoder_q4(const struct kernel_decoder *d)
  * are where there are too few tiles. */
 static inline void decoder_share(struct decoder_product *p, int product, int blocks)
 {
-    bool plain = product == DECODER_O || product == DECODER_DOWN;
-    int cuts = plain ? DECODER_CUTS : 1;
+    int cuts = DECODER_PLAIN(product) ? DECODER_CUTS : 1;
     int most = DECODER_SUMS / (DECODER_SEQUENCES_Q4 * 2 * 64 * 4);
     p->width = p->k / DECODER_GROUP;
     while (cuts < DECODER_CUTS && p->tiles * cuts < blocks)
@@ -91,8 +90,8 @@ static inline struct decoder_layout decoder_layout(const struct kernel_decoder *
     size_t at = 0;
     decoder_products(products, d, blocks);
     for (int i = 0; i < DECODER_PRODUCTS; i++)
-        l.told[i] = decoder_place(&at, (i == DECODER_QKV ? 1 : DECODER_COPIES) * s *
-                                           (size_t)products[i].columns / 2);
+        l.told[i] =
+            decoder_place(&at, DECODER_TOLD(i) * s * (size_t)products[i].columns / 2);
     l.out = decoder_place(&at, DECODER_COPIES * s * (size_t)d->heads * size / 2);
     l.parts = decoder_place(&at, items * (size_t)(d->heads / d->kv_heads) * (size + 2));
     for (int i = 0; i < DECODER_PRODUCTS; i++) {

@@ -15,7 +15,6 @@
 
 #define COUNT(x) ((int)(sizeof(x) / sizeof(*(x))))
 
-/* A table by number: a variant, or the reference; NULL where it does not run. */
 /* --- known answers: w = (q - zero) * scale --- */
 
 enum { N = 64, K = 64, GROUP = 32, AT = 37, WORD = 2 };

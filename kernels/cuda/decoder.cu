@@ -401,14 +401,11 @@ __device__ __forceinline__ void layer_run(const decoder_arrays &a,
                                           int l, unsigned epoch, bool keeps)
 {
     bool last = l == a.layer_count - 1;
-    /* The warp that brings weights of 4 bits has no time for it. */
-    if (Q4)
-        attention_near<SIZE>(a, m.layers[l], m.fixed->plan, (int)(threadIdx.x >> 5),
-                             ATTENTION_WARPS);
 #pragma unroll 1
     for (int p = 0; p < DECODER_PRODUCTS; p++) {
         if (p == DECODER_O)
-            attention_run<SIZE>(a, m.layers[l], m.fixed->plan, m.input, epoch);
+            attention_run<SIZE, Q4>(a, m.layers[l], m.fixed->plan, m.ring, at, m.input,
+                                    epoch);
         bool cut = Q4 && DECODER_PLAIN(p);
         const stream_cut &part = m.fixed->cuts[p];
         int first = cut ? part.first : 0;
@@ -494,21 +491,24 @@ __global__ void __launch_bounds__(THREADS, 1)
             attention_plan_make(plan, a);
         __syncwarp();
         if (attention_turn_of(a) < plan.first[a.s.count])
-            attention_keep(plan, a, plan.mine, threadIdx.x % 32, 32);
+            attention_keep(plan, a);
     }
     __syncthreads();
-    /* What a layer reads beside its weights comes near with them. */
-    auto begin = [&](const decoder_layer &layer) {
-        stream_norms(a, layer);
-        if (!Q4)
-            attention_near<SIZE>(a, layer, m.fixed->plan, 0, 1);
+    /* What a layer reads beside its weights comes with them. */
+    int norms = 0, caches = 0; /* of so many layers are there */
+    auto before = [&](int number, stream_place &at, stream_place &past) {
+        for (; norms < a.layer_count && number >= norms * DECODER_PRODUCTS; norms++)
+            stream_norms(a, m.layers[norms]);
+        for (; caches < a.layer_count && number > caches * DECODER_PRODUCTS; caches++)
+            attention_stream<SIZE, Q4>(a, m.layers[caches], m.fixed->plan, m.ring, at,
+                                       past);
     };
     if (threadIdx.x < DECODER_CONSUMERS)
         consume<SIZE, Q4, ONE>(a, m, base);
     else if constexpr (Q4)
-        stream_run_q4({&a, m.layers, m.fixed->tiles, m.fixed->cuts}, m.ring, begin);
+        stream_run_q4({&a, m.layers, m.fixed->tiles, m.fixed->cuts}, m.ring, before);
     else
-        stream_run(a, m.layers, m.ring, begin);
+        stream_run(a, m.layers, m.ring, before);
 }
 
 template <int SIZE, bool Q4, bool ONE>

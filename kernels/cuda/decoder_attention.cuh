@@ -2,8 +2,8 @@
  *
  * Attention of the decoder: an item is one key head of a chunk of one sequence's
  * context. Its block norms and turns the item's heads, writes the new key and value to
- * the cache, and its warps take blocks of the cache by turns, from memory straight to
- * registers. Chunks of a sequence are added up by the blocks that had them, each a part
+ * the cache, and its warps take blocks of the cache by turns, as the ring brings them.
+ * Chunks of a sequence are added up by the blocks that had them, each a part
  * of the columns, in the order of the chunks.
  */
 #ifndef KERNELS_CUDA_DECODER_ATTENTION_CUH
@@ -123,12 +123,12 @@ __device__ __forceinline__ void attention_own(unsigned char *scratch, int heads,
 
 /* --- what comes out --- */
 
-/* Two elements of a head, of all entries: the largest score into most, the sum of
- * probabilities into total. */
+/* Two elements of a head, of all entries, last: and the step's own token: the largest
+ * score into most, the sum of probabilities into total. */
 template <int SIZE>
 __device__ __forceinline__ float2 attention_merge(const unsigned char *scratch,
-                                                  int entries, int heads, int head,
-                                                  int j, float *most, float *total)
+                                                  bool last, int heads, int head, int j,
+                                                  float *most, float *total)
 {
     using space = attention_space<SIZE>;
     const float2 *ends = (const float2 *)(scratch + space::ENDS) + head;
@@ -139,13 +139,13 @@ __device__ __forceinline__ float2 attention_merge(const unsigned char *scratch,
     for (int w = 0; w < ATTENTION_ENTRIES; w++) {
         end[w] = make_float2(-INFINITY, 0.0f);
         v[w] = make_float2(0.0f, 0.0f);
-        if (w < entries) {
+        if (w < ATTENTION_WARPS || last) {
             end[w] = ends[w * DECODER_HEADS];
             v[w] = *(const float2 *)(o + w * heads * SIZE);
         }
         *most = fmaxf(*most, end[w].x);
     }
-    float shift = entries > 0 ? *most : 0.0f;
+    float shift = *most > -INFINITY ? *most : 0.0f;
 #pragma unroll
     for (int w = 0; w < ATTENTION_ENTRIES; w++) {
         float factor = exp2_fast(end[w].x - shift);
@@ -181,7 +181,7 @@ __device__ __forceinline__ uint64_t *attention_part(const decoder_arrays &a, int
 template <int SIZE>
 __device__ __forceinline__ void
 attention_tell(const decoder_arrays &a, const attention_item &i, int item,
-               const unsigned char *scratch, int entries, unsigned epoch)
+               const unsigned char *scratch, bool last, unsigned epoch)
 {
     int heads = a.group;
 #pragma unroll 1
@@ -189,7 +189,7 @@ attention_tell(const decoder_arrays &a, const attention_item &i, int item,
         int head = at / (SIZE / 2), j = at % (SIZE / 2) * 2;
         float most, total;
         float2 all =
-            attention_merge<SIZE>(scratch, entries, heads, head, j, &most, &total);
+            attention_merge<SIZE>(scratch, last, heads, head, j, &most, &total);
         if (i.parts == 1) {
             attention_put<SIZE>(a, i, at, all, total, epoch);
             continue;
@@ -272,128 +272,128 @@ __device__ __forceinline__ void attention_join(const decoder_arrays &a,
 
 /* --- an item, and all of a block's --- */
 
-/* A warp's blocks of the cache. */
-template <int SIZE> struct attention_walk {
-    const bf16 *keys, *values;    /* of the key head in block 0 */
-    const int32_t *blocks, *kept; /* numbers; those that are kept */
-    int64_t stride;
-    int begin, end; /* of the chunk's blocks with tokens before the step's own */
-    attention_keys<SIZE> k;
-    attention_values<SIZE> v;
-
-    __device__ __forceinline__ int64_t place(int at)
-    {
-        return (at - begin < ATTENTION_BLOCKS ? kept[at - begin] : blocks[at]) * stride;
-    }
-    __device__ __forceinline__ void load_keys(int at)
-    {
-        if (at < end)
-            attention_load<SIZE>(k, keys + place(at));
-    }
-    __device__ __forceinline__ void load_values(int at)
-    {
-        if (at < end)
-            attention_load<SIZE>(v, values + place(at));
-    }
-};
-
-template <int SIZE>
-__device__ __forceinline__ void
-attention_walk_make(attention_walk<SIZE> &w, const decoder_arrays &a,
-                    const decoder_layer &layer, const attention_plan &p,
-                    const attention_item &i)
+/* The blocks of the cache that an item looks at: those with tokens before the step's
+ * own. */
+__device__ __forceinline__ int attention_end(const attention_plan &p,
+                                             const attention_item &i)
 {
-    int64_t head = (int64_t)i.kv * KERNEL_BLOCK * SIZE;
-    int own = p.context[i.sequence] - 1;
-    w.keys = (const bf16 *)layer.keys + head;
-    w.values = (const bf16 *)layer.values + head;
-    w.blocks = a.s.blocks + (int64_t)i.sequence * a.s.stride;
-    w.kept = p.blocks;
-    w.stride = (int64_t)a.kv_heads * KERNEL_BLOCK * SIZE;
-    w.begin = i.begin;
-    w.end = min(i.end, (own + KERNEL_BLOCK - 1) / KERNEL_BLOCK);
+    return min(i.end, (p.context[i.sequence] - 1 + KERNEL_BLOCK - 1) / KERNEL_BLOCK);
 }
 
-/* What a warp's blocks come to, the first of which is there. own: the step's own token.
- */
-template <int SIZE>
-__device__ __forceinline__ void attention_blocks(attention_walk<SIZE> &w, int at,
-                                                 int own, int heads, float factor,
-                                                 unsigned char *scratch)
+/* Brings what a layer's items look at, in the order of attention_run; a warp. */
+template <int SIZE, bool Q4>
+__device__ __forceinline__ void
+attention_stream(const decoder_arrays &a, const decoder_layer &layer,
+                 const attention_plan &p, const stream_ring &r, stream_place &at,
+                 stream_place &past)
 {
+    int64_t stride = (int64_t)a.kv_heads * KERNEL_BLOCK * SIZE;
+    int items = p.first[a.s.count], first = attention_turn_of(a);
+#pragma unroll 1
+    for (int item = first; item < items; item += (int)gridDim.x) {
+        attention_item i = item == first ? p.mine : attention_find(p, a, item);
+        const int32_t *blocks = a.s.blocks + (int64_t)i.sequence * a.s.stride;
+        int64_t head = (int64_t)i.kv * KERNEL_BLOCK * SIZE;
+        int end = attention_end(p, i);
+        auto place = [&](int n) {
+            bool kept = item == first && n - i.begin < ATTENTION_BLOCKS;
+            return head + (kept ? p.blocks[n - i.begin] : blocks[n]) * stride;
+        };
+#pragma unroll 1
+        for (int n = i.begin; n < end; n += cache_stage<SIZE>::BLOCKS) {
+            int count = min(cache_stage<SIZE>::BLOCKS, end - n);
+            const int64_t places[2] = {place(n), count > 1 ? place(n + 1) : 0};
+            arrival_wait(stream_free(r, at.slot), at.parity ^ 1);
+            stream_hold(r, at, past);
+            cache_fetch<SIZE>(r.base + (unsigned)at.slot * stream_stage(Q4),
+                              stream_full(r, at.slot), layer.keys, layer.values, places,
+                              count);
+            stream_next(r, at);
+        }
+    }
+}
+
+/* Block `block` of a stage to a warp's sums. left: tokens of it that count. */
+template <int SIZE>
+__device__ __forceinline__ void attention_block(attention_sums<SIZE> &all,
+                                                unsigned stage, int block, int left,
+                                                int heads, float factor,
+                                                unsigned char *scratch)
+{
+    float scores[2][2];
+    unsigned weights[2];
+    attention_keys<SIZE> k;
+    attention_values<SIZE> v;
+    attention_load<SIZE>(k, stage, block);
+    attention_scores<SIZE>(scores, k, shared_address(scratch),
+                           (int)(threadIdx.x & 31) / 4 < heads);
+    attention_load<SIZE>(v, stage, block);
+    attention_soften<SIZE>(weights, all, scores, left, factor);
+    if (left < KERNEL_BLOCK)
+        attention_clear<SIZE>(v, left);
+    attention_add<SIZE, 0>(all, v, weights);
+}
+
+/* What a warp's blocks of an item come to: two warps of those that have a stage take a
+ * block each. own: the step's own token. */
+template <int SIZE, bool Q4>
+__device__ __forceinline__ void
+attention_blocks(const stream_ring &r, stream_place &at, const attention_plan &p,
+                 const attention_item &i, int heads, float factor,
+                 unsigned char *scratch)
+{
+    constexpr int TEAM = Q4 ? STREAM_TEAM : PRODUCT_WARPS, TEAMS = PRODUCT_WARPS / TEAM;
+    constexpr int BLOCKS = cache_stage<SIZE>::BLOCKS, TURNS = TEAM / BLOCKS;
+    int warp = threadIdx.x >> 5, in = warp % TEAM, turn = in / BLOCKS;
+    int place = ((int)at.number + warp / TEAM) % TEAMS; /* 0: with the first stage */
+    int own = p.context[i.sequence] - 1, end = attention_end(p, i);
     attention_sums<SIZE> all = {};
     all.most = -INFINITY;
 #pragma unroll 1
-    for (; at < w.end; at += ATTENTION_WARPS) {
-        float scores[2][2];
-        unsigned weights[2];
-        int left = own - at * KERNEL_BLOCK;
-        attention_scores<SIZE>(scores, w.k, shared_address(scratch),
-                               (int)(threadIdx.x & 31) / 4 < heads);
-        w.load_keys(at + ATTENTION_WARPS);
-        attention_soften<SIZE>(weights, all, scores, left, factor);
-        if (left < KERNEL_BLOCK)
-            attention_clear<SIZE>(w.v, left);
-        attention_add<SIZE, 0>(all, w.v, weights);
-        w.load_values(at + ATTENTION_WARPS);
+    for (int n = i.begin; n < end; n += BLOCKS) {
+        if ((int)at.number % TEAMS == warp / TEAM) {
+            int mine = n + in % BLOCKS;
+            arrival_wait(stream_full(r, at.slot), at.parity);
+            if (turn == 0 && mine < end)
+                attention_block<SIZE>(
+                    all, r.base + (unsigned)at.slot * stream_stage(Q4), in % BLOCKS,
+                    own - mine * KERNEL_BLOCK, heads, factor, scratch);
+            turn = turn == 0 ? TURNS - 1 : turn - 1;
+            __syncwarp();
+            if ((threadIdx.x & 31) == 0)
+                arrival_arrive(stream_free(r, at.slot));
+        }
+        stream_next(r, at);
     }
-    attention_leave<SIZE>(all, scratch, heads, factor);
+    attention_leave<SIZE>(all, scratch, place * TEAM + in, heads, factor);
 }
 
-/* The first block is asked for before the heads are there. */
-template <int SIZE>
+template <int SIZE, bool Q4>
 __device__ __forceinline__ void
 attention_chunk(const decoder_arrays &a, const decoder_layer &layer,
                 const attention_plan &p, const attention_item &i, int item,
-                unsigned char *scratch, unsigned epoch)
+                const stream_ring &r, stream_place &at, unsigned char *scratch,
+                unsigned epoch)
 {
-    int heads = a.group, warp = threadIdx.x >> 5, at = i.begin + warp;
+    int heads = a.group, head = ATTENTION_WARPS - 1 - (int)(threadIdx.x >> 5);
     float factor = a.scale * LOG2E;
     bool last = i.part == i.parts - 1 && p.context[i.sequence] > 0;
-    attention_walk<SIZE> w;
-    attention_walk_make<SIZE>(w, a, layer, p, i);
-    int entries = max(0, min(ATTENTION_WARPS, w.end - i.begin));
-    w.load_keys(at);
-    w.load_values(at);
     /* Of padding, too: who waits for nothing could be a layer ahead of those who read.
      */
     attention_heads<SIZE>(a, layer, p, i, scratch, epoch);
     consumers_sync();
-    if (last && ATTENTION_WARPS - 1 - warp < heads)
-        attention_own<SIZE>(scratch, heads, ATTENTION_WARPS - 1 - warp, entries,
-                            factor);
-    if (at < w.end)
-        attention_blocks<SIZE>(w, at, p.context[i.sequence] - 1, heads, factor,
-                               scratch);
+    if (last && head < heads)
+        attention_own<SIZE>(scratch, heads, head, ATTENTION_WARPS, factor);
+    attention_blocks<SIZE, Q4>(r, at, p, i, heads, factor, scratch);
     consumers_sync();
-    attention_tell<SIZE>(a, i, item, scratch, entries + last, epoch);
-}
-
-/* Asks for what the block's first item will look at, into the second level's cache; by
- * warp `warp` of so many. */
-template <int SIZE>
-__device__ __forceinline__ void
-attention_near(const decoder_arrays &a, const decoder_layer &layer,
-               const attention_plan &p, int warp, int warps)
-{
-    if (attention_turn_of(a) >= p.first[a.s.count])
-        return;
-    const attention_item &i = p.mine;
-    int count = min(i.end - i.begin, 4 * ATTENTION_WARPS);
-#pragma unroll 1
-    for (int n = warp; n < count; n += warps) {
-        int64_t line =
-            ((int64_t)p.blocks[n] * a.kv_heads + i.kv) * KERNEL_BLOCK * SIZE +
-            (threadIdx.x & 31) * (SIZE / 2);
-        bring_near((const bf16 *)layer.keys + line);
-        bring_near((const bf16 *)layer.values + line);
-    }
+    attention_tell<SIZE>(a, i, item, scratch, last, epoch);
 }
 
 /* The block's items. */
-template <int SIZE>
+template <int SIZE, bool Q4>
 __device__ __forceinline__ void
-attention_run(const decoder_arrays &a, const decoder_layer &layer, attention_plan &p,
+attention_run(const decoder_arrays &a, const decoder_layer &layer,
+              const attention_plan &p, const stream_ring &r, stream_place &at,
               unsigned char *scratch, unsigned epoch)
 {
     int items = p.first[a.s.count], first = attention_turn_of(a);
@@ -402,13 +402,10 @@ attention_run(const decoder_arrays &a, const decoder_layer &layer, attention_pla
     attention_item i = p.mine;
 #pragma unroll 1
     for (int item = first; item < items; item += (int)gridDim.x) {
-        consumers_sync();                     /* the scratch is free */
-        if (first + (int)gridDim.x < items) { /* there are several: numbers change */
+        consumers_sync(); /* the scratch is free */
+        if (item != first)
             i = attention_find(p, a, item);
-            attention_keep(p, a, i, (int)threadIdx.x, DECODER_CONSUMERS);
-            consumers_sync();
-        }
-        attention_chunk<SIZE>(a, layer, p, i, item, scratch, epoch);
+        attention_chunk<SIZE, Q4>(a, layer, p, i, item, r, at, scratch, epoch);
     }
     consumers_sync();
 #pragma unroll 1

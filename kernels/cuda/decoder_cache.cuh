@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The decoder's attention within a warp: blocks of the cache in registers, scores and
- * sums. And what a block's shared memory holds of an item.
+ * The decoder's attention within a warp: blocks of the cache, which come through the
+ * ring of weights, scores and sums. And what a block's shared memory holds of an item.
  *
  * Scores: queries (of up to 8 heads) are the first operand of mma.sync, keys the
  * second, a lane having 8 elements in a row of both. Values are the first operand of
- * the second product, dims its rows, and the scores as they are the second one.
+ * the second product, dims its rows, and the scores as they are the second one. Which
+ * token counts as which column is free as long as keys and values agree.
  */
 #ifndef KERNELS_CUDA_DECODER_CACHE_CUH
 #define KERNELS_CUDA_DECODER_CACHE_CUH
@@ -22,42 +23,107 @@ template <int SIZE> struct attention_space {
     static constexpr int ENDS = VALUE + SIZE * 2; /* float2 [entries][heads] */
     static constexpr int SUMS = ENDS + ATTENTION_ENTRIES * DECODER_HEADS * 8;
 };
+
+/* --- blocks of the cache in a stage of the ring --- */
+
+/* Two of them, first both one's keys, then values. Four tokens that follow each other
+ * are one piece; pieces lie so that what eight lanes read is in all banks. */
+template <int SIZE> struct cache_stage {
+    static constexpr int BLOCKS = 2, PIECE = 4 * SIZE * 2;
+    static constexpr int KEYS = 4 * PIECE + 128, VALUES = 4 * PIECE + 96;
+    static_assert(BLOCKS * (KEYS + VALUES) <= stream_stage(false) &&
+                      stream_stage(false) <= stream_stage(true),
+                  "they fit into a stage");
+    __device__ static __forceinline__ unsigned keys(int piece)
+    {
+        return (unsigned)(piece * PIECE + (piece + 1) / 2 * 64);
+    }
+    __device__ static __forceinline__ unsigned values(int piece)
+    {
+        return (unsigned)(piece * (PIECE + 32));
+    }
+};
+
+/* The token that counts as column n of tile i of scores, and as k of the product with
+ * values that these are: piece and number in it. Two columns that follow each other are
+ * of different pieces for keys' banks, every second column for values'. */
+struct cache_token {
+    int piece, in;
+};
+__device__ __forceinline__ cache_token cache_token_of(int n, int i)
+{
+    return {n / 2 ^ n % 2, n % 2 * 2 + i};
+}
+/* This lane's column e of two. */
+__device__ __forceinline__ int cache_token_mine(int e, int i)
+{
+    cache_token t = cache_token_of((int)(threadIdx.x & 3) * 2 + e, i);
+    return t.piece * 4 + t.in;
+}
+
+/* Brings `count` blocks of the cache, of a key head, to a stage; a warp. */
+template <int SIZE>
+__device__ __forceinline__ void cache_fetch(unsigned stage, unsigned full,
+                                            const void *keys, const void *values,
+                                            const int64_t places[2], int count)
+{
+    using space = cache_stage<SIZE>;
+    int lane = threadIdx.x & 31, block = lane / 8, piece = lane % 4;
+    bool key = lane % 8 < 4;
+    if (lane == 0)
+        arrival_expect(full, (unsigned)(count * 8 * space::PIECE));
+    __syncwarp();
+    if (block >= count)
+        return;
+    const void *from = (const bf16 *)(key ? keys : values) +
+                       (block ? places[1] : places[0]) + piece * (space::PIECE / 2);
+    unsigned to = key ? (unsigned)(block * space::KEYS) + space::keys(piece)
+                      : (unsigned)(2 * space::KEYS + block * space::VALUES) +
+                            space::values(piece);
+    fetch_bytes(stage + to, from, space::PIECE, full);
+}
+
 /* --- a block of the cache in a warp's registers --- */
 
 template <int SIZE> struct attention_keys {
-    uint4 of[2][SIZE / 32]; /* tokens g and g + 8: elements 32 j + 8 t on */
+    uint4 of[2][SIZE / 32]; /* tokens of column g: elements 32 j + 8 t on */
 };
 template <int SIZE> struct attention_values {
-    uint4 of[4][SIZE / 64]; /* tokens of attention_token: elements 64 j + 8 g on */
+    uint4 of[4][SIZE / 64]; /* [e + 2 i], this lane's tokens: elements 64 j + 8 g on */
 };
-__device__ __forceinline__ int attention_token(int i)
-{
-    return (int)(threadIdx.x & 3) * 2 + (i & 1) + (i >> 1) * 8;
-}
 
-/* All tokens of a block, also those that are not there yet. */
+/* All tokens of block `block` of a stage, also those that are not there yet. */
 template <int SIZE>
-__device__ __forceinline__ void attention_load(attention_keys<SIZE> &k,
-                                               const bf16 *from)
+__device__ __forceinline__ void attention_load(attention_keys<SIZE> &k, unsigned stage,
+                                               int block)
 {
-    from += (threadIdx.x & 31) / 4 * SIZE + (threadIdx.x & 3) * 8;
+    using space = cache_stage<SIZE>;
+    int lane = threadIdx.x & 31;
+    cache_token token = cache_token_of(lane / 4, 0);
+    unsigned from = stage + (unsigned)(block * space::KEYS) + space::keys(token.piece) +
+                    (unsigned)(token.in * SIZE * 2 + lane % 4 * 16);
 #pragma unroll
     for (int i = 0; i < 2; i++)
 #pragma unroll
         for (int j = 0; j < SIZE / 32; j++)
-            k.of[i][j] = *(const uint4 *)(from + i * 8 * SIZE + j * 32);
+            k.of[i][j] = shared_load16(from + (unsigned)(i * SIZE * 2 + j * 64));
 }
 template <int SIZE>
 __device__ __forceinline__ void attention_load(attention_values<SIZE> &v,
-                                               const bf16 *from)
+                                               unsigned stage, int block)
 {
-    from += attention_token(0) * SIZE + (threadIdx.x & 31) / 4 * 8;
+    using space = cache_stage<SIZE>;
+    int lane = threadIdx.x & 31;
+    stage += (unsigned)(2 * space::KEYS + block * space::VALUES + lane / 4 * 16);
 #pragma unroll
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 4; i++) {
+        cache_token token = cache_token_of(lane % 4 * 2 + i % 2, i / 2);
 #pragma unroll
         for (int j = 0; j < SIZE / 64; j++)
             v.of[i][j] =
-                *(const uint4 *)(from + ((i & 1) + (i >> 1) * 8) * SIZE + j * 64);
+                shared_load16(stage + space::values(token.piece) +
+                              (unsigned)(token.in * SIZE * 2 + j * 128));
+    }
 }
 
 /* Zeros are those from the block's token `left` on: what is there may be no number. */
@@ -68,7 +134,7 @@ __device__ __forceinline__ void attention_clear(attention_values<SIZE> &v, int l
     for (int i = 0; i < 4; i++)
 #pragma unroll
         for (int j = 0; j < SIZE / 64; j++)
-            if (attention_token(i) >= left)
+            if (cache_token_mine(i % 2, i / 2) >= left)
                 v.of[i][j] = make_uint4(0, 0, 0, 0);
 }
 
@@ -79,7 +145,7 @@ template <int SIZE> struct attention_sums {
     float most, sum;       /* of head g: largest score, sum */
 };
 
-/* Scores of head g with tokens 8 i + 2t and 2t + 1. */
+/* Scores of head g with this lane's tokens: [i][e]. */
 template <int SIZE>
 __device__ __forceinline__ void attention_scores(float (*scores)[2],
                                                  const attention_keys<SIZE> &k,
@@ -120,7 +186,7 @@ attention_soften(unsigned p[2], attention_sums<SIZE> &all, float (*scores)[2], i
     for (int i = 0; i < 2; i++)
 #pragma unroll
         for (int e = 0; e < 2; e++) {
-            if (i * 8 + 2 * t + e >= left)
+            if (cache_token_mine(e, i) >= left)
                 scores[i][e] = -INFINITY;
             now = fmaxf(now, scores[i][e]);
         }
@@ -169,19 +235,20 @@ __device__ __forceinline__ void attention_add(attention_sums<SIZE> &all,
         attention_add<SIZE, I + 1>(all, v, p);
 }
 
-/* What the warp has to shared memory: [warp][heads][SIZE] sums, and their ends. */
+/* What the warp has to shared memory, as entry `entry`: [entry][heads][SIZE] sums, and
+ * their ends. */
 template <int SIZE>
 __device__ __forceinline__ void attention_leave(const attention_sums<SIZE> &all,
-                                                unsigned char *scratch, int heads,
-                                                float factor)
+                                                unsigned char *scratch, int entry,
+                                                int heads, float factor)
 {
     using space = attention_space<SIZE>;
-    int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane / 4, t = lane % 4;
+    int lane = threadIdx.x & 31, g = lane / 4, t = lane % 4;
     float total = quad_sum(all.sum);
     if (t == 0 && g < heads)
-        ((float2 *)(scratch + space::ENDS))[warp * DECODER_HEADS + g] =
+        ((float2 *)(scratch + space::ENDS))[entry * DECODER_HEADS + g] =
             make_float2(all.most * factor, total);
-    float *o = (float *)(scratch + space::SUMS) + warp * heads * SIZE;
+    float *o = (float *)(scratch + space::SUMS) + entry * heads * SIZE;
 #pragma unroll
     for (int h = 0; h < 2; h++) {
         if (2 * t + h >= heads)

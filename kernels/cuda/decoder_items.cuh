@@ -19,7 +19,7 @@ struct attention_item {
 };
 struct attention_plan {
     attention_item mine;              /* the block's first one, if it has one */
-    int32_t blocks[ATTENTION_BLOCKS]; /* its first blocks of the cache */
+    int32_t blocks[ATTENTION_BLOCKS]; /* numbers of its first blocks of the cache */
     int context[DECODER_SEQUENCES], position[DECODER_SEQUENCES],
         slot[DECODER_SEQUENCES];
     int first[DECODER_SEQUENCES + 1]; /* items before a sequence's */
@@ -43,15 +43,14 @@ __device__ __forceinline__ attention_item attention_find(const attention_plan &p
     return i;
 }
 
-/* Thread `thread` of so many keeps the item's first numbers. */
+/* Keeps the first numbers of the block's first item; a warp. */
 __device__ __forceinline__ void attention_keep(attention_plan &p,
-                                               const decoder_arrays &a,
-                                               const attention_item &i, int thread,
-                                               int threads)
+                                               const decoder_arrays &a)
 {
+    const attention_item &i = p.mine;
     const int32_t *blocks = a.s.blocks + (int64_t)i.sequence * a.s.stride + i.begin;
     int count = min(i.end - i.begin, ATTENTION_BLOCKS);
-    for (int n = thread; n < count; n += threads)
+    for (int n = (int)(threadIdx.x & 31); n < count; n += 32)
         p.blocks[n] = blocks[n];
 }
 
@@ -74,7 +73,7 @@ __device__ __forceinline__ void attention_plan_make(attention_plan &p,
         total += p.context[s];
     }
     int chunks = max(1, (int)gridDim.x / a.kv_heads - (a.s.count - 1));
-    int length = max(a.group > 2 ? 4 * DECODER_CHUNK : DECODER_CHUNK,
+    int length = max(a.group > 2 ? 2 * DECODER_CHUNK : DECODER_CHUNK,
                      (total + chunks - 1) / chunks);
     p.first[0] = 0;
     for (int s = 0; s < a.s.count; s++)

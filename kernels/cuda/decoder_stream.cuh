@@ -226,21 +226,21 @@ __device__ __forceinline__ void stream_norms(const decoder_arrays &a,
     }
 }
 
-/* Of gate and up, a stage of each by turns. begin(layer) is called before the first
- * weights of a layer. */
+/* Of gate and up, a stage of each by turns. before(number, at, past) is called before
+ * the first weights of a product that the block has some of, and at the end. */
 template <typename F>
 __device__ __forceinline__ void stream_run_q4(const stream_source &s,
-                                              const stream_ring &r, F begin)
+                                              const stream_ring &r, F before)
 {
     stream_place at = {0, 0, 0}, past = at;
     stream_q4 here = {};
     stream_q4_find(s, here);
-    int layer = -1;
+    int number = -1;
 #pragma unroll 1
     while (here.number < s.a->layer_count * DECODER_PRODUCTS) {
-        if (here.number / DECODER_PRODUCTS != layer) {
-            layer = here.number / DECODER_PRODUCTS;
-            begin(s.layers[layer]);
+        if (here.number != number) {
+            number = here.number;
+            before(number, at, past);
         }
         int count = stream_q4_count(here), bytes = count * STREAM_Q4_GROUP;
         int scales = count * (int)STREAM_Q4_SCALES;
@@ -263,19 +263,19 @@ __device__ __forceinline__ void stream_run_q4(const stream_source &s,
         __syncwarp();
         stream_q4_next(s, here, count);
     }
+    before(here.number, at, past);
 }
 
 template <typename F>
 __device__ __forceinline__ void stream_run(const decoder_arrays &a,
                                            const decoder_layer *layers,
-                                           const stream_ring &r, F begin)
+                                           const stream_ring &r, F before)
 {
     stream_place at = {0, 0, 0}, past = at;
 #pragma unroll 1
     for (int i = 0; i < a.layer_count * DECODER_PRODUCTS; i++) {
         int p = i % DECODER_PRODUCTS;
-        if (p == 0)
-            begin(layers[i / DECODER_PRODUCTS]);
+        before(i, at, past);
         const void *weights = layers[i / DECODER_PRODUCTS].weights[p];
         stream_tiles tiles = stream_tiles_of(a.products[p]);
 #pragma unroll 1

@@ -111,7 +111,9 @@ static int stages_of(struct decoder_arrays *a, const struct kernel_decoder *d,
     size_t beside = cuda__decoder_beside(a), stage = cuda__decoder_stage(a->q4);
     int stages = beside < shared ? (int)((shared - beside) / stage) : 0;
     stages = stages < DECODER_MOST_STAGES ? stages : DECODER_MOST_STAGES;
-    return a->q4 ? stages / DECODER_TEAMS * DECODER_TEAMS : stages;
+    if (a->q4)
+        return stages / DECODER_TEAMS * DECODER_TEAMS;
+    return stages < 2 ? 0 : stages; /* two are waited for at once */
 }
 
 /* --- memory --- */

@@ -490,7 +490,7 @@ __global__ void __launch_bounds__(THREADS, 1)
         if (threadIdx.x % 32 == 0)
             attention_plan_make(plan, a);
         __syncwarp();
-        if (attention_turn_of(a) < plan.first[a.s.count])
+        if (plan.turn < plan.first[a.s.count])
             attention_keep(plan, a);
     }
     __syncthreads();

@@ -23,8 +23,8 @@ extern "C" {
 #define DECODER_FLYING 4u      /* of them on their way at once, at most */
 #define DECODER_SUMS 16384     /* bytes: what warps leave of products, twice */
 #define DECODER_COPIES 2       /* of what all blocks read */
-/* Tokens of a chunk of attention: fewer are not worth adding it up; four times as many
- * where more than two heads share a key head. */
+/* Tokens of a chunk of attention: fewer are not worth adding it up; twice as many where
+ * more than two heads share a key head, or where they are all. */
 #define DECODER_CHUNK 128
 #define DECODER_NEAR 8192 /* of k, of a block's tiles: so few are neighbours */
 #define DECODER_GROUP 128 /* of weights of 4 bits: no other one */

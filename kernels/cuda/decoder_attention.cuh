@@ -288,7 +288,7 @@ attention_stream(const decoder_arrays &a, const decoder_layer &layer,
                  stream_place &past)
 {
     int64_t stride = (int64_t)a.kv_heads * KERNEL_BLOCK * SIZE;
-    int items = p.first[a.s.count], first = attention_turn_of(a);
+    int items = p.first[a.s.count], first = p.turn;
 #pragma unroll 1
     for (int item = first; item < items; item += (int)gridDim.x) {
         attention_item i = item == first ? p.mine : attention_find(p, a, item);
@@ -396,7 +396,7 @@ attention_run(const decoder_arrays &a, const decoder_layer &layer,
               const attention_plan &p, const stream_ring &r, stream_place &at,
               unsigned char *scratch, unsigned epoch)
 {
-    int items = p.first[a.s.count], first = attention_turn_of(a);
+    int items = p.first[a.s.count], first = p.turn;
     if (first >= items)
         return;
     attention_item i = p.mine;

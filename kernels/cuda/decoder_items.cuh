@@ -18,7 +18,8 @@ struct attention_item {
     int begin, end; /* blocks of the cache */
 };
 struct attention_plan {
-    attention_item mine;              /* the block's first one, if it has one */
+    int turn;                         /* number of the block's first item */
+    attention_item mine;              /* that, if there are so many */
     int32_t blocks[ATTENTION_BLOCKS]; /* numbers of its first blocks of the cache */
     int context[DECODER_SEQUENCES], position[DECODER_SEQUENCES],
         slot[DECODER_SEQUENCES];
@@ -76,12 +77,15 @@ __device__ __forceinline__ void attention_plan_make(attention_plan &p,
     int length = max(a.group > 2 ? 2 * DECODER_CHUNK : DECODER_CHUNK,
                      (total + chunks - 1) / chunks);
     p.first[0] = 0;
-    for (int s = 0; s < a.s.count; s++)
-        p.first[s + 1] =
-            p.first[s] + max(1, (p.context[s] + length - 1) / length) * a.kv_heads;
-    int mine = attention_turn_of(a);
-    if (mine < p.first[a.s.count])
-        p.mine = attention_find(p, a, mine);
+    for (int s = 0; s < a.s.count; s++) {
+        int parts = (p.context[s] + length - 1) / length;
+        if (p.context[s] <= 2 * DECODER_CHUNK)
+            parts = 1;
+        p.first[s + 1] = p.first[s] + parts * a.kv_heads;
+    }
+    p.turn = attention_turn_of(a);
+    if (p.turn < p.first[a.s.count])
+        p.mine = attention_find(p, a, p.turn);
 }
 
 #endif

@@ -54,49 +54,148 @@ __device__ __forceinline__ uint2 shared_load8(unsigned from)
     return v;
 }
 
-/* COUNT times 32 of k, of four sequences and, WIDE, four more: all is asked for before
- * the first product. */
-template <int COUNT, bool WIDE>
-__device__ __forceinline__ void product_steps(float (*sum)[2][4], unsigned weights,
-                                              const unsigned x[2])
+/* A warp's part of a stage, of its k. */
+#define PRODUCT_PART (STREAM_K / PRODUCT_WARPS)
+#define PRODUCT_STEPS (PRODUCT_PART / 32)
+
+/* What goes into STEPS times 32 of k, of four sequences and, WIDE, four more. */
+template <int STEPS, bool WIDE> struct product_input {
+    uint2 of[STEPS][WIDE ? 2 : 1];
+};
+template <int STEPS, bool WIDE>
+__device__ __forceinline__ void product_load(product_input<STEPS, WIDE> &in,
+                                             const unsigned x[2], int column)
 {
-    uint4 w[COUNT];
-    uint2 b[COUNT][2];
 #pragma unroll
-    for (int u = 0; u < COUNT; u++) {
-        w[u] = shared_load16(weights + u * 64);
+    for (int u = 0; u < STEPS; u++)
 #pragma unroll
         for (int i = 0; i < (WIDE ? 2 : 1); i++)
-            b[u][i] = shared_load8(x[i] + u * 64);
-    }
-#pragma unroll
-    for (int u = 0; u < COUNT; u++) {
-        const unsigned a[4] = {w[u].x, w[u].y, w[u].z, w[u].w};
-#pragma unroll
-        for (int i = 0; i < (WIDE ? 2 : 1); i++)
-            mma(sum[u % 4][i], a, b[u][i].x, b[u][i].y);
-    }
+            in.of[u][i] = shared_load8(x[i] + (unsigned)(column * 2 + u * 64));
 }
 
-/* A warp's part of a stage: k, of which there are `width`. */
-#define PRODUCT_PART (STREAM_K / PRODUCT_WARPS)
+/* What comes of a tile: two sums that do not wait for each other. */
+template <bool WIDE> struct product_part {
+    float sum[2][WIDE ? 2 : 1][4];
+};
 template <bool WIDE>
-__device__ __forceinline__ void product_part(float (*sum)[2][4], unsigned weights,
-                                             const unsigned x[2], int width)
+__device__ __forceinline__ float product_part_sum(const product_part<WIDE> &p, int i)
 {
-    if (width >= PRODUCT_PART) {
-        product_steps<PRODUCT_PART / 32, WIDE>(sum, weights, x);
-        return;
+    return p.sum[0][i][0] + p.sum[0][i][3] + (p.sum[1][i][0] + p.sum[1][i][3]);
+}
+
+/* STAGES stages that follow each other; all their weights are asked for before the first
+ * product. Those of a tile add to part[0] (ACROSS), or each is of a tile of its own, and
+ * all meet the same input. */
+template <int STAGES, int STEPS, bool WIDE, bool ACROSS>
+__device__ __forceinline__ void
+product_add(product_part<WIDE> *part, const unsigned weights[STAGES],
+            const product_input<STEPS, WIDE> *in)
+{
+    uint4 w[STAGES][STEPS];
+#pragma unroll
+    for (int s = 0; s < STAGES; s++)
+#pragma unroll
+        for (int u = 0; u < STEPS; u++)
+            w[s][u] = shared_load16(weights[s] + u * 64);
+#pragma unroll
+    for (int s = 0; s < STAGES; s++)
+#pragma unroll
+        for (int u = 0; u < STEPS; u++) {
+            const unsigned a[4] = {w[s][u].x, w[s][u].y, w[s][u].z, w[s][u].w};
+            const product_input<STEPS, WIDE> &b = in[ACROSS ? s : 0];
+#pragma unroll
+            for (int i = 0; i < (WIDE ? 2 : 1); i++)
+                mma(part[ACROSS ? 0 : s].sum[u % 2][i], a, b.of[u][i].x, b.of[u][i].y);
+        }
+}
+
+/* Where a warp's parts of stages and of the input are, and where its sums go. */
+struct product_here {
+    unsigned weights, x[2];
+    float *sums; /* of this lane's row and first sequence */
+    int count;   /* of sequences */
+};
+
+/* Waits for STAGES stages; then they are passed, and freed by product_free. */
+template <int STAGES>
+__device__ __forceinline__ void product_wait(const stream_ring &r, stream_place &at,
+                                             unsigned from, unsigned weights[STAGES],
+                                             unsigned ends[STAGES])
+{
+#pragma unroll
+    for (int s = 0; s < STAGES; s++) {
+        arrival_wait(stream_full(r, at.slot), at.parity);
+        weights[s] = from + (unsigned)at.slot * stream_stage(false);
+        ends[s] = stream_free(r, at.slot);
+        stream_next(r, at);
     }
+}
+template <int STAGES>
+__device__ __forceinline__ void product_free(const unsigned ends[STAGES])
+{
+    __syncwarp();
+    if ((threadIdx.x & 31) == 0)
+#pragma unroll
+        for (int s = 0; s < STAGES; s++)
+            arrival_arrive(ends[s]);
+}
+
+template <bool WIDE>
+__device__ __forceinline__ void product_leave(product_here &h,
+                                              const product_part<WIDE> &part)
+{
+#pragma unroll
+    for (int i = 0; i < (WIDE ? 2 : 1); i++)
+        if (4 * i + (int)(threadIdx.x & 3) < h.count)
+            h.sums[4 * i * PRODUCT_SUMS] = product_part_sum<WIDE>(part, i);
+    h.sums += h.count * PRODUCT_SUMS;
+}
+
+/* STAGES tiles of one stage each, that meet the same input. */
+template <int STAGES, bool WIDE>
+__device__ __forceinline__ void
+product_short(const stream_ring &r, stream_place &at, product_here &h,
+              const product_input<PRODUCT_STEPS, WIDE> &in)
+{
+    unsigned weights[STAGES], ends[STAGES];
+    product_part<WIDE> part[STAGES] = {};
+    product_wait<STAGES>(r, at, h.weights, weights, ends);
+    product_add<STAGES, PRODUCT_STEPS, WIDE, false>(part, weights, &in);
+    product_free<STAGES>(ends);
+#pragma unroll
+    for (int s = 0; s < STAGES; s++)
+        product_leave<WIDE>(h, part[s]);
+}
+
+/* STAGES stages of a tile from `column` of k on, of which there are `k` yet. */
+template <int STAGES, bool WIDE>
+__device__ __forceinline__ void product_long(const stream_ring &r, stream_place &at,
+                                             const product_here &h,
+                                             product_part<WIDE> &part, int column, int k)
+{
+    unsigned weights[STAGES], ends[STAGES];
+    product_wait<STAGES>(r, at, h.weights, weights, ends);
+    if (STAGES > 1 || k >= STREAM_K) {
+        product_input<PRODUCT_STEPS, WIDE> in[STAGES];
+#pragma unroll
+        for (int s = 0; s < STAGES; s++)
+            product_load(in[s], h.x, column + s * STREAM_K);
+        product_add<STAGES, PRODUCT_STEPS, WIDE, true>(&part, weights, in);
+    } else {
+        int width = min(PRODUCT_PART, k - (int)(threadIdx.x >> 5) * PRODUCT_PART);
 #pragma unroll 1
-    for (int u = 0; u < width / 32; u++) {
-        const unsigned here[2] = {x[0] + u * 64, x[1] + u * 64};
-        product_steps<1, WIDE>(sum, weights + u * 64, here);
+        for (int i = 0; i < width; i += 32) {
+            const unsigned from[1] = {weights[0] + (unsigned)i * 2};
+            product_input<1, WIDE> in;
+            product_load(in, h.x, column + i);
+            product_add<1, 1, WIDE, true>(&part, from, &in);
+        }
     }
+    product_free<STAGES>(ends);
 }
 
 /* Tiles of 8 rows, so many of them: what this warp has of them goes to sums
- * [tiles][sequences][8][warps]. */
+ * [tiles][sequences][8][warps]. Stages are taken two at once. */
 template <bool WIDE>
 __device__ __forceinline__ void
 product_tiles(float *sums, const stream_ring &r, stream_place &at,
@@ -104,34 +203,35 @@ product_tiles(float *sums, const stream_ring &r, stream_place &at,
 {
     int lane = threadIdx.x & 31, g = lane / 4, t = lane % 4, warp = threadIdx.x >> 5;
     int k1 = warp * PRODUCT_PART;
-    unsigned mine = r.base + (unsigned)(g * STREAM_ROW + k1 * 2 + t * 16);
     unsigned in = rows.x + (unsigned)(k1 * 2 + t * 16 + (g & 1) * 8);
     /* Sequences that are not there are the last one: nobody looks at what comes of it.
      */
-    unsigned x[2] = {in + (unsigned)min(g / 2, rows.count - 1) * rows.stride,
-                     in + (unsigned)min(4 + g / 2, rows.count - 1) * rows.stride};
-    sums += t * PRODUCT_SUMS + g * PRODUCT_WARPS + warp;
+    product_here h = {r.base + (unsigned)(g * STREAM_ROW + k1 * 2 + t * 16),
+                      {in + (unsigned)min(g / 2, rows.count - 1) * rows.stride,
+                       in + (unsigned)min(4 + g / 2, rows.count - 1) * rows.stride},
+                      sums + t * PRODUCT_SUMS + g * PRODUCT_WARPS + warp,
+                      rows.count};
+    if (k == STREAM_K) {
+        product_input<PRODUCT_STEPS, WIDE> all;
+        product_load(all, h.x, 0);
 #pragma unroll 1
-    for (int j = 0; j < tiles; j++) {
-        float part[4][2][4] = {};
+        for (; tiles > 1; tiles -= 2)
+            product_short<2, WIDE>(r, at, h, all);
+        if (tiles > 0)
+            product_short<1, WIDE>(r, at, h, all);
+        return;
+    }
 #pragma unroll 1
-        for (int k0 = 0; k0 < k; k0 += STREAM_K) {
-            const unsigned here[2] = {x[0] + (unsigned)k0 * 2, x[1] + (unsigned)k0 * 2};
-            arrival_wait(stream_full(r, at.slot), at.parity);
-            product_part<WIDE>(part, mine + (unsigned)at.slot * stream_stage(false),
-                               here, k - k0 - k1);
-            __syncwarp();
-            if (lane == 0)
-                arrival_arrive(stream_free(r, at.slot));
-            stream_next(r, at);
-        }
-#pragma unroll
-        for (int i = 0; i < (WIDE ? 2 : 1); i++)
-            if (4 * i + t < rows.count)
-                sums[4 * i * PRODUCT_SUMS] =
-                    part[0][i][0] + part[0][i][3] + (part[1][i][0] + part[1][i][3]) +
-                    (part[2][i][0] + part[2][i][3] + (part[3][i][0] + part[3][i][3]));
-        sums += rows.count * PRODUCT_SUMS;
+    for (; tiles > 0; tiles--) {
+        product_part<WIDE> part = {};
+        int column = 0;
+#pragma unroll 1
+        for (; column + 2 * STREAM_K <= k; column += 2 * STREAM_K)
+            product_long<2, WIDE>(r, at, h, part, column, k - column);
+#pragma unroll 1
+        for (; column < k; column += STREAM_K)
+            product_long<1, WIDE>(r, at, h, part, column, k - column);
+        product_leave<WIDE>(h, part);
     }
 }
 

@@ -9,7 +9,7 @@
 /* Rows up to which the weights are not made bf16 first. */
 static int64_t few_rows(const struct kernel_context *c)
 {
-    return c->capable == 90 ? 128 : 32;
+    return c->capable == 90 ? 320 : 32;
 }
 
 size_t cuda__q4_bytes(struct kernel_context *c, const struct kernel_q4 *w)

@@ -148,7 +148,7 @@ START_TEST(weights_of_4_bits)
     static const int shapes[][3] = {{64, 32, 32},     {128, 96, 32},  {64, 128, 64},
                                     {320, 192, 64},   {64, 128, 128}, {192, 1024, 128},
                                     {256, 5120, 128}, {448, 1056, 32}};
-    static const int rows[] = {1, 2, 7, 8, 9, 16, 17, 33, 48, 64, 65, 130, 200, 257};
+    static const int rows[] = {1, 2, 7, 8, 9, 16, 17, 33, 48, 64, 65, 130, 200, 257, 330};
     for (int i = 0; i < COUNT(shapes); i++)
         for (int j = 0; j < COUNT(rows); j++)
             check_q4((struct q4_case){

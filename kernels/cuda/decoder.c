@@ -17,9 +17,15 @@ struct kernel_decoder_state {
 
 /* --- models it is for --- */
 
+/* What the copy engine brings. */
+static bool aligned(const void *p)
+{
+    return ((uintptr_t)p & 15) == 0;
+}
+
 static bool linear_fits(const struct kernel_linear *l, int64_t n, int64_t k, int group)
 {
-    if (l->group != group || l->n != n || l->k != k || ((uintptr_t)l->w & 15) != 0)
+    if (l->group != group || l->n != n || l->k != k || !aligned(l->w))
         return false;
     return group == 0 ? n % 8 == 0 && k % 64 == 0
                       : n % 64 == 0 && k % DECODER_GROUP == 0;
@@ -29,7 +35,9 @@ static bool layer_fits(const struct kernel_decoder *d,
                        const struct kernel_decoder_layer *l, int group)
 {
     int64_t q = (int64_t)d->heads * d->size;
-    return linear_fits(&l->qkv, q + 2 * (int64_t)d->kv_heads * d->size, d->hidden,
+    return aligned(l->q_norm) && aligned(l->k_norm) && aligned(l->keys) &&
+           aligned(l->values) &&
+           linear_fits(&l->qkv, q + 2 * (int64_t)d->kv_heads * d->size, d->hidden,
                        group) &&
            linear_fits(&l->o, d->hidden, q, group) &&
            linear_fits(&l->gate_up, 2 * d->inner, d->hidden, group) &&
@@ -133,6 +141,7 @@ static bool words_make(struct kernel_context *c, struct kernel_decoder_state *t,
     }
     w->out = base + l.out;
     w->parts = base + l.parts;
+    w->gates = base + l.gates;
     t->arrays.epoch = (unsigned *)(base + l.epoch);
     return true;
 }

@@ -110,12 +110,12 @@ __device__ __forceinline__ void put_pair(unsigned char *row, int i, uint2 x)
 
 /* Rows as they are, `all` long, of which k from `first` on are wanted. */
 template <bool Q4, bool ONE>
-__device__ __forceinline__ void take_plain(const decoder_arrays &a,
-                                           const decoder_space &m, const uint64_t *from,
-                                           int all, int first, int k, unsigned epoch)
+__device__ __forceinline__ void
+take_plain(const decoder_arrays &a, const decoder_space &m, const uint64_t *from,
+           int all, int first, int k, unsigned epoch, bool likely)
 {
     int count = ONE ? 1 : a.s.count;
-    from += words_copy() * count * (all / 2) + first / 2;
+    from += first / 2;
 #pragma unroll 1
     for (int s = 0; s < count; s++) {
         unsigned char *row = m.input + s * input_stride(k, Q4);
@@ -126,9 +126,9 @@ __device__ __forceinline__ void take_plain(const decoder_arrays &a,
                 put_pair(row, i, data);
         };
         if (k <= 16 * DECODER_CONSUMERS)
-            words_take<4>(from + s * (all / 2), k / 4, epoch, put);
+            words_take<4>(from + s * (all / 2), k / 4, epoch, likely, put);
         else
-            words_take<8>(from + s * (all / 2), k / 4, epoch, put);
+            words_take<8>(from + s * (all / 2), k / 4, epoch, likely, put);
     }
 }
 
@@ -147,11 +147,11 @@ __device__ __forceinline__ uint2 residual_add(uint2 x, uint2 delta, float *squar
 template <int U>
 __device__ __forceinline__ float residual_take(const decoder_arrays &a, uint2 *residual,
                                                const uint64_t *delta, const uint2 *x,
-                                               unsigned epoch)
+                                               unsigned epoch, bool likely)
 {
     float squares = 0.0f;
     if (delta) {
-        words_take<U>(delta, a.hidden / 4, epoch, [&](int i, uint2 data) {
+        words_take<U>(delta, a.hidden / 4, epoch, likely, [&](int i, uint2 data) {
             residual[i] = residual_add(residual[i], data, &squares);
         });
         return squares;
@@ -180,9 +180,9 @@ __device__ __forceinline__ uint2 scaled(uint2 x, uint2 weight, float inverse)
 
 /* Adds delta to the residual, and norms it; a thread has up to U pairs of words. */
 template <bool Q4, bool ONE, int U>
-__device__ __forceinline__ void take_normed(const decoder_arrays &a,
-                                            const decoder_space &m, const void *weight,
-                                            const uint64_t *delta, unsigned epoch)
+__device__ __forceinline__ void
+take_normed(const decoder_arrays &a, const decoder_space &m, const void *weight,
+            const uint64_t *delta, unsigned epoch, bool likely)
 {
     int pairs = a.hidden / 4, count = ONE ? 1 : a.s.count, warp = threadIdx.x >> 5;
     uint2 weights[U];
@@ -191,13 +191,11 @@ __device__ __forceinline__ void take_normed(const decoder_arrays &a,
         int i = (int)threadIdx.x + u * DECODER_CONSUMERS;
         weights[u] = i < pairs ? ((const uint2 *)weight)[i] : make_uint2(0, 0);
     }
-    if (delta)
-        delta += words_copy() * count * (a.hidden / 2);
 #pragma unroll 1
     for (int s = 0; s < count; s++) {
         float squares = warp_sum(residual_take<U>(
             a, m.residual + s * pairs, delta ? delta + s * (a.hidden / 2) : nullptr,
-            (const uint2 *)a.x + s * pairs, epoch));
+            (const uint2 *)a.x + s * pairs, epoch, likely));
         if ((threadIdx.x & 31) == 0)
             m.fixed->squares[s][warp] = squares;
     }
@@ -239,29 +237,36 @@ __device__ __forceinline__ float swiglu(float gate, float up)
     return act_of<KERNEL_SILU, false>(rounded<bf16>(gate)) * rounded<bf16>(up);
 }
 
-/* Where a lane's word of a tile of bf16 goes, or NULL: lanes have copies lane % 8 of
+/* Where a lane's word of a tile of bf16 goes, or NULL: the first of eight lanes has
  * word lane / 8, which is of two rows; of gate and up, of two of the first four. */
 struct told_place {
     uint64_t *word;
     unsigned *delta;
-    int row;
+    int row, number; /* number: the tile's */
 };
 template <bool ONE>
 __device__ __forceinline__ told_place told_place_of(const decoder_arrays &a,
                                                     int product, bool last,
                                                     const product_place &place)
 {
-    int lane = threadIdx.x & 31, copy = lane % 8, words = 4;
+    int lane = threadIdx.x & 31, words = 4;
     int row = a.products[product].columns / 2;
     if (product == DECODER_GATE_UP)
         words = 2;
     int n = lane / 8, at = place.sequence * row + place.tile * words + n;
-    told_place there = {nullptr, nullptr, n % words * 2};
-    if (n < words && copy < DECODER_TOLD(product))
-        there.word = a.words.told[product] + copy * (ONE ? 1 : a.s.count) * row + at;
-    if (product == DECODER_DOWN && last && copy == 0)
+    told_place there = {nullptr, nullptr, n % words * 2, place.tile};
+    if (n >= words || lane % 8 > 0)
+        return there;
+    there.word = a.words.told[product] + at;
+    if (product == DECODER_DOWN && last)
         there.delta = (unsigned *)a.delta + at;
     return there;
+}
+
+/* Which product takes what a product tells; attention is before that of o. */
+__device__ __forceinline__ int taker_of(int product)
+{
+    return (product + 1) % DECODER_PRODUCTS;
 }
 
 /* What comes of a tile of bf16, to words; of gate and up, the four rows behind are
@@ -282,23 +287,22 @@ __device__ __forceinline__ void tell_plain(const told_place &there, bool gates,
 }
 
 /* Eight rows of a product with 4 bits, to words: each lane has row lane / 4, of gate
- * and up's in other, and writes what two rows have to one of the copies. */
-template <bool ONE>
+ * and up's in other; the first of eight lanes writes what two rows have. */
 __device__ __forceinline__ void tell_eight(const decoder_arrays &a, int product,
                                            bool last, int eight, int sequence, float y,
                                            float other, unsigned epoch)
 {
     const decoder_product &p = a.products[product];
-    int lane = threadIdx.x & 31, row = p.columns / 2, copy = lane % 8;
-    int at = sequence * row + eight * 4 + lane / 8;
+    int lane = threadIdx.x & 31;
+    int at = sequence * (p.columns / 2) + eight * 4 + lane / 8;
     if (product == DECODER_GATE_UP)
         y = swiglu(y, other);
     float beside = __shfl_xor_sync(0xffffffffu, y, 4);
-    unsigned data = lane & 4 ? pack2(beside, y) : pack2(y, beside);
-    if (copy < DECODER_TOLD(product))
-        word_put(a.words.told[product] + copy * (ONE ? 1 : a.s.count) * row + at, data,
-                 epoch);
-    if (product == DECODER_DOWN && last && copy == 0)
+    if (lane % 8 > 0)
+        return;
+    unsigned data = pack2(y, beside);
+    word_put(a.words.told[product] + at, data, epoch);
+    if (product == DECODER_DOWN && last)
         ((unsigned *)a.delta)[at] = data;
 }
 
@@ -350,7 +354,9 @@ tell_q4(const decoder_arrays &a, int product, bool last, int cut, const q4_share
     if (share.owns) {
         if (share.blocks > 1 || a.products[product].cuts > 1)
             rest_add(a, product, share, eight, sequence, sum, other, epoch);
-        tell_eight<ONE>(a, product, last, eight, sequence, sum, other, epoch);
+        tell_eight(a, product, last, eight, sequence, sum, other, epoch);
+        if (product != DECODER_QKV)
+            gate_pass(a, taker_of(product), eight);
         return;
     }
     uint64_t *to = rest_at(a, product, cut, !share.first, eight, sequence);
@@ -358,6 +364,22 @@ tell_q4(const decoder_arrays &a, int product, bool last, int cut, const q4_share
         word_put(to, __float_as_uint(sum), epoch);
     else if (threadIdx.x % 4 == 1 && product == DECODER_GATE_UP)
         word_put(to + 1, __float_as_uint(other), epoch);
+}
+
+/* Waits until what a product takes is likely told, for the `layers`th time. */
+__device__ __forceinline__ void
+take_wait(const decoder_arrays &a, const decoder_space &m, int product, int layers)
+{
+    if (threadIdx.x < 32) {
+        const decoder_product &p =
+            a.products[(product + DECODER_PRODUCTS - 1) % DECODER_PRODUCTS];
+        if (product == DECODER_O)
+            gate_wait(a, product, DECODER_GATES,
+                      m.fixed->plan.first[a.s.count] * layers);
+        else
+            gate_wait(a, product, a.q4 ? p.columns / 8 : p.tiles, a.s.count * layers);
+    }
+    consumers_sync();
 }
 
 /* The input of a product, k from `first` on of it. keeps: the block needs the residual.
@@ -372,6 +394,9 @@ __device__ __forceinline__ void take(const decoder_arrays &a, const decoder_spac
                : m.fixed->tiles[product].count == 0 &&
                      (product != DECODER_DOWN || blockIdx.x > 0))
         return;
+    bool gated = a.products[product].gated;
+    if (gated && (!first || l > 0))
+        take_wait(a, m, product, l + !first);
     if (normed) {
         const decoder_layer &layer = m.layers[l];
         const void *weight = first ? layer.norm1 : layer.norm2;
@@ -381,13 +406,13 @@ __device__ __forceinline__ void take(const decoder_arrays &a, const decoder_spac
         if (first)
             epoch--;
         if (a.hidden <= 4 * DECODER_CONSUMERS)
-            take_normed<Q4, ONE, 1>(a, m, weight, delta, epoch);
+            take_normed<Q4, ONE, 1>(a, m, weight, delta, epoch, gated);
         else
-            take_normed<Q4, ONE, NORM_PAIRS>(a, m, weight, delta, epoch);
+            take_normed<Q4, ONE, NORM_PAIRS>(a, m, weight, delta, epoch, gated);
     } else {
         take_plain<Q4, ONE>(
             a, m, product == DECODER_O ? a.words.out : a.words.told[DECODER_GATE_UP],
-            a.products[product].k, first_k, k, epoch);
+            a.products[product].k, first_k, k, epoch, gated);
     }
     if (Q4)
         take_bytes<ONE>(a, m, k);
@@ -404,7 +429,7 @@ __device__ __forceinline__ void layer_run(const decoder_arrays &a,
 #pragma unroll 1
     for (int p = 0; p < DECODER_PRODUCTS; p++) {
         if (p == DECODER_O)
-            attention_run<SIZE, Q4>(a, m.layers[l], m.fixed->plan, m.ring, at, m.input,
+            attention_run<SIZE, Q4>(a, m.layers, l, m.fixed->plan, m.ring, at, m.input,
                                     epoch);
         bool cut = Q4 && DECODER_PLAIN(p);
         const stream_cut &part = m.fixed->cuts[p];
@@ -429,6 +454,8 @@ __device__ __forceinline__ void layer_run(const decoder_arrays &a,
                 },
                 [&](const told_place &there, const float *sums) {
                     tell_plain(there, p == DECODER_GATE_UP, sums, epoch);
+                    if (p != DECODER_QKV)
+                        gate_pass(a, taker_of(p), there.number);
                 });
     }
 }
@@ -443,11 +470,14 @@ __device__ __forceinline__ void residual_tell(const decoder_arrays &a,
         ((uint2 *)a.x)[i] = m.residual[i];
 }
 
-/* The last block to end sets the epoch of the next step. */
+/* The last block to end sets the epoch of the next step, and the gates. */
 __device__ __forceinline__ void epoch_end(const decoder_arrays &a, unsigned next)
 {
+    __threadfence(); /* nobody adds to a gate after that */
     if (atomicAdd(a.epoch + 1, 1u) != gridDim.x - 1)
         return;
+    for (int i = 0; i < DECODER_PRODUCTS * DECODER_GATES; i++)
+        *gate_of(a, i / DECODER_GATES, i % DECODER_GATES) = 0;
     a.epoch[0] = next;
     a.epoch[1] = 0;
 }
@@ -459,11 +489,14 @@ __device__ __forceinline__ void consume(const decoder_arrays &a, const decoder_s
     stream_place at = {0, 0, 0};
     bool keeps = m.fixed->tiles[DECODER_QKV].count > 0 ||
                  m.fixed->tiles[DECODER_GATE_UP].count > 0;
+    if (m.fixed->plan.turn < m.fixed->plan.first[a.s.count])
+        attention_ask<SIZE>(m.fixed->plan, m.layers[0]);
 #pragma unroll 1
     for (int l = 0; l < a.layer_count; l++)
         layer_run<SIZE, Q4, ONE>(a, m, at, l, base + (unsigned)l + 1, keeps);
     if (blockIdx.x == 0)
         residual_tell(a, m);
+    consumers_sync();
     if (threadIdx.x == 0)
         epoch_end(a, base + (unsigned)a.layer_count);
 }
@@ -483,15 +516,18 @@ __global__ void __launch_bounds__(THREADS, 1)
         m.fixed->tiles[threadIdx.x] =
             Q4 ? stream_groups_of(a.products[threadIdx.x], m.fixed->cuts[threadIdx.x])
                : stream_tiles_of(a.products[threadIdx.x]);
-    if (threadIdx.x == 32)
+    if (threadIdx.x == 32) {
+        arrival_init(shared_address(&m.fixed->plan.norms_full[0]));
+        arrival_init(shared_address(&m.fixed->plan.norms_full[1]));
         stream_init(m.ring, Q4 ? STREAM_TEAM : PRODUCT_WARPS);
+    }
     if (threadIdx.x / 32 == 2) {
         attention_plan &plan = m.fixed->plan;
         if (threadIdx.x % 32 == 0)
             attention_plan_make(plan, a);
         __syncwarp();
         if (plan.turn < plan.first[a.s.count])
-            attention_keep(plan, a);
+            attention_keep<SIZE>(plan, a);
     }
     __syncthreads();
     /* What a layer reads beside its weights comes with them. */

@@ -22,7 +22,8 @@ extern "C" {
 #define DECODER_MOST_STAGES 16 /* of the ring */
 #define DECODER_FLYING 4u      /* of them on their way at once, at most */
 #define DECODER_SUMS 16384     /* bytes: what warps leave of products, twice */
-#define DECODER_COPIES 2       /* of what all blocks read */
+#define DECODER_GATES 8        /* counters of what has been told for a product */
+#define DECODER_APART 32       /* words from one of them to the next */
 /* Tokens of a chunk of attention: fewer are not worth adding it up; twice as many where
  * more than two heads share a key head, or where they are all. */
 #define DECODER_CHUNK 128
@@ -35,8 +36,6 @@ extern "C" {
 enum { DECODER_QKV, DECODER_O, DECODER_GATE_UP, DECODER_DOWN, DECODER_PRODUCTS };
 /* Whether what goes in is taken as it is: what is normed a block needs all of. */
 #define DECODER_PLAIN(product) ((product) == DECODER_O || (product) == DECODER_DOWN)
-/* Copies of what comes out; of q, k and v a block of attention reads a part alone. */
-#define DECODER_TOLD(product) ((product) == DECODER_QKV ? 1 : DECODER_COPIES)
 
 /* weights: rows of bf16, or as q4.cuh has them. */
 struct decoder_layer {
@@ -53,6 +52,7 @@ struct decoder_layer {
 struct decoder_product {
     int tiles, k, first, step;
     int columns;              /* that it tells: of gate and up half of them */
+    bool gated;               /* what goes in is waited for at gates */
     int width, cuts, sharers; /* of 4 bits: groups of k, their parts, blocks of one */
 };
 
@@ -63,12 +63,12 @@ struct decoder_product {
 
 /* What blocks tell each other: words of 8 bytes, see decoder_words.cuh. */
 struct decoder_words {
-    uint64_t *told[DECODER_PRODUCTS]; /* by each product: [copies][sequences, columns /
-                                         2], one copy of the first one */
+    uint64_t *told[DECODER_PRODUCTS]; /* by each product: [sequences, columns / 2] */
     uint64_t *out;                    /* by attention, likewise */
     uint64_t *parts;                  /* [items, heads, size + 2] floats */
     /* [cuts, 2][sequences, 2, columns] floats: what others have of a tile's rows */
     uint64_t *rest[DECODER_PRODUCTS];
+    uint64_t *gates; /* [products, gates, DECODER_APART]: see decoder_words.cuh */
 };
 
 struct decoder_arrays {

@@ -15,29 +15,50 @@
 
 struct attention_head {
     const uint64_t *from;
-    const bf16 *weight; /* of its norm, or NULL */
-    bool turn;          /* rotary positions */
-    unsigned *to;       /* shared memory */
-    unsigned *kept;     /* the same to the cache, or NULL */
+    const bf16 *weight;         /* of its norm, or NULL; shared memory */
+    unsigned full;              /* the barrier of that */
+    const float *cosine, *sine; /* of rotary positions, or NULL */
+    unsigned *to;               /* shared memory */
+    unsigned *kept;             /* the same to the cache, or NULL */
 };
+
+/* Asks for a layer's norms of heads; who has read those of the one before is done. They
+ * would be late, and all that is asked for behind them: each layer's lie in other
+ * pages.
+ */
+template <int SIZE>
+__device__ __forceinline__ void attention_ask(attention_plan &p,
+                                              const decoder_layer &layer)
+{
+    if (threadIdx.x > 0 || !layer.q_norm)
+        return;
+    const void *from[2] = {layer.q_norm, layer.k_norm};
+    bf16 *to[2] = {p.q_norm, p.k_norm};
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+        unsigned full = shared_address(&p.norms_full[i]);
+        arrival_expect(full, SIZE * 2);
+        fetch_bytes(shared_address(to[i]), from[i], SIZE * 2, full);
+    }
+}
 
 /* The same arithmetic as paged_rope.cu's. A lane has elements 2 * lane on, and those
  * half a head further. */
 template <int SIZE>
-__device__ __forceinline__ void attention_turn(const decoder_arrays &a,
-                                               const attention_head &h, int position,
-                                               unsigned epoch)
+__device__ __forceinline__ void
+attention_turn(const decoder_arrays &a, const attention_head &h, int l, unsigned epoch)
 {
     constexpr int HALF = SIZE / 2;
     int lane = threadIdx.x & 31, j = lane * 2;
     float2 cosine = make_float2(1.0f, 1.0f), sine = make_float2(0.0f, 0.0f);
     float2 u = make_float2(0.0f, 0.0f), v = u, wu = u, wv = u;
     if (j < HALF) {
-        if (h.turn) {
-            cosine = *(const float2 *)(a.cosine + (int64_t)position * HALF + j);
-            sine = *(const float2 *)(a.sine + (int64_t)position * HALF + j);
+        if (h.cosine) {
+            cosine = *(const float2 *)(h.cosine + j);
+            sine = *(const float2 *)(h.sine + j);
         }
         if (h.weight) {
+            arrival_wait(h.full, (unsigned)l & 1);
             wu = unpack2(*(const unsigned *)(h.weight + j));
             wv = unpack2(*(const unsigned *)(h.weight + HALF + j));
         }
@@ -63,15 +84,18 @@ __device__ __forceinline__ void attention_turn(const decoder_arrays &a,
     }
 }
 
-/* Queries of the item; and, where the chunk ends with it, the step's own token. */
+/* Queries of the item; and, where the chunk ends with it, the step's own token. kept:
+ * it is the one whose angles are. */
 template <int SIZE>
 __device__ __forceinline__ void
-attention_heads(const decoder_arrays &a, const decoder_layer &layer,
-                const attention_plan &p, const attention_item &i,
+attention_heads(const decoder_arrays &a, const decoder_layer &layer, int l,
+                const attention_plan &p, const attention_item &i, bool kept,
                 unsigned char *scratch, unsigned epoch)
 {
     using space = attention_space<SIZE>;
     int s = i.sequence, slot = p.slot[s];
+    int64_t angles = (int64_t)p.position[s] * (SIZE / 2);
+    bool norms = layer.q_norm;
     int count = a.group + (i.part == i.parts - 1 ? 2 : 0);
 #pragma unroll 1
     for (int n = (int)(threadIdx.x >> 5); n < count; n += ATTENTION_WARPS) {
@@ -80,19 +104,25 @@ attention_heads(const decoder_arrays &a, const decoder_layer &layer,
         attention_head h = {a.words.told[DECODER_QKV] +
                                 ((int64_t)s * (a.heads + 2 * a.kv_heads) + head) *
                                     (SIZE / 2),
-                            (const bf16 *)layer.q_norm, true,
-                            (unsigned *)(scratch + n * space::ROW), nullptr};
+                            norms ? p.q_norm : nullptr,
+                            shared_address(&p.norms_full[0]),
+                            kept ? p.cosine : a.cosine + angles,
+                            kept ? p.sine : a.sine + angles,
+                            (unsigned *)(scratch + n * space::ROW),
+                            nullptr};
         if (!query) {
             void *cache = key ? layer.keys : layer.values;
             int64_t at =
                 ((int64_t)(slot / KERNEL_BLOCK) * a.kv_heads + i.kv) * KERNEL_BLOCK +
                 slot % KERNEL_BLOCK;
-            h.weight = key ? (const bf16 *)layer.k_norm : nullptr;
-            h.turn = key;
+            h.weight = key && norms ? p.k_norm : nullptr;
+            h.full = shared_address(&p.norms_full[1]);
+            if (!key)
+                h.cosine = nullptr;
             h.to = (unsigned *)(scratch + (key ? space::KEY : space::VALUE));
             h.kept = slot >= 0 ? (unsigned *)((bf16 *)cache + at * SIZE) : nullptr;
         }
-        attention_turn<SIZE>(a, h, p.position[s], epoch);
+        attention_turn<SIZE>(a, h, l, epoch);
     }
 }
 
@@ -156,7 +186,7 @@ __device__ __forceinline__ float2 attention_merge(const unsigned char *scratch,
     return all;
 }
 
-/* Word `at` of the item's, to all copies. */
+/* Word `at` of the item's. */
 template <int SIZE>
 __device__ __forceinline__ void attention_put(const decoder_arrays &a,
                                               const attention_item &i, int at,
@@ -165,10 +195,8 @@ __device__ __forceinline__ void attention_put(const decoder_arrays &a,
     int head = i.kv * a.group + at / (SIZE / 2), row = a.heads * (SIZE / 2);
     float share = total > 0.0f ? __fdividef(1.0f, total) : 0.0f;
     unsigned data = pack2(all.x * share, all.y * share);
-    uint64_t *to = a.words.out + i.sequence * row + head * (SIZE / 2) + at % (SIZE / 2);
-#pragma unroll
-    for (int c = 0; c < DECODER_COPIES; c++)
-        word_put(to + c * a.s.count * row, data, epoch);
+    word_put(a.words.out + i.sequence * row + head * (SIZE / 2) + at % (SIZE / 2), data,
+             epoch);
 }
 /* Of a chunk: first the ends of each head, then its sums. */
 template <int SIZE>
@@ -315,10 +343,9 @@ attention_stream(const decoder_arrays &a, const decoder_layer &layer,
 
 /* Block `block` of a stage to a warp's sums. left: tokens of it that count. */
 template <int SIZE>
-__device__ __forceinline__ void attention_block(attention_sums<SIZE> &all,
-                                                unsigned stage, int block, int left,
-                                                int heads, float factor,
-                                                unsigned char *scratch)
+__device__ __forceinline__ void
+attention_block(attention_sums<SIZE> &all, unsigned stage, int block, int left,
+                int heads, float factor, unsigned char *scratch)
 {
     float scores[2][2];
     unsigned weights[2];
@@ -337,10 +364,10 @@ __device__ __forceinline__ void attention_block(attention_sums<SIZE> &all,
 /* What a warp's blocks of an item come to: two warps of those that have a stage take a
  * block each. own: the step's own token. */
 template <int SIZE, bool Q4>
-__device__ __forceinline__ void
-attention_blocks(const stream_ring &r, stream_place &at, const attention_plan &p,
-                 const attention_item &i, int heads, float factor,
-                 unsigned char *scratch)
+__device__ __forceinline__ void attention_blocks(const stream_ring &r, stream_place &at,
+                                                 const attention_plan &p,
+                                                 const attention_item &i, int heads,
+                                                 float factor, unsigned char *scratch)
 {
     constexpr int TEAM = Q4 ? STREAM_TEAM : PRODUCT_WARPS, TEAMS = PRODUCT_WARPS / TEAM;
     constexpr int BLOCKS = cache_stage<SIZE>::BLOCKS, TURNS = TEAM / BLOCKS;
@@ -370,7 +397,7 @@ attention_blocks(const stream_ring &r, stream_place &at, const attention_plan &p
 
 template <int SIZE, bool Q4>
 __device__ __forceinline__ void
-attention_chunk(const decoder_arrays &a, const decoder_layer &layer,
+attention_chunk(const decoder_arrays &a, const decoder_layer &layer, int l,
                 const attention_plan &p, const attention_item &i, int item,
                 const stream_ring &r, stream_place &at, unsigned char *scratch,
                 unsigned epoch)
@@ -380,20 +407,22 @@ attention_chunk(const decoder_arrays &a, const decoder_layer &layer,
     bool last = i.part == i.parts - 1 && p.context[i.sequence] > 0;
     /* Of padding, too: who waits for nothing could be a layer ahead of those who read.
      */
-    attention_heads<SIZE>(a, layer, p, i, scratch, epoch);
+    attention_heads<SIZE>(a, layer, l, p, i, item == p.turn, scratch, epoch);
     consumers_sync();
     if (last && head < heads)
         attention_own<SIZE>(scratch, heads, head, ATTENTION_WARPS, factor);
     attention_blocks<SIZE, Q4>(r, at, p, i, heads, factor, scratch);
     consumers_sync();
     attention_tell<SIZE>(a, i, item, scratch, last, epoch);
+    if (i.parts == 1)
+        gate_pass(a, DECODER_O, threadIdx.x / 32);
 }
 
 /* The block's items. */
 template <int SIZE, bool Q4>
 __device__ __forceinline__ void
-attention_run(const decoder_arrays &a, const decoder_layer &layer,
-              const attention_plan &p, const stream_ring &r, stream_place &at,
+attention_run(const decoder_arrays &a, const decoder_layer *layers, int l,
+              attention_plan &p, const stream_ring &r, stream_place &at,
               unsigned char *scratch, unsigned epoch)
 {
     int items = p.first[a.s.count], first = p.turn;
@@ -405,15 +434,19 @@ attention_run(const decoder_arrays &a, const decoder_layer &layer,
         consumers_sync(); /* the scratch is free */
         if (item != first)
             i = attention_find(p, a, item);
-        attention_chunk<SIZE, Q4>(a, layer, p, i, item, r, at, scratch, epoch);
+        attention_chunk<SIZE, Q4>(a, layers[l], l, p, i, item, r, at, scratch, epoch);
     }
     consumers_sync();
+    if (l + 1 < a.layer_count)
+        attention_ask<SIZE>(p, layers[l + 1]);
 #pragma unroll 1
     for (int item = first; item < items; item += (int)gridDim.x) {
         if (item != first || first + (int)gridDim.x < items)
             i = attention_find(p, a, item);
-        if (i.parts > 1)
-            attention_join<SIZE>(a, i, item, epoch);
+        if (i.parts == 1)
+            continue;
+        attention_join<SIZE>(a, i, item, epoch);
+        gate_pass(a, DECODER_O, threadIdx.x / 32);
     }
 }
 

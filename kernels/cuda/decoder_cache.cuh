@@ -120,9 +120,8 @@ __device__ __forceinline__ void attention_load(attention_values<SIZE> &v,
         cache_token token = cache_token_of(lane % 4 * 2 + i % 2, i / 2);
 #pragma unroll
         for (int j = 0; j < SIZE / 64; j++)
-            v.of[i][j] =
-                shared_load16(stage + space::values(token.piece) +
-                              (unsigned)(token.in * SIZE * 2 + j * 128));
+            v.of[i][j] = shared_load16(stage + space::values(token.piece) +
+                                       (unsigned)(token.in * SIZE * 2 + j * 128));
     }
 }
 

@@ -11,6 +11,7 @@
 
 #define ATTENTION_WARPS (DECODER_CONSUMERS / 32)
 #define ATTENTION_BLOCKS 128 /* of the cache, whose numbers are kept */
+#define ATTENTION_SIZE 128   /* of a head, at most */
 
 /* The chunks of all sequences, the same for all layers and blocks. */
 struct attention_item {
@@ -24,6 +25,10 @@ struct attention_plan {
     int context[DECODER_SEQUENCES], position[DECODER_SEQUENCES],
         slot[DECODER_SEQUENCES];
     int first[DECODER_SEQUENCES + 1]; /* items before a sequence's */
+    /* Of the first item's sequence; a layer's norms of heads, and their barriers. */
+    alignas(16) float cosine[ATTENTION_SIZE / 2], sine[ATTENTION_SIZE / 2];
+    alignas(16) bf16 q_norm[ATTENTION_SIZE], k_norm[ATTENTION_SIZE];
+    uint64_t norms_full[2];
 };
 
 __device__ __forceinline__ attention_item attention_find(const attention_plan &p,
@@ -44,7 +49,9 @@ __device__ __forceinline__ attention_item attention_find(const attention_plan &p
     return i;
 }
 
-/* Keeps the first numbers of the block's first item; a warp. */
+/* Keeps what the block's first item looks at in each layer: the first numbers, and the
+ * sequence's angles; a warp. */
+template <int SIZE>
 __device__ __forceinline__ void attention_keep(attention_plan &p,
                                                const decoder_arrays &a)
 {
@@ -53,6 +60,11 @@ __device__ __forceinline__ void attention_keep(attention_plan &p,
     int count = min(i.end - i.begin, ATTENTION_BLOCKS);
     for (int n = (int)(threadIdx.x & 31); n < count; n += 32)
         p.blocks[n] = blocks[n];
+    int64_t from = (int64_t)p.position[i.sequence] * (SIZE / 2);
+    for (int n = (int)(threadIdx.x & 31); n < SIZE / 2; n += 32) {
+        p.cosine[n] = a.cosine[from + n];
+        p.sine[n] = a.sine[from + n];
+    }
 }
 
 /* The number of the block's first item, if there are so many: blocks with the fewest

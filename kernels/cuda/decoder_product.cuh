@@ -83,13 +83,13 @@ __device__ __forceinline__ float product_part_sum(const product_part<WIDE> &p, i
     return p.sum[0][i][0] + p.sum[0][i][3] + (p.sum[1][i][0] + p.sum[1][i][3]);
 }
 
-/* STAGES stages that follow each other; all their weights are asked for before the first
- * product. Those of a tile add to part[0] (ACROSS), or each is of a tile of its own, and
- * all meet the same input. */
+/* STAGES stages that follow each other; all their weights are asked for before the
+ * first product. Those of a tile add to part[0] (ACROSS), or each is of a tile of its
+ * own, and all meet the same input. */
 template <int STAGES, int STEPS, bool WIDE, bool ACROSS>
-__device__ __forceinline__ void
-product_add(product_part<WIDE> *part, const unsigned weights[STAGES],
-            const product_input<STEPS, WIDE> *in)
+__device__ __forceinline__ void product_add(product_part<WIDE> *part,
+                                            const unsigned weights[STAGES],
+                                            const product_input<STEPS, WIDE> *in)
 {
     uint4 w[STAGES][STEPS];
 #pragma unroll
@@ -169,9 +169,9 @@ product_short(const stream_ring &r, stream_place &at, product_here &h,
 
 /* STAGES stages of a tile from `column` of k on, of which there are `k` yet. */
 template <int STAGES, bool WIDE>
-__device__ __forceinline__ void product_long(const stream_ring &r, stream_place &at,
-                                             const product_here &h,
-                                             product_part<WIDE> &part, int column, int k)
+__device__ __forceinline__ void
+product_long(const stream_ring &r, stream_place &at, const product_here &h,
+             product_part<WIDE> &part, int column, int k)
 {
     unsigned weights[STAGES], ends[STAGES];
     product_wait<STAGES>(r, at, h.weights, weights, ends);

@@ -218,12 +218,6 @@ __device__ __forceinline__ void stream_norms(const decoder_arrays &a,
         bring_near((const char *)layer.norm1 + line * 128);
         bring_near((const char *)layer.norm2 + line * 128);
     }
-    if (line == (int)gridDim.x * 32 - 1 && layer.q_norm) { /* of 256 bytes at most */
-        bring_near(layer.q_norm);
-        bring_near((const char *)layer.q_norm + 128);
-        bring_near(layer.k_norm);
-        bring_near((const char *)layer.k_norm + 128);
-    }
 }
 
 /* Of gate and up, a stage of each by turns. before(number, at, past) is called before

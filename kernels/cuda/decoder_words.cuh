@@ -26,13 +26,6 @@ __device__ __forceinline__ void word_put(uint64_t *to, unsigned data, unsigned e
     asm volatile("st.relaxed.gpu.global.b64 [%0], %1;" ::"l"(to), "l"(word) : "memory");
 }
 
-/* What all blocks read is written to several places, so that no part of the second
- * level's cache has to serve them all: word i of copy c is at c * all + i. */
-__device__ __forceinline__ int words_copy()
-{
-    return (int)blockIdx.x % DECODER_COPIES;
-}
-
 __device__ __forceinline__ uint64_t word_look(const uint64_t *from)
 {
     uint64_t word;
@@ -102,8 +95,8 @@ __device__ __forceinline__ void words_wait(uint2 (&data)[U], const uint64_t *fro
     }
 }
 
-/* Waits for a pair that is the same for the warp. Most of the waiting is done so: looks
- * at all that is wanted would hold up those who write it. */
+/* Waits for a pair that is the same for the warp. Most of the waiting for a few words
+ * is done so: looks at all that is wanted would hold up those who write it. */
 __device__ __forceinline__ void words_first(const uint64_t *from, unsigned epoch)
 {
     for (int looks = 0; !words_there(words_look(from), epoch); looks++)
@@ -112,15 +105,16 @@ __device__ __forceinline__ void words_first(const uint64_t *from, unsigned epoch
 }
 
 /* use(i, data) of pairs thread, thread + threads, …, as they come; U of them at once.
- */
+ * likely: they are there, as gates say. */
 template <int U, typename F>
 __device__ __forceinline__ void words_take(const uint64_t *from, int pairs,
-                                           unsigned epoch, F use)
+                                           unsigned epoch, bool likely, F use)
 {
 #pragma unroll 1
     for (int at = (int)threadIdx.x; at < pairs; at += U * DECODER_CONSUMERS) {
         uint2 data[U];
-        words_first(from + 2 * (at - (int)(threadIdx.x & 31)), epoch);
+        if (!likely)
+            words_first(from + 2 * (at - (int)(threadIdx.x & 31)), epoch);
         int wanted = (pairs - at + DECODER_CONSUMERS - 1) / DECODER_CONSUMERS;
         words_wait<U>(data, from + 2 * at, 2 * DECODER_CONSUMERS, wanted, epoch);
 #pragma unroll
@@ -128,6 +122,52 @@ __device__ __forceinline__ void words_take(const uint64_t *from, int pairs,
             if (u < wanted)
                 use(at + u * DECODER_CONSUMERS, data[u]);
     }
+}
+
+/* --- gates: how much has been told for a product in this step --- */
+
+/* Who tells something adds to one of the product's gates. By them nothing is known of
+ * the words themselves, but a block that waits for many looks at a few counters until
+ * they are likely there: looks at all of them, again and again, would hold up those who
+ * write them. Few words are there sooner without. */
+__device__ __forceinline__ unsigned *gate_of(const decoder_arrays &a, int product,
+                                             int gate)
+{
+    return (unsigned *)(a.words.gates +
+                        (product * DECODER_GATES + gate) * DECODER_APART);
+}
+__device__ __forceinline__ void gate_pass(const decoder_arrays &a, int product,
+                                          int number)
+{
+    if (a.products[product].gated && (threadIdx.x & 31) == 0)
+        asm volatile("red.relaxed.gpu.global.add.u32 [%0], 1;" ::"l"(
+                         gate_of(a, product, number % DECODER_GATES))
+                     : "memory");
+}
+
+__device__ __forceinline__ unsigned gate_look(const unsigned *from)
+{
+    unsigned passed;
+    asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];"
+                 : "=r"(passed)
+                 : "l"(from)
+                 : "memory");
+    return passed;
+}
+
+/* Waits until so many of number 0, 1, … have passed, each `times` times; a warp. */
+__device__ __forceinline__ void gate_wait(const decoder_arrays &a, int product,
+                                          int numbers, int times)
+{
+    int gate = threadIdx.x & 31;
+    if (gate >= DECODER_GATES)
+        return;
+    unsigned wanted =
+        (unsigned)(numbers - gate + DECODER_GATES - 1) / DECODER_GATES * times;
+    const unsigned *from = gate_of(a, product, gate);
+    for (int looks = 0; gate_look(from) < wanted; looks++)
+        if (looks == WORDS_PATIENCE)
+            __trap();
 }
 
 #endif

@@ -58,6 +58,7 @@ static inline void decoder_products(struct decoder_product ret[DECODER_PRODUCTS]
         p.k = k[i];
         p.first = first;
         p.columns = columns[i];
+        p.gated = !q4 && k[i] > 4 * DECODER_CONSUMERS;
         p.step = (int64_t)tiles * k[i] > (int64_t)blocks * DECODER_NEAR ? blocks : 1;
         if (q4)
             decoder_share(&p, i, blocks);
@@ -70,7 +71,8 @@ static inline void decoder_products(struct decoder_product ret[DECODER_PRODUCTS]
 
 /* Where words of 8 bytes of each kind begin, of which decoder.h says what they are. */
 struct decoder_layout {
-    size_t told[DECODER_PRODUCTS], out, parts, rest[DECODER_PRODUCTS], epoch, end;
+    size_t told[DECODER_PRODUCTS], out, parts, rest[DECODER_PRODUCTS], gates, epoch,
+        end;
 };
 
 static inline size_t decoder_place(size_t *at, size_t count)
@@ -90,14 +92,14 @@ static inline struct decoder_layout decoder_layout(const struct kernel_decoder *
     size_t at = 0;
     decoder_products(products, d, blocks);
     for (int i = 0; i < DECODER_PRODUCTS; i++)
-        l.told[i] =
-            decoder_place(&at, DECODER_TOLD(i) * s * (size_t)products[i].columns / 2);
-    l.out = decoder_place(&at, DECODER_COPIES * s * (size_t)d->heads * size / 2);
+        l.told[i] = decoder_place(&at, s * (size_t)products[i].columns / 2);
+    l.out = decoder_place(&at, s * (size_t)d->heads * size / 2);
     l.parts = decoder_place(&at, items * (size_t)(d->heads / d->kv_heads) * (size + 2));
     for (int i = 0; i < DECODER_PRODUCTS; i++) {
         size_t columns = (size_t)products[i].columns, cuts = (size_t)products[i].cuts;
         l.rest[i] = decoder_place(&at, DECODER_REST(columns, cuts, 0, 0));
     }
+    l.gates = decoder_place(&at, DECODER_PRODUCTS * DECODER_GATES * DECODER_APART);
     l.epoch = decoder_place(&at, 1);
     l.end = at;
     return l;

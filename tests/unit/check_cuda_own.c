@@ -55,14 +55,15 @@ START_TEST(words_have_room)
     decoder_products(p, &d, BLOCKS);
     for (int i = 0; i < DECODER_PRODUCTS; i++) {
         size_t told = i + 1 < DECODER_PRODUCTS ? l.told[i + 1] : l.out;
-        size_t rest = i + 1 < DECODER_PRODUCTS ? l.rest[i + 1] : l.epoch;
-        ck_assert_uint_ge(told - l.told[i], (size_t)DECODER_TOLD(i) *
-                                                DECODER_SEQUENCES *
-                                                (size_t)p[i].columns / 2);
+        size_t rest = i + 1 < DECODER_PRODUCTS ? l.rest[i + 1] : l.gates;
+        ck_assert_uint_ge(told - l.told[i],
+                          DECODER_SEQUENCES * (size_t)p[i].columns / 2);
         ck_assert_uint_ge(rest - l.rest[i], rest_end(&p[i]));
         if (d.layer->qkv.group > 0)
             ck_assert_int_eq(p[i].width % p[i].cuts, 0);
     }
+    ck_assert_uint_ge(l.epoch - l.gates,
+                      DECODER_PRODUCTS * DECODER_GATES * DECODER_APART);
     ck_assert_uint_gt(l.end, l.epoch);
 }
 END_TEST

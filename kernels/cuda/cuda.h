@@ -67,6 +67,8 @@ void cuda__upload(struct kernel_context *c, void *to, const void *from_host,
 void cuda__download(struct kernel_context *c, void *to_host, const void *from,
                     size_t bytes);
 void cuda__copy(struct kernel_context *c, void *to, const void *from, size_t bytes);
+/* copy.cu: few bytes, wherever they are. false: it did nothing. */
+bool cuda__copy_few(struct kernel_context *c, void *to, const void *from, size_t bytes);
 void cuda__zero(struct kernel_context *c, void *p, size_t bytes);
 int cuda__sync(struct kernel_context *c, char *error, size_t size);
 void cuda__mark(struct kernel_context *c, int slot);

@@ -5,7 +5,7 @@
 cuda_host = comm context decoder graph matmul memory attention paged q4 table \
 	tensor_map
 cuda_hopper = decoder hopper_backward hopper_forward hopper_paged hopper_q4
-cuda_device = attention_backward attention_forward elementwise loss norm paged_decode \
+cuda_device = attention_backward attention_forward copy elementwise loss norm paged_decode \
 	paged_plain paged_prefill paged_rope plain_attention plain_matmul q4_pack q4_small reduce \
 	rope rows sample sample_finish skinny update
 cuda_headers = kernels/q4_check.h kernels/cuda/cuda.h kernels/cuda/cublaslt.h kernels/cuda/nccl.h \
@@ -18,7 +18,7 @@ cuda_headers = kernels/q4_check.h kernels/cuda/cuda.h kernels/cuda/cublaslt.h ke
 	kernels/cuda/tensor_map.h
 EXTRA_DIST += $(cuda_headers) %D%/comm.c %D%/context.c %D%/decoder.c %D%/graph.c %D%/matmul.c %D%/memory.c \
 	%D%/attention.c %D%/paged.c %D%/q4.c %D%/table.c %D%/tensor_map.c %D%/attention_backward.cu \
-	%D%/attention_forward.cu %D%/elementwise.cu %D%/loss.cu %D%/norm.cu %D%/paged_decode.cu \
+	%D%/attention_forward.cu %D%/copy.cu %D%/elementwise.cu %D%/loss.cu %D%/norm.cu %D%/paged_decode.cu \
 	%D%/paged_plain.cu %D%/paged_prefill.cu %D%/paged_rope.cu %D%/plain_attention.cu \
 	%D%/plain_matmul.cu %D%/q4_pack.cu %D%/q4_small.cu %D%/reduce.cu %D%/rope.cu %D%/rows.cu \
 	%D%/sample.cu %D%/sample_finish.cu %D%/skinny.cu %D%/update.cu %D%/decoder.cu %D%/hopper_backward.cu %D%/hopper_forward.cu \

@@ -51,18 +51,21 @@ static void copy(struct kernel_context *c, const char *what, void *to, const voi
 void cuda__upload(struct kernel_context *c, void *to, const void *from_host,
                   size_t bytes)
 {
-    copy(c, "upload", to, from_host, bytes, cudaMemcpyHostToDevice, c->stream);
+    if (!cuda__copy_few(c, to, from_host, bytes))
+        copy(c, "upload", to, from_host, bytes, cudaMemcpyHostToDevice, c->stream);
 }
 
 void cuda__download(struct kernel_context *c, void *to_host, const void *from,
                     size_t bytes)
 {
-    copy(c, "download", to_host, from, bytes, cudaMemcpyDeviceToHost, c->stream);
+    if (!cuda__copy_few(c, to_host, from, bytes))
+        copy(c, "download", to_host, from, bytes, cudaMemcpyDeviceToHost, c->stream);
 }
 
 void cuda__copy(struct kernel_context *c, void *to, const void *from, size_t bytes)
 {
-    copy(c, "copy", to, from, bytes, cudaMemcpyDeviceToDevice, c->stream);
+    if (!cuda__copy_few(c, to, from, bytes))
+        copy(c, "copy", to, from, bytes, cudaMemcpyDeviceToDevice, c->stream);
 }
 
 void cuda__zero(struct kernel_context *c, void *p, size_t bytes)

@@ -339,6 +339,11 @@ int llm__layers_decode(struct llm_model *m, const struct llm_pass *p,
     const struct kernels *k = m->d->k;
     if (llm__attention_room(m, p, err) != 0)
         return -1;
+    const struct kernel_sequences s = sequences_of(m, p);
+    if (decodes(m, &s)) { /* two kernels start sooner by themselves */
+        llm__layers(m, p);
+        return 0;
+    }
     struct rwf_err why = RWF_ERR_INIT;
     struct llm_recorded *r = recorded_of(m, p, &why);
     if (why.code != 0)

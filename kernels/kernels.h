@@ -22,7 +22,7 @@
 extern "C" {
 #endif
 
-#define KERNELS_VERSION 4 /* of this table: a module of another one is refused */
+#define KERNELS_VERSION 5 /* of this table: a module of another one is refused */
 
 enum kernel_type { KERNEL_F32, KERNEL_BF16 };
 enum kernel_activation {
@@ -210,6 +210,7 @@ struct kernel_decoder {
     int64_t hidden, inner;
     float epsilon, scale;       /* scale: of attention's scores */
     const float *cosine, *sine; /* [positions, size / 2] */
+    const void *table;          /* [.., hidden]: see decoder_run; or NULL */
     const struct kernel_decoder_layer *layer; /* host [layers] */
 };
 struct kernel_decoder_state;
@@ -235,6 +236,7 @@ struct kernel_sample {
     const int32_t *mask_row;  /* row of mask; < 0: all tokens are allowed; NULL: of all rows */
     const uint32_t *mask;     /* [.., (vocab + 31) / 32] bit set: allowed */
     int32_t *ids;             /* the result; -1 when no token is allowed, or for logits with an error */
+    bool greedy;              /* all temperatures are 0, as the caller knows: less is to be done */
 };
 
 /* One change of one logit: x > 0 ? x / repeat : x * repeat, rounded, then + add. */
@@ -407,13 +409,15 @@ struct kernels {
     /* A step of one token for each of few sequences through all layers at once, where a device
      * gains by it (else all four are NULL): norm, qkv, rope_paged, paged_attention, o, norm,
      * gate|up, swiglu and down as above, rounded at the same places. decoder_open waits; NULL: not
-     * for such a model. decoder_run: for as many sequences as fit; row i is sequence i's token.
-     * What comes out is x + delta, as before the norm that follows the layers. */
+     * for such a model. decoder_run: for as many sequences as fit; row i is sequence i's token,
+     * and x begins as row ids[i] of the table; ids NULL: as it is there. What comes out is x +
+     * delta, as before the norm that follows the layers. */
     struct kernel_decoder_state *(*decoder_open)(struct kernel_context *c,
                                                  const struct kernel_decoder *d);
     bool (*decoder_fits)(const struct kernel_decoder_state *d, int sequences);
-    void (*decoder_run)(struct kernel_context *c, const struct kernel_decoder_state *d, void *x,
-                        void *delta, const struct kernel_sequences *s);
+    void (*decoder_run)(struct kernel_context *c, const struct kernel_decoder_state *d,
+                        const int32_t *ids, void *x, void *delta,
+                        const struct kernel_sequences *s);
     void (*decoder_close)(struct kernel_context *c, struct kernel_decoder_state *d);
     /* Edits on the device; no two of them are of the same logit. */
     void (*edit)(struct kernel_context *c, float *logits, int64_t stride,

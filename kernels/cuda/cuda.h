@@ -220,7 +220,8 @@ struct kernel_decoder_state *cuda__decoder_open(struct kernel_context *c,
                                                 const struct kernel_decoder *d);
 bool cuda__decoder_fits(const struct kernel_decoder_state *d, int sequences);
 void cuda__decoder_run(struct kernel_context *c, const struct kernel_decoder_state *d,
-                       void *x, void *delta, const struct kernel_sequences *s);
+                       const int32_t *ids, void *x, void *delta,
+                       const struct kernel_sequences *s);
 void cuda__decoder_close(struct kernel_context *c, struct kernel_decoder_state *d);
 /* --- sample.cu --- */
 void cuda__edit(struct kernel_context *c, float *logits, int64_t stride,

@@ -78,6 +78,7 @@ static void arrays_fill(struct decoder_arrays *a, const struct kernel_decoder *d
                                  .each = 1.0f / (float)d->hidden,
                                  .cosine = d->cosine,
                                  .sine = d->sine,
+                                 .table = d->table,
                                  .q4 = decoder_q4(d)};
     decoder_products(a->products, d, blocks);
 }
@@ -209,7 +210,8 @@ bool cuda__decoder_fits(const struct kernel_decoder_state *t, int sequences)
 }
 
 void cuda__decoder_run(struct kernel_context *c, const struct kernel_decoder_state *t,
-                       void *x, void *delta, const struct kernel_sequences *s)
+                       const int32_t *ids, void *x, void *delta,
+                       const struct kernel_sequences *s)
 {
     struct decoder_arrays a = t->arrays;
     if (!cuda__decoder_fits(t, s->count) || s->tokens != s->count) {
@@ -217,6 +219,7 @@ void cuda__decoder_run(struct kernel_context *c, const struct kernel_decoder_sta
         return;
     }
     a.s = *s;
+    a.ids = ids;
     a.x = x;
     a.delta = delta;
     a.stages = t->stages[s->count];

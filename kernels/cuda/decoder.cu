@@ -142,11 +142,18 @@ __device__ __forceinline__ uint2 residual_add(uint2 x, uint2 delta, float *squar
     return sum;
 }
 
+/* What the residual of a sequence is before the first layer. */
+__device__ __forceinline__ const uint2 *begin_of(const decoder_arrays &a, int sequence)
+{
+    int64_t row = a.ids ? a.ids[sequence] : sequence;
+    return (const uint2 *)(a.ids ? a.table : a.x) + row * (a.hidden / 4);
+}
+
 /* The residual of a sequence plus delta (NULL: x as the step begins with it); the sum
  * of this thread's squares. */
 template <int U>
 __device__ __forceinline__ float residual_take(const decoder_arrays &a, uint2 *residual,
-                                               const uint64_t *delta, const uint2 *x,
+                                               const uint64_t *delta, int sequence,
                                                unsigned epoch, bool likely)
 {
     float squares = 0.0f;
@@ -156,6 +163,7 @@ __device__ __forceinline__ float residual_take(const decoder_arrays &a, uint2 *r
         });
         return squares;
     }
+    const uint2 *x = begin_of(a, sequence);
 #pragma unroll 1
     for (int i = (int)threadIdx.x; i < a.hidden / 4; i += DECODER_CONSUMERS)
         residual[i] = residual_add(x[i], make_uint2(0, 0), &squares);
@@ -194,8 +202,8 @@ take_normed(const decoder_arrays &a, const decoder_space &m, const void *weight,
 #pragma unroll 1
     for (int s = 0; s < count; s++) {
         float squares = warp_sum(residual_take<U>(
-            a, m.residual + s * pairs, delta ? delta + s * (a.hidden / 2) : nullptr,
-            (const uint2 *)a.x + s * pairs, epoch, likely));
+            a, m.residual + s * pairs, delta ? delta + s * (a.hidden / 2) : nullptr, s,
+            epoch, likely));
         if ((threadIdx.x & 31) == 0)
             m.fixed->squares[s][warp] = squares;
     }

@@ -80,6 +80,8 @@ struct decoder_arrays {
     struct decoder_words words;
     unsigned *epoch; /* that the last step ended with; blocks that have ended */
     struct kernel_sequences s;
+    const int32_t *ids; /* rows of the table, that x begins as; or NULL */
+    const void *table;
     void *x, *delta;
     bool q4;
     int stages;             /* of the ring */

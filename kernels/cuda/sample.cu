@@ -135,8 +135,10 @@ void cuda__sample(struct kernel_context *c, const struct kernel_sample *s,
     a.length = (int)(((s->vocab + a.chunks - 1) / a.chunks + 3) / 4 * 4);
     dim3 grid((unsigned)a.chunks, (unsigned)s->rows);
     most_kernel<<<grid, THREADS, 0, c->stream>>>(a);
-    launch_early(c, count_kernel, grid, THREADS, 0, a);
-    launch_early(c, collect_kernel, grid, THREADS, 0, a);
+    if (!s->greedy) {
+        launch_early(c, count_kernel, grid, THREADS, 0, a);
+        launch_early(c, collect_kernel, grid, THREADS, 0, a);
+    }
     cuda__sample_finish(c, a);
     cuda__launched(c, "sample");
 }

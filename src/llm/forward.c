@@ -246,6 +246,7 @@ void llm__decoder_open(struct llm_model *m)
     d.scale = 1.0f / __builtin_sqrtf((float)c->size);
     d.cosine = m->b.cosine;
     d.sine = m->b.sine;
+    d.table = m->weights.embed;
     d.layer = layers;
     m->decoder = m->d->k->decoder_open(m->d->c, &d);
     free(layers);
@@ -262,11 +263,12 @@ static bool decodes(const struct llm_model *m, const struct kernel_sequences *s)
 void llm__layers(struct llm_model *m, const struct llm_pass *p)
 {
     const struct kernel_sequences s = sequences_of(m, p);
-    embed(m, m->b.in + p->at.ids, s.tokens);
+    const int32_t *ids = (void *)(m->b.in + p->at.ids);
     if (decodes(m, &s)) {
-        m->d->k->decoder_run(m->d->c, m->decoder, m->b.x, m->b.delta, &s);
+        m->d->k->decoder_run(m->d->c, m->decoder, ids, m->b.x, m->b.delta, &s);
         return;
     }
+    embed(m, ids, s.tokens);
     for (int i = 0; i < m->config.layers; i++) {
         const struct llm_layer *y = &m->weights.layers[i];
         norm(m, y->norm1, m->b.normed, m->b.x, i > 0 ? m->b.delta : NULL, s.tokens);
@@ -340,7 +342,7 @@ int llm__layers_decode(struct llm_model *m, const struct llm_pass *p,
     if (llm__attention_room(m, p, err) != 0)
         return -1;
     const struct kernel_sequences s = sequences_of(m, p);
-    if (decodes(m, &s)) { /* two kernels start sooner by themselves */
+    if (decodes(m, &s)) { /* one kernel starts sooner by itself */
         llm__layers(m, p);
         return 0;
     }

@@ -364,7 +364,8 @@ static void bench_sample(void)
                                      .top_k = given(top_k, sizeof(top_k)),
                                      .seed = given(seeds, sizeof(seeds)),
                                      .step = given(seeds, sizeof(seeds)),
-                                     .ids = must(ROWS * 4)};
+                                     .ids = must(ROWS * 4),
+                                     .greedy = cases[i].temperature == 0};
         printf("%-37s", cases[i].name);
         for (int j = 0; j < COUNT(rows); j++) {
             p.s.rows = rows[j];

@@ -148,7 +148,8 @@ START_TEST(weights_of_4_bits)
     static const int shapes[][3] = {{64, 32, 32},     {128, 96, 32},  {64, 128, 64},
                                     {320, 192, 64},   {64, 128, 128}, {192, 1024, 128},
                                     {256, 5120, 128}, {448, 1056, 32}};
-    static const int rows[] = {1, 2, 7, 8, 9, 16, 17, 33, 48, 64, 65, 130, 200, 257, 330};
+    static const int rows[] = {1,  2,  7,  8,   9,   16,  17, 33,
+                               48, 64, 65, 130, 200, 257, 330};
     for (int i = 0; i < COUNT(shapes); i++)
         for (int j = 0; j < COUNT(rows); j++)
             check_q4((struct q4_case){
@@ -202,6 +203,7 @@ END_TEST
 /* --- drawing tokens --- */
 
 #define ROWS 24
+#define GREEDY 10 /* the turn in which all temperatures are 0, and that is said */
 
 struct draws {
     float temperature[ROWS], top_p[ROWS], min_p[ROWS];
@@ -263,7 +265,7 @@ static void draws_fill(struct draws *d, int turn)
     static const float min_ps[] = {0, 0, 0.05f, 1, 0.001f};
     static const int32_t top_ks[] = {0, 20, 1, 3000, 1 << 30, 50};
     for (int i = 0; i < ROWS; i++) {
-        d->temperature[i] = temperatures[(i + turn) % 5];
+        d->temperature[i] = turn == GREEDY ? 0 : temperatures[(i + turn) % 5];
         d->top_p[i] = top_ps[(i / 2 + turn * 2) % 5];
         d->min_p[i] = min_ps[(i / 3 + turn * 3) % 5];
         d->top_k[i] = top_ks[(i / 4 + turn) % 6];
@@ -287,9 +289,9 @@ static void check_draws(int64_t vocab, int turn)
         mask[i] = i < words ? (uint32_t)(rig_unit() * 0x1p32)
                             : 1u << rig_below(32) & (rig_below(3) ? ~0u : 0u);
     draws_fill(&d, turn);
-    struct kernel_sample s = {ROWS,       vocab,   stride,  logits, d.temperature,
-                              d.top_p,    d.min_p, d.top_k, d.seed, d.step,
-                              d.mask_row, mask,    d.ids};
+    struct kernel_sample s = {
+        ROWS,    vocab,  stride, logits,     d.temperature, d.top_p, d.min_p,
+        d.top_k, d.seed, d.step, d.mask_row, mask,          d.ids,   turn == GREEDY};
     void *room = malloc(kernels_reference()->sample_scratch(NULL, ROWS, vocab) + 1);
     kernels_reference()->sample(NULL, &s, room);
     struct draws *device = there(&d, sizeof(d));
@@ -307,7 +309,8 @@ static void check_draws(int64_t vocab, int turn)
                                device->step,
                                device->mask_row,
                                there(mask, (size_t)words * 2 * 4),
-                               device->ids};
+                               device->ids,
+                               turn == GREEDY};
     for (int again = 0; again < 2; again++) {
         rig_k->zero(rig_c, device->ids, sizeof(d.ids));
         rig_k->sample(rig_c, &on, scratch);
@@ -334,11 +337,12 @@ START_TEST(tokens_are_drawn)
 {
     static const int vocabs[] = {1, 2, 31, 1000, 4097, 32003};
     for (int i = 0; i < COUNT(vocabs); i++)
-        for (int turn = 0; turn < 10; turn++)
+        for (int turn = 0; turn <= GREEDY; turn++)
             check_draws(vocabs[i], turn);
     check_draws(151936, 0);
     check_draws(151936, 1);
     check_draws(151936, 3);
+    check_draws(151936, GREEDY);
 }
 END_TEST
 

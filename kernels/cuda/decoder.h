@@ -25,7 +25,7 @@ extern "C" {
 #define DECODER_GATES 8        /* counters of what has been told for a product */
 #define DECODER_APART 32       /* words from one of them to the next */
 /* Tokens of a chunk of attention: fewer are not worth adding it up; twice as many where
- * more than two heads share a key head, or where they are all. */
+ * more than two heads share a key head, or where the context has no more. */
 #define DECODER_CHUNK 128
 #define DECODER_NEAR 8192 /* of k, of a block's tiles: so few are neighbours */
 #define DECODER_GROUP 128 /* of weights of 4 bits: no other one */
@@ -51,8 +51,9 @@ struct decoder_layer {
  * many of a part of all tiles each, in their order. */
 struct decoder_product {
     int tiles, k, first, step;
-    int columns;              /* that it tells: of gate and up half of them */
-    bool gated;               /* what goes in is waited for at gates */
+    int columns; /* that it tells: of gate and up half of them */
+    bool gated;  /* what goes in is waited for at gates: it is much, and all
+                    of it is wanted, which with 4 bits it is not */
     int width, cuts, sharers; /* of 4 bits: groups of k, their parts, blocks of one */
 };
 
@@ -80,7 +81,7 @@ struct decoder_arrays {
     struct decoder_words words;
     unsigned *epoch; /* that the last step ended with; blocks that have ended */
     struct kernel_sequences s;
-    const int32_t *ids; /* rows of the table, that x begins as; or NULL */
+    const int32_t *ids; /* rows of the table that x begins as; or NULL */
     const void *table;
     void *x, *delta;
     bool q4;

@@ -6,7 +6,7 @@
  * A step of one token per sequence is so short on a GPU that the host could not queue
  * its kernels as fast as they run: such steps are recorded, once their shape came
  * twice, and replayed. A shape is the padded number of sequences and a bound of the
- * longest context.
+ * longest context. Steps of so few sequences that one kernel does them all are not.
  */
 #include "config.h"
 

@@ -27,11 +27,14 @@ step()
     "$llm" step "$dir/$1" device=cuda dummy "${@:2}"
 }
 case $parts in *step*)
+    step 0.6b prompt=16 batch=1 steps=100
     step 0.6b prompt=128 batch=1 steps=256
+    step 0.6b prompt=128 batch=2 steps=128
     step 8b prompt=256 batch=1 steps=128
     step 14b prompt=2048 batch=1 steps=64
     step 14b prompt=512 batch=32 steps=64
     step 32b-awq prompt=256 batch=1 steps=64
+    step 32b-awq prompt=2048 batch=2 steps=16
     ;;
 esac
 

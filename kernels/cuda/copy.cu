@@ -32,20 +32,21 @@ __global__ void __launch_bounds__(THREADS)
 }
 
 /* Whether the device reads and writes there by itself. */
-static bool reaches(const void *p)
+static bool reaches(const struct kernel_context *c, const void *p)
 {
     cudaPointerAttributes a = {};
     if (cudaPointerGetAttributes(&a, p) != cudaSuccess) {
         (void)cudaGetLastError();
         return false;
     }
-    return a.type != cudaMemoryTypeUnregistered && a.devicePointer == p;
+    return a.devicePointer == p &&
+           (a.type == cudaMemoryTypeHost || a.device == c->device);
 }
 
 /* false: too many, or not where the device reaches them. */
 bool cuda__copy_few(struct kernel_context *c, void *to, const void *from, size_t bytes)
 {
-    if (bytes > MOST || !reaches(to) || !reaches(from))
+    if (bytes == 0 || bytes > MOST || !reaches(c, to) || !reaches(c, from))
         return false;
     copy_kernel<<<1, THREADS, 0, c->stream>>>(to, from, (int)bytes);
     cuda__launched(c, "copy");

@@ -13,7 +13,16 @@
 #include "base/mem.h"
 #include "base/units.h"
 
-#define REACHED_MEMORY 0.8  /* of the bandwidth, by a step of one token each */
+/* What a step reaches on an H200 (tests/bench/RESULTS.md): shares of the data sheet's
+ * bandwidth, and seconds that a layer takes beside what it reads: as a part of one
+ * kernel of them all, and kernel by kernel. */
+#define REACHED_MEMORY 0.89
+#define REACHED_Q4 0.71
+#define LAYER_FUSED 6e-6
+#define LAYER_APART 33e-6
+#define FUSED 2 /* sequences of such a kernel, at most */
+#define REACHED_HOST                                                                   \
+    0.8 /* of the bandwidth of a processor's memory, as it was measured */
 #define REACHED_PRODUCT 0.6 /* of the FLOP/s, by a prefill */
 #define BATCH 32
 #define COMFORT 1.2 /* llmfit's: as much again as a fifth is good */
@@ -21,24 +30,24 @@
 /* --- devices --- */
 
 static const struct fit_gpu gpus[] = {
-    {"H200", (int64_t)140 << 30, 4.8e12, 989e12},
-    {"H100 NVL", (int64_t)93 << 30, 3.9e12, 835e12},
-    {"H100 PCIe", (int64_t)79 << 30, 2.0e12, 756e12},
-    {"H100", (int64_t)79 << 30, 3.35e12, 989e12},
-    {"B200", (int64_t)178 << 30, 8.0e12, 2250e12},
-    {"A100-80", (int64_t)79 << 30, 2.04e12, 312e12},
-    {"A100", (int64_t)39 << 30, 1.56e12, 312e12},
-    {"L40S", (int64_t)44 << 30, 0.864e12, 362e12},
-    {"L40", (int64_t)44 << 30, 0.864e12, 181e12},
-    {"L4", (int64_t)22 << 30, 0.3e12, 121e12},
-    {"A10", (int64_t)22 << 30, 0.6e12, 125e12},
-    {"RTX 5090", (int64_t)31 << 30, 1.79e12, 210e12},
-    {"RTX 4090", (int64_t)23 << 30, 1.01e12, 165e12},
-    {"RTX 3090 Ti", (int64_t)23 << 30, 1.01e12, 80e12},
-    {"RTX 3090", (int64_t)23 << 30, 0.94e12, 71e12},
-    {"RTX 4080", (int64_t)15 << 30, 0.72e12, 97e12},
-    {"RTX 3060", (int64_t)11 << 30, 0.36e12, 25e12},
-    {"RTX 6000 Ada", (int64_t)47 << 30, 0.96e12, 182e12},
+    {"H200", (int64_t)140 << 30, 4.8e12, 989e12, true},
+    {"H100 NVL", (int64_t)93 << 30, 3.9e12, 835e12, true},
+    {"H100 PCIe", (int64_t)79 << 30, 2.0e12, 756e12, true},
+    {"H100", (int64_t)79 << 30, 3.35e12, 989e12, true},
+    {"B200", (int64_t)178 << 30, 8.0e12, 2250e12, false},
+    {"A100-80", (int64_t)79 << 30, 2.04e12, 312e12, false},
+    {"A100", (int64_t)39 << 30, 1.56e12, 312e12, false},
+    {"L40S", (int64_t)44 << 30, 0.864e12, 362e12, false},
+    {"L40", (int64_t)44 << 30, 0.864e12, 181e12, false},
+    {"L4", (int64_t)22 << 30, 0.3e12, 121e12, false},
+    {"A10", (int64_t)22 << 30, 0.6e12, 125e12, false},
+    {"RTX 5090", (int64_t)31 << 30, 1.79e12, 210e12, false},
+    {"RTX 4090", (int64_t)23 << 30, 1.01e12, 165e12, false},
+    {"RTX 3090 Ti", (int64_t)23 << 30, 1.01e12, 80e12, false},
+    {"RTX 3090", (int64_t)23 << 30, 0.94e12, 71e12, false},
+    {"RTX 4080", (int64_t)15 << 30, 0.72e12, 97e12, false},
+    {"RTX 3060", (int64_t)11 << 30, 0.36e12, 25e12, false},
+    {"RTX 6000 Ada", (int64_t)47 << 30, 0.96e12, 182e12, false},
 };
 
 /* Letters and digits only, small. */
@@ -148,15 +157,29 @@ static int64_t weights_read(const struct fit_ask *a, const struct llm_memory *m)
     return bytes;
 }
 
+/* Seconds of a step's layers beside what they read. */
+static double layers_take(const struct fit_ask *a, int batch)
+{
+    const struct llm_model_options *o = &a->ask.options;
+    const struct fit_gpu *g = a->ask.host ? NULL : fit_gpu_find(a->ask.device);
+    bool fused = g != NULL && g->fused && batch <= FUSED && !o->eager && !o->apart;
+
+    if (a->ask.host)
+        return 0;
+    return a->ask.config->layers * (fused ? LAYER_FUSED : LAYER_APART);
+}
+
 static double step_rate(const struct fit_ask *a, const struct fit *f, int batch)
 {
     double context = f->max_length < 2048 ? f->max_length : 2048;
-    double bytes = (double)f->weights + batch * context / 2 * (double)cache_of_token(a);
-    double memory = bytes / (a->bandwidth * REACHED_MEMORY);
+    double cache = batch * context / 2 * (double)cache_of_token(a);
+    double reached = a->ask.host ? REACHED_HOST : REACHED_MEMORY;
+    double weights = !a->ask.host && a->ask.config->bits > 0 ? REACHED_Q4 : reached;
+    double memory = ((double)f->weights / weights + cache / reached) / a->bandwidth;
     double product =
         2 * linear_parameters(a->ask.config) * batch / (a->flops * REACHED_PRODUCT);
 
-    return batch / (memory > product ? memory : product);
+    return batch / ((memory > product ? memory : product) + layers_take(a, batch));
 }
 
 static void speeds(const struct fit_ask *a, struct fit *f)

@@ -2,7 +2,8 @@
  *
  * Whether a model fits, into what, with how much context, and how fast it may be: arithmetic on
  * its config, of which the engine itself allocates (memory.h). Speed is a roofline: a step reads
- * the weights and the caches once; a share of the bandwidth stands for what kernels reach.
+ * the weights and the caches once; a share of the bandwidth stands for what kernels reach, and each
+ * layer takes some time beside.
  */
 #ifndef RWF_LLM_FIT_H
 #define RWF_LLM_FIT_H
@@ -19,6 +20,7 @@ struct fit_gpu {
     int64_t memory;   /* bytes, as the driver tells them */
     double bandwidth; /* bytes a second */
     double flops;     /* bf16, dense */
+    bool fused;       /* has the kernel that takes all layers at once (kernels.h: decoder_open) */
 };
 /* By a piece of its name, case does not matter ("h100", "NVIDIA H200"); NULL: not known. */
 const struct fit_gpu *fit_gpu_find(const char *name);

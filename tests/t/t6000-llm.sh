@@ -204,6 +204,19 @@ has 'kernels themselves'
 run 0 "$RAYWF" fit qwen3-8b --gpu H100 --format json
 has '"fits":true'
 has '"tokens_per_second"'
+# What an H200 decoded for one request (tests/bench/RESULTS.md), within a tenth.
+near() { [ $(($1 * 10)) -gt $(($2 * 9)) ] && [ $(($1 * 10)) -lt $(($2 * 11)) ]; }
+while read -r measured model; do
+    # shellcheck disable=SC2086
+    run 0 "$RAYWF" fit $model --gpu H200 --format json
+    one=$(sed 's/.*"one_request":\([0-9]*\).*/\1/' <<<"$out")
+    ok "fit expects $one tokens/s of $model, $measured were measured" near "$one" "$measured"
+done <<'END'
+2120 qwen3-0.6b
+265 qwen3-8b
+147 qwen3-14b
+175 qwen3-32b --awq
+END
 run 2 "$RAYWF" fit qwen3-8b --gpu 'GPU 9000'
 says 'say --memory and --bandwidth instead'
 run 6 "$RAYWF" fit ./nowhere

@@ -22,10 +22,9 @@ struct attention_head {
     unsigned *kept;             /* the same to the cache, or NULL */
 };
 
-/* Asks for a layer's norms of heads; who has read those of the one before is done. They
- * would be late, and all that is asked for behind them: each layer's lie in other
- * pages.
- */
+/* Asks for a layer's norms of heads; those of the one before have been read. Each
+ * layer's lie in other pages, and a load would hold up the words that are looked for
+ * behind it. */
 template <int SIZE>
 __device__ __forceinline__ void attention_ask(attention_plan &p,
                                               const decoder_layer &layer)

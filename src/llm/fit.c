@@ -20,9 +20,8 @@
 #define REACHED_Q4 0.71
 #define LAYER_FUSED 6e-6
 #define LAYER_APART 33e-6
-#define FUSED 2 /* sequences of such a kernel, at most */
-#define REACHED_HOST                                                                   \
-    0.8 /* of the bandwidth of a processor's memory, as it was measured */
+#define FUSED 2             /* sequences of such a kernel, at most */
+#define REACHED_HOST 0.8    /* of what reading a processor's memory reached */
 #define REACHED_PRODUCT 0.6 /* of the FLOP/s, by a prefill */
 #define BATCH 32
 #define COMFORT 1.2 /* llmfit's: as much again as a fifth is good */

@@ -209,7 +209,7 @@ near() { [ $(($1 * 10)) -gt $(($2 * 9)) ] && [ $(($1 * 10)) -lt $(($2 * 11)) ]; 
 while read -r measured model; do
     # shellcheck disable=SC2086
     run 0 "$RAYWF" fit $model --gpu H200 --format json
-    one=$(sed 's/.*"one_request":\([0-9]*\).*/\1/' <<<"$out")
+    one=$(printf '%s\n' "$out" | sed 's/.*"one_request":\([0-9]*\).*/\1/')
     ok "fit expects $one tokens/s of $model, $measured were measured" near "$one" "$measured"
 done <<'END'
 2120 qwen3-0.6b

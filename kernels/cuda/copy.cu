@@ -46,7 +46,7 @@ static bool reaches(const struct kernel_context *c, const void *p)
 /* false: too many, or not where the device reaches them. */
 bool cuda__copy_few(struct kernel_context *c, void *to, const void *from, size_t bytes)
 {
-    if (bytes == 0 || bytes > MOST || !reaches(c, to) || !reaches(c, from))
+    if (bytes > MOST || !reaches(c, to) || !reaches(c, from))
         return false;
     copy_kernel<<<1, THREADS, 0, c->stream>>>(to, from, (int)bytes);
     cuda__launched(c, "copy");

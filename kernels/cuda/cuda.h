@@ -38,6 +38,11 @@ struct kernel_context {
     size_t room_size;
 };
 
+static inline bool aligned16(const void *p)
+{
+    return ((uintptr_t)p & 15) == 0;
+}
+
 /* Keeps the first failure. */
 void cuda__fail(struct kernel_context *c, const char *what, const char *why);
 /* Keeps code under the name of the call when it is an error. */

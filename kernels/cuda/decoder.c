@@ -17,26 +17,21 @@ struct kernel_decoder_state {
 
 /* --- models it is for --- */
 
-/* What the copy engine brings. */
-static bool aligned(const void *p)
-{
-    return ((uintptr_t)p & 15) == 0;
-}
-
 static bool linear_fits(const struct kernel_linear *l, int64_t n, int64_t k, int group)
 {
-    if (l->group != group || l->n != n || l->k != k || !aligned(l->w))
+    if (l->group != group || l->n != n || l->k != k || !aligned16(l->w))
         return false;
     return group == 0 ? n % 8 == 0 && k % 64 == 0
                       : n % 64 == 0 && k % DECODER_GROUP == 0;
 }
 
+/* The copy engine brings all of it. */
 static bool layer_fits(const struct kernel_decoder *d,
                        const struct kernel_decoder_layer *l, int group)
 {
     int64_t q = (int64_t)d->heads * d->size;
-    return aligned(l->q_norm) && aligned(l->k_norm) && aligned(l->keys) &&
-           aligned(l->values) &&
+    return aligned16(l->q_norm) && aligned16(l->k_norm) && aligned16(l->keys) &&
+           aligned16(l->values) &&
            linear_fits(&l->qkv, q + 2 * (int64_t)d->kv_heads * d->size, d->hidden,
                        group) &&
            linear_fits(&l->o, d->hidden, q, group) &&

@@ -361,7 +361,7 @@ attention_block(attention_sums<SIZE> &all, unsigned stage, int block, int left,
 }
 
 /* What a warp's blocks of an item come to: two warps of those that have a stage take a
- * block each. own: the step's own token. */
+ * block each. */
 template <int SIZE, bool Q4>
 __device__ __forceinline__ void attention_blocks(const stream_ring &r, stream_place &at,
                                                  const attention_plan &p,

@@ -77,11 +77,6 @@ __device__ __forceinline__ void early_wait()
 #endif
 }
 
-static inline bool aligned16(const void *p)
-{
-    return ((uintptr_t)p & 15) == 0;
-}
-
 __device__ __forceinline__ float to_f(float x)
 {
     return x;

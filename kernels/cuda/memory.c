@@ -44,28 +44,26 @@ void cuda__free_host(struct kernel_context *c, void *p)
 static void copy(struct kernel_context *c, const char *what, void *to, const void *from,
                  size_t bytes, enum cudaMemcpyKind kind, cudaStream_t stream)
 {
-    if (bytes)
-        cuda__check(c, what, cudaMemcpyAsync(to, from, bytes, kind, stream));
+    if (!bytes || (stream == c->stream && cuda__copy_few(c, to, from, bytes)))
+        return;
+    cuda__check(c, what, cudaMemcpyAsync(to, from, bytes, kind, stream));
 }
 
 void cuda__upload(struct kernel_context *c, void *to, const void *from_host,
                   size_t bytes)
 {
-    if (!cuda__copy_few(c, to, from_host, bytes))
-        copy(c, "upload", to, from_host, bytes, cudaMemcpyHostToDevice, c->stream);
+    copy(c, "upload", to, from_host, bytes, cudaMemcpyHostToDevice, c->stream);
 }
 
 void cuda__download(struct kernel_context *c, void *to_host, const void *from,
                     size_t bytes)
 {
-    if (!cuda__copy_few(c, to_host, from, bytes))
-        copy(c, "download", to_host, from, bytes, cudaMemcpyDeviceToHost, c->stream);
+    copy(c, "download", to_host, from, bytes, cudaMemcpyDeviceToHost, c->stream);
 }
 
 void cuda__copy(struct kernel_context *c, void *to, const void *from, size_t bytes)
 {
-    if (!cuda__copy_few(c, to, from, bytes))
-        copy(c, "copy", to, from, bytes, cudaMemcpyDeviceToDevice, c->stream);
+    copy(c, "copy", to, from, bytes, cudaMemcpyDeviceToDevice, c->stream);
 }
 
 void cuda__zero(struct kernel_context *c, void *p, size_t bytes)

@@ -75,7 +75,7 @@ void cuda__q4_matmul(struct kernel_context *c, const struct kernel_q4 *w,
         return;
     }
     if (m <= few_rows(c)) {
-        if (c->capable == 90 && ((uintptr_t)x & 15) == 0)
+        if (c->capable == 90 && aligned16(x))
             cuda__q4_hopper(c, w, packed, out, x, m, c_type);
         else
             cuda__q4_small(c, w, packed, out, x, m, c_type);

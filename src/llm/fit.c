@@ -20,7 +20,6 @@
 #define REACHED_Q4 0.71
 #define LAYER_FUSED 6e-6
 #define LAYER_APART 33e-6
-#define FUSED 2             /* sequences of such a kernel, at most */
 #define REACHED_HOST 0.8    /* of what reading a processor's memory reached */
 #define REACHED_PRODUCT 0.6 /* of the FLOP/s, by a prefill */
 #define BATCH 32
@@ -159,12 +158,14 @@ static int64_t weights_read(const struct fit_ask *a, const struct llm_memory *m)
 /* Seconds of a step's layers beside what they read. */
 static double layers_take(const struct fit_ask *a, int batch)
 {
-    const struct llm_model_options *o = &a->ask.options;
-    const struct fit_gpu *g = a->ask.host ? NULL : fit_gpu_find(a->ask.device);
-    bool fused = g != NULL && g->fused && batch <= FUSED && !o->eager && !o->apart;
-
     if (a->ask.host)
         return 0;
+
+    const struct llm_model_options *o = &a->ask.options;
+    const struct fit_gpu *g = fit_gpu_find(a->ask.device);
+    bool fused =
+        g != NULL && g->fused && batch <= LLM_FUSED_MAX && !o->eager && !o->apart;
+
     return a->ask.config->layers * (fused ? LAYER_FUSED : LAYER_APART);
 }
 

@@ -17,9 +17,6 @@
 #include "llm/model_inside.h"
 
 #define RECORDED_MAX 160
-/* Sequences up to which all layers as one kernel are faster than kernels of their own.
- */
-#define FUSED_MAX 2
 
 static size_t aligned(size_t bytes)
 {
@@ -256,7 +253,7 @@ void llm__decoder_open(struct llm_model *m)
 static bool decodes(const struct llm_model *m, const struct kernel_sequences *s)
 {
     return m->decoder != NULL && m->observe == NULL && s->most == 1 &&
-           s->tokens == s->count && s->count <= FUSED_MAX &&
+           s->tokens == s->count && s->count <= LLM_FUSED_MAX &&
            m->d->k->decoder_fits(m->decoder, s->count);
 }
 
@@ -339,13 +336,13 @@ int llm__layers_decode(struct llm_model *m, const struct llm_pass *p,
                        struct rwf_err *err)
 {
     const struct kernels *k = m->d->k;
-    if (llm__attention_room(m, p, err) != 0)
-        return -1;
     const struct kernel_sequences s = sequences_of(m, p);
     if (decodes(m, &s)) { /* one kernel starts sooner by itself */
         llm__layers(m, p);
         return 0;
     }
+    if (llm__attention_room(m, p, err) != 0)
+        return -1;
     struct rwf_err why = RWF_ERR_INIT;
     struct llm_recorded *r = recorded_of(m, p, &why);
     if (why.code != 0)

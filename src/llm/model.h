@@ -12,6 +12,9 @@
 
 struct llm_model;
 
+/* Sequences up to which all layers as one kernel are faster than kernels of their own. */
+#define LLM_FUSED_MAX 2
+
 struct llm_model_options {
     struct device *device;
     enum kernel_type type; /* of activations, cache and plain weights */

@@ -359,9 +359,9 @@ static int queue_head(struct llm_model *m, struct llm_step *s,
     const struct kernels *k = m->d->k;
     const void *states = NULL;
     if (s->gathered > 0)
-        states = llm__head(m, &s->pass,
-                           s->whole ? NULL : (void *)(m->b.in + s->pass.at.gather),
-                           s->gathered, s->draws);
+        states = llm__head(
+            m, &s->pass, s->whole ? NULL : (void *)(m->b.in + s->pass.at.gather),
+            s->gathered, s->draws);
     if (s->edits > 0) {
         k->upload(m->d->c, m->edits, s->edit, (size_t)s->edits * sizeof(*s->edit));
         k->edit(m->d->c, m->b.logits, m->config.vocab, m->edits, s->edits);
